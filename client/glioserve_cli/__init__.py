@@ -1,0 +1,1 @@
+"""The ``glioserve`` command: a thin table over the packages' own command modules."""

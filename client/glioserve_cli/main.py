@@ -1,0 +1,84 @@
+"""``glioserve COMMAND``: finds the command's module, imports only that, and turns our errors into one line.
+
+A command module has ``add_arguments(parser)`` and ``run(args) -> int``. The client alone must install without
+the heavy extras, so nothing is imported before it is asked for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from glioserve_contract import NOT_FOR_CLINICAL_USE, GlioserveError
+
+
+@dataclass(frozen=True)
+class Command:
+    """Where a command lives and which extra brings what it needs."""
+
+    module: str
+    extra: str
+    summary: str
+
+
+COMMANDS = {
+    "predict": Command("glioserve_client.command", "", "send a study to a server and show its answer"),
+    "preprocess": Command(
+        "glioserve_preprocess.command", "preprocess", "run the preprocessing offline, to NIfTI files"
+    ),
+    "phantom": Command("glioserve_training.phantom_command", "preprocess", "write a phantom DICOM study"),
+    "train": Command("glioserve_training.train_command", "train", "train a network into an artifact"),
+    "export": Command("glioserve_export.command", "export", "export an artifact into a model repository"),
+    "serve": Command("glioserve_triton.command", "serve", "serve a model repository with Triton"),
+    "doctor": Command("glioserve_cli.doctor", "", "say what is installed, found, reachable and wrong"),
+    "demo": Command(
+        "glioserve_cli.demo", "serve", "DICOM study in, explained answer out, through a real Triton server"
+    ),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point. Exit code 0: done; 1: one of our errors, told in one line; 2: wrong usage."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    name = next((a for a in arguments if not a.startswith("-")), None)
+    parser = argparse.ArgumentParser(prog="glioserve", epilog=NOT_FOR_CLINICAL_USE)
+    parser.add_argument("--version", action="version", version=_version())
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    module = None
+    for key, command in COMMANDS.items():
+        sub = commands.add_parser(key, help=command.summary, description=command.summary.capitalize() + ".")
+        if key == name:
+            try:
+                module = importlib.import_module(command.module)
+            except ModuleNotFoundError as error:
+                return _missing(key, command, error)
+            module.add_arguments(sub)
+    args = parser.parse_args(arguments)
+    if module is None:  # unreachable but for `glioserve -- COMMAND`
+        parser.error(f"say the command first: glioserve {args.command} …")
+    try:
+        return int(module.run(args))
+    except GlioserveError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _missing(name: str, command: Command, error: ModuleNotFoundError) -> int:
+    wanted = f"glioserve[{command.extra}]" if command.extra else "glioserve"
+    print(f"glioserve {name} needs the package {error.name!r}: pip install '{wanted}'", file=sys.stderr)
+    return 1
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return f"glioserve {version('glioserve')}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,28 @@
+"""What client, server, exporter and trainer must agree on. Standard library only; imports nothing of ours.
+
+Read in this order: :mod:`modality`, :mod:`recipe`, :mod:`tensors`, :mod:`records`, :mod:`errors`,
+:mod:`manifest`, :mod:`identity`, :mod:`limits`.
+"""
+
+from glioserve_contract.codec import SchemaError, canonical_json, from_dict, sha256_digest, to_dict
+from glioserve_contract.errors import ErrorCode, GlioserveError, Retry, Status, find_code
+from glioserve_contract.modality import REGISTRATION_ORDER, Modality
+from glioserve_contract.version import CONTRACT_VERSION, NOT_FOR_CLINICAL_USE, same_major
+
+__all__ = [
+    "CONTRACT_VERSION",
+    "NOT_FOR_CLINICAL_USE",
+    "REGISTRATION_ORDER",
+    "ErrorCode",
+    "GlioserveError",
+    "Modality",
+    "Retry",
+    "SchemaError",
+    "Status",
+    "canonical_json",
+    "find_code",
+    "from_dict",
+    "same_major",
+    "sha256_digest",
+    "to_dict",
+]

@@ -1,0 +1,142 @@
+"""Frozen dataclasses to plain JSON values and back; a wrong key, type or value names its own path.
+
+Enough for the contract's own schemas (nested dataclasses, tuples, dicts, enums, optionals, literals) and no
+more: the contract must not need a package.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import types
+import typing
+from enum import Enum
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class SchemaError(ValueError):
+    """A value does not fit its schema. ``path`` is the JSON path of the offender (``recipe.grid.spacing_mm[1]``)."""
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(f"{path}: {problem}")
+        self.path = path
+        self.problem = problem
+
+
+def to_dict(value: Any) -> Any:
+    """Plain JSON values of a dataclass tree; fields whose value is None are left out."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        pairs = ((f.name, getattr(value, f.name)) for f in dataclasses.fields(value))
+        return {name: to_dict(item) for name, item in pairs if item is not None}
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, dict):
+        return {str(to_dict(key)): to_dict(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [to_dict(item) for item in value]
+    return value
+
+
+def from_dict(cls: type[T], value: Any, path: str | None = None) -> T:
+    """Build ``cls`` from JSON values. Unknown, missing and mistyped keys raise :class:`SchemaError`.
+
+    A dataclass may define ``check(path: str) -> None`` to judge its own values.
+    """
+    return typing.cast(T, _build(cls, value, path or cls.__name__.lower()))
+
+
+@cache
+def _hints(cls: type) -> dict[str, Any]:
+    return typing.get_type_hints(cls)
+
+
+def _build(hint: Any, value: Any, path: str) -> Any:
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return _build_dataclass(hint, value, path)
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        if value is None:
+            return None
+        return _build(next(a for a in arguments if a is not type(None)), value, path)
+    if origin is typing.Literal:
+        if value not in arguments:
+            raise SchemaError(path, f"must be one of {', '.join(map(repr, arguments))}, not {value!r}")
+        return value
+    if origin is tuple:
+        return _build_tuple(arguments, value, path)
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise SchemaError(path, f"must be an object, not {type(value).__name__}")
+        key_hint, item_hint = arguments
+        return {_build(key_hint, k, f"{path} key"): _build(item_hint, v, f"{path}.{k}") for k, v in value.items()}
+    return _build_scalar(hint, value, path)
+
+
+def _build_dataclass(cls: type, value: Any, path: str) -> Any:
+    if not isinstance(value, dict):
+        raise SchemaError(path, f"must be an object, not {type(value).__name__}")
+    fields = {f.name: f for f in dataclasses.fields(cls)}
+    for key in value:
+        if key not in fields:
+            raise SchemaError(f"{path}.{key}", f"unknown key; known are {', '.join(fields)}")
+    hints = _hints(cls)
+    built = {}
+    for name, field in fields.items():
+        if name in value:
+            built[name] = _build(hints[name], value[name], f"{path}.{name}")
+        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            raise SchemaError(f"{path}.{name}", "is missing")
+    result = cls(**built)
+    if hasattr(result, "check"):
+        result.check(path)
+    return result
+
+
+def _build_tuple(arguments: tuple[Any, ...], value: Any, path: str) -> tuple[Any, ...]:
+    if not isinstance(value, (list, tuple)):
+        raise SchemaError(path, f"must be an array, not {type(value).__name__}")
+    if len(arguments) == 2 and arguments[1] is Ellipsis:
+        arguments = (arguments[0],) * len(value)
+    if len(arguments) != len(value):
+        raise SchemaError(path, f"must have {len(arguments)} items, not {len(value)}")
+    return tuple(_build(a, v, f"{path}[{i}]") for i, (a, v) in enumerate(zip(arguments, value, strict=True)))
+
+
+def _build_scalar(hint: Any, value: Any, path: str) -> Any:
+    if hint is Any:
+        return value
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        try:
+            return hint(value)
+        except ValueError:
+            known = ", ".join(repr(m.value) for m in hint)
+            raise SchemaError(path, f"must be one of {known}, not {value!r}") from None
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
+        raise SchemaError(path, f"must be {hint.__name__}, not {type(value).__name__}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise SchemaError(path, "must be finite")
+    return value
+
+
+def canonical_json(value: Any) -> str:
+    """One spelling for equal values: sorted keys, no spaces, ASCII. What digests are made of."""
+    return json.dumps(to_dict(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def sha256_digest(content: bytes | Path) -> str:
+    """``sha256:<64 hex digits>`` of bytes or of a file."""
+    if isinstance(content, Path):
+        hasher = hashlib.sha256()
+        with content.open("rb") as file:
+            while block := file.read(1 << 20):
+                hasher.update(block)
+        return "sha256:" + hasher.hexdigest()
+    return "sha256:" + hashlib.sha256(content).hexdigest()

@@ -1,0 +1,12 @@
+"""Bounds that both sides keep; a request beyond one is refused with GLIO-1104 before it costs memory."""
+
+MAX_INSTANCES = 8192
+"""DICOM files in one request."""
+MAX_REQUEST_BYTES = 1 << 30
+"""All tensors of one request. gRPC itself ends at 2 GiB - 1."""
+MAX_VOLUME_VOXELS = 1 << 27
+"""Voxels of one volume: 512 x 512 x 512."""
+MAX_CLASSIFIER_BATCH = 8
+"""Studies that the classifier takes in one batch."""
+DEFAULT_TIMEOUT_S = 120.0
+"""The client's deadline where the caller names none. There is always one."""

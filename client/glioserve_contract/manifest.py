@@ -1,0 +1,75 @@
+"""``manifest.json`` of one exported classifier version: what it is, where it comes from, what was proven."""
+
+from __future__ import annotations
+
+import json
+import struct
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from glioserve_contract.codec import SchemaError, from_dict, sha256_digest, to_dict
+from glioserve_contract.errors import ErrorCode, GlioserveError
+from glioserve_contract.recipe import Recipe, preprocessing_digest
+
+MANIFEST_SCHEMA = "glioserve/manifest/1"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Facts of one version. ``files`` maps a name beside the manifest to its ``sha256:`` digest."""
+
+    schema: Literal["glioserve/manifest/1"]
+    recipe: Recipe
+    weights_digest: str
+    preprocessing_digest: str
+    files: dict[str, str]
+    parity: dict[str, Any]
+    """Per output: the largest difference seen and the tolerance it was held to."""
+    versions: dict[str, str] = field(default_factory=dict)
+    """Of glioserve, the contract and the libraries that exported it."""
+    created: str = ""
+    """UTC, ISO 8601."""
+
+    def check(self, path: str) -> None:
+        """Digests are digests, and the recipe's is the one stated."""
+        for name in ("weights_digest", "preprocessing_digest"):
+            if not _is_digest(getattr(self, name)):
+                raise SchemaError(f"{path}.{name}", "must be 'sha256:' and 64 hex digits")
+        if self.preprocessing_digest != preprocessing_digest(self.recipe):
+            raise SchemaError(f"{path}.preprocessing_digest", "is not the recipe's")
+
+
+def _is_digest(text: str) -> bool:
+    head, _, digits = text.partition(":")
+    return head == "sha256" and len(digits) == 64 and set(digits) <= set("0123456789abcdef")
+
+
+def model_id(weights_digest: str) -> tuple[int, ...]:
+    """The weights digest as the classifier's constant output MODEL_ID: eight INT32, big-endian words."""
+    return struct.unpack(">8i", bytes.fromhex(weights_digest.removeprefix("sha256:")))
+
+
+def digest_of_model_id(words: tuple[int, ...]) -> str:
+    """Inverse of :func:`model_id`."""
+    return "sha256:" + struct.pack(">8i", *words).hex()
+
+
+def load_manifest(folder: Path, *, verify_files: bool = False) -> Manifest:
+    """Read ``folder/manifest.json``; with ``verify_files`` also hold every file to its digest (GLIO-5103)."""
+    try:
+        manifest = from_dict(Manifest, json.loads((folder / "manifest.json").read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, SchemaError) as error:
+        raise GlioserveError(ErrorCode.INVALID_MANIFEST, f"manifest.json: {error}.") from error
+    if verify_files:
+        for name, digest in manifest.files.items():
+            if not (folder / name).is_file() or sha256_digest(folder / name) != digest:
+                raise GlioserveError(ErrorCode.INVALID_MANIFEST, f"{name} is not the file the manifest names.")
+    return manifest
+
+
+def save_manifest(manifest: Manifest, folder: Path) -> None:
+    """Write ``folder/manifest.json``."""
+    manifest.check("manifest")
+    text = json.dumps(to_dict(manifest), indent=2) + "\n"
+    (folder / "manifest.json").write_text(text, encoding="utf-8")

@@ -1,0 +1,157 @@
+"""The recipe: everything about a trained network that preprocessing, export and the report must know.
+
+It travels with the weights (``recipe.json`` beside them) and is copied into every exported version.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from glioserve_contract.codec import SchemaError, canonical_json, from_dict, to_dict
+from glioserve_contract.errors import ErrorCode, GlioserveError
+from glioserve_contract.modality import REGISTRATION_ORDER, Modality
+
+RECIPE_SCHEMA = "glioserve/recipe/1"
+CLASSES = ("necrosis", "recurrence")
+"""The two diagnoses. A recipe states the order of its network's outputs; SCORE is always recurrence's."""
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A network of the exporter's registry (``resnet10``) and the keyword options it is built with."""
+
+    name: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The network's input grid: LPS-aligned axes, centred on the brain mask's centroid.
+
+    ``size_voxels`` and ``spacing_mm`` are in (x, y, z) order; the IMAGE tensor is [C, D, H, W] = [C, z, y, x].
+    """
+
+    size_voxels: tuple[int, int, int] = (96, 96, 96)
+    spacing_mm: tuple[float, float, float] = (2.0, 2.0, 2.0)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(D, H, W) of the tensor."""
+        x, y, z = self.size_voxels
+        return z, y, x
+
+    def check(self, path: str) -> None:
+        """Sizes from 8 to 512 voxels, spacings from 0.2 to 10 mm."""
+        if not all(8 <= n <= 512 for n in self.size_voxels):
+            raise SchemaError(f"{path}.size_voxels", f"each must be 8 to 512, not {self.size_voxels}")
+        if not all(0.2 <= s <= 10 for s in self.spacing_mm):
+            raise SchemaError(f"{path}.spacing_mm", f"each must be 0.2 to 10, not {self.spacing_mm}")
+
+
+@dataclass(frozen=True)
+class Intensity:
+    """How each sequence's intensities become [0, 1]: ``minmax`` inside the mask, on the network's grid."""
+
+    method: Literal["minmax"] = "minmax"
+
+
+@dataclass(frozen=True)
+class BrainExtraction:
+    """How the brain mask is made on the reference: ``classical`` needs no weights."""
+
+    method: Literal["classical"] = "classical"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """See the module. ``channels`` and ``classes`` are in the network's own order, never assumed."""
+
+    schema: Literal["glioserve/recipe/1"]
+    name: str
+    architecture: Architecture
+    channels: tuple[Modality, ...]
+    classes: tuple[str, str]
+    grid: Grid = field(default_factory=Grid)
+    min_slices: int = 32
+    intensity: Intensity = field(default_factory=Intensity)
+    brain_extraction: BrainExtraction = field(default_factory=BrainExtraction)
+    threshold: float = 0.5
+    """LABEL is recurrence iff SCORE >= threshold. Necrosis is the study's positive class, so more
+    sensitivity to necrosis means a *higher* threshold."""
+    temperature: float = 1.0
+    """Logits are divided by it before the softmax."""
+    provenance: dict[str, Any] = field(default_factory=dict)
+    """Where the weights come from: data, seed, settings, date. Free; never patient data."""
+
+    def check(self, path: str) -> None:
+        """What types cannot say."""
+        if not self.name or not self.name.isascii():
+            raise SchemaError(f"{path}.name", "must be a non-empty ASCII string")
+        if not self.channels or len(set(self.channels)) != len(self.channels):
+            raise SchemaError(f"{path}.channels", "must name one to four different modalities")
+        if sorted(self.classes) != sorted(CLASSES):
+            raise SchemaError(f"{path}.classes", f"must be {CLASSES} in the network's order, not {self.classes}")
+        if not 1 <= self.min_slices <= 1024:
+            raise SchemaError(f"{path}.min_slices", f"must be 1 to 1024, not {self.min_slices}")
+        if not 0 < self.threshold < 1:
+            raise SchemaError(f"{path}.threshold", f"must lie between 0 and 1, not {self.threshold}")
+        if not 0.01 <= self.temperature <= 100:
+            raise SchemaError(f"{path}.temperature", f"must be 0.01 to 100, not {self.temperature}")
+
+    @property
+    def reference(self) -> Modality:
+        """The sequence that the others are registered to."""
+        return next(m for m in REGISTRATION_ORDER if m in self.channels)
+
+    @property
+    def recurrence_index(self) -> int:
+        """Which of the network's two outputs is recurrence."""
+        return self.classes.index("recurrence")
+
+    def with_min_slices(self, min_slices: int) -> Recipe:
+        """The same recipe with another slice rule; the change is written into the provenance."""
+        overridden = {**self.provenance, "min_slices_overridden_from": self.min_slices}
+        changed = replace(self, min_slices=min_slices, provenance=overridden)
+        changed.check("recipe")
+        return changed
+
+
+def preprocessing_digest(recipe: Recipe) -> str:
+    """``sha256:…`` of the recipe's part that decides what the network is shown.
+
+    Versions may share a running repository only where it is equal; ``min_slices`` is in it because the
+    preprocessor applies one rule for all versions it feeds.
+    """
+    part = {
+        "channels": recipe.channels,
+        "grid": recipe.grid,
+        "min_slices": recipe.min_slices,
+        "intensity": recipe.intensity,
+        "brain_extraction": recipe.brain_extraction,
+    }
+    return "sha256:" + hashlib.sha256(canonical_json(part).encode()).hexdigest()
+
+
+def parse_recipe(value: Any) -> Recipe:
+    """A :class:`Recipe` from JSON values; GLIO-5101 names the key that is wrong."""
+    try:
+        return from_dict(Recipe, value)
+    except SchemaError as error:
+        raise GlioserveError(ErrorCode.INVALID_RECIPE, f"{error}.") from error
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Read and check ``recipe.json``."""
+    try:
+        return parse_recipe(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise GlioserveError(ErrorCode.INVALID_RECIPE, f"{path.name} cannot be read: {error}.") from error
+
+
+def save_recipe(recipe: Recipe, path: Path) -> None:
+    """Write ``recipe.json``, readable and diffable."""
+    path.write_text(json.dumps(to_dict(recipe), indent=2) + "\n", encoding="utf-8")

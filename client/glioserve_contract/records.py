@@ -1,0 +1,141 @@
+"""The JSON that travels: ``PREPROCESS`` (what was done to the study) and ``REPORT`` (the whole answer).
+
+Both are frozen dataclasses; :func:`glioserve_contract.to_dict` and ``from_dict`` carry them over the wire.
+Units stand in the names; every affine is row-major 4 x 4 in mm, target first (``lps_from_voxel``), and takes
+voxel indices in (x, y, z) order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from glioserve_contract.modality import Modality
+from glioserve_contract.recipe import Recipe
+
+Vector = tuple[float, float, float]
+Row = tuple[float, float, float, float]
+Affine = tuple[Row, Row, Row, Row]
+Verdict = Literal["ok", "review"]
+
+
+@dataclass(frozen=True)
+class GridRecord:
+    """A rectangular voxel grid in the patient's LPS space."""
+
+    size_voxels: tuple[int, int, int]
+    """(x, y, z)."""
+    lps_from_voxel: Affine
+
+
+@dataclass(frozen=True)
+class SeriesRecord:
+    """One series that was used, and why it was taken for this sequence."""
+
+    modality: Modality
+    series_instance_uid: str
+    """As the request carried it (the client's are pseudonyms). Empty for volumes."""
+    slices: int
+    spacing_mm: Vector
+    """In (column, row, slice) = voxel (x, y, z) order."""
+    confidence: float
+    """0 to 1: how well the evidence fits."""
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RegistrationRecord:
+    """The rigid transform that carries reference-space points to this sequence's own space."""
+
+    modality: Modality
+    moving_lps_from_reference_lps: Affine
+    similarity: float
+    """Mutual information in nats, after."""
+    similarity_before: float
+    """Mutual information in nats at the header position."""
+    mean_displacement_mm: float
+    """Mean distance that brain voxels moved from the header position."""
+
+
+@dataclass(frozen=True)
+class QualityCheck:
+    """One figure and its verdict: ``review`` when it lies outside [low, high]."""
+
+    name: str
+    value: float
+    unit: str
+    low: float
+    high: float
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Quality:
+    """``review`` when any check is; the report then abstains from a label."""
+
+    verdict: Verdict
+    checks: tuple[QualityCheck, ...]
+
+
+@dataclass(frozen=True)
+class PreprocessRecord:
+    """What preprocessing did: the ``PREPROCESS`` tensor and the offline ``preprocess.json``."""
+
+    contract_version: str
+    preprocessing_digest: str
+    reference: Modality
+    reference_grid: GridRecord
+    network_grid: GridRecord
+    series: tuple[SeriesRecord, ...]
+    registrations: tuple[RegistrationRecord, ...]
+    quality: Quality
+    warnings: tuple[str, ...] = ()
+    timings_s: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ModelRecord:
+    """Which network answered. ``digest`` is that of its trained weights, returned by the graph itself."""
+
+    name: str
+    version: str
+    digest: str
+    architecture: str
+
+
+@dataclass(frozen=True)
+class HeatmapRecord:
+    """About HEATMAP: Grad-CAM of the predicted class, restricted to the brain, scaled to a maximum of 1."""
+
+    explained_class: str
+    peak_lps_mm: Vector | None
+    """Centre of the hottest voxel; None when the map is empty."""
+    inside_brain: float
+    """Share of the raw map's mass inside the brain mask, 0 to 1. The rest is not shown: the network's input
+    is 0 there."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """The ``REPORT`` tensor: the whole answer but for the heat map's voxels."""
+
+    contract_version: str
+    notice: str
+    score: float
+    """Probability of recurrence after the recipe's temperature."""
+    label: Literal["necrosis", "recurrence", ""]
+    """Empty when the server abstains."""
+    abstained_because: tuple[str, ...]
+    probabilities: dict[str, float]
+    threshold: float
+    model: ModelRecord
+    heatmap: HeatmapRecord | None
+    quality: Quality
+    series: tuple[SeriesRecord, ...]
+    registrations: tuple[RegistrationRecord, ...]
+    reference: Modality
+    reference_grid: GridRecord
+    network_grid: GridRecord
+    warnings: tuple[str, ...]
+    timings_s: dict[str, float]
+    recipe: Recipe

@@ -1,0 +1,14 @@
+"""The contract's own semantic version: it changes with the wire, not with the code."""
+
+CONTRACT_VERSION = "1.0.0"
+"""Major: a caller must change. Minor: something was added. Patch: words only."""
+
+NOT_FOR_CLINICAL_USE = (
+    "Not for clinical use: research software. The demo model was trained on synthetic phantoms only; "
+    "a trained and validated model is required before any answer may inform care."
+)
+
+
+def same_major(version: str) -> bool:
+    """Whether a peer that speaks ``version`` (``"1.4.2"``) can be understood by this one."""
+    return version.split(".", 1)[0] == CONTRACT_VERSION.split(".", 1)[0]

@@ -1,0 +1,4 @@
+"""DICOM files (or volumes) to the network's input, and the network's output to an answer. No Triton in here.
+
+``read -> series -> assemble -> register -> brain -> grid -> normalise``, then ``report``; :mod:`pipeline` joins them.
+"""

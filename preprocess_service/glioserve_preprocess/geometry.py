@@ -1,0 +1,130 @@
+"""Where voxels are: a rectangular grid in the patient's LPS space (x to the Left, y Posterior, z Superior, mm).
+
+Voxel indices are (x, y, z) = (column, row, slice); arrays are [z, y, x]. Affines are named target first, so that
+products read correctly: ``lps_from_voxel @ voxel``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+import SimpleITK as sitk
+
+from glioserve_contract import ErrorCode, GlioserveError, Modality
+from glioserve_contract.recipe import Grid
+from glioserve_contract.records import Affine, GridRecord, Vector
+
+FloatArray = npt.NDArray[np.floating]
+Matrix = npt.NDArray[np.float64]
+"""4 x 4, row-major, mm."""
+
+MAX_SHEAR_COSINE = 1e-3
+"""Largest cosine between two voxel axes of a grid that we call rectangular: 0.06 degrees, half a voxel over 500."""
+
+
+@dataclass(frozen=True, eq=False)
+class Geometry:
+    """A grid without voxels. ``size_voxels`` is (x, y, z); ``lps_from_voxel`` takes (x, y, z, 1) to LPS mm."""
+
+    size_voxels: tuple[int, int, int]
+    lps_from_voxel: Matrix
+
+    @property
+    def spacing_mm(self) -> Vector:
+        """Distance of neighbouring voxels along (x, y, z)."""
+        lengths = np.linalg.norm(self.lps_from_voxel[:3, :3], axis=0)
+        return cast(Vector, tuple(float(length) for length in lengths))
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """[z, y, x] of the array."""
+        x, y, z = self.size_voxels
+        return z, y, x
+
+    @property
+    def voxel_from_lps(self) -> Matrix:
+        """Inverse of :attr:`lps_from_voxel`."""
+        return np.linalg.inv(self.lps_from_voxel)
+
+    def record(self) -> GridRecord:
+        """As it travels in JSON."""
+        return GridRecord(self.size_voxels, affine_record(self.lps_from_voxel))
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """Voxels of one sequence, FP32 [z, y, x] in the scanner's units, and where they are."""
+
+    modality: Modality
+    voxels: npt.NDArray[np.float32]
+    geometry: Geometry
+
+
+def affine_record(matrix: Matrix) -> Affine:
+    """A 4 x 4 array as the nested tuples that records carry."""
+    return cast(Affine, tuple(tuple(float(v) for v in row) for row in matrix))
+
+
+def geometry_of_record(record: GridRecord) -> Geometry:
+    """Inverse of :meth:`Geometry.record`."""
+    return Geometry(record.size_voxels, np.array(record.lps_from_voxel, dtype=np.float64))
+
+
+def checked_affine(matrix: Matrix, what: str) -> Matrix:
+    """``matrix`` if it is a finite, invertible, unsheared voxel-to-LPS map of 0.05 to 50 mm voxels (GLIO-1107)."""
+    if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or not np.allclose(matrix[3], (0, 0, 0, 1)):
+        raise GlioserveError(ErrorCode.INVALID_AFFINE, f"{what}: not a finite 4 x 4 affine.")
+    lengths = np.linalg.norm(matrix[:3, :3], axis=0)
+    if (lengths < 0.05).any() or (lengths > 50).any():
+        raise GlioserveError(ErrorCode.INVALID_AFFINE, f"{what}: voxels of {np.round(lengths, 3).tolist()} mm.")
+    cosines = (matrix[:3, :3] / lengths).T @ (matrix[:3, :3] / lengths) - np.eye(3)
+    if np.abs(cosines).max() > MAX_SHEAR_COSINE:
+        raise GlioserveError(ErrorCode.INVALID_AFFINE, f"{what}: its axes are not at right angles.")
+    return matrix
+
+
+def network_geometry(grid: Grid, centre_lps_mm: npt.NDArray[np.float64]) -> Geometry:
+    """The recipe's grid: LPS-aligned axes, its middle (between the centre voxels) at ``centre_lps_mm``."""
+    affine = np.diag([*grid.spacing_mm, 1.0])
+    middle = (np.array(grid.size_voxels) - 1) / 2
+    affine[:3, 3] = centre_lps_mm - np.array(grid.spacing_mm) * middle
+    return Geometry(grid.size_voxels, affine)
+
+
+def right_handed(volume: Volume) -> Volume:
+    """The same voxels at the same places in a right-handed grid (mirrored slice order where it was left-handed).
+
+    ITK's image directions must be rotations for its resampling to be exact everywhere.
+    """
+    if np.linalg.det(volume.geometry.lps_from_voxel[:3, :3]) > 0:
+        return volume
+    affine = volume.geometry.lps_from_voxel.copy()
+    affine[:3, 3] += affine[:3, 2] * (volume.geometry.size_voxels[2] - 1)
+    affine[:3, 2] *= -1
+    return Volume(volume.modality, volume.voxels[::-1], Geometry(volume.geometry.size_voxels, affine))
+
+
+def to_sitk(voxels: npt.NDArray[np.generic], geometry: Geometry) -> sitk.Image:
+    """An ITK image of an array [z, y, x]; ITK's physical space is LPS too."""
+    image = sitk.GetImageFromArray(np.ascontiguousarray(voxels))
+    image.SetOrigin(geometry.lps_from_voxel[:3, 3].tolist())
+    image.SetSpacing(geometry.spacing_mm)
+    directions = geometry.lps_from_voxel[:3, :3] / np.array(geometry.spacing_mm)
+    image.SetDirection(directions.ravel().tolist())
+    return image
+
+
+def to_sitk_transform(matrix: Matrix) -> sitk.AffineTransform:
+    """An ITK transform that maps output points by ``matrix``."""
+    transform = sitk.AffineTransform(3)
+    transform.SetMatrix(matrix[:3, :3].ravel().tolist())
+    transform.SetTranslation(matrix[:3, 3].tolist())
+    return transform
+
+
+def apply(matrix: Matrix, points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """``points`` [n, 3] through a 4 x 4 matrix."""
+    return points @ matrix[:3, :3].T + matrix[:3, 3]
