@@ -17,7 +17,6 @@ from glioserve_contract import ErrorCode, GlioserveError, Modality
 from glioserve_contract.recipe import Grid
 from glioserve_contract.records import Affine, GridRecord, Vector
 
-FloatArray = npt.NDArray[np.floating]
 Matrix = npt.NDArray[np.float64]
 """4 x 4, row-major, mm."""
 
@@ -127,4 +126,5 @@ def to_sitk_transform(matrix: Matrix) -> sitk.AffineTransform:
 
 def apply(matrix: Matrix, points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """``points`` [n, 3] through a 4 x 4 matrix."""
-    return points @ matrix[:3, :3].T + matrix[:3, 3]
+    mapped: npt.NDArray[np.float64] = points @ matrix[:3, :3].T + matrix[:3, 3]
+    return mapped
