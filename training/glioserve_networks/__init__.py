@@ -1,0 +1,10 @@
+"""What training and export share: the networks a recipe may name, and the artifact that carries their weights.
+
+Imports the contract only. ``build(recipe.architecture, in_channels=len(recipe.channels))`` makes the network;
+:func:`save_artifact` and :func:`load_artifact` move its weights and its recipe as one folder.
+"""
+
+from glioserve_networks.artifact import Artifact, load_artifact, save_artifact
+from glioserve_networks.registry import ClassifierNet, architectures, build
+
+__all__ = ["Artifact", "ClassifierNet", "architectures", "build", "load_artifact", "save_artifact"]

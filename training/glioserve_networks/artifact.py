@@ -1,0 +1,101 @@
+"""The artifact: what training hands over. A folder with ``weights.safetensors`` and ``recipe.json``."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from glioserve_contract import ErrorCode, GlioserveError, sha256_digest, to_dict
+from glioserve_contract.recipe import Recipe, load_recipe, parse_recipe, save_recipe
+from glioserve_networks.registry import build
+
+WEIGHTS_FILE = "weights.safetensors"
+RECIPE_FILE = "recipe.json"
+
+StateDict = Mapping[str, torch.Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Artifact:
+    """A trained network: its recipe, its weights and what they are known by."""
+
+    recipe: Recipe
+    state_dict: dict[str, torch.Tensor]
+    weights_digest: str
+    """SHA-256 of ``weights.safetensors``: the graph's MODEL_ID and the manifest's key."""
+
+    def network(self) -> torch.nn.Module:
+        """The network with these weights, in evaluation mode."""
+        net = build(self.recipe.architecture, len(self.recipe.channels))
+        net.load_state_dict(self.state_dict)
+        return net.eval()
+
+
+def save_artifact(folder: Path, recipe: Recipe, state_dict: StateDict) -> str:
+    """Write both files and return the weights digest. ``folder`` is whole at all times, or not there.
+
+    Raises GLIO-5101 for a recipe, GLIO-5102 for weights that are not this recipe's network's.
+    """
+    parse_recipe(to_dict(recipe))
+    _check_weights(recipe, state_dict)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
+        fresh, old = Path(scratch) / "fresh", Path(scratch) / "old"
+        fresh.mkdir()
+        # Cloned: safetensors refuses views that share storage with another tensor.
+        save_file({k: v.detach().cpu().clone().contiguous() for k, v in state_dict.items()}, fresh / WEIGHTS_FILE)
+        save_recipe(recipe, fresh / RECIPE_FILE)
+        digest = sha256_digest(fresh / WEIGHTS_FILE)
+        if folder.exists():
+            _check_replaceable(folder)
+            folder.rename(old)
+        fresh.rename(folder)
+    return digest
+
+
+def load_artifact(folder: Path) -> Artifact:
+    """Read and check both files: every tensor of the network, of its shape, and finite (GLIO-5101, GLIO-5102)."""
+    for name in (RECIPE_FILE, WEIGHTS_FILE):
+        if not (folder / name).is_file():
+            raise GlioserveError(ErrorCode.INVALID_ARTIFACT, f"The artifact has no {name}.")
+    recipe = load_recipe(folder / RECIPE_FILE)
+    try:
+        state_dict = load_file(folder / WEIGHTS_FILE)
+    except (OSError, SafetensorError) as error:
+        raise GlioserveError(ErrorCode.INVALID_ARTIFACT, f"{WEIGHTS_FILE} cannot be read: {error}.") from error
+    _check_weights(recipe, state_dict)
+    return Artifact(recipe, dict(state_dict), sha256_digest(folder / WEIGHTS_FILE))
+
+
+def _check_replaceable(folder: Path) -> None:
+    """Only an artifact is ever replaced: never somebody's folder of other things."""
+    names = {p.name for p in folder.iterdir()} if folder.is_dir() else {folder.name}
+    if not names <= {WEIGHTS_FILE, RECIPE_FILE}:
+        raise GlioserveError(
+            ErrorCode.INVALID_ARTIFACT, f"{folder.name} exists and is no artifact: it would be overwritten."
+        )
+
+
+def _check_weights(recipe: Recipe, state_dict: StateDict) -> None:
+    with torch.device("meta"):
+        expected = build(recipe.architecture, len(recipe.channels)).state_dict()
+    for name in expected.keys() - state_dict.keys():
+        raise GlioserveError(ErrorCode.INVALID_ARTIFACT, f"The weights lack {name}.")
+    for name, tensor in state_dict.items():
+        if name not in expected:
+            raise GlioserveError(ErrorCode.INVALID_ARTIFACT, f"The weights have {name}, which the network has not.")
+        wanted = expected[name]
+        if tensor.shape != wanted.shape or tensor.dtype != wanted.dtype:
+            raise GlioserveError(
+                ErrorCode.INVALID_ARTIFACT,
+                f"{name} is {tensor.dtype} {list(tensor.shape)}; the recipe's network has "
+                f"{wanted.dtype} {list(wanted.shape)}.",
+            )
+        if not torch.isfinite(tensor).all():
+            raise GlioserveError(ErrorCode.INVALID_ARTIFACT, f"{name} has values that are not finite.")
