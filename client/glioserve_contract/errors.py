@@ -144,6 +144,14 @@ class ErrorCode(Enum):
         "Send the file as the scanner wrote it.",
     )
 
+    UNSUPPORTED_OBJECT = _row(
+        "GLIO-1209",
+        _BAD,
+        _FIX,
+        "A series is stored as an object that is not read: enhanced multi-frame, mosaic or colour.",
+        "Send it as classic single-frame MR images.",
+    )
+
     MISSING_SEQUENCE = _row(
         "GLIO-1301",
         _BAD,
@@ -315,7 +323,7 @@ class ErrorCode(Enum):
         "GLIO-5104",
         _BAD,
         _NO,
-        "A version's preprocessing digest differs from its repository's.",
+        "A version's preprocessing digest, or its CAM grid, differs from its repository's.",
         "Export it into a repository of its own.",
     )
     PARITY_FAILED = _row(
@@ -366,6 +374,13 @@ class ErrorCode(Enum):
         _FIX,
         "The server ended or did not become ready.",
         "Read the log tail in the message; run `glioserve doctor`.",
+    )
+    REPOSITORY_BUSY = _row(
+        "GLIO-5112",
+        Status.UNAVAILABLE,
+        _YES,
+        "Another process is writing to the model repository.",
+        "Try again when it is done; if none runs, check that the file system supports locks.",
     )
 
     @property

@@ -23,6 +23,9 @@ class Manifest:
     recipe: Recipe
     weights_digest: str
     preprocessing_digest: str
+    cam_grid: tuple[int, int, int]
+    """(d, h, w) of the CAM output. One Triton configuration serves all versions of a repository, and its
+    onnxruntime backend wants an output's dims to be the graph's own: versions share a repository only if equal."""
     files: dict[str, str]
     parity: dict[str, Any]
     """Per output: the largest difference seen and the tolerance it was held to."""
@@ -38,6 +41,8 @@ class Manifest:
                 raise SchemaError(f"{path}.{name}", "must be 'sha256:' and 64 hex digits")
         if self.preprocessing_digest != preprocessing_digest(self.recipe):
             raise SchemaError(f"{path}.preprocessing_digest", "is not the recipe's")
+        if not all(1 <= n <= 512 for n in self.cam_grid):
+            raise SchemaError(f"{path}.cam_grid", f"each must be 1 to 512, not {self.cam_grid}")
 
 
 def _is_digest(text: str) -> bool:
