@@ -26,6 +26,12 @@ class Manifest:
     cam_grid: tuple[int, int, int]
     """(d, h, w) of the CAM output. One Triton configuration serves all versions of a repository, and its
     onnxruntime backend wants an output's dims to be the graph's own: versions share a repository only if equal."""
+    cam_start_voxels: float
+    """IMAGE index (the same along z, y, x) on whose centre the first CAM voxel's receptive field is centred; the
+    network's ``cam_lattice`` gives it with the step. A map that is simply stretched over IMAGE's extent would lie
+    half a step off where the network pads symmetrically with odd kernels (6 mm for a step of 4 voxels of 4 mm)."""
+    cam_step_voxels: float
+    """IMAGE voxels from one CAM voxel to the next."""
     files: dict[str, str]
     parity: dict[str, Any]
     """Per output: the largest difference seen and the tolerance it was held to."""
@@ -41,6 +47,8 @@ class Manifest:
                 raise SchemaError(f"{path}.{name}", "must be 'sha256:' and 64 hex digits")
         if self.preprocessing_digest != preprocessing_digest(self.recipe):
             raise SchemaError(f"{path}.preprocessing_digest", "is not the recipe's")
+        if not (-64 <= self.cam_start_voxels <= 64 and 0.5 <= self.cam_step_voxels <= 128):
+            raise SchemaError(f"{path}.cam_step_voxels", "start must be -64 to 64 and step 0.5 to 128 voxels")
         if not all(1 <= n <= 512 for n in self.cam_grid):
             raise SchemaError(f"{path}.cam_grid", f"each must be 1 to 512, not {self.cam_grid}")
 

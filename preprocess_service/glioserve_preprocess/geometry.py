@@ -93,19 +93,6 @@ def network_geometry(grid: Grid, centre_lps_mm: npt.NDArray[np.float64]) -> Geom
     return Geometry(grid.size_voxels, affine)
 
 
-def right_handed(volume: Volume) -> Volume:
-    """The same voxels at the same places in a right-handed grid (mirrored slice order where it was left-handed).
-
-    ITK's image directions must be rotations for its resampling to be exact everywhere.
-    """
-    if np.linalg.det(volume.geometry.lps_from_voxel[:3, :3]) > 0:
-        return volume
-    affine = volume.geometry.lps_from_voxel.copy()
-    affine[:3, 3] += affine[:3, 2] * (volume.geometry.size_voxels[2] - 1)
-    affine[:3, 2] *= -1
-    return Volume(volume.modality, volume.voxels[::-1], Geometry(volume.geometry.size_voxels, affine))
-
-
 def to_sitk(voxels: npt.NDArray[np.generic], geometry: Geometry) -> sitk.Image:
     """An ITK image of an array [z, y, x]; ITK's physical space is LPS too."""
     image = sitk.GetImageFromArray(np.ascontiguousarray(voxels))

@@ -22,7 +22,11 @@ class ClassifierNet(Protocol):
         """From the K pooled features to the recipe's two logits."""
 
     def features(self, x: torch.Tensor) -> torch.Tensor:
-        """``x`` [N, C, D, H, W] to A [N, K, d, h, w], after the last block's ReLU; A spans the input's extent."""
+        """``x`` [N, C, D, H, W] to A [N, K, d, h, w], after the last block's ReLU."""
+
+    @property
+    def cam_lattice(self) -> tuple[float, float]:
+        """(start, step): voxel i of A is centred on voxel ``start + step * i`` of the input, along each axis."""
 
 
 _BUILDERS: dict[str, Callable[..., nn.Module]] = {"resnet10": ResNet10}

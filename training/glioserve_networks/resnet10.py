@@ -12,6 +12,8 @@ import torch
 from monai.networks.nets.resnet import ResNet
 from torch import nn
 
+from glioserve_networks.lattice import lattice
+
 STAGE_WIDTHS = (64, 128, 256, 512)
 """Channels of the four stages before ``widen_factor``."""
 MONAI_STAGE_STRIDES = (1, 2, 2, 2)
@@ -61,6 +63,17 @@ class ResNet10(ResNet):  # type: ignore[misc]  # MONAI is not typed
     def head(self) -> nn.Linear:
         """From the K pooled features to the logits."""
         return cast(nn.Linear, self.fc)
+
+    @property
+    def cam_lattice(self) -> tuple[float, float]:
+        """(start, step): voxel i of :meth:`features` is centred on voxel ``start + step * i`` of the input."""
+        convolutions = [cast(nn.Conv3d, self.conv1)]
+        for stage in self.stages:
+            convolutions += [cast(nn.Conv3d, stage[0].conv1), cast(nn.Conv3d, stage[0].conv2)]
+        layers = [(c.kernel_size[0], c.stride[0], cast(int, c.padding[0])) for c in convolutions]
+        if not self.no_max_pool:
+            layers.insert(1, (3, 2, 1))
+        return lattice(layers)
 
     def features(self, x: torch.Tensor) -> torch.Tensor:
         """``x`` [N, C, D, H, W] to the last block's ReLU [N, K, d, h, w]."""
