@@ -53,6 +53,15 @@ class Manifest:
             raise SchemaError(f"{path}.cam_grid", f"each must be 1 to 512, not {self.cam_grid}")
 
 
+@dataclass(frozen=True)
+class ServedVersion:
+    """One version of a classifier in a repository: Triton's model name and version, and what it is."""
+
+    name: str
+    version: str
+    manifest: Manifest
+
+
 def _is_digest(text: str) -> bool:
     head, _, digits = text.partition(":")
     return head == "sha256" and len(digits) == 64 and set(digits) <= set("0123456789abcdef")
@@ -79,6 +88,15 @@ def load_manifest(folder: Path, *, verify_files: bool = False) -> Manifest:
             if not (folder / name).is_file() or sha256_digest(folder / name) != digest:
                 raise GlioserveError(ErrorCode.INVALID_MANIFEST, f"{name} is not the file the manifest names.")
     return manifest
+
+
+def load_versions(classifier: Path) -> tuple[ServedVersion, ...]:
+    """The versions under a repository's classifier folder, oldest first; GLIO-5108 where there is none."""
+    folders = [p for p in classifier.glob("[0-9]*") if p.name.isdecimal() and (p / "manifest.json").is_file()]
+    if not folders:
+        raise GlioserveError(ErrorCode.INVALID_REPOSITORY, f"No version with a manifest under {classifier.name}/.")
+    folders.sort(key=lambda p: int(p.name))
+    return tuple(ServedVersion(classifier.name, p.name, load_manifest(p)) for p in folders)
 
 
 def save_manifest(manifest: Manifest, folder: Path) -> None:

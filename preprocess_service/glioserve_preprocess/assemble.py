@@ -42,7 +42,7 @@ def assemble(datasets: Sequence[FileDataset], modality: Modality) -> Volume:
     if voxels_needed > MAX_VOLUME_VOXELS:
         raise GlioserveError(ErrorCode.STUDY_TOO_LARGE, f"{what} has {voxels_needed} voxels.")
     _refuse_mixed(datasets, what)
-    across, down = (np.array(first.ImageOrientationPatient, dtype=np.float64).reshape(2, 3))
+    across, down = np.array(first.ImageOrientationPatient, dtype=np.float64).reshape(2, 3)
     normal = np.cross(across, down)
     positions = np.array([d.ImagePositionPatient for d in datasets], dtype=np.float64)
     order = np.argsort(positions @ normal, kind="stable")
@@ -114,7 +114,7 @@ def _even_step(
     if np.abs(distances - median).max() > SPACING_TOLERANCE * median:
         raise GlioserveError(
             ErrorCode.MISSING_SLICE,
-            f"{what}: slice distances from {distances.min():.2f} to {distances.max():.2f} mm in {len(positions)} slices.",
+            f"{what}: {len(positions)} slices, {distances.min():.2f} to {distances.max():.2f} mm apart.",
         )
     drift = positions[-1] - positions[0]
     drift = drift - normal * (drift @ normal)

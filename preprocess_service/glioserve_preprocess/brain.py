@@ -67,9 +67,7 @@ def check_brain(mask: npt.NDArray[np.uint8], geometry: Geometry) -> QualityCheck
     return QualityCheck("brain_volume", litres, "litre", low, high, "ok" if low <= litres <= high else "review")
 
 
-def mask_points_lps_mm(
-    mask: npt.NDArray[np.uint8], geometry: Geometry, most: int = 20000
-) -> npt.NDArray[np.float64]:
+def mask_points_lps_mm(mask: npt.NDArray[np.uint8], geometry: Geometry, most: int = 20000) -> npt.NDArray[np.float64]:
     """Centres of at most ``most`` voxels of the mask, evenly picked, [n, 3]."""
     indices = np.argwhere(mask)[:, ::-1]
     indices = indices[:: max(1, len(indices) // most)]
@@ -103,8 +101,9 @@ def _head(voxels: npt.NDArray[np.float32]) -> Mask:
 def _upper_part(head: Mask, geometry: Geometry) -> Mask:
     """Voxels at most HEIGHT_MM below the top of the head, along the patient's superior axis."""
     z, y, x = np.ogrid[: head.shape[0], : head.shape[1], : head.shape[2]]
-    up_mm = geometry.lps_from_voxel[2] @ np.array([x, y, z, 1], dtype=object)
-    upper: Mask = up_mm.astype(np.float64) >= float(up_mm[head].max()) - HEIGHT_MM
+    along_x, along_y, along_z, start = geometry.lps_from_voxel[2]
+    up_mm = along_x * x + along_y * y + along_z * z + start
+    upper: Mask = up_mm >= float(up_mm[head].max()) - HEIGHT_MM
     return upper
 
 
@@ -146,7 +145,9 @@ def _closed(mask: Mask, radius_mm: float) -> Mask:
     """Morphological closing by a ball; beyond the border the mask goes on as it ends."""
     margin = int(np.ceil(radius_mm / WORKING_SPACING_MM)) + 2
     grown = _distance_mm(np.pad(mask, margin, mode="edge")) <= radius_mm
-    shrunk: Mask = ndimage.distance_transform_edt(np.pad(grown, 1, mode="edge"))[1:-1, 1:-1, 1:-1] * WORKING_SPACING_MM > radius_mm
+    shrunk: Mask = (
+        ndimage.distance_transform_edt(np.pad(grown, 1, mode="edge"))[1:-1, 1:-1, 1:-1] * WORKING_SPACING_MM > radius_mm
+    )
     return shrunk[(slice(margin, -margin),) * 3] | mask
 
 

@@ -23,7 +23,9 @@ _OTHER_TYPES = frozenset("LOCALIZER ADC TRACEW PROJECTION MIP PHASE P SUB SUBTRA
 _FLAIR_WORDS = frozenset("flair tirm darkfluid dark spcir".split())
 _T2_WORDS = frozenset("t2 t2w haste".split())
 _T1_WORDS = frozenset("t1 t1w mprage mpr spgr fspgr irfspgr bravo tfl tfl3d vibe lava thrive fl3d".split())
-_CONTRAST_WORDS = frozenset("post ce gd gad gado gadolinium gadovist dotarem km +c enhanced nach apres con com mit".split())
+_CONTRAST_WORDS = frozenset(
+    "post ce gd gad gado gadolinium gadovist dotarem km +c enhanced nach apres con com mit".split()
+)
 _PLAIN_WORDS = frozenset("pre without ohne sans sin sem non native nativ nativo vor avant antes".split())
 
 

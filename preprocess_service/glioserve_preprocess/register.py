@@ -56,7 +56,9 @@ def register(reference: Volume, moving: Volume) -> Registration:
     method.SetSmoothingSigmasPerLevel([sigma for _, sigma in LEVELS])
     method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOff()
     try:
-        starts = [(_similarity(fixed_image, moving_image, s), i, s) for i, s in enumerate(_starts(fixed_image, moving_image))]
+        starts = [
+            (_similarity(fixed_image, moving_image, s), i, s) for i, s in enumerate(_starts(fixed_image, moving_image))
+        ]
         method.SetInitialTransform(max(starts, key=lambda start: (start[0], -start[1]))[2], inPlace=True)
         method.Execute(fixed_image, moving_image)
         result = sitk.Euler3DTransform(sitk.CompositeTransform(method.GetInitialTransform()).GetBackTransform())
@@ -69,7 +71,7 @@ def register(reference: Volume, moving: Volume) -> Registration:
     if similarity < max(MIN_SIMILARITY, starts[0][0] * 0.9) or moved_mm > MAX_DISPLACEMENT_MM:
         raise GlioserveError(
             ErrorCode.REGISTRATION_FAILED,
-            f"{moving.modality} could not be aligned: mutual information {similarity:.3f} nats, moved {moved_mm:.0f} mm.",
+            f"{moving.modality} could not be aligned: {similarity:.3f} nats after moving {moved_mm:.0f} mm.",
         )
     return Registration(moving.modality, matrix, similarity, starts[0][0])
 
@@ -90,7 +92,13 @@ def _working_image(volume: Volume) -> sitk.Image:
     extents_mm = np.array(image.GetSpacing()) * np.array(image.GetSize())
     size = np.maximum(np.ceil(extents_mm / WORKING_SPACING_MM), 8).astype(int).tolist()
     return sitk.Resample(
-        image, size, sitk.Transform(), sitk.sitkLinear, image.GetOrigin(), [WORKING_SPACING_MM] * 3, image.GetDirection()
+        image,
+        size,
+        sitk.Transform(),
+        sitk.sitkLinear,
+        image.GetOrigin(),
+        [WORKING_SPACING_MM] * 3,
+        image.GetDirection(),
     )
 
 

@@ -13,7 +13,10 @@ from glioserve_preprocess.geometry import Geometry, Matrix, Volume, checked_affi
 
 
 def volume_of_array(modality: Modality, voxels: npt.NDArray[np.generic], lps_from_voxel: Matrix) -> Volume:
-    """A checked :class:`Volume` of an array [z, y, x] and its voxel (x, y, z) to LPS affine (GLIO-1104, -1106, -1107)."""
+    """A checked :class:`Volume` of an array [z, y, x] and its voxel (x, y, z) to LPS affine.
+
+    Raises GLIO-1104, GLIO-1106 and GLIO-1107.
+    """
     what = f"The {modality} volume"
     if voxels.ndim != 3 or min(voxels.shape) < 2:
         raise GlioserveError(ErrorCode.INVALID_VOLUME, f"{what} has shape {list(voxels.shape)}.")

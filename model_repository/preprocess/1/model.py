@@ -1,0 +1,64 @@
+"""Adapter: a request's DICOM files or volumes to the network's input. All that is thought lives in our packages."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+from glioserve_contract import ErrorCode, GlioserveError, Modality, to_dict
+from glioserve_contract.manifest import load_versions
+from glioserve_contract.tensors import BRAIN_MASK, IMAGE, INSTANCES, PREPROCESS, affine_tensor, volume_tensor
+from glioserve_preprocess.pipeline import preprocess_dicom, preprocess_volumes
+from glioserve_preprocess.volumes import volume_of_array
+from glioserve_triton.adapter import Metrics, respond
+from glioserve_triton.repository import check_contract
+
+
+class TritonPythonModel:
+    """See ``glioserve_preprocess.pipeline``."""
+
+    def initialize(self, args):
+        check_contract(args["model_config"])
+        repository = Path(args["model_repository"]).parent
+        self.recipe = load_versions(repository / "classifier")[-1].manifest.recipe
+        self.accept_identified = os.environ.get("GLIOSERVE_ACCEPT_IDENTIFIED_DICOM") == "1"
+        self.metrics = Metrics(pb_utils)
+
+    def execute(self, requests):
+        return respond(pb_utils, requests, self.handle, self.metrics)
+
+    def handle(self, request):
+        files, volumes = _files(request), _volumes(request)
+        if files is not None and volumes:
+            raise GlioserveError(ErrorCode.BOTH_INPUTS)
+        if files is not None:
+            result = preprocess_dicom(files, self.recipe, accept_identified=self.accept_identified)
+        elif volumes:
+            result = preprocess_volumes(volumes, self.recipe)
+        else:
+            raise GlioserveError(ErrorCode.NO_INPUT)
+        self.metrics.observe(result.record.timings_s)
+        return (
+            pb_utils.Tensor(IMAGE.name, result.image[np.newaxis]),
+            pb_utils.Tensor(BRAIN_MASK.name, result.brain_mask),
+            pb_utils.Tensor(PREPROCESS.name, np.array([json.dumps(to_dict(result.record))], dtype=object)),
+        )
+
+
+def _files(request):
+    tensor = pb_utils.get_input_tensor_by_name(request, INSTANCES.name)
+    return None if tensor is None else list(tensor.as_numpy())
+
+
+def _volumes(request):
+    volumes = {}
+    for modality in Modality:
+        voxels = pb_utils.get_input_tensor_by_name(request, volume_tensor(modality))
+        affine = pb_utils.get_input_tensor_by_name(request, affine_tensor(modality))
+        if (voxels is None) != (affine is None):
+            raise GlioserveError(ErrorCode.MISSING_AFFINE, f"The {modality} volume: one of the pair is missing.")
+        if voxels is not None:
+            volumes[modality] = volume_of_array(modality, voxels.as_numpy(), affine.as_numpy())
+    return volumes

@@ -1,0 +1,74 @@
+"""Adapter: the classifier's output to the whole answer. All that is thought lives in our packages."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+from glioserve_contract import ErrorCode, GlioserveError, from_dict, to_dict
+from glioserve_contract.manifest import digest_of_model_id, load_versions
+from glioserve_contract.records import PreprocessRecord
+from glioserve_contract.tensors import (
+    BRAIN_MASK,
+    CAM,
+    HEATMAP,
+    HEATMAP_AFFINE,
+    LABEL,
+    LOGITS,
+    MODEL_ID,
+    PREPROCESS,
+    PROBABILITIES,
+    REPORT,
+    SCORE,
+)
+from glioserve_preprocess.report import answer
+from glioserve_triton.adapter import Metrics, respond
+from glioserve_triton.repository import check_contract
+
+
+class TritonPythonModel:
+    """See ``glioserve_preprocess.report``."""
+
+    def initialize(self, args):
+        check_contract(args["model_config"])
+        self.classifier = Path(args["model_repository"]).parent / "classifier"
+        self.metrics = Metrics(pb_utils)
+        self.load()
+
+    def load(self):
+        # The newest of equal weights is the one that Triton serves.
+        self.versions = {v.manifest.weights_digest: v for v in load_versions(self.classifier)}
+
+    def execute(self, requests):
+        return respond(pb_utils, requests, self.handle, self.metrics)
+
+    def handle(self, request):
+        logits, cam, words, mask, record = (
+            pb_utils.get_input_tensor_by_name(request, t.name).as_numpy()
+            for t in (LOGITS, CAM, MODEL_ID, BRAIN_MASK, PREPROCESS)
+        )
+        wanted = set(request.requested_output_names())
+        record = from_dict(PreprocessRecord, json.loads(record[0]))
+        model = self.find(digest_of_model_id(tuple(words[0].tolist())))
+        result = answer(model, logits[0], cam[0], mask, record, with_heatmap=HEATMAP.name in wanted)
+        self.metrics.observe(
+            {s: result.report.timings_s[s] for s in ("report", "heatmap") if s in result.report.timings_s}
+        )
+        self.metrics.count("answered" if result.report.label else "abstained")
+        values = {
+            SCORE: np.array([result.report.score], dtype=np.float32),
+            LABEL: np.array([result.report.label], dtype=object),
+            PROBABILITIES: result.probabilities,
+            HEATMAP: result.heatmap,
+            HEATMAP_AFFINE: np.array(result.report.reference_grid.lps_from_voxel),
+            REPORT: np.array([json.dumps(to_dict(result.report))], dtype=object),
+        }
+        return [pb_utils.Tensor(t.name, value) for t, value in values.items() if t.name in wanted]
+
+    def find(self, digest):
+        if digest not in self.versions:
+            self.load()  # published since
+        if digest not in self.versions:
+            raise GlioserveError(ErrorCode.UNKNOWN_MODEL, f"Weights {digest[:19]}… are in no manifest.")
+        return self.versions[digest]

@@ -1,0 +1,174 @@
+"""The stages joined: a study in, the network's input and the record of how it was made out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from glioserve_contract import CONTRACT_VERSION, Modality
+from glioserve_contract.recipe import Recipe, preprocessing_digest
+from glioserve_contract.records import (
+    PreprocessRecord,
+    Quality,
+    QualityCheck,
+    RegistrationRecord,
+    SeriesRecord,
+)
+from glioserve_preprocess.assemble import assemble
+from glioserve_preprocess.brain import check_brain, extract_brain, mask_points_lps_mm
+from glioserve_preprocess.geometry import Geometry, Matrix, Volume, affine_record, apply, network_geometry
+from glioserve_preprocess.grid import sample, sample_mask
+from glioserve_preprocess.normalise import normalise
+from glioserve_preprocess.read import read
+from glioserve_preprocess.register import Registration, mean_displacement_mm, register
+from glioserve_preprocess.series import Candidate, choose_series
+from glioserve_preprocess.volumes import pick_volumes
+
+MAX_USUAL_DISPLACEMENT_MM = 40.0
+"""A head that moved further between two sequences deserves a look."""
+MIN_USUAL_COVERAGE = 0.95
+"""Share of the brain that each sequence's field of view should hold."""
+
+
+@dataclass(frozen=True, eq=False)
+class Preprocessed:
+    """The network's input and what led to it. Arrays are [z, y, x], channels first."""
+
+    image: npt.NDArray[np.float32]
+    """[C, D, H, W], 0 to 1, 0 outside the brain."""
+    brain_mask: npt.NDArray[np.uint8]
+    """[D, H, W]."""
+    record: PreprocessRecord
+    volumes: Mapping[Modality, Volume]
+    """The chosen sequences as the scanner saw them."""
+    native_mask: npt.NDArray[np.uint8]
+    """The brain on the reference sequence's own grid."""
+
+
+@dataclass
+class Stopwatch:
+    """Wall seconds per stage, in the order they ran."""
+
+    timings_s: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Adds what the block takes to ``name``."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.timings_s[name] = self.timings_s.get(name, 0.0) + time.perf_counter() - start
+
+
+def preprocess_dicom(files: Sequence[bytes], recipe: Recipe, *, accept_identified: bool) -> Preprocessed:
+    """DICOM Part 10 files of one study, any order, all series. Raises GLIO-11xx to -17xx."""
+    watch = Stopwatch()
+    with watch.stage("read"):
+        instances = read(files, accept_identified=accept_identified)
+    with watch.stage("series"):
+        chosen, warnings = choose_series(instances, recipe.channels, recipe.min_slices)
+    with watch.stage("assemble"):
+        volumes = {m: assemble(c.datasets, m) for m, c in chosen.items()}
+    series = tuple(_series_record(volumes[m], chosen[m]) for m in recipe.channels)
+    return _finish(volumes, series, (*instances.warnings, *warnings), recipe, watch)
+
+
+def preprocess_volumes(volumes: Mapping[Modality, Volume], recipe: Recipe) -> Preprocessed:
+    """Volumes with their affines, already told apart by the caller. Raises GLIO-11xx, -13xx, -15xx to -17xx."""
+    watch = Stopwatch()
+    with watch.stage("series"):
+        picked, warnings = pick_volumes(volumes, recipe.channels, recipe.min_slices)
+    series = tuple(_series_record(picked[m], None) for m in recipe.channels)
+    return _finish(picked, series, warnings, recipe, watch)
+
+
+def _finish(
+    volumes: Mapping[Modality, Volume],
+    series: tuple[SeriesRecord, ...],
+    warnings: tuple[str, ...],
+    recipe: Recipe,
+    watch: Stopwatch,
+) -> Preprocessed:
+    """register -> brain -> grid -> normalise: the same for both ways in."""
+    reference = volumes[recipe.reference]
+    with watch.stage("register"):
+        registrations = [register(reference, volumes[m]) for m in recipe.channels if m is not recipe.reference]
+    with watch.stage("brain"):
+        native_mask = extract_brain(reference, recipe.brain_extraction)
+        points_lps_mm = mask_points_lps_mm(native_mask, reference.geometry)
+    target = network_geometry(recipe.grid, points_lps_mm.mean(axis=0))
+    to_moving: dict[Modality, Matrix] = {r.modality: r.moving_lps_from_reference_lps for r in registrations}
+    to_moving[recipe.reference] = np.eye(4)
+    with watch.stage("grid"):
+        brain_mask = sample_mask(native_mask, reference.geometry, target)
+        sampled = [sample(volumes[m].voxels, volumes[m].geometry, target, to_moving[m]) for m in recipe.channels]
+    with watch.stage("normalise"):
+        channels = zip(recipe.channels, sampled, strict=True)
+        image = np.stack([normalise(s, brain_mask, recipe.intensity, f"The {m} sequence") for m, s in channels])
+    record = PreprocessRecord(
+        contract_version=CONTRACT_VERSION,
+        preprocessing_digest=preprocessing_digest(recipe),
+        reference=recipe.reference,
+        reference_grid=reference.geometry.record(),
+        network_grid=target.record(),
+        series=series,
+        registrations=tuple(_registration_record(r, points_lps_mm) for r in registrations),
+        quality=_quality(volumes, to_moving, points_lps_mm, check_brain(native_mask, reference.geometry)),
+        warnings=warnings,
+        timings_s=dict(watch.timings_s),
+    )
+    return Preprocessed(image, brain_mask, record, volumes, native_mask)
+
+
+def _series_record(volume: Volume, candidate: Candidate | None) -> SeriesRecord:
+    return SeriesRecord(
+        modality=volume.modality,
+        series_instance_uid=candidate.series_instance_uid if candidate else "",
+        slices=volume.geometry.size_voxels[2],
+        spacing_mm=volume.geometry.spacing_mm,
+        confidence=candidate.evidence.confidence if candidate else 1.0,
+        reasons=candidate.evidence.reasons if candidate else ("named by the caller",),
+    )
+
+
+def _registration_record(registration: Registration, points_lps_mm: npt.NDArray[np.float64]) -> RegistrationRecord:
+    matrix = registration.moving_lps_from_reference_lps
+    return RegistrationRecord(
+        modality=registration.modality,
+        moving_lps_from_reference_lps=affine_record(matrix),
+        similarity=registration.similarity,
+        similarity_before=registration.similarity_before,
+        mean_displacement_mm=mean_displacement_mm(matrix, points_lps_mm),
+    )
+
+
+def _quality(
+    volumes: Mapping[Modality, Volume],
+    to_moving: Mapping[Modality, Matrix],
+    points_lps_mm: npt.NDArray[np.float64],
+    brain: QualityCheck,
+) -> Quality:
+    checks = [brain]
+    for modality, matrix in to_moving.items():
+        moved_mm = mean_displacement_mm(matrix, points_lps_mm)
+        covered = _coverage(volumes[modality].geometry, apply(matrix, points_lps_mm))
+        checks.append(_check(f"{modality}_displacement", moved_mm, "mm", 0.0, MAX_USUAL_DISPLACEMENT_MM))
+        checks.append(_check(f"{modality}_brain_coverage", covered, "share", MIN_USUAL_COVERAGE, 1.0))
+    return Quality("review" if any(c.verdict == "review" for c in checks) else "ok", tuple(checks))
+
+
+def _check(name: str, value: float, unit: str, low: float, high: float) -> QualityCheck:
+    return QualityCheck(name, value, unit, low, high, "ok" if low <= value <= high else "review")
+
+
+def _coverage(geometry: Geometry, points_lps_mm: npt.NDArray[np.float64]) -> float:
+    """Share of the points that lie in the field of view."""
+    voxels = apply(geometry.voxel_from_lps, points_lps_mm)
+    inside = (voxels >= -0.5) & (voxels <= np.array(geometry.size_voxels) - 0.5)
+    return float(inside.all(axis=1).mean())

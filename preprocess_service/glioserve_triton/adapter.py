@@ -1,0 +1,91 @@
+"""What the Python models of the repository share: one request in, tensors or a typed error out, and the metrics.
+
+Triton's module (``triton_python_backend_utils``) exists only inside its stub process, so it is handed in.
+"""
+
+from __future__ import annotations
+
+import secrets
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
+
+from glioserve_contract import ErrorCode, GlioserveError, Status
+from glioserve_contract.metrics import (
+    SERVER_CODES,
+    STAGE_BUCKETS_S,
+    STAGE_SECONDS,
+    STAGE_SECONDS_HELP,
+    STAGES,
+    STUDIES,
+    STUDIES_HELP,
+    outcome_of,
+)
+
+Handler = Callable[[Any], Sequence[Any]]
+"""A request to its output tensors; raises :class:`GlioserveError`."""
+
+
+class Metrics:
+    """The families, with every series there from the start, so that a rate of something new is seen."""
+
+    def __init__(self, pb_utils: Any) -> None:
+        family = pb_utils.MetricFamily
+        self._studies_family = family(name=STUDIES, description=STUDIES_HELP, kind=family.COUNTER)
+        self._seconds_family = family(name=STAGE_SECONDS, description=STAGE_SECONDS_HELP, kind=family.HISTOGRAM)
+        outcomes = [("answered", ""), ("abstained", ""), *((outcome_of(c), c.token) for c in SERVER_CODES)]
+        self._studies = {
+            pair: self._studies_family.Metric(labels={"outcome": pair[0], "code": pair[1]}) for pair in outcomes
+        }
+        self._seconds = {
+            stage: self._seconds_family.Metric(labels={"stage": stage}, buckets=list(STAGE_BUCKETS_S))
+            for stage in STAGES
+        }
+
+    def count(self, outcome: str, code: str = "") -> None:
+        """One more study."""
+        self._studies[outcome, code].increment(1)
+
+    def observe(self, timings_s: Mapping[str, float]) -> None:
+        """The stages of one study."""
+        for stage, seconds in timings_s.items():
+            if stage in self._seconds:
+                self._seconds[stage].observe(seconds)
+
+
+def respond(pb_utils: Any, requests: Sequence[Any], handle: Handler, metrics: Metrics) -> list[Any]:
+    """A response for each request; nothing else ever leaves, since an uncaught exception would carry a traceback."""
+    return [_respond_one(pb_utils, request, handle, metrics) for request in requests]
+
+
+def _respond_one(pb_utils: Any, request: Any, handle: Handler, metrics: Metrics) -> Any:
+    try:
+        if request.is_cancelled():  # an ensemble tells its steps only between them
+            raise GlioserveError(ErrorCode.CANCELLED)
+        return pb_utils.InferenceResponse(output_tensors=list(handle(request)))
+    except BaseException as error:  # noqa: BLE001 - see respond()
+        ours = isinstance(error, GlioserveError) and error.code in SERVER_CODES
+        known = cast(GlioserveError, error) if ours else _incident(pb_utils, error)
+    metrics.count(outcome_of(known.code), known.code.token)
+    return pb_utils.InferenceResponse(error=triton_error(pb_utils, known))
+
+
+def _incident(pb_utils: Any, error: BaseException) -> GlioserveError:
+    """An unknown error by number: the log has where it arose, but never its text, which may hold patient data."""
+    number = secrets.token_hex(4)
+    frames = " < ".join(f"{f.filename}:{f.lineno}" for f in reversed(traceback.extract_tb(error.__traceback__)))
+    pb_utils.Logger.log_error(f"incident {number}: {type(error).__name__} at {frames}")
+    return GlioserveError(ErrorCode.INTERNAL, f"Incident {number}.")
+
+
+def triton_error(pb_utils: Any, error: GlioserveError) -> Any:
+    """The error as Triton's own, with the status of the table and the token in its message."""
+    statuses = {
+        Status.INVALID_ARG: pb_utils.TritonError.INVALID_ARG,
+        Status.NOT_FOUND: pb_utils.TritonError.NOT_FOUND,
+        Status.UNAVAILABLE: pb_utils.TritonError.UNAVAILABLE,
+        Status.CANCELLED: pb_utils.TritonError.CANCELLED,
+        Status.UNSUPPORTED: pb_utils.TritonError.UNSUPPORTED,
+    }
+    status = statuses.get(error.code.row.status, pb_utils.TritonError.INTERNAL)
+    return pb_utils.TritonError(str(error), status)
