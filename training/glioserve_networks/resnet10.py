@@ -86,7 +86,8 @@ class ResNet10(ResNet):  # type: ignore[misc]  # MONAI is not typed
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Logits [N, classes] of ``x`` [N, C, D, H, W]."""
-        return self.head(self.features(x).mean(dim=(2, 3, 4)))
+        logits: torch.Tensor = self.head(self.features(x).mean(dim=(2, 3, 4)))
+        return logits
 
 
 def _check(widen_factor: float, conv1_t_size: int, conv1_t_stride: int, stage_strides: Sequence[int]) -> None:

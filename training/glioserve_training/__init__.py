@@ -1,0 +1,1 @@
+"""Phantom studies and the trainer: everything before the artifact."""
