@@ -43,12 +43,13 @@ def to_dict(value: Any) -> Any:
     return value
 
 
-def from_dict(cls: type[T], value: Any, path: str | None = None) -> T:
+def from_dict(cls: type[T], value: Any, path: str | None = None, *, ignore_unknown: bool = False) -> T:
     """Build ``cls`` from JSON values. Unknown, missing and mistyped keys raise :class:`SchemaError`.
 
+    ``ignore_unknown`` drops unknown keys instead: for a reader of what a peer of a later minor version wrote.
     A dataclass may define ``check(path: str) -> None`` to judge its own values.
     """
-    return typing.cast(T, _build(cls, value, path or cls.__name__.lower()))
+    return typing.cast(T, _build(cls, value, path or cls.__name__.lower(), ignore_unknown))
 
 
 @cache
@@ -56,40 +57,43 @@ def _hints(cls: type) -> dict[str, Any]:
     return typing.get_type_hints(cls)
 
 
-def _build(hint: Any, value: Any, path: str) -> Any:
+def _build(hint: Any, value: Any, path: str, ignore_unknown: bool) -> Any:
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-        return _build_dataclass(hint, value, path)
+        return _build_dataclass(hint, value, path, ignore_unknown)
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         if value is None:
             return None
-        return _build(next(a for a in arguments if a is not type(None)), value, path)
+        return _build(next(a for a in arguments if a is not type(None)), value, path, ignore_unknown)
     if origin is typing.Literal:
         if value not in arguments:
             raise SchemaError(path, f"must be one of {', '.join(map(repr, arguments))}, not {value!r}")
         return value
     if origin is tuple:
-        return _build_tuple(arguments, value, path)
+        return _build_tuple(arguments, value, path, ignore_unknown)
     if origin is dict:
         if not isinstance(value, dict):
             raise SchemaError(path, f"must be an object, not {type(value).__name__}")
         key_hint, item_hint = arguments
-        return {_build(key_hint, k, f"{path} key"): _build(item_hint, v, f"{path}.{k}") for k, v in value.items()}
+        return {
+            _build(key_hint, k, f"{path} key", ignore_unknown): _build(item_hint, v, f"{path}.{k}", ignore_unknown)
+            for k, v in value.items()
+        }
     return _build_scalar(hint, value, path)
 
 
-def _build_dataclass(cls: type, value: Any, path: str) -> Any:
+def _build_dataclass(cls: type, value: Any, path: str, ignore_unknown: bool) -> Any:
     if not isinstance(value, dict):
         raise SchemaError(path, f"must be an object, not {type(value).__name__}")
     fields = {f.name: f for f in dataclasses.fields(cls)}
     for key in value:
-        if key not in fields:
+        if key not in fields and not ignore_unknown:
             raise SchemaError(f"{path}.{key}", f"unknown key; known are {', '.join(fields)}")
     hints = _hints(cls)
     built = {}
     for name, field in fields.items():
         if name in value:
-            built[name] = _build(hints[name], value[name], f"{path}.{name}")
+            built[name] = _build(hints[name], value[name], f"{path}.{name}", ignore_unknown)
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise SchemaError(f"{path}.{name}", "is missing")
     result = cls(**built)
@@ -98,14 +102,15 @@ def _build_dataclass(cls: type, value: Any, path: str) -> Any:
     return result
 
 
-def _build_tuple(arguments: tuple[Any, ...], value: Any, path: str) -> tuple[Any, ...]:
+def _build_tuple(arguments: tuple[Any, ...], value: Any, path: str, ignore_unknown: bool) -> tuple[Any, ...]:
     if not isinstance(value, (list, tuple)):
         raise SchemaError(path, f"must be an array, not {type(value).__name__}")
     if len(arguments) == 2 and arguments[1] is Ellipsis:
         arguments = (arguments[0],) * len(value)
     if len(arguments) != len(value):
         raise SchemaError(path, f"must have {len(arguments)} items, not {len(value)}")
-    return tuple(_build(a, v, f"{path}[{i}]") for i, (a, v) in enumerate(zip(arguments, value, strict=True)))
+    pairs = enumerate(zip(arguments, value, strict=True))
+    return tuple(_build(a, v, f"{path}[{i}]", ignore_unknown) for i, (a, v) in pairs)
 
 
 def _build_scalar(hint: Any, value: Any, path: str) -> Any:

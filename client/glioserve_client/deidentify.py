@@ -1,0 +1,224 @@
+"""DICOM files built anew from the contract's allow-list, so that what identifies the patient never leaves.
+
+Nothing is blanked: an attribute that :data:`glioserve_contract.identity.KEPT_ATTRIBUTES` does not name is not
+written, at any depth, private ones and the preamble included. What is kept is held to its own form (numbers are
+numbers, codes are of a closed list), and pixels are copied byte for byte.
+
+Outside its reach: text burnt into the pixels, a face that the voxels show, comments inside a compressed
+codestream, and a name that happens to be a word of the vocabulary ("T1 KOPF" stays, and so would a Mr Kopf).
+Files that say of themselves that text is burnt in are not sent at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from io import BytesIO
+from types import MappingProxyType
+
+from pydicom import dcmwrite
+from pydicom.charset import default_encoding
+from pydicom.datadict import dictionary_VM, dictionary_VR, keyword_for_tag, tag_for_keyword
+from pydicom.dataelem import DataElement, RawDataElement
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import UID
+
+from glioserve_client.dicomfile import (
+    MICROSECONDS_PER_DAY,
+    MR_IMAGE_CLASSES,
+    DicomFile,
+    clock_us,
+    parse,
+    quiet_pydicom,
+    text_of,
+)
+from glioserve_client.errors import error_for
+from glioserve_contract import ErrorCode
+from glioserve_contract.identity import (
+    IMAGE_TYPE_CODES,
+    KEPT_ATTRIBUTES,
+    MANUFACTURERS,
+    SCAN_CODES,
+    Treatment,
+    kept_words,
+)
+
+IMPLEMENTATION_CLASS_UID = "2.25.138425461034158632186734985473013712345"
+"""Ours, in every file written (PS3.7 D.3.3.2): the scanner's own would name its maker and software."""
+IMPLEMENTATION_VERSION_NAME = "GLIOSERVE"
+
+_NOT_AN_AGENT = frozenset({"", "NO", "NONE", "N", "NEIN", "NON", "N/A", "NA", "-", "0"})
+_IMAGE_TYPES = frozenset({"ImageType", "FrameType"})
+_LONGEST_TEXT = {"LO": 64, "SH": 16}
+_NUMERIC_TEXT = {"DS": re.compile(rb"[0-9eE+\-. \\]*\0?"), "IS": re.compile(rb"[0-9+\- \\]*\0?")}
+_BINARY_BYTES = {"US": 2, "SS": 2, "UL": 4, "SL": 4, "FL": 4, "FD": 8, "US or SS": 2}
+_MOST_VALUES = 64
+"""Of an attribute that may have any number of values: more is no acquisition parameter."""
+_CODES = {
+    "Modality": re.compile(r"MR"),
+    "PatientPosition": re.compile(r"[HF]F(S|P|DL|DR)|[LR]F[PS]|[AP]FD[LR]"),
+    "PhotometricInterpretation": re.compile(r"MONOCHROME[12]|PALETTE COLOR|RGB|YBR_[A-Z0-9_]{2,12}"),
+    "InversionRecovery": re.compile(r"YES|NO"),
+    "StackID": re.compile(r"[0-9]{1,4}"),
+}
+"""Kept text attributes that are not numbers, and all that they may hold."""
+
+
+@dataclass(frozen=True)
+class Deidentified:
+    """What is sent, and the way back: known here alone, and only as long as this value lives."""
+
+    contents: tuple[bytes, ...] = field(repr=False)
+    original_series_uids: Mapping[str, str] = field(repr=False)
+    """The file's SeriesInstanceUID by the pseudonym that was sent."""
+
+
+class Pseudonyms:
+    """Stand-ins that are equal for equal originals within one request and cannot be reproduced after it.
+
+    HMAC-SHA256 under a random key that is never stored nor sent: without it a hospital's numbers, being few,
+    could be tried one by one.
+    """
+
+    def __init__(self, key: bytes | None = None) -> None:
+        self._key = secrets.token_bytes(32) if key is None else key
+
+    def uid(self, original: str) -> str:
+        """A DICOM UID of the form ``2.25.<128-bit number>`` (PS3.5 B.2)."""
+        return f"2.25.{int.from_bytes(self._digest('uid', original)[:16], 'big')}"
+
+    def patient_id(self, dataset: Dataset) -> str:
+        """``PSN-<16 hex digits>``. Without a PatientID the name and birth date tell patients apart."""
+        number = text_of(dataset, "PatientID")
+        person = f"{text_of(dataset, 'PatientName')}\\{text_of(dataset, 'PatientBirthDate')}"
+        return "PSN-" + self._digest("number" if number else "person", number or person).hex()[:16]
+
+    def _digest(self, kind: str, original: str) -> bytes:
+        return hmac.digest(self._key, f"{kind}:{original}".encode(), hashlib.sha256)
+
+
+def deidentify(files: Sequence[DicomFile], pseudonyms: Pseudonyms | None = None) -> Deidentified:
+    """Each file anew, under pseudonyms and times that hold for these files together.
+
+    Raises:
+        TruncatedFileError: a file's elements cannot be read one by one.
+    """
+    names = pseudonyms or Pseudonyms()
+    origin_us = min((f.first_us for f in files if f.first_us is not None), default=0)
+    contents = tuple(_rebuilt(file, names, origin_us, f"File {i + 1}") for i, file in enumerate(files))
+    series = {names.uid(f.series_instance_uid): f.series_instance_uid for f in files if f.series_instance_uid}
+    return Deidentified(contents, MappingProxyType(series))
+
+
+def _rebuilt(file: DicomFile, names: Pseudonyms, origin_us: int, where: str) -> bytes:
+    source = parse(file.content, where)
+    instance_uid = names.uid(text_of(source, "SOPInstanceUID") or secrets.token_hex())
+    meta, buffer = FileMetaDataset(), BytesIO()
+    try:
+        with quiet_pydicom():
+            meta.MediaStorageSOPClassUID = UID(file.sop_class_uid)
+            meta.MediaStorageSOPInstanceUID = UID(instance_uid)
+            meta.TransferSyntaxUID = source.file_meta.TransferSyntaxUID
+            meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
+            meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
+            dataset = _kept(source, names, origin_us)
+            dataset.file_meta = meta
+            implicit, little = source.original_encoding
+            dcmwrite(buffer, dataset, implicit_vr=implicit, little_endian=little, enforce_file_format=True)
+    except Exception as error:  # pydicom raises whatever a broken element trips it over
+        raise error_for(ErrorCode.TRUNCATED_FILE, f"{where} has elements that cannot be read.") from error
+    return buffer.getvalue()
+
+
+def _kept(source: Dataset, names: Pseudonyms, origin_us: int, depth: int = 0) -> Dataset:
+    """The allow-list's attributes of ``source``, treated; sequences by the same rule, item by item."""
+    kept = Dataset()
+    implicit, little = source.original_encoding
+    # As read: then what is still raw is written as the same bytes.
+    kept.set_original_encoding(implicit, little, default_encoding)
+    for tag in sorted(source.keys()):
+        keyword = keyword_for_tag(tag)
+        treatment = KEPT_ATTRIBUTES.get(keyword)
+        if treatment is None:
+            continue
+        if dictionary_VR(tag) == "SQ":
+            kept.add_new(tag, "SQ", [_kept(item, names, origin_us, depth + 1) for item in source[tag].value or ()])
+        elif treatment is Treatment.KEEP:
+            element = source.get_item(tag)
+            shaped = _in_place(element, keyword, not implicit) if isinstance(element, RawDataElement) else None
+            if shaped is not None:
+                kept[tag] = shaped
+        elif keyword != "PatientID" and (text := _treated(source, keyword, treatment, names, origin_us)):
+            kept[tag] = DataElement(tag, dictionary_VR(tag), text)
+    if depth == 0:
+        kept.add_new("PatientID", "LO", names.patient_id(source))
+        kept.add_new("PatientIdentityRemoved", "CS", "YES")
+    return kept
+
+
+def _in_place(element: RawDataElement, keyword: str, explicit: bool) -> RawDataElement | None:
+    """The raw element if its value has the form of its attribute, under the dictionary's VR; else None.
+
+    A number's place may hold a comment, and an archive may have turned a VR into ``UN``.
+    """
+    official = dictionary_VR(element.tag)
+    allowed = official.split(" or ")
+    vr = element.VR if element.VR in allowed else allowed[0]
+    value = element.value or b""
+    if keyword != "PixelData" and not _has_form(value, keyword, official):
+        return None
+    return element._replace(VR=vr if explicit else None)
+
+
+def _has_form(value: bytes, keyword: str, vr: str) -> bool:
+    if keyword == "SOPClassUID":
+        return value.strip(b" \0").decode("latin-1") in MR_IMAGE_CLASSES
+    if keyword in _CODES:
+        return _CODES[keyword].fullmatch(value.decode("latin-1").strip(" \0")) is not None
+    if vr in _BINARY_BYTES:
+        count, rest = divmod(len(value), _BINARY_BYTES[vr])
+        return not rest and count <= _most_values(keyword)
+    if vr in _NUMERIC_TEXT:
+        return _NUMERIC_TEXT[vr].fullmatch(value) is not None and value.count(b"\\") < _most_values(keyword)
+    return False  # a kept attribute of another kind has no rule yet: it stays here until it has one
+
+
+def _most_values(keyword: str) -> int:
+    tag = tag_for_keyword(keyword)
+    multiplicity = dictionary_VM(tag) if tag is not None else "1"
+    return int(multiplicity) if multiplicity.isdigit() else _MOST_VALUES
+
+
+def _treated(source: Dataset, keyword: str, treatment: Treatment, names: Pseudonyms, origin_us: int) -> str:
+    """The text that stands in for an attribute; empty when it is left out."""
+    text = text_of(source, keyword)
+    if treatment is Treatment.PSEUDONYM:
+        return names.uid(text) if text else ""
+    if treatment is Treatment.RELATIVE_TIME:
+        return _relative_time(clock_us(source, keyword), origin_us)
+    if treatment is Treatment.YES_NO:
+        return "" if text.upper() in _NOT_AN_AGENT else "YES"
+    if treatment is Treatment.WORDS:
+        return kept_words(text)[: _LONGEST_TEXT[dictionary_VR(keyword)]]
+    return _codes(text, keyword)
+
+
+def _codes(text: str, keyword: str) -> str:
+    if keyword == "Manufacturer":
+        return " ".join(word for word in re.split(r"[^A-Z0-9]+", text.upper()) if word in MANUFACTURERS)
+    values = [value.strip() for value in text.upper().split("\\")]
+    if keyword in _IMAGE_TYPES:  # its values are told apart by their place (PS3.3 C.7.6.1.1.2), so none may move
+        return "\\".join(value if value in IMAGE_TYPE_CODES else "OTHER" for value in values) if text else ""
+    return "\\".join(value for value in values if value in SCAN_CODES)
+
+
+def _relative_time(clock: int | None, origin_us: int) -> str:
+    """``HHMMSS.ffffff`` since the origin; empty without a clock or a day and more after it."""
+    if clock is None or not 0 <= clock - origin_us < MICROSECONDS_PER_DAY:
+        return ""
+    seconds, fraction = divmod(clock - origin_us, 1_000_000)
+    return f"{seconds // 3600:02d}{seconds // 60 % 60:02d}{seconds % 60:02d}.{fraction:06d}"

@@ -1,0 +1,175 @@
+"""One DICOM Part 10 file as the client sees it: whole or refused, with the few facts that decide whether it is sent.
+
+Values are read as the file's raw bytes: pydicom's own conversion warns with the value in the message, and a value
+may name the patient.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from io import BytesIO
+
+from pydicom import FileDataset, dcmread
+from pydicom.datadict import tag_for_keyword
+from pydicom.dataset import Dataset
+from pydicom.uid import UID
+
+from glioserve_client.errors import error_for
+from glioserve_contract import ErrorCode
+
+_PREAMBLE_BYTES = 128
+_PREFIX = b"DICM"
+_DICOMDIR = "1.2.840.10008.1.3.10"
+_UNDEFINED_LENGTH = 0xFFFFFFFF
+_PIXEL_DATA = 0x7FE00010
+MR_IMAGE_CLASSES = frozenset(
+    {
+        "1.2.840.10008.5.1.4.1.1.4",  # MR Image Storage
+        "1.2.840.10008.5.1.4.1.1.4.1",  # Enhanced MR Image Storage
+        "1.2.840.10008.5.1.4.1.1.4.4",  # Legacy Converted Enhanced MR Image Storage
+    }
+)
+"""SOP classes that the pipeline reads; nothing else is sent (a secondary capture may show a name)."""
+
+CLOCKS = {"AcquisitionTime": "AcquisitionDate", "SeriesTime": "SeriesDate", "ContentTime": "ContentDate"}
+"""The times that are sent, relative, and the date that each belongs to."""
+_TIME = re.compile(r"(\d{2}):?(\d{2})?:?(\d{2})?(?:\.(\d{1,6}))?\d*")
+MICROSECONDS_PER_DAY = 86_400_000_000
+_pydicom_is_quiet = threading.Lock()
+
+
+@dataclass(frozen=True)
+class DicomFile:
+    """A whole, parseable DICOM file. ``name`` may carry a patient's name: it stays out of messages and ``repr``."""
+
+    content: bytes = field(repr=False)
+    name: str = field(repr=False)
+    """Relative to the folder that was read; empty for bytes."""
+    sop_class_uid: str
+    series_instance_uid: str = field(repr=False)
+    burnt_in_text: bool
+    """The file itself says so (BurnedInAnnotation). That it does not say so proves nothing."""
+    first_us: int | None
+    """Its earliest clock in microseconds, for times relative to the study's first; None without any."""
+
+    @property
+    def reason_not_sent(self) -> str:
+        """Why it stays here, from a closed list of sentences; empty when it is sent."""
+        if self.sop_class_uid == _DICOMDIR:
+            return "a DICOMDIR"
+        if self.sop_class_uid not in MR_IMAGE_CLASSES:
+            name = UID(self.sop_class_uid).name
+            return f"not an MR image but {'of a private class' if name == self.sop_class_uid else name}"
+        return "marked as having text burnt into its pixels" if self.burnt_in_text else ""
+
+
+@contextmanager
+def quiet_pydicom() -> Iterator[None]:
+    """Keep pydicom's warnings, which quote values, off the caller's log. One thread at a time: filters are global."""
+    with _pydicom_is_quiet, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def looks_like_dicom(content: bytes) -> bool:
+    """Whether the file is, or has begun to be, DICOM: nothing that does may be skipped without a word.
+
+    True for the Part 10 prefix; for a bare data set (group 0002 or 0008 first); and for a file of which nothing
+    but zeros arrived, as an interrupted copy leaves it.
+    """
+    head = content[: _PREAMBLE_BYTES + len(_PREFIX)]
+    bare = content[:2] in (b"\x02\x00", b"\x08\x00") and content[3:4] == b"\x00"
+    return head.endswith(_PREFIX) or bare or not any(head)
+
+
+def parse(content: bytes, where: str) -> FileDataset:
+    """The data set of a whole Part 10 file, its elements still raw.
+
+    Raises:
+        NotDicomError: no Part 10 prefix. ``where`` opens the message ("File 3 of 9").
+        TruncatedFileError: the file ends early, or an image has no pixels.
+    """
+    head = content[: _PREAMBLE_BYTES + len(_PREFIX)]
+    if not any(head):
+        raise error_for(ErrorCode.TRUNCATED_FILE, f"{where} is empty or starts with nothing but zeros.")
+    if not head.endswith(_PREFIX):
+        raise error_for(ErrorCode.NOT_DICOM, f"{where} has no DICOM Part 10 header.")
+    try:
+        with quiet_pydicom():
+            dataset = dcmread(BytesIO(content))
+            transfer_syntax = str(dataset.file_meta.get("TransferSyntaxUID", ""))
+    except Exception as error:  # pydicom raises whatever its parser trips over
+        raise error_for(ErrorCode.TRUNCATED_FILE, f"{where} cannot be parsed as DICOM.") from error
+    sop_class_uid = _sop_class_uid(dataset)
+    if not transfer_syntax or not sop_class_uid:
+        raise error_for(ErrorCode.TRUNCATED_FILE, f"{where} ends within its header.")
+    if any(_is_cut(dataset, tag) for tag in dataset.keys()):  # noqa: SIM118 - iterating a Dataset converts values
+        raise error_for(ErrorCode.TRUNCATED_FILE, f"{where} ends before its last element does.")
+    if sop_class_uid in MR_IMAGE_CLASSES and _PIXEL_DATA not in dataset:
+        raise error_for(ErrorCode.TRUNCATED_FILE, f"{where} is an MR image without pixels.")
+    return dataset
+
+
+def read_dicom_file(content: bytes, name: str, where: str) -> DicomFile:
+    """Check one file and note what decides whether it is sent. Raises as :func:`parse` does."""
+    dataset = parse(content, where)
+    return DicomFile(
+        content=content,
+        name=name,
+        sop_class_uid=_sop_class_uid(dataset),
+        series_instance_uid=text_of(dataset, "SeriesInstanceUID"),
+        burnt_in_text=text_of(dataset, "BurnedInAnnotation").upper() == "YES",
+        first_us=min((us for us in (clock_us(dataset, k) for k in CLOCKS) if us is not None), default=None),
+    )
+
+
+def text_of(dataset: Dataset, keyword: str) -> str:
+    """An element's text as the file has it, without padding; empty when absent, binary or not plain.
+
+    UTF-8, else Latin-1: enough for numbers, codes, UIDs and the Western words of a description.
+    """
+    tag = tag_for_keyword(keyword)
+    element = dataset.get_item(tag) if tag is not None and tag in dataset else None
+    value = getattr(element, "value", None)
+    if not isinstance(value, bytes):
+        return ""
+    try:
+        text = value.decode("utf-8")
+    except UnicodeDecodeError:
+        text = value.decode("latin-1")
+    return text.strip(" \0")
+
+
+def clock_us(dataset: Dataset, time_keyword: str) -> int | None:
+    """One of :data:`CLOCKS` in microseconds since year 1, or None; without any date, since that midnight."""
+    clock = _TIME.fullmatch(text_of(dataset, time_keyword))
+    if clock is None:
+        return None
+    hours, minutes, seconds, fraction = clock.groups()
+    total_s = int(hours) * 3600 + int(minutes or 0) * 60 + int(seconds or 0)
+    day = _ordinal(text_of(dataset, CLOCKS[time_keyword])) or _ordinal(text_of(dataset, "StudyDate")) or 0
+    return day * MICROSECONDS_PER_DAY + total_s * 1_000_000 + int((fraction or "0").ljust(6, "0"))
+
+
+def _ordinal(text: str) -> int | None:
+    try:
+        return datetime.strptime(text.replace(".", ""), "%Y%m%d").toordinal()  # noqa: DTZ007 - scanners have no zone
+    except ValueError:
+        return None
+
+
+def _sop_class_uid(dataset: FileDataset) -> str:
+    return text_of(dataset, "SOPClassUID") or str(dataset.file_meta.get("MediaStorageSOPClassUID", ""))
+
+
+def _is_cut(dataset: Dataset, tag: int) -> bool:
+    element = dataset.get_item(tag)
+    value = getattr(element, "value", None)
+    length = getattr(element, "length", _UNDEFINED_LENGTH)
+    return isinstance(value, bytes) and length not in (_UNDEFINED_LENGTH, len(value))

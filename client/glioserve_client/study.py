@@ -1,0 +1,244 @@
+"""What a caller hands over: a DICOM study as files, or volumes with their affines. Both frozen.
+
+Reading is strict where silence would change the answer: a damaged file is an error, never left out, because one
+missing slice at the end of a stack would go unnoticed. What is plainly not DICOM (``Thumbs.db``, a README) is left
+out of a folder and listed in ``skipped``; a file named by the caller must be DICOM.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from glioserve_client.dicomfile import DicomFile, looks_like_dicom, read_dicom_file
+from glioserve_client.errors import CodedError, error_for
+from glioserve_contract import ErrorCode, Modality
+from glioserve_contract.limits import MAX_INSTANCES, MAX_REQUEST_BYTES, MAX_VOLUME_VOXELS
+
+MAX_FOLDER_FILES = 4 * MAX_INSTANCES
+"""Where reading a folder stops: this is no study's folder."""
+MAX_FOLDER_BYTES = 2 * MAX_REQUEST_BYTES
+"""Likewise. What is sent keeps the contract's own, tighter limits."""
+MAX_SHEAR_COSINE = 1e-3
+"""Largest cosine between two voxel axes that we call rectangular: 0.06 degrees."""
+MIN_SPACING_MM, MAX_SPACING_MM = 0.05, 50.0
+
+PathLike = str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class SkippedFile:
+    """A file of the folder that is not part of the study. ``name`` may carry a patient's name."""
+
+    name: str = field(repr=False)
+    reason: str
+
+
+@dataclass(frozen=True)
+class DicomStudy:
+    """A study's DICOM files, whole and parseable, in memory. Any order, all series."""
+
+    files: tuple[DicomFile, ...]
+    skipped: tuple[SkippedFile, ...] = ()
+
+    @classmethod
+    def from_directory(cls, directory: PathLike) -> DicomStudy:
+        """Every file below ``directory``, but for hidden ones and what is plainly not DICOM (see ``skipped``).
+
+        Raises:
+            EmptyStudyError: no such folder, or no DICOM file in it.
+            TruncatedFileError: a file ends early or cannot be read; ``error.path`` names it.
+            NotDicomError: a file is a DICOM data set without its Part 10 header.
+            StudyTooLargeError: more than :data:`MAX_FOLDER_FILES` files or :data:`MAX_FOLDER_BYTES` bytes.
+        """
+        root = Path(directory)
+        if not root.is_dir():
+            raise error_for(ErrorCode.EMPTY_STUDY, "There is no such folder.")
+        paths = _within_limits(_visible_files(root))
+        study = cls._read(sorted(paths, key=str), root, may_skip=True)
+        if not study.files:
+            raise error_for(
+                ErrorCode.EMPTY_STUDY,
+                f"The folder holds no DICOM file ({len(study.skipped)} others, hidden ones apart).",
+            )
+        return study
+
+    @classmethod
+    def from_files(cls, paths: Iterable[PathLike]) -> DicomStudy:
+        """These files, each of which must be DICOM. Raises as :meth:`from_directory` does."""
+        found = _within_limits(Path(path) for path in paths)
+        if not found:
+            raise error_for(ErrorCode.EMPTY_STUDY, "No file was named.")
+        return cls._read(found, None, may_skip=False)
+
+    @classmethod
+    def from_bytes(cls, contents: Iterable[bytes]) -> DicomStudy:
+        """DICOM Part 10 files that are in memory already (from DICOMweb, say). Raises as :meth:`from_files`."""
+        found = list(contents)
+        if not found:
+            raise error_for(ErrorCode.EMPTY_STUDY, "No file was given.")
+        return cls(tuple(read_dicom_file(c, "", _where(i, len(found))) for i, c in enumerate(found)))
+
+    @classmethod
+    def _read(cls, paths: Sequence[Path], root: Path | None, *, may_skip: bool) -> DicomStudy:
+        files, skipped = [], []
+        for index, path in enumerate(paths):
+            where, name = _where(index, len(paths)), str(path.relative_to(root)) if root else str(path)
+            try:
+                content = _content(path, where)
+                if may_skip and not looks_like_dicom(content):
+                    skipped.append(SkippedFile(name, "not DICOM"))
+                else:
+                    files.append(read_dicom_file(content, name, where))
+            except CodedError as error:
+                error.path = path
+                raise
+        return cls(tuple(files), tuple(skipped))
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """One sequence as voxels: FP32 [z, y, x], any unit, and ``lps_from_voxel`` 4 x 4 from voxel (x, y, z) to LPS mm.
+
+    Both arrays are copied and read-only. Raises InvalidVolumeError or InvalidAffineError.
+    """
+
+    voxels: npt.NDArray[np.float32]
+    lps_from_voxel: npt.NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "voxels", _frozen(_checked_voxels(self.voxels)))
+        object.__setattr__(self, "lps_from_voxel", _frozen(_checked_affine(self.lps_from_voxel)))
+
+
+@dataclass(frozen=True, eq=False)
+class VolumeStudy:
+    """A study as volumes, one per sequence: arrays and affines only, so there is no header to give anybody away.
+
+    A face can be recognised from a head's voxels all the same; that is not this client's matter.
+    """
+
+    volumes: Mapping[Modality, Volume]
+
+    def __post_init__(self) -> None:
+        if not self.volumes:
+            raise error_for(ErrorCode.EMPTY_STUDY, "No volume was given.")
+        volumes = {Modality(m): self.volumes[m] for m in self.volumes}
+        object.__setattr__(self, "volumes", MappingProxyType(volumes))
+
+    @classmethod
+    def from_nifti(cls, paths: Mapping[Modality, PathLike]) -> VolumeStudy:
+        """NIfTI files, converted: nibabel's [x, y, z] in RAS becomes [z, y, x] in LPS.
+
+        Raises:
+            InvalidVolumeError: not readable, not 3D, not real numbers, not finite.
+            InvalidAffineError: neither sform nor qform is set (left and right would be a guess), or sheared.
+        """
+        return cls({Modality(m): _volume_from_nifti(Path(path), Modality(m)) for m, path in paths.items()})
+
+
+Study = DicomStudy | VolumeStudy
+
+
+def _where(index: int, total: int) -> str:
+    """How a message names a file: by its number, as a name may carry a patient's."""
+    return f"File {index + 1} of {total} (in the order of their names)"
+
+
+def _visible_files(root: Path) -> Iterator[Path]:
+    for folder, subfolders, names in os.walk(root):
+        subfolders[:] = [s for s in subfolders if not s.startswith((".", "__MACOSX"))]
+        yield from (Path(folder) / name for name in names if not name.startswith("."))
+
+
+def _within_limits(paths: Iterable[Path]) -> list[Path]:
+    """The paths, unless they are too many or too large: before anything is read into memory."""
+    kept, size = [], 0
+    for path in paths:
+        kept.append(path)
+        try:
+            size += path.stat().st_size
+        except OSError:
+            continue  # reading it will say why
+        if len(kept) > MAX_FOLDER_FILES or size > MAX_FOLDER_BYTES:
+            raise error_for(
+                ErrorCode.STUDY_TOO_LARGE,
+                f"The folder holds over {MAX_FOLDER_FILES} files or {MAX_FOLDER_BYTES >> 20} MiB.",
+            )
+    return kept
+
+
+def _content(path: Path, where: str) -> bytes:
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would block for ever
+            raise error_for(ErrorCode.NOT_DICOM, f"{where} is not a regular file.")
+        return path.read_bytes()
+    except OSError as error:
+        raise error_for(ErrorCode.TRUNCATED_FILE, f"{where} cannot be read: {error.strerror}.") from error
+
+
+def _volume_from_nifti(path: Path, modality: Modality) -> Volume:
+    import nibabel
+
+    try:
+        image: Any = nibabel.load(path)
+        voxels = np.asarray(image.dataobj)
+    except Exception as error:  # nibabel and zlib raise many kinds; the message must not quote the path
+        raise error_for(ErrorCode.INVALID_VOLUME, f"{modality}: the file cannot be read as NIfTI.") from error
+    if not isinstance(image, (nibabel.Nifti1Image, nibabel.Nifti1Pair)):
+        raise error_for(ErrorCode.INVALID_VOLUME, f"{modality}: the file is not NIfTI.")
+    if voxels.dtype.fields is not None or np.iscomplexobj(voxels):
+        raise error_for(ErrorCode.INVALID_VOLUME, f"{modality}: its voxels are not real numbers.")
+    if int(image.header["sform_code"]) == 0 and int(image.header["qform_code"]) == 0:
+        raise error_for(ErrorCode.INVALID_AFFINE, f"{modality}: neither sform nor qform says where left is.")
+    while voxels.ndim > 3 and voxels.shape[-1] == 1:
+        voxels = voxels[..., 0]
+    lps_from_voxel = np.array(image.affine, dtype=np.float64)
+    lps_from_voxel[:2] *= -1  # NIfTI's world is RAS
+    try:
+        return Volume(voxels.transpose().astype(np.float32), lps_from_voxel)
+    except CodedError as error:
+        raise error_for(error.code, f"{modality}: {error.detail}") from error
+
+
+def _checked_voxels(voxels: npt.ArrayLike) -> npt.NDArray[np.float32]:
+    try:
+        array = np.array(voxels, dtype=np.float32, order="C")
+    except (TypeError, ValueError) as error:
+        raise error_for(ErrorCode.INVALID_VOLUME, "A volume is not an array of numbers.") from error
+    if array.ndim != 3 or array.size == 0:
+        raise error_for(ErrorCode.INVALID_VOLUME, f"A volume has the shape {array.shape}, not [z, y, x].")
+    if array.size > MAX_VOLUME_VOXELS:
+        raise error_for(ErrorCode.STUDY_TOO_LARGE, f"A volume has {array.size} voxels, over {MAX_VOLUME_VOXELS}.")
+    if not np.isfinite(array).all():
+        raise error_for(ErrorCode.INVALID_VOLUME, "A volume has voxels that are not finite.")
+    return array
+
+
+def _checked_affine(affine: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    try:
+        matrix = np.array(affine, dtype=np.float64, order="C")
+    except (TypeError, ValueError) as error:
+        raise error_for(ErrorCode.INVALID_AFFINE, "An affine is not an array of numbers.") from error
+    if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or not np.allclose(matrix[3], (0, 0, 0, 1)):
+        raise error_for(ErrorCode.INVALID_AFFINE, "An affine is not a finite 4 x 4 matrix that ends in 0, 0, 0, 1.")
+    lengths = np.linalg.norm(matrix[:3, :3], axis=0)
+    if (lengths < MIN_SPACING_MM).any() or (lengths > MAX_SPACING_MM).any():
+        raise error_for(ErrorCode.INVALID_AFFINE, f"An affine has voxels of {np.round(lengths, 3).tolist()} mm.")
+    axes = matrix[:3, :3] / lengths
+    if np.abs(axes.T @ axes - np.eye(3)).max() > MAX_SHEAR_COSINE:
+        raise error_for(ErrorCode.INVALID_AFFINE, "An affine's axes are not at right angles.")
+    return matrix
+
+
+def _frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    array.setflags(write=False)
+    return array
