@@ -65,16 +65,19 @@ def _respond_one(pb_utils: Any, request: Any, handle: Handler, metrics: Metrics)
         return pb_utils.InferenceResponse(output_tensors=list(handle(request)))
     except BaseException as error:  # noqa: BLE001 - see respond()
         ours = isinstance(error, GlioserveError) and error.code in SERVER_CODES
-        known = cast(GlioserveError, error) if ours else _incident(pb_utils, error)
+        known = cast(GlioserveError, error) if ours else incident(pb_utils, error)
     metrics.count(outcome_of(known.code), known.code.token)
     return pb_utils.InferenceResponse(error=triton_error(pb_utils, known))
 
 
-def _incident(pb_utils: Any, error: BaseException) -> GlioserveError:
-    """An unknown error by number: the log has where it arose, but never its text, which may hold patient data."""
+def incident(pb_utils: Any, error: BaseException, text: str = "its text is not logged") -> GlioserveError:
+    """An unknown error by number: the log has where it arose, but not its text, which may hold patient data.
+
+    A caller that knows better hands in the ``text`` to log.
+    """
     number = secrets.token_hex(4)
     frames = " < ".join(f"{f.filename}:{f.lineno}" for f in reversed(traceback.extract_tb(error.__traceback__)))
-    pb_utils.Logger.log_error(f"incident {number}: {type(error).__name__} at {frames}")
+    pb_utils.Logger.log_error(f"incident {number}: {type(error).__name__} at {frames}: {text}")
     return GlioserveError(ErrorCode.INTERNAL, f"Incident {number}.")
 
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 from glioserve_contract import CONTRACT_VERSION, ErrorCode, GlioserveError, same_major
+from glioserve_contract.manifest import ServedVersion, load_manifest, load_versions
+from glioserve_contract.recipe import load_recipe
+from glioserve_contract.tensors import CLASSIFIER_MODEL, MODELS, Model
 
 
 def check_contract(model_config: str) -> None:
@@ -15,3 +19,59 @@ def check_contract(model_config: str) -> None:
         raise GlioserveError(
             ErrorCode.CONTRACT_MISMATCH, f"config.pbtxt is of contract {version}, the code of {CONTRACT_VERSION}."
         )
+
+
+def check_repository(repository: Path, profile: str | None = None) -> tuple[ServedVersion, ...]:
+    """The classifier's versions, oldest first, of a repository that is whole and fit to serve under ``profile``.
+
+    GLIO-5108 names all that is missing; GLIO-5103 the version whose files are not its manifest's; GLIO-5104 the
+    version that another preprocessing shapes the input for.
+    """
+    if not repository.is_dir():
+        raise GlioserveError(ErrorCode.INVALID_REPOSITORY, f"{repository} is no folder.")
+    missing = [what for model in MODELS for what in _missing(repository, model)]
+    if profile is not None and profile not in profiles(repository):
+        known = ", ".join(profiles(repository)) or "none"
+        missing.append(f"the profile {profile} (there: {known})")
+    if missing:
+        raise GlioserveError(ErrorCode.INVALID_REPOSITORY, f"{repository.name} lacks {', '.join(missing)}.")
+    versions = load_versions(repository / CLASSIFIER_MODEL.name)
+    for served in versions:
+        _check_version(repository, served)
+        if served.manifest.preprocessing_digest != versions[0].manifest.preprocessing_digest:
+            raise GlioserveError(
+                ErrorCode.PREPROCESSING_MISMATCH,
+                f"classifier versions {versions[0].version} and {served.version} differ in their preprocessing.",
+            )
+    return versions
+
+
+def profiles(repository: Path) -> tuple[str, ...]:
+    """Names that ``--profile`` can choose among."""
+    return tuple(sorted(p.stem for p in (repository / CLASSIFIER_MODEL.name / "configs").glob("*.pbtxt")))
+
+
+def _missing(repository: Path, model: Model) -> list[str]:
+    folder = repository / model.name
+    if not folder.is_dir():
+        return [f"the model {model.name}"]
+    missing = [] if (folder / "config.pbtxt").is_file() else [f"{model.name}/config.pbtxt"]
+    versions = [p for p in folder.iterdir() if p.is_dir() and p.name.isdecimal()]
+    if model is CLASSIFIER_MODEL:
+        versions = [p for p in versions if (p / "manifest.json").is_file()]
+    if not versions:
+        what = "version with a manifest.json" if model is CLASSIFIER_MODEL else "version folder (1/)"
+        missing.append(f"any {model.name} {what}")
+    if model.kind == "python":
+        missing += [f"{model.name}/{p.name}/model.py" for p in versions if not (p / "model.py").is_file()]
+    return missing
+
+
+def _check_version(repository: Path, served: ServedVersion) -> None:
+    folder = repository / served.name / served.version
+    try:
+        load_manifest(folder, verify_files=True)
+        if load_recipe(folder / "recipe.json") != served.manifest.recipe:
+            raise GlioserveError(ErrorCode.INVALID_MANIFEST, "recipe.json is not the manifest's.")
+    except GlioserveError as error:
+        raise GlioserveError(error.code, f"{served.name}/{served.version}: {error.detail}") from error

@@ -1,0 +1,62 @@
+"""The calls that watch and steer a running server, over gRPC with the admin token; every one has a deadline."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any
+
+import tritonclient.grpc as triton
+from tritonclient.utils import InferenceServerException
+
+from glioserve_triton.options import GRPC_ADMIN_HEADER
+
+CALL_TIMEOUT_S = 5.0
+READY_TIMEOUT_S = 1.0
+"""Of a readiness call, which is repeated anyway."""
+UNLOADED = ("UNAVAILABLE", "unloaded")
+"""State and reason, in the repository's index, of a model whose last request is done."""
+_CHANNEL_ARGUMENTS = [
+    # gRPC's own second between attempts to connect would be most of a small server's start.
+    ("grpc.initial_reconnect_backoff_ms", 50),
+    ("grpc.min_reconnect_backoff_ms", 50),
+    ("grpc.max_reconnect_backoff_ms", 500),
+    # Servers come and go on reused ports: no channel may be shared with one to an earlier server.
+    ("grpc.use_local_subchannel_pool", 1),
+]
+
+
+class ServerAdmin:
+    """A connection with the admin token. Calls raise ``InferenceServerException`` where they cannot be made."""
+
+    def __init__(self, url: str, admin_token: str) -> None:
+        self._client = triton.InferenceServerClient(url, channel_args=_CHANNEL_ARGUMENTS)
+        self._headers = {GRPC_ADMIN_HEADER: admin_token}
+
+    def __enter__(self) -> ServerAdmin:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._client.close()
+
+    def is_ready(self, model: str, server_id: str) -> bool:
+        """Whether the server has the model loaded; False where it cannot be reached, or another one answers.
+
+        Triton binds its ports last, so until then somebody else's server may answer on them.
+        """
+        try:
+            metadata: Any = self._client.get_server_metadata(client_timeout=READY_TIMEOUT_S)
+            ready: bool = self._client.is_model_ready(model, client_timeout=READY_TIMEOUT_S)
+            return ready and metadata.name == server_id
+        except InferenceServerException:
+            return False
+
+    def unload(self, model: str) -> None:
+        """Take one model, not its steps, out of service: new requests are refused, those in flight go on."""
+        self._client.unload_model(model, self._headers, unload_dependents=False, client_timeout=CALL_TIMEOUT_S)
+
+    def states(self, model: str) -> list[tuple[str, str]]:
+        """(state, reason) of each version of the model in the repository's index."""
+        index: Any = self._client.get_model_repository_index(self._headers, client_timeout=CALL_TIMEOUT_S)
+        return [(entry.state, entry.reason) for entry in index.models if entry.name == model]

@@ -1,0 +1,43 @@
+"""The folder of backends that a tritonserver is given.
+
+NVIDIA's container brings native backends, and nothing is built for it. The wheel brings the Python backend alone,
+so the others are Python-based backends of ours: Triton runs ``<backend>/model.py`` by the Python backend. A backend
+that the server brings itself is always used in place of ours.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from pathlib import Path
+
+from glioserve_contract import ErrorCode, GlioserveError
+from glioserve_triton.locate import STUB_NAME, Installation
+
+_SOURCES = Path(__file__).parent / "backends"
+
+PYTHON_BASED = {"onnxruntime": "onnxruntime"}
+"""Our Python-based backends (a folder of ``backends/`` each) and the Python package that each needs."""
+
+
+def build_backend_folder(installation: Installation, folder: Path) -> Path:
+    """Fill ``folder`` with the server's backends and ours; the server's own folder where it has them all.
+
+    Files are copied (3 MB): Triton refuses a library that is a link out of its backend's folder.
+    GLIO-5109 names a Python package that is missing.
+    """
+    missing = [name for name in PYTHON_BASED if not (installation.backends / name).is_dir()]
+    if not missing:
+        return installation.backends
+    for name in missing:
+        package = PYTHON_BASED[name]
+        if importlib.util.find_spec(package) is None:
+            raise GlioserveError(ErrorCode.SERVER_NOT_FOUND, f"Its {name} backend needs the Python package {package}.")
+    shutil.copytree(installation.backends, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    stub = folder / "python" / STUB_NAME
+    shutil.copyfile(installation.stub, stub)
+    stub.chmod(0o755)
+    for name in missing:
+        (folder / name).mkdir()
+        shutil.copyfile(_SOURCES / name / "model.py", folder / name / "model.py")
+    return folder
