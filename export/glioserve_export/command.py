@@ -1,0 +1,75 @@
+"""``glioserve export``: an artifact into a model repository, or into a folder alone."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+from glioserve_export.exporter import Exported, Progress, export, export_model
+from glioserve_networks import load_artifact
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """``glioserve export ARTIFACT [--repository DIR] [--version N] | [--model-only DIR]``."""
+    parser.add_argument("artifact", type=Path, metavar="ARTIFACT", help="folder with weights.safetensors, recipe.json")
+    target = parser.add_mutually_exclusive_group()
+    target.add_argument(
+        "--repository",
+        type=Path,
+        default=Path("build/repository"),
+        metavar="DIR",
+        help="model repository to publish into; assembled where it is not there (default: %(default)s)",
+    )
+    target.add_argument(
+        "--model-only",
+        type=Path,
+        metavar="DIR",
+        help="write model.onnx, recipe.json and manifest.json there instead",
+    )
+    parser.add_argument("--version", type=int, metavar="N", help="the version's number (default: the next)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Export, show each step, print the figures."""
+    if args.model_only is not None:
+        exported = export_model(load_artifact(args.artifact), args.model_only, progress=_progress())
+        where = f"{args.model_only}"
+    else:
+        published = export(args.artifact, args.repository, args.version, progress=_progress())
+        exported = published.exported
+        where = f"version {published.version} of {args.repository}"
+    for line in summary(exported, where):
+        print(line)
+    return 0
+
+
+def summary(exported: Exported, where: str) -> list[str]:
+    """What was published and what was shown of it, a line each."""
+    figures = [
+        f"  {f.output:<9} {f.difference:.1e} of {f.relative_to} (tolerance {f.tolerance:.0e})"
+        for f in exported.parity.figures
+    ]
+    return [
+        f"exported {exported.recipe.name} as {where}",
+        f"  ONNX      {len(exported.onnx) / 1e6:.2f} MB, traced in {exported.trace_s:.1f} s",
+        f"  weights   {exported.weights_digest}",
+        f"  CAM grid  {exported.cam_grid}",
+        f"parity with PyTorch and autograd Grad-CAM, in {exported.parity_s:.1f} s ({exported.parity.runtime}):",
+        *figures,
+        f"  MODEL_ID  {'equal' if exported.parity.model_id_equal else 'different'}",
+    ]
+
+
+def _progress() -> Progress:
+    """Every step as it begins; of the many small ones (indented) at most one a second."""
+    started = shown = time.perf_counter()
+
+    def show(step: str) -> None:
+        nonlocal shown
+        now = time.perf_counter()
+        if not step.startswith(" ") or now - shown >= 1:
+            print(f"[{now - started:6.1f} s] {step}", flush=True)
+            shown = now
+
+    return show

@@ -1,0 +1,133 @@
+"""An artifact to an exported version: load, trace, prove parity, describe, publish. Nothing is left of a failure."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from importlib.metadata import version as package_version
+from pathlib import Path
+from typing import cast
+
+import onnx
+
+from glioserve_contract import CONTRACT_VERSION, sha256_digest
+from glioserve_contract.manifest import Manifest, save_manifest
+from glioserve_contract.recipe import Recipe, preprocessing_digest, save_recipe
+from glioserve_export.classifier_config import ONNX_FILE, CamGrid
+from glioserve_export.files import staging, sync_folder
+from glioserve_export.onnx_export import cam_grid, export_onnx
+from glioserve_export.parity import Parity, check_parity
+from glioserve_export.repository import (
+    EXPORTED_FILES,
+    MANIFEST_FILE,
+    RECIPE_FILE,
+    add_version,
+    check_can_join,
+    checked_export,
+)
+from glioserve_networks import Artifact, ClassifierNet, load_artifact
+
+Progress = Callable[[str], None]
+
+_LIBRARIES = ("glioserve", "torch", "monai", "onnx", "onnxscript", "onnxruntime", "numpy")
+
+
+@dataclass(frozen=True, eq=False)
+class Exported:
+    """A graph that answers as its network does."""
+
+    recipe: Recipe
+    weights_digest: str
+    onnx: bytes
+    cam_grid: CamGrid
+    cam_lattice: tuple[float, float]
+    """(start, step) in voxels of IMAGE: where the CAM's voxels lie."""
+    parity: Parity
+    trace_s: float
+    parity_s: float
+
+
+@dataclass(frozen=True)
+class Published:
+    """Where an export went."""
+
+    version: int
+    exported: Exported
+
+
+def convert(artifact: Artifact, progress: Progress) -> Exported:
+    """The artifact's network as a proven graph; GLIO-5105 where parity does not hold."""
+    recipe = artifact.recipe
+    progress(f"tracing {recipe.architecture.name} for {len(recipe.channels)} x {recipe.grid.shape} to ONNX")
+    started = time.perf_counter()
+    network = artifact.network()
+    model = export_onnx(network, recipe, artifact.weights_digest)
+    traced = time.perf_counter()
+    progress(f"parity of {len(model) / 1e6:.1f} MB ONNX with PyTorch and autograd Grad-CAM")
+    parity = check_parity(model, artifact, lambda step: progress(f"  {step}"))
+    grid = cam_grid(onnx.load_from_string(model))
+    return Exported(
+        recipe=recipe,
+        weights_digest=artifact.weights_digest,
+        onnx=model,
+        cam_grid=grid,
+        cam_lattice=cast(ClassifierNet, network).cam_lattice,
+        parity=parity,
+        trace_s=traced - started,
+        parity_s=time.perf_counter() - traced,
+    )
+
+
+def write_version(exported: Exported, folder: Path) -> Manifest:
+    """Write ``model.onnx``, ``recipe.json`` and, last, the manifest that names them."""
+    (folder / ONNX_FILE).write_bytes(exported.onnx)
+    save_recipe(exported.recipe, folder / RECIPE_FILE)
+    start_voxels, step_voxels = exported.cam_lattice
+    manifest = Manifest(
+        schema="glioserve/manifest/1",
+        recipe=exported.recipe,
+        weights_digest=exported.weights_digest,
+        preprocessing_digest=preprocessing_digest(exported.recipe),
+        cam_grid=exported.cam_grid,
+        cam_start_voxels=start_voxels,
+        cam_step_voxels=step_voxels,
+        files={name: sha256_digest(folder / name) for name in EXPORTED_FILES},
+        parity=exported.parity.record(),
+        versions={"contract": CONTRACT_VERSION, **{name: package_version(name) for name in _LIBRARIES}},
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    )
+    save_manifest(manifest, folder)
+    return manifest
+
+
+def export(artifact_folder: Path, repository: Path, version: int | None = None, *, progress: Progress) -> Published:
+    """Publish the artifact as the repository's ``version`` (the next, where none is named).
+
+    The repository is assembled where it is not there yet. What it would refuse is refused before the work.
+    """
+    artifact = load_artifact(artifact_folder)
+    check_can_join(repository, preprocessing_digest(artifact.recipe), version)
+    exported = convert(artifact, progress)
+    with tempfile.TemporaryDirectory(prefix="glioserve-export-") as stage:
+        write_version(exported, Path(stage))
+        number = add_version(repository, Path(stage), version)
+    return Published(number, exported)
+
+
+def export_model(artifact: Artifact, folder: Path, *, progress: Progress) -> Exported:
+    """The same three files into ``folder`` alone, replacing those of an earlier export and nothing else.
+
+    The manifest comes last: a folder that was interrupted fails its digests and is never served.
+    """
+    exported = convert(artifact, progress)
+    folder.mkdir(parents=True, exist_ok=True)
+    with staging(folder) as stage:
+        write_version(exported, stage)
+        checked_export(stage)
+        for name in (*EXPORTED_FILES, MANIFEST_FILE):
+            (stage / name).replace(folder / name)
+    sync_folder(folder)
+    return exported
