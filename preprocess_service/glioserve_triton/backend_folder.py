@@ -26,18 +26,17 @@ def build_backend_folder(installation: Installation, folder: Path) -> Path:
     Files are copied (3 MB): Triton refuses a library that is a link out of its backend's folder.
     GLIO-5109 names a Python package that is missing.
     """
-    missing = [name for name in PYTHON_BASED if not (installation.backends / name).is_dir()]
-    if not missing:
+    ours = {b: p for b, p in PYTHON_BASED.items() if not (installation.backends / b).is_dir()}
+    if not ours:
         return installation.backends
-    for name in missing:
-        package = PYTHON_BASED[name]
+    for name, package in ours.items():
         if importlib.util.find_spec(package) is None:
             raise GlioserveError(ErrorCode.SERVER_NOT_FOUND, f"Its {name} backend needs the Python package {package}.")
     shutil.copytree(installation.backends, folder, ignore=shutil.ignore_patterns("__pycache__"))
     stub = folder / "python" / STUB_NAME
     shutil.copyfile(installation.stub, stub)
     stub.chmod(0o755)
-    for name in missing:
+    for name in ours:
         (folder / name).mkdir()
         shutil.copyfile(_SOURCES / name / "model.py", folder / name / "model.py")
     return folder

@@ -31,6 +31,7 @@ _PACKAGES = {
     "libstdc++.so.6": "libstdc++6",
     "libz.so.1": "zlib1g",
 }
+_SYSTEM_FOLDER = re.compile(r"(/usr)?/lib(64|/[a-z0-9_]+-linux-gnu)?")
 _LIBPYTHON = re.compile(r"libpython(\d+\.\d+)\.so")
 
 
@@ -55,14 +56,16 @@ class Installation:
         The stub ignores PYTHONPATH and PYTHONHOME and finds packages only through the first ``python3`` on
         PATH, so the running environment's ``bin`` goes first.
         """
-        folders = [str(folder) for folder in self.library_folders]
-        inherited = os.environ.get("LD_LIBRARY_PATH")
-        return {
+        environment = {
             **os.environ,
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
-            "LD_LIBRARY_PATH": os.pathsep.join([*folders, *([inherited] if inherited else [])]),
             "PYTHONDONTWRITEBYTECODE": "1",
         }
+        inherited = os.environ.get("LD_LIBRARY_PATH")
+        if self.library_folders:
+            folders = [*map(str, self.library_folders), *([inherited] if inherited else [])]
+            environment["LD_LIBRARY_PATH"] = os.pathsep.join(folders)
+        return environment
 
 
 @dataclass(frozen=True)
@@ -118,10 +121,13 @@ def _find_stub(root: Path) -> Path:
 
 
 def python_library_folder() -> Path | None:
-    """The folder of the running Python's own libpython, None if it has none (a Debian Python, a static build)."""
+    """The folder of the running Python's own libpython, None if the loader needs no help to find one.
+
+    The system's own folders are left out: before NVIDIA's CUDA compatibility libraries they would hide them.
+    """
     for folder in (sysconfig.get_config_var("LIBDIR"), f"{sys.base_prefix}/lib"):
         if folder and (Path(folder) / f"libpython{PYTHON}.so.1.0").is_file():
-            return Path(folder)
+            return None if _SYSTEM_FOLDER.fullmatch(str(Path(folder).resolve())) else Path(folder)
     return None
 
 
