@@ -14,6 +14,7 @@ from glioserve_contract import Modality
 from glioserve_contract.identity import kept_words
 
 AGREED, TIMINGS_ONLY, WORDS_ONLY, CONTRADICTED = 0.95, 0.7, 0.6, 0.3
+DERIVED_SHARE = 0.8
 
 _OTHER_WORDS = frozenset(
     "localizer localiser scout survey loc swi t2star dwi adc dti trace perfusion dsc dce mra tof asl mrs "
@@ -54,6 +55,9 @@ def judge(dataset: Dataset) -> Evidence:
         confidence = AGREED if by_time is by_word else CONTRADICTED
     else:
         confidence = TIMINGS_ONLY if by_time else WORDS_ONLY
+    if "DERIVED" in image_type:  # a reformat of a series that is most likely there too
+        confidence *= DERIVED_SHARE
+        reasons = (*reasons, "derived image")
     weighting = by_time or by_word
     if weighting is not Modality.T1:
         return Evidence(weighting, confidence, reasons)
