@@ -118,19 +118,18 @@ def sample_slices(
     total = np.zeros(geometry.shape, dtype=np.float32)
     for offset in (np.arange(planes) + 0.5) / planes - 0.5:
         origin = geometry.lps_from_voxel[:3, 3] + directions[:, 2] * offset * thickness_mm
-        total += sitk.GetArrayViewFromImage(
-            sitk.Resample(
-                head,
-                geometry.size_voxels,
-                to_head,
-                sitk.sitkLinear,
-                origin.tolist(),
-                geometry.spacing_mm,
-                directions.ravel().tolist(),
-                0.0,
-                sitk.sitkFloat32,
-            )
+        plane = sitk.Resample(
+            head,
+            geometry.size_voxels,
+            to_head,
+            sitk.sitkLinear,
+            origin.tolist(),
+            geometry.spacing_mm,
+            directions.ravel().tolist(),
+            0.0,
+            sitk.sitkFloat32,
         )
+        total += sitk.GetArrayViewFromImage(plane)  # a view: the image must outlive the line
     return total / np.float32(planes)
 
 

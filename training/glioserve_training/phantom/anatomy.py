@@ -77,7 +77,7 @@ def draw_subject(rng: np.random.Generator) -> Subject:
         csf_mm=float(rng.uniform(1.5, 4.0)),
         ventricle=float(rng.uniform(0.75, 1.45)),
         surface_mm=float(rng.uniform(0.6, 1.4)),
-        sulcus_mm=float(rng.uniform(0.5, 1.3)),
+        sulcus_mm=float(rng.uniform(0.2, 0.8)),
     )
 
 
@@ -131,14 +131,14 @@ def label_head(subject: Subject, x: Array, y: Array, z: Array) -> tuple[npt.NDAr
     thickness = Noise(rng, BOX_LOW_MM, BOX_HIGH_MM, 60.0).on_axes(x, y, z)
     brain_mm = brain(q) + bumps
     labels = np.full(brain_mm.shape, Tissue.AIR, dtype=np.uint8)
-    _paint_outside(labels, subject, q, brain_mm, thickness)
     folds = Noise(rng, BOX_LOW_MM, BOX_HIGH_MM, 17.0).on_axes(x, y, z)
+    _paint_outside(labels, subject, q, brain_mm, thickness, folds)
     _paint_brain(labels, subject, q, brain_mm, folds)
     return labels, brain_mm
 
 
 def _paint_outside(
-    labels: npt.NDArray[np.uint8], subject: Subject, q: Points, brain_mm: Array, thickness: Array
+    labels: npt.NDArray[np.uint8], subject: Subject, q: Points, brain_mm: Array, thickness: Array, folds: Array
 ) -> None:
     """Scalp, face, neck, skull, eyes and air: whatever is not intracranial."""
     inner = brain_mm - np.float32(subject.csf_mm)
@@ -149,6 +149,7 @@ def _paint_outside(
     neck = np.maximum(capsule(q, (0, 22, -40), (0, 34, -200), 56), q[2] - np.float32(-30))
     head = union(union(scalp, face, 16), neck, 20)
     labels[head < 0] = Tissue.MUSCLE
+    labels[(head < 0) & (np.abs(folds) < 0.16)] = Tissue.FAT  # the planes between muscles
     labels[(head < 0) & ((head > np.float32(-subject.scalp_mm)) | (scalp < 0))] = Tissue.FAT
     for side in (-1, 1):  # temporal muscles lie on the skull, under the fat
         temporal = ellipsoid(q, (64 * side, -28, -18), (14, 30, 34))
@@ -180,7 +181,7 @@ def _paint_brain(labels: npt.NDArray[np.uint8], subject: Subject, q: Points, bra
     labels[(brain_mm < np.float32(subject.csf_mm + 0.9)) & (brain_mm > -3)] = Tissue.DURA
     labels[brain_mm < np.float32(subject.csf_mm)] = Tissue.CSF
     # The field's zero set cuts the surface as sulci do; its slope is about 2 pi / wavelength per mm.
-    sulci = np.maximum(np.abs(folds) * np.float32(17 / (2 * np.pi)) - np.float32(subject.sulcus_mm), -brain_mm - 16)
+    sulci = np.maximum(np.abs(folds) * np.float32(17 / (2 * np.pi)) - np.float32(subject.sulcus_mm), -brain_mm - 18)
     fissure = np.maximum(np.abs(q[0]) - np.float32(1.2), np.float32(14) - q[2])
     to_csf = np.minimum(-brain_mm, np.minimum(sulci, np.maximum(fissure, -brain_mm - 60)))
     labels[to_csf > 0] = Tissue.GREY

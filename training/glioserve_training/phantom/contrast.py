@@ -13,7 +13,7 @@ _INTENSITY: dict[Tissue, tuple[float, float, float, float]] = {
     # in the order of _COLUMNS; white matter on T1 is 560
     Tissue.AIR: (4, 4, 4, 4),
     Tissue.FAT: (950, 950, 640, 560),
-    Tissue.MUSCLE: (360, 430, 190, 230),
+    Tissue.MUSCLE: (300, 330, 180, 220),
     Tissue.BONE: (45, 50, 30, 35),
     Tissue.MARROW: (330, 340, 170, 180),
     Tissue.CSF: (140, 150, 1000, 90),

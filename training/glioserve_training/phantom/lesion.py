@@ -51,7 +51,7 @@ def draw_lesion(rng: np.random.Generator, subject: Subject, diagnosis: Diagnosis
     while True:
         candidates = rng.uniform((-60, -78, -40), (60, 78, 58), (256, 3)).astype(np.float32)
         q = subject_points(subject, (candidates[:, 0], candidates[:, 1], candidates[:, 2]))
-        room = np.minimum(-np.maximum(cerebrum(q), brain(q)) - 0.75 * radius, ventricles(subject, q) - 0.9 * radius)
+        room = np.minimum(-np.maximum(cerebrum(q), brain(q)) - 0.9 * radius - 2, ventricles(subject, q) - 0.9 * radius)
         room = np.minimum(room, np.abs(q[0]) - 0.8 * radius)  # within one hemisphere
         fitting = candidates[room > 0]
         if len(fitting):
@@ -65,7 +65,7 @@ def draw_lesion(rng: np.random.Generator, subject: Subject, diagnosis: Diagnosis
         centre_mm=(float(centre[0]), float(centre[1]), float(centre[2])),
         radii_mm=(float(radii[0]), float(radii[1]), float(radii[2])),
         wall_mm=float(min(rng.uniform(3.5, 6.0), 0.42 * radius)),
-        outline_mm=float(rng.uniform(0.9, 2.2)),
+        outline_mm=float(rng.uniform(1.2, 3.0)),
         oedema_mm=float(rng.uniform(5.0, 20.0)),
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -53,6 +53,23 @@ class Head:
 
 
 @dataclass(frozen=True, eq=False)
+class _HealthyHead:
+    labels: npt.NDArray[np.uint8]
+    brain_mm: Array
+    texture: Array
+
+
+@lru_cache(maxsize=1)
+def _healthy_head(subject: Subject, spacing_mm: float) -> _HealthyHead:
+    """The head before its lesion: most of the work, and the same for both diagnoses. Never written to."""
+    x, y, z = head_axes(spacing_mm, BOX_LOW_MM, BOX_HIGH_MM)
+    labels, brain_mm = label_head(subject, x, y, z)
+    rng = np.random.default_rng([subject.seed, 2])
+    texture = 1 + np.float32(TEXTURE) * Noise(rng, BOX_LOW_MM, BOX_HIGH_MM, 9.0).on_axes(x, y, z)
+    return _HealthyHead(labels, brain_mm, texture)
+
+
+@dataclass(frozen=True, eq=False)
 class Phantom:
     """Ground truth of one study. Poses map the head's frame to the scanner's LPS mm."""
 
@@ -72,16 +89,15 @@ class Phantom:
     @cached_property
     def head(self) -> Head:
         """The rendered head (some seconds at 1.2 mm; kept)."""
+        healthy = _healthy_head(self.subject, self.spacing_mm)
+        labels = healthy.labels.copy()
         x, y, z = head_axes(self.spacing_mm, BOX_LOW_MM, BOX_HIGH_MM)
-        labels, brain_mm = label_head(self.subject, x, y, z)
-        lesion = paint_lesion(labels, self.lesion, brain_mm, x, y, z)
-        rng = np.random.default_rng([self.subject.seed, 2])
-        texture = 1 + np.float32(TEXTURE) * Noise(rng, BOX_LOW_MM, BOX_HIGH_MM, 9.0).on_axes(x, y, z)
+        lesion = paint_lesion(labels, self.lesion, healthy.brain_mm, x, y, z)
         affine = np.diag([self.spacing_mm] * 3 + [1.0])
         affine[:3, 3] = BOX_LOW_MM
         geometry = Geometry((x.size, y.size, z.size), affine)
-        brain = brain_mm < np.float32(min(1.0, self.subject.csf_mm))
-        return Head(labels, texture, brain.astype(np.uint8), lesion.astype(np.uint8), geometry)
+        brain = healthy.brain_mm < np.float32(min(1.0, self.subject.csf_mm))
+        return Head(labels, healthy.texture, brain.astype(np.uint8), lesion.astype(np.uint8), geometry)
 
     def volume(self, modality: Modality) -> Volume:
         """The sequence as the scanner measures it, FP32 [z, y, x] in the scanner's units."""

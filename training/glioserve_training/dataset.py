@@ -1,0 +1,123 @@
+"""Training tensors: a folder of ``.npz`` files and the one ``dataset.json`` that says what they are.
+
+Each file is one patient, so that a split by file never puts a patient on both sides. It holds
+
+* ``images`` FP16 [n, C, D, H, W]: what the serving pipeline would show the network (several draws of a patient),
+* ``labels`` INT64 [n]: index into the recipe's classes,
+* ``lesions`` UINT8 [n, D, H, W], optional: where the lesion is, to judge heat maps by and to teach them with.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from glioserve_contract import ErrorCode, GlioserveError, SchemaError, from_dict, to_dict
+from glioserve_contract.recipe import Recipe, preprocessing_digest
+
+INDEX_FILE = "dataset.json"
+
+
+@dataclass(frozen=True)
+class DatasetIndex:
+    """What the tensors were made for. ``source`` is free text about where they come from."""
+
+    schema: Literal["glioserve/dataset/1"]
+    preprocessing_digest: str
+    classes: tuple[str, str]
+    source: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Patient:
+    """One file's arrays, as the module says."""
+
+    images: npt.NDArray[np.float16]
+    labels: npt.NDArray[np.int64]
+    lesions: npt.NDArray[np.uint8] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Tensors of one side of the split, all in memory: 0.66 MB per draw of the demo recipe."""
+
+    images: npt.NDArray[np.float16]
+    labels: npt.NDArray[np.int64]
+    lesions: npt.NDArray[np.uint8] | None
+
+
+def index_of(recipe: Recipe, source: str) -> DatasetIndex:
+    """The index of a dataset made for ``recipe``."""
+    return DatasetIndex("glioserve/dataset/1", preprocessing_digest(recipe), recipe.classes, source)
+
+
+def save_index(index: DatasetIndex, folder: Path) -> None:
+    """Write ``dataset.json``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / INDEX_FILE).write_text(json.dumps(to_dict(index), indent=2) + "\n", encoding="utf-8")
+
+
+def save_patient(patient: Patient, file: Path) -> None:
+    """Write one ``.npz``; the file is whole or not there."""
+    arrays: dict[str, Any] = {"images": patient.images, "labels": patient.labels}
+    if patient.lesions is not None:
+        arrays["lesions"] = patient.lesions
+    partial = file.with_suffix(".partial")
+    with partial.open("wb") as stream:
+        np.savez_compressed(stream, **arrays)
+    partial.replace(file)
+
+
+def load_patient(file: Path, recipe: Recipe) -> Patient:
+    """Read one ``.npz`` and hold it to the recipe's shape (GLIO-5102 names the file)."""
+    try:
+        with np.load(file) as arrays:
+            patient = Patient(arrays["images"], arrays["labels"], arrays.get("lesions"))
+    except (OSError, ValueError, KeyError) as error:
+        raise GlioserveError(ErrorCode.INVALID_ARTIFACT, f"Dataset file {file.name}: {error}.") from error
+    wanted = (len(patient.labels), len(recipe.channels), *recipe.grid.shape)
+    if patient.images.shape != wanted:
+        raise GlioserveError(
+            ErrorCode.INVALID_ARTIFACT, f"Dataset file {file.name}: images {patient.images.shape}, not {wanted}."
+        )
+    return patient
+
+
+def load_dataset(folder: Path, recipe: Recipe, validation_share: float, seed: int) -> tuple[Split, Split]:
+    """(training, validation), split by patient at random from ``seed``.
+
+    Refuses a dataset that was made by another preprocessing: the network would learn what it is never shown.
+    """
+    try:
+        index = from_dict(DatasetIndex, json.loads((folder / INDEX_FILE).read_text(encoding="utf-8")))
+    except (OSError, json.JSONDecodeError, SchemaError) as error:
+        raise GlioserveError(ErrorCode.INVALID_ARTIFACT, f"{INDEX_FILE}: {error}.") from error
+    if index.preprocessing_digest != preprocessing_digest(recipe):
+        raise GlioserveError(
+            ErrorCode.PREPROCESSING_MISMATCH, "The dataset was made by another preprocessing than the recipe's."
+        )
+    if index.classes != recipe.classes:
+        raise GlioserveError(
+            ErrorCode.INVALID_ARTIFACT, f"The dataset's classes are {index.classes}, the recipe's {recipe.classes}."
+        )
+    files = sorted(folder.glob("*.npz"))
+    if len(files) < 2:
+        raise GlioserveError(ErrorCode.INVALID_ARTIFACT, f"The dataset has {len(files)} patients; two are the least.")
+    order = np.random.default_rng(seed).permutation(len(files))
+    held_out = min(max(1, round(validation_share * len(files))), len(files) - 1)
+    return _join(files, order[held_out:], recipe), _join(files, order[:held_out], recipe)
+
+
+def _join(files: list[Path], chosen: npt.NDArray[np.int64], recipe: Recipe) -> Split:
+    patients = [load_patient(files[i], recipe) for i in sorted(chosen)]
+    lesions = [p.lesions for p in patients if p.lesions is not None]
+    return Split(
+        np.concatenate([p.images for p in patients]),
+        np.concatenate([p.labels for p in patients]),
+        np.concatenate(lesions) if len(lesions) == len(patients) else None,
+    )
