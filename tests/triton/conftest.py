@@ -1,0 +1,28 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import tritonclient.grpc as triton
+
+from glioserve_triton.server import TritonServer
+from support.tiny_repository import write_tiny_repository
+from support.triton import running_server
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    return write_tiny_repository(tmp_path / "repository")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
+    """One server for the module's tests that leave it as they found it."""
+    repository = write_tiny_repository(tmp_path_factory.mktemp("tiny") / "repository")
+    with running_server(repository, profile="batching") as running:
+        yield running
+
+
+@pytest.fixture
+def client(server: TritonServer) -> Iterator[triton.InferenceServerClient]:
+    with triton.InferenceServerClient(server.grpc_url) as connected:
+        yield connected
