@@ -146,6 +146,9 @@ HEATMAP = Tensor(
     "0 to 1",
     "Grad-CAM of the predicted class on the reference series' own grid.",
 )
+HEATMAP_PARAMETER = "heatmap"
+"""Request parameter (boolean). ``false``: no heat map is computed and HEATMAP comes back as [0, 0, 0]. Leaving
+HEATMAP out of the requested outputs only spares its transport: an ensemble asks its steps for everything."""
 HEATMAP_AFFINE = Tensor("HEATMAP_AFFINE", "FP64", (4, 4), "row, column", "mm", "Voxel (x, y, z) of HEATMAP to LPS.")
 REPORT = Tensor("REPORT", "BYTES", (1,), "–", "JSON", "The whole answer but for the heat map's voxels.")
 

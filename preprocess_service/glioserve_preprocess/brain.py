@@ -15,7 +15,7 @@ from scipy import ndimage
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_contract.recipe import BrainExtraction
 from glioserve_contract.records import QualityCheck
-from glioserve_preprocess.geometry import Geometry, Volume
+from glioserve_preprocess.geometry import Geometry, Volume, apply, isotropic_cover
 from glioserve_preprocess.grid import sample, sample_mask
 
 Mask = npt.NDArray[np.bool_]
@@ -47,7 +47,7 @@ REFUSED_LITRES = (0.4, 3.0)
 def extract_brain(reference: Volume, method: BrainExtraction) -> npt.NDArray[np.uint8]:
     """The brain mask on ``reference``'s own grid, 0/1 [z, y, x]. Raises GLIO-1601 where there is no brain."""
     assert method.method == "classical"  # the schema knows no other yet
-    working = _working_geometry(reference.geometry)
+    working = isotropic_cover(reference.geometry, WORKING_SPACING_MM)
     voxels = sample(reference.voxels, reference.geometry, working, np.eye(4))
     voxels = np.minimum(voxels, np.percentile(voxels, 99))
     head = _head(voxels)
@@ -71,19 +71,7 @@ def mask_points_lps_mm(mask: npt.NDArray[np.uint8], geometry: Geometry, most: in
     """Centres of at most ``most`` voxels of the mask, evenly picked, [n, 3]."""
     indices = np.argwhere(mask)[:, ::-1]
     indices = indices[:: max(1, len(indices) // most)]
-    points: npt.NDArray[np.float64] = indices @ geometry.lps_from_voxel[:3, :3].T + geometry.lps_from_voxel[:3, 3]
-    return points
-
-
-def _working_geometry(geometry: Geometry) -> Geometry:
-    extents_mm = np.array(geometry.size_voxels) * np.array(geometry.spacing_mm)
-    x, y, z = (int(n) for n in np.maximum(np.ceil(extents_mm / WORKING_SPACING_MM), 8))
-    directions = geometry.lps_from_voxel[:3, :3] / np.array(geometry.spacing_mm)
-    affine = geometry.lps_from_voxel.copy()
-    affine[:3, :3] = directions * WORKING_SPACING_MM
-    corner = geometry.lps_from_voxel[:3, 3] - geometry.lps_from_voxel[:3, :3].sum(axis=1) / 2
-    affine[:3, 3] = corner + affine[:3, :3].sum(axis=1) / 2
-    return Geometry((x, y, z), affine)
+    return apply(geometry.lps_from_voxel, indices.astype(np.float64))
 
 
 def _head(voxels: npt.NDArray[np.float32]) -> Mask:

@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
 
 def write(result: Preprocessed, out: Path) -> None:
     """Each sequence on the reference's own grid, the mask there, each channel of the network's input, the record."""
-    reference = geometry_of_record(result.record.reference_grid)
+    reference = result.volumes[result.record.reference].geometry
     network = geometry_of_record(result.record.network_grid)
     to_moving = {r.modality: np.array(r.moving_lps_from_reference_lps) for r in result.record.registrations}
     for modality, volume in result.volumes.items():

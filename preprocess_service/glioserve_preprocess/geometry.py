@@ -7,6 +7,7 @@ products read correctly: ``lps_from_voxel @ voxel``.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import permutations
 from typing import cast
 
 import numpy as np
@@ -91,6 +92,38 @@ def network_geometry(grid: Grid, centre_lps_mm: npt.NDArray[np.float64]) -> Geom
     middle = (np.array(grid.size_voxels) - 1) / 2
     affine[:3, 3] = centre_lps_mm - np.array(grid.spacing_mm) * middle
     return Geometry(grid.size_voxels, affine)
+
+
+def canonical(volume: Volume) -> Volume:
+    """The same voxels at the same places, with axes ordered and turned to point nearest to L, P and S.
+
+    However a file orders and turns its axes, everything computed from the canonical volume is the same to the bit.
+    """
+    geometry = volume.geometry
+    directions = geometry.lps_from_voxel[:3, :3] / np.array(geometry.spacing_mm)
+    # permutations() lists in order, so a tie (45 degrees) is decided the same way every time
+    order = max(permutations(range(3)), key=lambda o: round(sum(abs(directions[i, o[i]]) for i in range(3)), 6))
+    array = volume.voxels.transpose(2, 1, 0).transpose(order)
+    affine = geometry.lps_from_voxel.copy()
+    affine[:3, :3] = geometry.lps_from_voxel[:3, list(order)]
+    for axis in range(3):
+        if affine[axis, axis] < 0:
+            array = np.flip(array, axis)
+            affine[:3, 3] += affine[:3, axis] * (array.shape[axis] - 1)
+            affine[:3, axis] *= -1
+    x, y, z = array.shape
+    return Volume(volume.modality, np.ascontiguousarray(array.transpose(2, 1, 0)), Geometry((x, y, z), affine))
+
+
+def isotropic_cover(geometry: Geometry, spacing_mm: float) -> Geometry:
+    """A grid of cubic voxels over the same box, with the same axes."""
+    size = np.array(geometry.size_voxels)
+    x, y, z = (int(n) for n in np.maximum(np.ceil(size * np.array(geometry.spacing_mm) / spacing_mm - 1e-6), 8))
+    affine = np.eye(4)
+    affine[:3, :3] = geometry.lps_from_voxel[:3, :3] / np.array(geometry.spacing_mm) * spacing_mm
+    corner = apply(geometry.lps_from_voxel, np.full((1, 3), -0.5))[0]
+    affine[:3, 3] = corner + affine[:3, :3].sum(axis=1) / 2
+    return Geometry((x, y, z), affine)
 
 
 def to_sitk(voxels: npt.NDArray[np.generic], geometry: Geometry) -> sitk.Image:

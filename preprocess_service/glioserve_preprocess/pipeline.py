@@ -21,13 +21,13 @@ from glioserve_contract.records import (
 )
 from glioserve_preprocess.assemble import assemble
 from glioserve_preprocess.brain import check_brain, extract_brain, mask_points_lps_mm
-from glioserve_preprocess.geometry import Geometry, Matrix, Volume, affine_record, apply, network_geometry
+from glioserve_preprocess.geometry import Geometry, Matrix, Volume, affine_record, apply, canonical, network_geometry
 from glioserve_preprocess.grid import sample, sample_mask
 from glioserve_preprocess.normalise import normalise
 from glioserve_preprocess.read import read
 from glioserve_preprocess.register import Registration, mean_displacement_mm, register
 from glioserve_preprocess.series import Candidate, choose_series
-from glioserve_preprocess.volumes import pick_volumes
+from glioserve_preprocess.volumes import pick_volumes, slice_axis_size
 
 MAX_USUAL_DISPLACEMENT_MM = 40.0
 """A head that moved further between two sequences deserves a look."""
@@ -45,9 +45,9 @@ class Preprocessed:
     """[D, H, W]."""
     record: PreprocessRecord
     volumes: Mapping[Modality, Volume]
-    """The chosen sequences as the scanner saw them."""
+    """The chosen sequences' native voxels, their axes turned to L, P, S (:func:`geometry.canonical`)."""
     native_mask: npt.NDArray[np.uint8]
-    """The brain on the reference sequence's own grid."""
+    """The brain on the grid of the reference among ``volumes``."""
 
 
 @dataclass
@@ -89,13 +89,14 @@ def preprocess_volumes(volumes: Mapping[Modality, Volume], recipe: Recipe) -> Pr
 
 
 def _finish(
-    volumes: Mapping[Modality, Volume],
+    native: Mapping[Modality, Volume],
     series: tuple[SeriesRecord, ...],
     warnings: tuple[str, ...],
     recipe: Recipe,
     watch: Stopwatch,
 ) -> Preprocessed:
     """register -> brain -> grid -> normalise: the same for both ways in."""
+    volumes = {m: canonical(volume) for m, volume in native.items()}
     reference = volumes[recipe.reference]
     with watch.stage("register"):
         registrations = [register(reference, volumes[m]) for m in recipe.channels if m is not recipe.reference]
@@ -115,7 +116,7 @@ def _finish(
         contract_version=CONTRACT_VERSION,
         preprocessing_digest=preprocessing_digest(recipe),
         reference=recipe.reference,
-        reference_grid=reference.geometry.record(),
+        reference_grid=native[recipe.reference].geometry.record(),
         network_grid=target.record(),
         series=series,
         registrations=tuple(_registration_record(r, points_lps_mm) for r in registrations),
@@ -130,7 +131,7 @@ def _series_record(volume: Volume, candidate: Candidate | None) -> SeriesRecord:
     return SeriesRecord(
         modality=volume.modality,
         series_instance_uid=candidate.series_instance_uid if candidate else "",
-        slices=volume.geometry.size_voxels[2],
+        slices=volume.geometry.size_voxels[2] if candidate else slice_axis_size(volume.geometry),
         spacing_mm=volume.geometry.spacing_mm,
         confidence=candidate.evidence.confidence if candidate else 1.0,
         reasons=candidate.evidence.reasons if candidate else ("named by the caller",),

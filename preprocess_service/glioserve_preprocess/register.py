@@ -13,7 +13,8 @@ import numpy.typing as npt
 import SimpleITK as sitk
 
 from glioserve_contract import ErrorCode, GlioserveError, Modality
-from glioserve_preprocess.geometry import Matrix, Volume, apply, to_sitk
+from glioserve_preprocess.geometry import Matrix, Volume, apply, isotropic_cover, to_sitk
+from glioserve_preprocess.grid import sample
 
 WORKING_SPACING_MM = 2.0
 LEVELS = ((4, 2.0), (2, 1.0), (1, 0.0))
@@ -82,24 +83,10 @@ def mean_displacement_mm(matrix: Matrix, points_lps_mm: npt.NDArray[np.float64])
 
 
 def _working_image(volume: Volume) -> sitk.Image:
-    """Isotropic 2 mm in the volume's own axes, smoothed first where it shrinks, outliers clipped."""
+    """Isotropic 2 mm, outliers clipped."""
     low, high = np.percentile(volume.voxels, (0.5, 99.5))
-    image = to_sitk(np.clip(volume.voxels, low, high), volume.geometry)
-    for axis, spacing_mm in enumerate(image.GetSpacing()):
-        if spacing_mm < WORKING_SPACING_MM and image.GetSize()[axis] >= 4:
-            sigma_mm = 0.42 * float(np.sqrt(WORKING_SPACING_MM**2 - spacing_mm**2))
-            image = sitk.RecursiveGaussian(image, sigma_mm, False, sitk.RecursiveGaussianImageFilter.ZeroOrder, axis)
-    extents_mm = np.array(image.GetSpacing()) * np.array(image.GetSize())
-    size = np.maximum(np.ceil(extents_mm / WORKING_SPACING_MM), 8).astype(int).tolist()
-    return sitk.Resample(
-        image,
-        size,
-        sitk.Transform(),
-        sitk.sitkLinear,
-        image.GetOrigin(),
-        [WORKING_SPACING_MM] * 3,
-        image.GetDirection(),
-    )
+    working = isotropic_cover(volume.geometry, WORKING_SPACING_MM)
+    return to_sitk(sample(np.clip(volume.voxels, low, high), volume.geometry, working, np.eye(4)), working)
 
 
 def _starts(fixed: sitk.Image, moving: sitk.Image) -> list[sitk.Euler3DTransform]:

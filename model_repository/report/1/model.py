@@ -14,6 +14,7 @@ from glioserve_contract.tensors import (
     CAM,
     HEATMAP,
     HEATMAP_AFFINE,
+    HEATMAP_PARAMETER,
     LABEL,
     LOGITS,
     MODEL_ID,
@@ -25,6 +26,8 @@ from glioserve_contract.tensors import (
 from glioserve_preprocess.report import answer
 from glioserve_triton.adapter import Metrics, respond
 from glioserve_triton.repository import check_contract
+
+NO_HEATMAP = np.zeros((0, 0, 0), dtype=np.float32)
 
 
 class TritonPythonModel:
@@ -51,7 +54,7 @@ class TritonPythonModel:
         wanted = set(request.requested_output_names())
         record = from_dict(PreprocessRecord, json.loads(record[0]))
         model = self.find(digest_of_model_id(tuple(words[0].tolist())))
-        result = answer(model, logits[0], cam[0], mask, record, with_heatmap=HEATMAP.name in wanted)
+        result = answer(model, logits[0], cam[0], mask, record, with_heatmap=_wants_heatmap(request, wanted))
         self.metrics.observe(
             {s: result.report.timings_s[s] for s in ("report", "heatmap") if s in result.report.timings_s}
         )
@@ -60,7 +63,7 @@ class TritonPythonModel:
             SCORE: np.array([result.report.score], dtype=np.float32),
             LABEL: np.array([result.report.label], dtype=object),
             PROBABILITIES: result.probabilities,
-            HEATMAP: result.heatmap,
+            HEATMAP: NO_HEATMAP if result.heatmap is None else result.heatmap,
             HEATMAP_AFFINE: np.array(result.report.reference_grid.lps_from_voxel),
             REPORT: np.array([json.dumps(to_dict(result.report))], dtype=object),
         }
@@ -72,3 +75,8 @@ class TritonPythonModel:
         if digest not in self.versions:
             raise GlioserveError(ErrorCode.UNKNOWN_MODEL, f"Weights {digest[:19]}… are in no manifest.")
         return self.versions[digest]
+
+
+def _wants_heatmap(request, wanted):
+    # An ensemble asks its steps for everything, whatever its caller asked for; parameters do reach the steps.
+    return HEATMAP.name in wanted and json.loads(request.parameters() or "{}").get(HEATMAP_PARAMETER) is not False

@@ -1,0 +1,63 @@
+# Two commands matter: `make demo` and `make test`. Both set up what they need in .venv and are quick when repeated.
+PYTHON ?= python3.11
+VENV   := .venv
+BIN    := $(VENV)/bin
+STUDY  ?=
+OUT    ?= out
+DEMO_MIN_SLICES ?=
+NAME   ?=
+TESTS  ?= tests
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PYTHONDONTWRITEBYTECODE := 1
+
+.PHONY: help demo test lint bench demo-model docs tools clean
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; assert sys.version_info[:2] >= (3, 10), "Python 3.10 or newer"' \
+	  || { echo "glioserve needs Python 3.11: name it with make PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "python3 -m venv failed; on Debian: apt-get install python3-venv"; exit 1; }
+
+# The demo's environment: client, preprocessing and Triton, without torch.
+$(VENV)/.serve: $(BIN)/python pyproject.toml constraints.txt
+	@echo "Installing the serving environment into $(VENV) (about a minute, once) …"
+	@$(BIN)/pip install --quiet --progress-bar on -c constraints.txt -e '.[serve]'
+	@touch $@
+
+# Everything: training, export, tests. torch first and exactly, so that nothing pulls another build of it.
+$(VENV)/.dev: $(VENV)/.serve
+	@echo "Installing the development environment into $(VENV) (a few minutes, once) …"
+	@$(BIN)/pip install --quiet --progress-bar on $(shell grep '^torch==' constraints.txt)
+	@$(BIN)/pip install --quiet --progress-bar on -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(VENV)/.serve ## a DICOM study in, an explained answer out, through a real Triton server (STUDY=dir for your own)
+	@$(BIN)/glioserve demo $(if $(STUDY),--study '$(STUDY)') --out '$(OUT)' $(if $(DEMO_MIN_SLICES),--min-slices $(DEMO_MIN_SLICES))
+
+tools: $(VENV)/.dev ## helm and kubectl for the chart's tests, into build/tools
+	@$(BIN)/python scripts/get_helm.py
+
+test: $(VENV)/.dev tools ## all tests (TESTS=path, ARGS='-m "not slow"' to choose)
+	@$(BIN)/python -m pytest $(TESTS) $(ARGS)
+
+lint: $(VENV)/.dev ## ruff and mypy
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+bench: $(VENV)/.dev ## run benchmarks/bench_NAME.py; without NAME, list them
+	@if [ -z '$(NAME)' ]; then ls benchmarks/bench_*.py | sed 's/.*bench_\(.*\)\.py/make bench NAME=\1/'; \
+	else $(BIN)/python benchmarks/bench_$(NAME).py $(ARGS); fi
+
+demo-model: $(VENV)/.dev ## make examples/demo_model again from nothing: train, export, parity, manifest
+	@$(BIN)/python scripts/make_demo_model.py
+
+docs: $(VENV)/.serve ## write the generated parts of docs/ again
+	@$(BIN)/python scripts/generate_docs.py
+
+clean: ## remove everything that was built, the environment too
+	rm -rf $(VENV) build $(OUT)

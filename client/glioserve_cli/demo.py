@@ -1,0 +1,72 @@
+"""``glioserve demo``: makes a study, assembles a repository, starts Triton, predicts, writes the answer, stops."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+PHANTOM_SEED = 7
+PHANTOM_LABEL = "recurrence"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Of the command line."""
+    parser.add_argument("--study", type=Path, help="folder with a DICOM study; default: a phantom made on the spot")
+    parser.add_argument("--out", type=Path, default=Path("out"), help="folder for the answer (default: out)")
+    parser.add_argument("--build", type=Path, default=Path("build"), help="folder for what the demo makes on its way")
+    parser.add_argument("--min-slices", type=int, help="serve a variant of the demo recipe with this slice rule")
+    parser.add_argument("--tritonserver", type=Path, help="the server binary to run")
+
+
+def run(args: argparse.Namespace) -> int:
+    """0 with the answer in ``--out``; 1 with one line where the study is refused. The server is gone either way."""
+    from glioserve_client import DicomStudy, GliomaClient, write_outputs
+    from glioserve_client.command import print_prediction
+    from glioserve_export.demo_model import demo_repository
+    from glioserve_triton.options import ServerOptions
+    from glioserve_triton.server import TritonServer
+
+    study_folder = args.study or _phantom(args.build / "phantom")
+    with _step("reading the study"):
+        study = DicomStudy.from_directory(study_folder)
+    with _step("assembling the model repository"):
+        repository = demo_repository(args.build, min_slices=args.min_slices)
+    options = ServerOptions(tritonserver=args.tritonserver)
+    server = TritonServer(repository, options)
+    try:
+        with _step("starting tritonserver"):
+            server.start()
+        with _step("sending the study"), GliomaClient(server.grpc_url) as client:
+            prediction = client.predict(study)
+    finally:
+        server.stop()
+    with _step(f"writing {args.out}/"):
+        written = write_outputs(prediction, study, args.out)
+    print()
+    print_prediction(prediction)
+    print("\nLook at: " + "  ".join(str(path) for path in written))
+    return 0
+
+
+def _phantom(folder: Path) -> Path:
+    from glioserve_training.phantom import make_phantom, write_study
+
+    if not folder.is_dir():
+        with _step("making a phantom study (synthetic head, no patient)"):
+            write_study(make_phantom(PHANTOM_SEED, PHANTOM_LABEL), folder)
+    return folder
+
+
+@contextmanager
+def _step(what: str) -> Iterator[None]:
+    print(f"{what} … ", end="", flush=True)
+    start = time.perf_counter()
+    try:
+        yield
+    except BaseException:
+        print("failed")
+        raise
+    print(f"{time.perf_counter() - start:.1f} s")
