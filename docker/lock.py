@@ -1,0 +1,96 @@
+"""Write ``docker/requirements.txt``: every package of the image by version and hash.
+
+    .venv/bin/python docker/lock.py
+
+The versions are those of ``constraints.txt``, so the image gets what the tests ran with; the files are the container's
+(its Python, Linux on x86-64 and on ARM). Needs Python 3.11 or later.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import tomllib
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parent.parent
+OUTPUT = ROOT / "docker" / "requirements.txt"
+EXTRA = "preprocess"
+"""Of ours: Triton and its backends come with the container, training and export stay outside it."""
+PYTHON = "3.12"
+"""The container's, and so its Python stub's."""
+PLATFORMS = ("x86_64", "aarch64")
+GLIBC = range(17, 40)
+"""manylinux_2_17 to 2_39, which is Ubuntu 24.04's."""
+PIP_TIMEOUT_S = 600
+HEADER = f"""# Written by docker/lock.py: glioserve[{EXTRA}] for Python {PYTHON} on Linux, {" and ".join(PLATFORMS)}.
+"""
+
+
+def direct_requirements() -> list[Requirement]:
+    """What pyproject.toml asks for: the base and the extra, extras of our own unfolded."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    open_, found = [*project["dependencies"], *extras[EXTRA]], []
+    while open_:
+        requirement = Requirement(open_.pop(0))
+        if canonicalize_name(requirement.name) == project["name"]:
+            open_ += [line for extra in sorted(requirement.extras) for line in extras[extra]]
+        else:
+            found.append(requirement)
+    return found
+
+
+def main() -> int:
+    """Resolve for each platform and write the union of the hashes."""
+    locked: dict[str, dict[str, set[str]]] = {}
+    for machine in PLATFORMS:
+        for name, version, digest in _resolve(machine):
+            locked.setdefault(name, {}).setdefault(version, set()).add(digest)
+    lines = [HEADER]
+    for name, versions in sorted(locked.items()):
+        ((version, digests),) = versions.items()  # one version for all platforms, or the lock makes no sense
+        hashes = "".join(f" \\\n    --hash=sha256:{digest}" for digest in sorted(digests))
+        lines.append(f"{name}=={version}{hashes}\n")
+    OUTPUT.write_text("".join(lines))
+    print(f"{OUTPUT}: {len(locked)} packages")
+    return 0
+
+
+def _resolve(machine: str) -> list[tuple[str, str, str]]:
+    """Name, version and SHA-256 of every wheel that pip would install in the container."""
+    with tempfile.TemporaryDirectory() as scratch:
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--dry-run",
+            "--ignore-installed",
+            "--report",
+            "-",
+        ]
+        command += ["--target", scratch, "--only-binary=:all:", "--python-version", PYTHON, "--implementation", "cp"]
+        for minor in reversed(GLIBC):
+            command += ["--platform", f"manylinux_2_{minor}_{machine}"]
+        command += ["--platform", f"manylinux2014_{machine}", "--constraint", str(ROOT / "constraints.txt")]
+        command += [str(requirement) for requirement in direct_requirements()]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=PIP_TIMEOUT_S, check=True)
+    return [
+        (
+            canonicalize_name(item["metadata"]["name"]),
+            item["metadata"]["version"],
+            item["download_info"]["archive_info"]["hashes"]["sha256"],
+        )
+        for item in json.loads(done.stdout)["install"]
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
