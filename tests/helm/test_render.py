@@ -1,0 +1,149 @@
+"""Every example of values: linted, rendered, validated against Kubernetes' schemas, cross-checked, kept as golden."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import kubernetes_validate
+import pytest
+import yaml
+
+from support.helm_tools import CHART, CI_VALUES, CLAIM, GOLDEN, Helm, HelmError, Manifest, updating
+from support.manifest_checks import problems
+
+pytestmark = pytest.mark.helm
+
+OLDEST_MINOR = 30
+NEWEST_MINOR = int(kubernetes_validate.latest_version().split(".")[1])
+KUBE_VERSIONS = [f"1.{minor}" for minor in range(OLDEST_MINOR, NEWEST_MINOR + 1)]
+"""From the chart's kubeVersion to the newest that the validator knows."""
+OUTSIDE = {
+    "PersistentVolumeClaim/glioma-models",  # the user's, by persistence.existingClaim
+    "Secret/glioma-admin",  # the user's, by adminToken.existingSecret of ci/full-values.yaml
+}
+examples = pytest.mark.parametrize("values", CI_VALUES, ids=lambda path: path.stem.removesuffix("-values"))
+
+
+def test_the_examples_are_cpu_gpu_and_full() -> None:
+    assert [path.name for path in CI_VALUES] == ["cpu-values.yaml", "full-values.yaml", "gpu-values.yaml"]
+
+
+@examples
+def test_lint_finds_nothing(helm: Helm, values: Path) -> None:
+    said = helm.lint(values)
+    assert "0 chart(s) failed" in said
+    assert "[" not in said, said  # not even a recommendation, such as a missing icon
+
+
+@examples
+def test_both_majors_render_the_golden_file(helm: Helm, values: Path) -> None:
+    golden = GOLDEN / f"{values.stem.removesuffix('-values')}.yaml"
+    rendered = helm.template(values)
+    if updating():
+        text = yaml.safe_dump_all(rendered, sort_keys=False, width=120)
+        golden.write_text(f"# UPDATE_GOLDEN=1 pytest tests/helm writes this file again. Values: {values.name}.\n{text}")
+    assert rendered == list(yaml.safe_load_all(golden.read_text()))
+
+
+@examples
+def test_every_object_is_valid_from_the_oldest_to_the_newest_kubernetes(helm4: Helm, values: Path) -> None:
+    for manifest in helm4.template(values):
+        if manifest["kind"] == "ServiceMonitor":
+            jsonschema.validate(manifest, SERVICE_MONITOR)
+            continue
+        for version in KUBE_VERSIONS:
+            kubernetes_validate.validate(manifest, version, strict=True)
+
+
+def test_the_validated_versions_begin_where_the_chart_does() -> None:
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    assert chart["kubeVersion"] == f">=1.{OLDEST_MINOR}.0-0"
+    assert len(KUBE_VERSIONS) >= 5
+
+
+@examples
+def test_names_quantities_and_hardening_hold_together(helm4: Helm, values: Path) -> None:
+    assert list(problems(helm4.template(values), outside=OUTSIDE)) == []
+
+
+@pytest.mark.parametrize("kube_version", ["1.30.0", "1.37.0", "1.33.5-gke.1200", "1.31.4+rke2r1"])
+def test_vendors_versions_are_accepted(helm: Helm, kube_version: str) -> None:
+    assert helm.template(CLAIM, kube_version=kube_version)
+
+
+def test_an_older_kubernetes_is_refused(helm: Helm) -> None:
+    with pytest.raises(HelmError, match=r"1\.30"):
+        helm.template(CLAIM, kube_version="1.29.9")
+
+
+def test_names_that_look_like_numbers_stay_text(helm4: Helm) -> None:
+    values = {
+        "persistence": {"existingClaim": "1", "subPath": "2"},
+        "adminToken": {"enabled": True, "existingSecret": "3", "key": "4"},
+        "runtimeClassName": "5",
+        "priorityClassName": "6",
+        "serviceAccount": {"name": "7"},
+        "metrics": {"serviceMonitor": {"enabled": True}},
+        "commonLabels": {"team": "8"},
+        "image": {"tag": "9"},
+    }
+    rendered = helm4.template(values, arguments=["-n", "10"])
+    assert list(problems(rendered, outside={"PersistentVolumeClaim/1", "Secret/3"})) == []
+    for manifest in rendered:
+        if manifest["kind"] == "ServiceMonitor":
+            jsonschema.validate(manifest, SERVICE_MONITOR)
+        else:
+            kubernetes_validate.validate(manifest, KUBE_VERSIONS[-1], strict=True)
+
+
+def test_the_chart_packages_without_its_neighbours(helm4: Helm, tmp_path: Path) -> None:
+    helm4.run("package", str(CHART), "--destination", str(tmp_path))
+    (package,) = tmp_path.glob("glioserve-*.tgz")
+    assert package.stat().st_size < 100_000
+
+
+def _object(required: list[str], **properties: Any) -> Manifest:
+    return {"type": "object", "additionalProperties": False, "required": required, "properties": properties}
+
+
+_STRINGS: Manifest = {"type": "object", "additionalProperties": {"type": "string"}}
+_DURATION: Manifest = {"type": "string", "pattern": r"^(0|([0-9]+(ms|[smhdwy]))+)$"}
+_RELABELING = _object(
+    [],
+    sourceLabels={"type": "array", "items": {"type": "string", "pattern": "^[a-zA-Z_][a-zA-Z0-9_]*$"}},
+    targetLabel={"type": "string"},
+    separator={"type": "string"},
+    regex={"type": "string"},
+    replacement={"type": "string"},
+    modulus={"type": "integer"},
+    action={"type": "string", "pattern": "^(?i:replace|keep|drop|labelmap|labeldrop|labelkeep|hashmod)$"},
+)
+SERVICE_MONITOR = _object(
+    ["apiVersion", "kind", "metadata", "spec"],
+    apiVersion={"const": "monitoring.coreos.com/v1"},
+    kind={"const": "ServiceMonitor"},
+    metadata=_object(
+        ["name", "namespace", "labels"], name={"type": "string"}, namespace={"type": "string"}, labels=_STRINGS
+    ),
+    spec=_object(
+        ["selector", "endpoints"],
+        selector=_object(["matchLabels"], matchLabels=_STRINGS),
+        namespaceSelector=_object(["matchNames"], matchNames={"type": "array", "items": {"type": "string"}}),
+        endpoints={
+            "type": "array",
+            "minItems": 1,
+            "items": _object(
+                ["port"],
+                port={"type": "string"},
+                path={"type": "string", "pattern": "^/"},
+                interval=_DURATION,
+                scrapeTimeout=_DURATION,
+                relabelings={"type": "array", "items": _RELABELING},
+                metricRelabelings={"type": "array", "items": _RELABELING},
+            ),
+        },
+    ),
+)
+"""The part of the operator's ServiceMonitor that the chart uses, closed."""

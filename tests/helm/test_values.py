@@ -1,0 +1,329 @@
+"""What the values do, what they refuse and in which words, and that schema, comments and README say the same."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from glioserve_contract.tensors import ENSEMBLE
+from glioserve_triton.server import EXIT_MARGIN_S
+from support.helm_tools import (
+    CHART,
+    CI_VALUES,
+    CLAIM,
+    ROOT,
+    SCHEMA,
+    VALUES_TEXT,
+    Helm,
+    HelmError,
+    Manifest,
+    documented_values,
+    find,
+    merged,
+    nested,
+    pod_spec,
+    server,
+    updating,
+    values_table,
+)
+
+DEFAULTS: dict[str, Any] = yaml.safe_load(VALUES_TEXT)
+CPU = {"profile": "onnxruntime-cpu", "gpu": {"enabled": False}}
+TABLE = re.compile(r"(?<=<!-- values -->\n).*(?=\n<!-- /values -->)", re.DOTALL)
+
+uses_helm = pytest.mark.helm
+
+
+# --- One list of values in three places ---
+
+
+def test_the_readme_lists_every_value() -> None:
+    readme = CHART / "README.md"
+    table = values_table(documented_values(VALUES_TEXT))
+    if updating():
+        readme.write_text(TABLE.sub(lambda _: table, readme.read_text()))
+    found = TABLE.search(readme.read_text())
+    assert found is not None
+    assert found[0] == table
+
+
+def test_a_value_without_a_comment_is_noticed() -> None:
+    with pytest.raises(ValueError, match=r"image\.tag"):
+        documented_values(VALUES_TEXT.replace("  # Tag; empty for the chart's appVersion\n", ""))
+
+
+def test_schema_and_values_have_the_same_keys() -> None:
+    values = {value.path for value in documented_values(VALUES_TEXT)}
+    optional = {"resources.requests.ephemeral-storage", "resources.limits.ephemeral-storage", "resources.limits.cpu"}
+    assert set(_schema_paths(SCHEMA)) - {"global"} - optional == values
+
+
+def _schema_paths(schema: Manifest, at: tuple[str, ...] = ()) -> list[str]:
+    """Paths of the values a schema describes; below a value that has a comment of its own nothing is counted."""
+    whole = {value.path for value in documented_values(VALUES_TEXT)}
+    paths = []
+    for key, child in schema["properties"].items():
+        path = (*at, key)
+        if "properties" in child and ".".join(path) not in whole:
+            paths += _schema_paths(child, path)
+        else:
+            paths.append(".".join(path))
+    return paths
+
+
+def test_the_schema_is_draft_07_and_closed_throughout() -> None:
+    jsonschema.Draft7Validator.check_schema(SCHEMA)
+    assert SCHEMA["$schema"].startswith("http://json-schema.org/draft-07/")
+    assert list(_open_objects(SCHEMA["properties"])) == []
+    assert SCHEMA["additionalProperties"] is False
+
+
+def _open_objects(node: Any, at: str = "") -> Any:
+    if isinstance(node, dict):
+        if "properties" in node and "type" in node and node.get("additionalProperties") is not False:
+            yield at
+        for key, child in node.items():
+            yield from _open_objects(child, f"{at}/{key}")
+
+
+# --- Refusals, each with the real helm ---
+
+REFUSED: list[tuple[str, dict[str, Any], str]] = [
+    ("unknown key", {"replicas": 2}, "replicas"),
+    ("unknown nested key", nested("image.name", "x"), "name"),
+    ("a value in the wrong place", nested("gpu.nodeSelector", {}), "nodeSelector"),
+    ("wrong type", {"replicaCount": "2"}, "replicaCount"),
+    ("number as tag", nested("image.tag", 1.0), "tag"),
+    ("unknown profile", {"profile": "openvino-cpu"}, "profile"),
+    ("a GPU for the CPU profile", {"profile": "onnxruntime-cpu"}, "gpu/enabled"),
+    ("no GPU for a GPU profile", nested("gpu.enabled", False), "gpu/enabled"),
+    ("half a GPU", nested("gpu.count", 0.5), "count"),
+    ("no GPU at all", nested("gpu.count", 0), "count"),
+    ("a GPU among the resources", nested("resources.limits", {"nvidia.com/gpu": 1}), "nvidia.com/gpu"),
+    ("products without a GPU", merged(CPU, nested("gpu.products", ["NVIDIA-A30"])), "products"),
+    (
+        "products and node affinity",
+        merged(nested("gpu.products", ["NVIDIA-A30"]), nested("affinity.nodeAffinity", {})),
+        "affinity",
+    ),
+    ("bad memory", {"sharedMemorySize": "2 GB"}, "sharedMemorySize"),
+    ("milli-bytes", nested("resources.limits.memory", "12000m"), "memory"),
+    ("bad CPU", nested("resources.requests.cpu", "4 cores"), "cpu"),
+    ("bad digest", nested("image.digest", "latest"), "digest"),
+    ("bad pull policy", nested("image.pullPolicy", "always"), "pullPolicy"),
+    ("bad claim name", nested("persistence.existingClaim", "Models"), "existingClaim"),
+    ("a path that leaves the claim", nested("persistence.subPath", "../other"), "subPath"),
+    ("no sleep", nested("shutdown.preStopSeconds", 0), "preStopSeconds"),
+    ("a wait that the supervisor refuses", nested("shutdown.drainTimeoutSeconds", 90000), "drainTimeoutSeconds"),
+    ("bad duration", nested("metrics.serviceMonitor.interval", "15 s"), "interval"),
+    ("bad port", nested("service.grpcPort", 70000), "grpcPort"),
+    ("bad update strategy", nested("updateStrategy.type", "OnDelete"), "updateStrategy"),
+    ("Recreate with rolling parameters", nested("updateStrategy.type", "Recreate"), "updateStrategy"),
+    ("an existing Secret that is not used", nested("adminToken.existingSecret", "x"), "existingSecret"),
+    ("a peer that is none", nested("networkPolicy.clients", [{"namespace": "x"}]), "networkPolicy/clients"),
+    ("a number as environment", nested("extraEnv", [{"name": "A", "value": 1}]), "extraEnv"),
+    # Relations that no schema can say: the templates refuse these, in words of their own.
+    ("no claim", nested("persistence.existingClaim", ""), "persistence.existingClaim is required"),
+    (
+        "shm equal to the limit",
+        merged(nested("sharedMemorySize", "12Gi")),
+        r"sharedMemorySize \(12Gi\) must be below resources.limits.memory \(12Gi\)",
+    ),
+    (
+        "shm above the limit in another unit",
+        merged(nested("sharedMemorySize", "13000M"), nested("resources.limits.memory", "12Gi")),
+        "sharedMemorySize",
+    ),
+    ("more requested than the limit", nested("resources.requests.memory", "13Gi"), "must not exceed resources.limits"),
+    ("no time for a rollout", nested("progressDeadlineSeconds", 775), r"175 \+ 600 = 775"),
+    ("no way to replace a pod", nested("updateStrategy.rollingUpdate.maxUnavailable", "0%"), "must not both be 0"),
+    ("scrape longer than its interval", nested("metrics.serviceMonitor.scrapeTimeout", "1m"), "must not exceed its"),
+]
+
+
+@uses_helm
+@pytest.mark.parametrize(("values", "said"), [row[1:] for row in REFUSED], ids=[row[0] for row in REFUSED])
+def test_wrong_values_are_refused_by_name(helm: Helm, values: dict[str, Any], said: str) -> None:
+    with pytest.raises(HelmError, match=said):
+        helm.template(merged(CLAIM, values))
+
+
+@uses_helm
+def test_the_defaults_need_a_claim_and_nothing_else(helm: Helm) -> None:
+    with pytest.raises(HelmError, match="glioserve export"):
+        helm.template({})
+    assert helm.template(CLAIM)
+
+
+@uses_helm
+def test_just_below_the_limits_is_accepted(helm4: Helm) -> None:
+    values = {"sharedMemorySize": "12287Mi", "progressDeadlineSeconds": 776}
+    assert helm4.template(merged(CLAIM, values))
+
+
+# --- What they do ---
+
+
+@uses_helm
+@pytest.mark.parametrize("values", CI_VALUES, ids=lambda path: path.stem)
+def test_the_grace_period_is_the_sum_of_a_stop(helm4: Helm, values: Path) -> None:
+    rendered = helm4.template(values)
+    stop = merged(DEFAULTS, yaml.safe_load(values.read_text()))["shutdown"]
+    pod, container = pod_spec(rendered), server(rendered)
+    assert pod["terminationGracePeriodSeconds"] == sum(stop.values())
+    assert container["lifecycle"]["preStop"]["sleep"]["seconds"] == stop["preStopSeconds"]
+    assert f"--drain-timeout-s={stop['drainTimeoutSeconds']}" in container["args"]
+    assert f"--exit-timeout-s={stop['exitTimeoutSeconds']}" in container["args"]
+    # The supervisor gives Triton this much over its exit timeout before it kills; a second more to end itself.
+    assert stop["marginSeconds"] > EXIT_MARGIN_S
+
+
+@uses_helm
+@pytest.mark.parametrize("timeout_s", [1, 599, 600, 601])
+def test_the_startup_probe_outlasts_the_supervisors_own_patience(helm4: Helm, timeout_s: int) -> None:
+    container = server(helm4.template(merged(CLAIM, nested("startup.timeoutSeconds", timeout_s))))
+    probe = container["startupProbe"]
+    budget_s = probe["periodSeconds"] * probe["failureThreshold"]
+    assert f"--ready-timeout-s={timeout_s}" in container["args"]
+    assert timeout_s + 30 <= budget_s < timeout_s + 40
+
+
+@uses_helm
+def test_probes_ask_for_what_is_served(helm4: Helm) -> None:
+    container = server(helm4.template(CLAIM))
+    ready = f"/v2/models/{ENSEMBLE.name}/ready"
+    assert container["startupProbe"]["httpGet"]["path"] == ready
+    assert container["readinessProbe"]["httpGet"]["path"] == ready
+    assert container["livenessProbe"]["httpGet"]["path"] == "/v2/health/live"
+    assert container["readinessProbe"]["timeoutSeconds"] > 5  # Triton itself allows a Python model 5 s to say
+
+
+@uses_helm
+@pytest.mark.parametrize(
+    ("cpu", "threads"),
+    [("500m", 1), ("1500m", 1), ("2", 1), (4, 2), ("5", 2), ("5.9", 2), ("7900m", 3), (8, 4), (0.5, 1)],
+)
+def test_threads_share_the_requested_cpus(helm4: Helm, cpu: object, threads: int) -> None:
+    container = server(helm4.template(merged(CLAIM, nested("resources.requests.cpu", cpu))))
+    environment = {v["name"]: v["value"] for v in container["env"]}
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")
+    assert [environment[name] for name in names] == [str(threads)] * 3
+
+
+def test_two_preprocessing_instances_share_the_cpus() -> None:
+    """The chart's arithmetic of threads holds the model repository to it."""
+    config = (ROOT / "model_repository" / "preprocess" / "config.pbtxt").read_text()
+    assert re.findall(r"count: (\d+)", config) == ["2"]
+
+
+@uses_helm
+def test_an_environment_variable_of_ones_own_replaces_the_charts(helm4: Helm) -> None:
+    container = server(helm4.template(merged(CLAIM, {"extraEnv": [{"name": "OMP_NUM_THREADS", "value": "7"}]})))
+    assert [v["value"] for v in container["env"] if v["name"] == "OMP_NUM_THREADS"] == ["7"]
+
+
+@uses_helm
+def test_a_gpu_pod_gets_its_gpu_and_a_cpu_pod_none(helm4: Helm) -> None:
+    gpu = helm4.template(merged(CLAIM, nested("gpu", {"count": 2, "products": ["NVIDIA-L4"]})))
+    assert server(gpu)["resources"]["limits"]["nvidia.com/gpu"] == 2
+    assert "NVIDIA_VISIBLE_DEVICES" not in {v["name"] for v in server(gpu)["env"]}  # the device plugin's to set
+    assert pod_spec(gpu)["tolerations"] == DEFAULTS["gpu"]["tolerations"]
+    (term,) = pod_spec(gpu)["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"][
+        "nodeSelectorTerms"
+    ]
+    assert term["matchExpressions"] == [{"key": "nvidia.com/gpu.product", "operator": "In", "values": ["NVIDIA-L4"]}]
+    cpu = helm4.template(merged(CLAIM, CPU))
+    assert server(cpu)["resources"]["limits"].keys() == {"memory"}
+    assert {"name": "NVIDIA_VISIBLE_DEVICES", "value": "void"} in server(cpu)["env"]
+    assert "tolerations" not in pod_spec(cpu)
+
+
+@uses_helm
+@pytest.mark.parametrize(
+    ("image", "reference"),
+    [
+        ({}, "glioserve:0.1.0"),
+        ({"tag": "1.2.3"}, "glioserve:1.2.3"),
+        ({"registry": "r.example.org:5000/a"}, "r.example.org:5000/a/glioserve:0.1.0"),
+        ({"tag": "1.2.3", "digest": f"sha256:{'0' * 64}"}, f"glioserve@sha256:{'0' * 64}"),
+    ],
+)
+def test_image_references(helm4: Helm, image: dict[str, str], reference: str) -> None:
+    rendered = helm4.template(merged(CLAIM, {"image": image}))
+    assert server(rendered)["image"] == reference
+    assert find(rendered, "Pod")["spec"]["containers"][0]["image"] == reference
+
+
+@uses_helm
+@pytest.mark.parametrize(
+    ("release", "override", "name"),
+    [
+        ("rel", {}, "rel-glioserve"),
+        ("glioserve", {}, "glioserve"),
+        ("my-glioserve", {}, "my-glioserve"),
+        ("rel", {"nameOverride": "mri"}, "rel-mri"),
+        ("rel", {"fullnameOverride": "x"}, "x"),
+        ("a" * 53, {}, "a" * 50),
+        ("rel", {"fullnameOverride": "b" * 63}, "b" * 50),
+    ],
+)
+def test_names_leave_room_for_their_suffixes(helm4: Helm, release: str, override: dict[str, str], name: str) -> None:
+    rendered = helm4.template(merged(CLAIM, override), release=release)
+    assert find(rendered, "Deployment")["metadata"]["name"] == name
+    assert all(len(manifest["metadata"]["name"]) <= 63 for manifest in rendered)
+
+
+@uses_helm
+def test_labels_of_ones_own_never_replace_those_the_selectors_need(helm4: Helm) -> None:
+    mine = {"app.kubernetes.io/name": "mine", "team": "imaging"}
+    rendered = helm4.template(merged(CLAIM, {"commonLabels": mine, "podLabels": {"team": "pods"}}))
+    deployment = find(rendered, "Deployment")
+    labels = deployment["spec"]["template"]["metadata"]["labels"]
+    assert deployment["spec"]["selector"]["matchLabels"].items() <= labels.items()
+    assert labels["team"] == "pods"
+    assert find(rendered, "PodDisruptionBudget")["metadata"]["labels"]["team"] == "imaging"
+
+
+@uses_helm
+def test_a_new_version_of_the_chart_alone_replaces_no_pod(helm4: Helm) -> None:
+    template = find(helm4.template(CLAIM), "Deployment")["spec"]["template"]
+    assert "helm.sh/chart" not in json.dumps(template)
+
+
+@uses_helm
+def test_recreate_is_possible(helm: Helm) -> None:
+    values = nested("updateStrategy", {"type": "Recreate", "rollingUpdate": None})
+    assert find(helm.template(merged(CLAIM, values)), "Deployment")["spec"]["strategy"] == {"type": "Recreate"}
+
+
+@uses_helm
+def test_what_is_off_is_not_rendered(helm4: Helm) -> None:
+    off = {
+        "serviceAccount": {"create": False},
+        "podDisruptionBudget": {"enabled": False},
+        "networkPolicy": {"enabled": False},
+        "service": {"headless": {"enabled": False}, "http": {"enabled": False}},
+    }
+    rendered = helm4.template(merged(CLAIM, off))
+    assert sorted(m["kind"] for m in rendered) == ["Deployment", "Pod", "Service", "Service"]
+    assert [p["name"] for p in find(rendered, "Service", "rel-glioserve")["spec"]["ports"]] == ["grpc"]
+    assert pod_spec(rendered)["serviceAccountName"] == "default"
+    assert "http" in {port["name"] for port in server(rendered)["ports"]}  # the probes' own way stays
+
+
+@uses_helm
+def test_no_client_listed_means_none_but_the_releases_own_test(helm4: Helm) -> None:
+    policy = find(
+        helm4.template(merged(CLAIM, nested("networkPolicy", {"clients": [], "monitoring": []}))), "NetworkPolicy"
+    )
+    (rule,) = policy["spec"]["ingress"]  # a rule without peers would admit everyone
+    ((peer,), test) = rule["from"], find(helm4.template(CLAIM), "Pod")
+    assert peer["podSelector"]["matchLabels"].items() <= test["metadata"]["labels"].items()
+    assert policy["spec"]["egress"] == []
+    assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
