@@ -23,14 +23,18 @@ def auc(scores: npt.NDArray[np.floating[Any]], positive: npt.NDArray[np.bool_]) 
 
 
 def peak_distance_mm(
-    cam: npt.NDArray[np.floating[Any]], lesion: npt.NDArray[np.uint8], spacing_mm: tuple[float, float, float]
+    cam: npt.NDArray[np.floating[Any]],
+    lesion: npt.NDArray[np.uint8],
+    spacing_mm: tuple[float, float, float],
+    lattice: tuple[float, float],
 ) -> float:
     """Distance from the peak of ``cam`` [d, h, w] to ``lesion`` [D, H, W]: 0 inside, nan for an empty lesion.
 
-    Cell j of the map sits on voxel j * D // d: every stride has an odd kernel padded by its half.
+    ``spacing_mm`` (x, y, z) of the lesion's voxels; ``lattice`` (start, step) is the network's ``cam_lattice``.
     """
     if not lesion.any():
         return float("nan")
+    start, step = lattice
     cell = np.unravel_index(int(cam.argmax()), cam.shape)
-    voxel = tuple(int(c) * (n // k) for c, n, k in zip(cell, lesion.shape, cam.shape, strict=True))
+    voxel = tuple(min(max(round(start + step * int(c)), 0), n - 1) for c, n in zip(cell, lesion.shape, strict=True))
     return float(ndimage.distance_transform_edt(lesion == 0, spacing_mm[::-1])[voxel])

@@ -141,7 +141,8 @@ def _train_epoch(
         logits, maps = _forward(net, images, settings.bf16)
         loss = F.cross_entropy(logits, labels, weight=weights)
         if settings.localisation and lesions is not None:
-            loss = loss + settings.localisation * localisation_loss(maps, labels, lesions)
+            lattice = cast(ClassifierNet, net).cam_lattice
+            loss = loss + settings.localisation * localisation_loss(maps, labels, lesions, lattice)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
@@ -170,18 +171,22 @@ def _has_bf16() -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
-def localisation_loss(maps: torch.Tensor, labels: torch.Tensor, lesions: torch.Tensor) -> torch.Tensor:
+def localisation_loss(
+    maps: torch.Tensor, labels: torch.Tensor, lesions: torch.Tensor, lattice: tuple[float, float]
+) -> torch.Tensor:
     """Share of the true class's Grad-CAM that lies off the lesion, 0 to 1, averaged over the batch.
 
-    ``maps`` [N, 2, d, h, w] before ReLU, ``lesions`` [N, D, H, W] 0/1. A cell is on the lesion when a lesion voxel
-    lies within half a cell of its place.
+    ``maps`` [N, 2, d, h, w] before ReLU, ``lesions`` [N, D, H, W] 0/1, ``lattice`` the network's ``cam_lattice``.
+    A cell is on the lesion when a lesion voxel lies within half a cell of its centre.
     """
     cam = F.relu(maps[torch.arange(len(labels)), labels])
-    step = lesions.shape[-1] // cam.shape[-1]
-    kernel = step // 2 * 2 + 1
-    near = F.max_pool3d(lesions.unsqueeze(1).float(), kernel, stride=step, padding=kernel // 2)[:, 0]
-    d, h, w = cam.shape[1:]
-    on = (cam * near[:, :d, :h, :w]).sum(dim=(1, 2, 3))
+    start, step = lattice
+    kernel = int(step) // 2 * 2 + 1
+    near = F.max_pool3d(lesions.unsqueeze(1).float(), kernel, stride=1, padding=kernel // 2)[:, 0]
+    for axis, (cells, voxels) in enumerate(zip(cam.shape[1:], lesions.shape[1:], strict=True), start=1):
+        places = torch.round(start + step * torch.arange(cells)).long().clamp(0, voxels - 1)
+        near = near.index_select(axis, places)
+    on = (cam * near).sum(dim=(1, 2, 3))
     return (1 - on / cam.sum(dim=(1, 2, 3)).clamp(min=1e-6)).mean()
 
 
@@ -210,9 +215,12 @@ def _validate(
     score = logits.softmax(dim=1)[:, recipe.recurrence_index].numpy()
     hits = float("nan")
     if split.lesions is not None:
+        lattice = cast(ClassifierNet, net).cam_lattice
         maps = np.concatenate([o[1] for o in outputs])
         chosen = maps[np.arange(len(maps)), logits.argmax(dim=1).numpy()]
-        distances = [peak_distance_mm(m, s, recipe.grid.spacing_mm) for m, s in zip(chosen, split.lesions, strict=True)]
+        distances = [
+            peak_distance_mm(m, s, recipe.grid.spacing_mm, lattice) for m, s in zip(chosen, split.lesions, strict=True)
+        ]
         hits = float(np.mean(np.array(distances) <= HIT_MM))
     return EpochResult(
         epoch=epoch,
