@@ -196,7 +196,7 @@ def _shared_memory() -> Finding:
     found = f"{_size(total)}, {_size(free)} free"
     ours = [region.stat().st_size for region in SHARED_MEMORY.glob("glioserve-run-*")]
     if ours:
-        found += f"; {len(ours)} regions ({_size(sum(ours))}) of servers that run, or were killed"
+        found += f"; {_size(sum(ours))} held by servers that run or were killed"
     if not writable:
         return Finding(
             "server", str(SHARED_MEMORY), "fail", f"{found}; not writable", "give this user write permission"
@@ -219,12 +219,16 @@ def _temporary_folder() -> Finding:
             f"{TRITON_TEMPORARY} is not writable",
             "mount one: Triton's Python backend uses no other",
         )
-    if os.statvfs(folder).f_flag & os.ST_NOEXEC:
+    if _is_noexec(folder):
         action = "point TMPDIR to a folder on another file system: the Python stub is started from it"
         return Finding("server", "temporary folder", "fail", f"{found}; mounted noexec", action)
     if free < MIN_TEMPORARY_BYTES:
         return Finding("server", "temporary folder", "warn", found, "make room")
     return Finding("server", "temporary folder", "ok", found)
+
+
+def _is_noexec(folder: Path) -> bool:
+    return bool(os.statvfs(folder).f_flag & os.ST_NOEXEC)
 
 
 def _ports() -> Iterator[Finding]:

@@ -11,7 +11,7 @@ LogFormat = Literal["text", "json"]
 Level = Literal["info", "warning", "error"]
 
 _TRITON = re.compile(
-    r'(?P<time>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ) (?P<level>[IWEF]) \d+ (?P<at>\S+)\] "?(?P<message>.*?)"?$'
+    r'(?P<time>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ) (?P<level>[IWEF]) \d+ (?P<at>\S+)\] ?"?(?P<message>.*?)"?$'
 )
 _LEVELS = {"I": "info", "W": "warning", "E": "error", "F": "error"}
 
@@ -30,7 +30,7 @@ class Log:
             record = {"time": time, "level": level, "source": "glioserve", "message": message, **fields}
             self._write(json.dumps(record, default=str))
         else:
-            values = " ".join(f"{name}={value}" for name, value in fields.items())
+            values = " ".join(f"{name}={value}" for name, value in fields.items() if value is not None)
             self._write(f"{time} {level[0].upper()} glioserve] {message} {values}".rstrip())
 
     def server_line(self, line: str) -> None:

@@ -1,0 +1,196 @@
+"""``glioserve doctor``: what it finds, what it advises, when it fails, and what it keeps to itself."""
+
+import json
+import socket
+from collections import namedtuple
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+from glioserve_cli import doctor, main
+from glioserve_cli.doctor import Finding, as_text, examine
+from glioserve_contract import CONTRACT_VERSION
+from glioserve_triton import locate
+from support.triton import running_server
+
+Usage = namedtuple("Usage", "total used free")
+
+
+def _found(**arguments: object) -> dict[str, Finding]:
+    return {finding.name: finding for finding in examine(**arguments)}  # type: ignore[arg-type]
+
+
+def _no_tritonserver(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(locate, "CONTAINER_BINARY", tmp_path / "none")
+    monkeypatch.setattr(locate.importlib.util, "find_spec", lambda name: None)
+
+
+def test_a_machine_that_can_serve_passes(capsys: pytest.CaptureFixture[str], repository: Path) -> None:
+    assert main.main(["doctor", "--repository", str(repository), "--profile", "batching"]) == 0
+    text = capsys.readouterr().out
+    assert f"contract {CONTRACT_VERSION}" in text
+    assert "ok    tritonserver" in text
+    assert "all found; Python stub for" in text
+    assert "tiny, resnet10, t1+t1ce+t2, weights sha256:" in text
+    assert text.splitlines()[-1].startswith("0 failed")
+
+
+def test_json_has_the_same_and_the_exit_code(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main.main(["doctor", "--json", "--repository", str(tmp_path / "none")]) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert report["failed"] is True
+    assert {f["name"]: f["state"] for f in report["findings"]}["glioserve"] == "ok"
+    failed = [finding for finding in report["findings"] if finding["state"] == "fail"]
+    assert [finding["area"] for finding in failed] == ["repository"]
+    assert "GLIO-5108" in failed[0]["found"]
+    assert failed[0]["action"]
+
+
+def test_a_client_only_install_is_not_wrong(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    _no_tritonserver(monkeypatch, tmp_path)
+    base = {"numpy", "pydicom", "tritonclient", "nibabel", "pillow"}
+    real = metadata.version
+
+    def version(name: str) -> str:
+        if name.lower() not in base | {"glioserve"}:
+            raise metadata.PackageNotFoundError(name)
+        return real(name)
+
+    monkeypatch.setattr(doctor.metadata, "version", version)
+    findings = _found()
+    assert findings["base"].state == "ok"
+    assert findings["[serve]"] == Finding("packages", "[serve]", "--", "not installed (pip install 'glioserve[serve]')")
+    assert findings["tritonserver"].state == "--"
+    assert "/dev/shm" not in findings  # of no matter to one who only calls
+    assert {finding.state for finding in findings.values()} <= {"ok", "--"}
+
+
+def test_a_base_package_that_is_missing_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_version", lambda name: None if name == "pydicom" else "1.0")
+    base = _found()["base"]
+    assert (base.state, base.action) == ("fail", "pip install glioserve")
+    assert base.found.endswith("lacks pydicom")
+
+
+def test_half_an_extra_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_version", lambda name: None if name == "nvidia-pytriton" else "1.0")
+    serve = _found()["[serve]"]
+    assert (serve.state, serve.action) == ("warn", "pip install 'glioserve[serve]'")
+    assert "lacks nvidia-pytriton" in serve.found
+
+
+def test_a_repository_needs_a_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, repository: Path) -> None:
+    _no_tritonserver(monkeypatch, tmp_path)
+    finding = _found(repository=repository)["tritonserver"]
+    assert finding.state == "fail"
+    assert "pip install 'glioserve[serve]'" in finding.action
+
+
+def test_a_corrupt_version_is_found(repository: Path) -> None:
+    (repository / "classifier" / "1" / "model.onnx").write_bytes(b"damaged on the way")
+    finding = _found(repository=repository)[str(repository)]
+    assert finding.state == "fail"
+    assert "[GLIO-5103] classifier/1: model.onnx is not the file the manifest names." in finding.found
+
+
+def test_little_shared_memory_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda path: Usage(64 << 20, 0, 64 << 20))
+    finding = _found()["/dev/shm"]
+    assert finding.state == "warn"
+    assert finding.found.startswith("64 MiB, 64 MiB free")
+    assert "--shm-size" in finding.action
+
+
+def test_no_shared_memory_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(doctor, "SHARED_MEMORY", tmp_path / "none")
+    assert _found()[str(tmp_path / "none")].state == "fail"
+
+
+def test_what_killed_servers_left_in_shared_memory_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(doctor, "SHARED_MEMORY", tmp_path)
+    (tmp_path / "glioserve-run-x-1").write_bytes(bytes(3 << 20))
+    (tmp_path / "somebody-else").write_bytes(bytes(1 << 20))
+    assert "3 MiB held by servers" in _found()[str(tmp_path)].found
+
+
+def test_a_temporary_folder_without_exec_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not doctor._is_noexec(Path("/"))
+    assert doctor._is_noexec(Path("/proc"))
+    monkeypatch.setattr(doctor, "_is_noexec", lambda folder: True)
+    finding = _found()["temporary folder"]
+    assert finding.state == "fail"
+    assert "TMPDIR" in finding.action
+
+
+def test_a_standard_port_in_use_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        monkeypatch.setattr(doctor, "STANDARD_PORTS", {"grpc": listener.getsockname()[1]})
+        finding = _found()["standard ports"]
+    assert finding.state == "warn"
+    assert "(grpc)" in finding.found
+    assert "--grpc-port" in finding.action
+
+
+def test_nobody_at_the_address_fails() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"127.0.0.1:{unused.getsockname()[1]}"
+        finding = _found(url=url)[url]
+    assert finding.state == "fail"
+    assert finding.action
+
+
+@pytest.mark.triton
+def test_a_server_that_answers_and_one_that_does_not_keep_the_contract(repository: Path) -> None:
+    with running_server(repository) as server:
+        findings = _found(url=server.grpc_url)
+        assert findings[server.grpc_url].state == "ok"
+        assert findings[server.grpc_url].found.startswith("Triton 2.")
+        assert findings["glioma"].state == "fail"  # the tiny models have toy tensors
+        assert "lacks FLAIR, FLAIR_AFFINE, HEATMAP" in findings["glioma"].found
+        assert server.drain()
+        assert _found(url=server.grpc_url)["glioma"].found == "not ready"
+
+
+def test_nothing_of_the_environment_and_no_home_is_printed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, repository: Path
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hush-hush")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    text = as_text(list(examine(repository=repository)))
+    assert "hush" not in text
+    assert str(tmp_path) not in text
+    assert "~/repository" in text
+
+
+def test_the_text_puts_the_advice_below_what_is_wrong() -> None:
+    findings = [Finding("server", "a", "ok", "fine"), Finding("server", "longer", "fail", "broken", "mend it")]
+    assert as_text(findings).splitlines() == [
+        "server",
+        "  ok    a       fine",
+        "  fail  longer  broken",
+        "                -> mend it",
+        "",
+        "1 failed, 0 warnings",
+    ]
+
+
+def test_not_installed_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    def version(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(doctor.metadata, "version", version)
+    assert _found()["glioserve"].state == "fail"
+
+
+def test_a_failure_in_one_place_hides_none_in_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_version", lambda name: None if name == "onnxruntime" else "1.0")
+    monkeypatch.setattr(locate, "_not_found", lambda file, environment: ["libz.so.1"])
+    findings = _found()
+    assert (findings["libraries"].state, findings["onnxruntime"].state) == ("fail", "fail")
+    assert "apt-get install zlib1g" in findings["libraries"].found
+    assert findings["onnxruntime"].action == "pip install onnxruntime"
+    assert "/dev/shm" in findings

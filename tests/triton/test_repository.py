@@ -1,0 +1,101 @@
+"""What is refused before a server starts, and that the message names it."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from glioserve_contract import CONTRACT_VERSION, ErrorCode, GlioserveError, sha256_digest
+from glioserve_triton.repository import check_contract, check_repository, profiles
+from support.recipes import fake_export, tiny_recipe
+
+
+def _spoil_graph(repository: Path) -> None:
+    (repository / "classifier" / "1" / "model.onnx").write_bytes(b"other")
+
+
+def _spoil_recipe(repository: Path) -> None:
+    """Another recipe, to which the manifest's digest is true but not its own recipe."""
+    folder = repository / "classifier" / "1"
+    shutil.rmtree(folder)
+    fake_export(folder)
+    recipe = json.loads((folder / "recipe.json").read_text())
+    (folder / "recipe.json").write_text(json.dumps({**recipe, "threshold": 0.7}))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"]["recipe.json"] = sha256_digest(folder / "recipe.json")
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def _remove(*names: str) -> Callable[[Path], None]:
+    def change(repository: Path) -> None:
+        for name in names:
+            path = repository / name
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    return change
+
+
+def _add_other_preprocessing(repository: Path) -> None:
+    fake_export(repository / "classifier" / "2", tiny_recipe(min_slices=20))
+
+
+def test_a_whole_one_gives_its_versions_oldest_first(repository: Path) -> None:
+    for version in ("10", "9"):
+        fake_export(repository / "classifier" / version)
+    assert [served.version for served in check_repository(repository, "batching")] == ["1", "9", "10"]
+    assert profiles(repository) == ("batching", "onnxruntime-cpu")
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "complaint"),
+    [
+        (_remove("report"), ErrorCode.INVALID_REPOSITORY, "lacks the model report"),
+        (_remove("glioma/1"), ErrorCode.INVALID_REPOSITORY, r"lacks any glioma version folder \(1/\)"),
+        (_remove("preprocess/config.pbtxt"), ErrorCode.INVALID_REPOSITORY, "lacks preprocess/config.pbtxt"),
+        (_remove("report/1/model.py"), ErrorCode.INVALID_REPOSITORY, "lacks report/1/model.py"),
+        (_remove("classifier/1"), ErrorCode.INVALID_REPOSITORY, "any classifier version with a manifest.json"),
+        (
+            _remove("classifier/1/manifest.json", "glioma"),
+            ErrorCode.INVALID_REPOSITORY,
+            "lacks the model glioma, any classifier version",
+        ),
+        (_remove("classifier/1/model.onnx"), ErrorCode.INVALID_MANIFEST, "classifier/1: model.onnx is not the file"),
+        (_spoil_graph, ErrorCode.INVALID_MANIFEST, "classifier/1: model.onnx is not the file"),
+        (_spoil_recipe, ErrorCode.INVALID_MANIFEST, "classifier/1: recipe.json is not the manifest's"),
+        (
+            _add_other_preprocessing,
+            ErrorCode.PREPROCESSING_MISMATCH,
+            "versions 1 and 2 differ",
+        ),
+    ],
+)
+def test_what_is_wrong_is_named(
+    repository: Path, change: Callable[[Path], None], code: ErrorCode, complaint: str
+) -> None:
+    check_repository(repository)
+    change(repository)
+    with pytest.raises(GlioserveError, match=complaint) as caught:
+        check_repository(repository)
+    assert caught.value.code is code
+
+
+def test_an_unknown_profile_would_silently_serve_the_default(repository: Path) -> None:
+    with pytest.raises(GlioserveError, match=r"lacks the profile tpu \(there: batching, onnxruntime-cpu\)"):
+        check_repository(repository, "tpu")
+
+
+def test_no_folder_at_all(tmp_path: Path) -> None:
+    with pytest.raises(GlioserveError, match="is no folder") as caught:
+        check_repository(tmp_path / "none")
+    assert caught.value.code is ErrorCode.INVALID_REPOSITORY
+
+
+@pytest.mark.parametrize("version", ["0.9.0", "2.0.0", None])
+def test_a_configuration_of_another_contract_is_refused(version: str | None) -> None:
+    parameters = {} if version is None else {"contract_version": {"string_value": version}}
+    with pytest.raises(GlioserveError) as caught:
+        check_contract(json.dumps({"parameters": parameters}))
+    assert caught.value.code is ErrorCode.CONTRACT_MISMATCH
+    check_contract(json.dumps({"parameters": {"contract_version": {"string_value": CONTRACT_VERSION}}}))

@@ -1,0 +1,197 @@
+"""``glioserve serve`` as an operator meets it: a process, its log, its signals and its exit code."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tritonclient.grpc as triton
+
+from glioserve_triton.options import GRPC_ADMIN_HEADER
+from support.tiny_repository import ask, expected_score, hold
+from support.triton import assert_nothing_left, living_processes, wait_until
+
+pytestmark = pytest.mark.triton
+
+RAW = np.array([[1, 2, 3, 4]], dtype=np.float32)
+TIMEOUT_S = 60
+TOKEN = "a-token-for-the-operator"
+_READY = re.compile(r"ready grpc=(\S+) http=(\S+) metrics=(\S+)")
+
+
+class Serve:
+    """A running ``glioserve serve`` and what it has logged."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self.lines: list[str] = []
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        with self.process.stderr as stream:
+            for line in stream:
+                self.lines.append(line.rstrip("\n"))
+
+    @property
+    def log(self) -> str:
+        return "\n".join(self.lines.copy())
+
+    def grpc_url(self) -> str:
+        wait_until(lambda: bool(_READY.search(self.log)) or self.process.poll() is not None, "ready")
+        match = _READY.search(self.log)
+        assert match, self.log
+        return match[1]
+
+    def end(self) -> int:
+        code = self.process.wait(TIMEOUT_S)
+        self._reader.join(TIMEOUT_S)
+        return code
+
+    def server_pid(self) -> int:
+        """tritonserver's process id: the grandchild."""
+        guardian = _children(self.process.pid)[0]
+        return _children(guardian)[0]
+
+
+@contextmanager
+def serving(repository: Path, *arguments: str, prefix: tuple[str, ...] = ()) -> Iterator[Serve]:
+    command = [*prefix, sys.executable, "-m", "glioserve_cli.main", "serve", "--repository", str(repository)]
+    ports = ["--grpc-port", "0", "--http-port", "0", "--metrics-port", "0"]
+    process = subprocess.Popen([*command, *ports, *arguments], stderr=subprocess.PIPE, text=True)
+    serve = Serve(process)
+    try:
+        yield serve
+    finally:
+        process.kill()
+        serve.end()
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _run_folder(server: int) -> Path:
+    arguments = Path(f"/proc/{server}/cmdline").read_text().split("\0")
+    backends = next(a for a in arguments if a.startswith("--backend-directory="))
+    return Path(backends.partition("=")[2]).parent
+
+
+def test_sigterm_finishes_the_study_in_flight_and_exits_0(repository: Path, tmp_path: Path) -> None:
+    token_file = tmp_path / "token"
+    token_file.write_text(TOKEN + "\n")
+    arguments = ["--profile", "onnxruntime-cpu", "--admin-token-file", str(token_file)]
+    arguments += ["--triton-flag=--metrics-interval-ms=500"]
+    with serving(repository, *arguments) as serve, ThreadPoolExecutor(1) as pool:
+        url, server = serve.grpc_url(), serve.server_pid()
+        run_folder = _run_folder(server)
+        with triton.InferenceServerClient(url) as client:
+            with hold(repository) as held:
+                assert client.get_model_repository_index(headers={GRPC_ADMIN_HEADER: TOKEN}).models
+                study = pool.submit(ask, client, RAW)
+                wait_until(held.reached, "the study in its first step")
+                serve.process.send_signal(signal.SIGTERM)
+                wait_until(lambda: not client.is_model_ready("glioma"), "draining")
+                assert serve.process.poll() is None
+                assert not study.done()
+            np.testing.assert_allclose(study.result(TIMEOUT_S), expected_score(RAW))
+        assert serve.end() == 0
+        assert "classifier_version=1" in serve.log
+        assert "draining" in serve.log
+        assert serve.lines[-1].endswith("glioserve] stopped")
+        assert "cut off" not in serve.log
+        assert_nothing_left(server, run_folder)
+
+
+def test_a_second_signal_skips_the_drain(repository: Path) -> None:
+    with serving(repository, "--exit-timeout-s", "0") as serve, ThreadPoolExecutor(1) as pool:
+        url, server = serve.grpc_url(), serve.server_pid()
+        with hold(repository) as held, triton.InferenceServerClient(url) as client:
+            study = pool.submit(ask, client, RAW)
+            wait_until(held.reached, "the study in its first step")
+            serve.process.send_signal(signal.SIGINT)
+            wait_until(lambda: "draining" in serve.log, "draining")
+            serve.process.send_signal(signal.SIGINT)
+            assert serve.end() == 0
+            assert "W glioserve] studies in flight may have been cut off" in serve.log
+            assert living_processes(server) == []
+            assert study.exception(TIMEOUT_S) is not None
+
+
+def test_a_signal_during_the_start_exits_0(repository: Path) -> None:
+    with serving(repository) as serve:
+        wait_until(lambda: "loading: " in serve.log, "loading")
+        server = serve.server_pid()
+        serve.process.send_signal(signal.SIGTERM)
+        assert serve.end() == 0
+        assert living_processes(server) == []
+
+
+def test_a_server_that_dies_by_itself_is_an_error_with_its_log(repository: Path) -> None:
+    with serving(repository, "--log-format", "json") as serve:
+        wait_until(lambda: '"message": "ready"' in serve.log, "ready")
+        server = serve.server_pid()
+        run_folder = _run_folder(server)
+        os.kill(server, signal.SIGSEGV)
+        assert serve.end() == 1
+        message = serve.log[serve.log.index("[GLIO-5111]") :]
+        assert f"tritonserver ended by itself with code {128 + signal.SIGSEGV}" in message
+        assert "Started GRPCInferenceService" in message  # the tail
+        records = [json.loads(line) for line in serve.lines[: serve.lines.index(message.splitlines()[0])]]
+        assert {"time", "level", "source", "message"} <= records[0].keys()
+        assert any("successfully loaded 'glioma'" in record["message"] for record in records)
+        assert_nothing_left(server, run_folder)
+
+
+def test_an_incomplete_repository_is_named_before_anything_starts(repository: Path) -> None:
+    shutil.rmtree(repository / "classifier" / "1")
+    with serving(repository) as serve:
+        assert serve.end() == 1
+        assert serve.lines == [
+            "[GLIO-5108] repository lacks any classifier version with a manifest.json. "
+            "Assemble it with `glioserve export` or `make demo`."
+        ]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--grpc-port", "70000"),
+        ("--drain-timeout-s", "-1"),
+        ("--admin-token-file", "/nowhere"),
+        ("--triton-flag=--load-model=other",),
+    ],
+)
+def test_wrong_usage_exits_2(repository: Path, arguments: tuple[str, ...]) -> None:
+    with serving(repository, *arguments) as serve:
+        assert serve.end() == 2
+        assert arguments[0].split("=")[0] in serve.lines[-1]
+
+
+def test_as_pid_1_it_reaps_what_it_inherits(repository: Path, tmp_path: Path) -> None:
+    prefix = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
+    if shutil.which("unshare") is None or subprocess.run([*prefix, "true"], capture_output=True).returncode != 0:
+        pytest.skip("a PID namespace of its own needs unshare and the right to use it")
+    with serving(repository, prefix=prefix) as serve:
+        url = serve.grpc_url()
+        pid_1 = _children(serve.process.pid)[0]
+        enter = ["nsenter", f"--target={pid_1}", "--pid", "--mount"]
+        # A process whose parent ends at once: PID 1 inherits it, and must reap it when it ends.
+        subprocess.run([*enter, "sh", "-c", "sleep 0.3 & exit"], check=True, timeout=TIMEOUT_S)
+        wait_until(lambda: len(_children(pid_1)) == 1, "only the guardian left")
+        with triton.InferenceServerClient(url) as client:
+            np.testing.assert_allclose(ask(client, RAW), expected_score(RAW))
+        os.kill(pid_1, signal.SIGTERM)
+        assert serve.end() == 0
+        assert serve.lines[-1].endswith("glioserve] stopped")
