@@ -74,6 +74,7 @@ def ensure_version(repository: Path, source: Path, *, lock_timeout_s: float = LO
 
 def check_can_join(repository: Path, preprocessing_digest: str, version: int | None) -> None:
     """Fail early on what :func:`add_version` would refuse, as far as it is known before an export."""
+    _check_ours(repository)
     existing = versions(repository)
     if version is not None:
         _check_number(version)
@@ -162,24 +163,25 @@ def _is_number(path: Path) -> bool:
     return path.name.isascii() and path.name.isdigit()
 
 
-@contextmanager
-def _locked(repository: Path, timeout_s: float) -> Iterator[None]:
-    marker = repository / MARKER
-    if repository.exists() and not marker.is_file() and _foreign(repository):
+def _check_ours(repository: Path) -> None:
+    """GLIO-5108 where there is anything but our own work or what a fresh volume brings."""
+    if not repository.exists() or (repository / MARKER).is_file():
+        return
+    if not repository.is_dir() or any(p.name != "lost+found" for p in repository.iterdir()):
         raise GlioserveError(
             ErrorCode.INVALID_REPOSITORY,
             f"{repository.name} is not empty and was not assembled by glioserve: nothing was written into it.",
         )
+
+
+@contextmanager
+def _locked(repository: Path, timeout_s: float) -> Iterator[None]:
+    _check_ours(repository)
     try:
         repository.mkdir(parents=True, exist_ok=True)
-        with exclusive(marker, timeout_s):
+        with exclusive(repository / MARKER, timeout_s):
             yield
     except OSError as error:
         raise GlioserveError(
             ErrorCode.INVALID_REPOSITORY, f"{repository.name} cannot be written: {error.strerror}."
         ) from error
-
-
-def _foreign(repository: Path) -> bool:
-    """Whether there is anything but what a fresh volume brings."""
-    return not repository.is_dir() or any(p.name != "lost+found" for p in repository.iterdir())

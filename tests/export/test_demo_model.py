@@ -1,0 +1,86 @@
+"""The variant of a recipe, the repository of the demo, and the model that ships."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from glioserve_contract import ErrorCode, GlioserveError
+from glioserve_contract.manifest import load_manifest
+from glioserve_contract.recipe import preprocessing_digest
+from glioserve_export import demo_model
+from glioserve_export.demo_model import demo_model_dir, demo_repository
+from glioserve_export.recipe_override import with_recipe_override
+from glioserve_export.repository import add_version, checked_export, version_folder, versions
+from support.recipes import fake_export, tiny_recipe
+
+MAX_SHIPPED_BYTES = 5_000_000
+
+
+@pytest.fixture
+def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A stand-in for the demo model."""
+    folder = fake_export(tmp_path / "shipped", tiny_recipe(name="demo"))
+    monkeypatch.setattr(demo_model, "_CHECKOUT", folder)
+    return folder
+
+
+def test_the_variant_differs_in_its_slice_rule_and_what_follows_from_it(tmp_path: Path) -> None:
+    source = fake_export(tmp_path / "source")
+    with_recipe_override(source, tmp_path / "variant", min_slices=20)
+    was, now = checked_export(source), checked_export(tmp_path / "variant")
+    assert now.recipe == was.recipe.with_min_slices(20)
+    assert now.recipe.provenance["min_slices_overridden_from"] == 32
+    assert now.preprocessing_digest == preprocessing_digest(now.recipe) != was.preprocessing_digest
+    assert now.files["model.onnx"] == was.files["model.onnx"]
+    assert now.files["recipe.json"] != was.files["recipe.json"]
+    assert (now.weights_digest, now.parity, now.cam_grid) == (was.weights_digest, was.parity, was.cam_grid)
+    assert checked_export(source) == was, "the source is as it was"
+
+
+@pytest.mark.parametrize("slices", [0, 1025])
+def test_a_slice_rule_out_of_range_is_refused(tmp_path: Path, slices: int) -> None:
+    with pytest.raises(ValueError, match="min_slices"):
+        with_recipe_override(fake_export(tmp_path / "source"), tmp_path / "variant", min_slices=slices)
+    assert not (tmp_path / "variant").exists()
+
+
+def test_the_demo_is_assembled_once(tmp_path: Path, shipped: Path) -> None:
+    repository = demo_repository(tmp_path / "build")
+    assert repository == tmp_path / "build" / "repository"
+    stamps = {p: p.stat().st_mtime_ns for p in repository.rglob("*")}
+    assert demo_repository(tmp_path / "build") == repository
+    assert demo_repository(tmp_path / "build", min_slices=32) == repository
+    assert {p: p.stat().st_mtime_ns for p in repository.rglob("*")} == stamps
+    assert load_manifest(version_folder(repository, 1)) == load_manifest(shipped)
+
+
+def test_a_variant_gets_a_repository_of_its_own(tmp_path: Path, shipped: Path) -> None:
+    plain = demo_repository(tmp_path / "build")
+    variant = demo_repository(tmp_path / "build", min_slices=20)
+    assert variant != plain
+    assert variant == demo_repository(tmp_path / "build", min_slices=20)
+    assert load_manifest(version_folder(variant, 1)).recipe.min_slices == 20
+    assert versions(plain) == versions(variant) == (1,)
+    assert demo_repository(tmp_path / "build") == plain
+
+
+def test_another_models_repository_is_left_as_it_is(tmp_path: Path, shipped: Path) -> None:
+    """A demo never answers with somebody's own model, nor puts its own in front of it."""
+    own = tmp_path / "build" / "repository"
+    add_version(own, fake_export(tmp_path / "own", tiny_recipe(size_voxels=(24, 24, 24))))
+    demo = demo_repository(tmp_path / "build")
+    assert demo.parent == own.parent
+    assert demo != own
+    assert versions(own) == (1,)
+    add_version(demo_repository(tmp_path / "fresh"), fake_export(tmp_path / "newer", model=b"newer"))
+    assert demo_repository(tmp_path / "fresh") != tmp_path / "fresh" / "repository"
+
+
+def test_an_installation_without_the_demo_model_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo_model, "_PACKAGED", tmp_path)
+    monkeypatch.setattr(demo_model, "_CHECKOUT", tmp_path)
+    with pytest.raises(GlioserveError, match="make demo-model") as caught:
+        demo_model_dir()
+    assert caught.value.code is ErrorCode.INVALID_MANIFEST

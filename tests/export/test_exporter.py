@@ -1,0 +1,133 @@
+"""From an artifact to a published version, by the functions and by the command; and nothing where it fails."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import numpy_helper
+
+from glioserve_cli.main import main
+from glioserve_contract import ErrorCode, GlioserveError
+from glioserve_contract.manifest import digest_of_model_id, load_manifest
+from glioserve_export.exporter import export, export_model
+from glioserve_export.onnx_export import export_onnx
+from glioserve_export.repository import add_version, checked_export, version_folder, versions
+from glioserve_networks import Artifact
+from support.networks import tiny_artifact
+from support.recipes import fake_export
+
+
+def silent(_: str) -> None:
+    """Progress that nobody watches."""
+
+
+def names_below(folder: Path) -> list[str]:
+    return [str(path.relative_to(folder)) for path in sorted(folder.rglob("*"))]
+
+
+def test_an_export_is_published_with_its_figures(artifact_folder: Path, artifact: Artifact, tmp_path: Path) -> None:
+    repository = tmp_path / "repository"
+    steps: list[str] = []
+    published = export(artifact_folder, repository, progress=steps.append)
+    assert (published.version, versions(repository)) == (1, (1,))
+    manifest = load_manifest(version_folder(repository, 1), verify_files=True)
+    assert manifest.recipe == artifact.recipe
+    assert manifest.weights_digest == artifact.weights_digest == published.exported.weights_digest
+    assert manifest.cam_grid == (4, 4, 4)
+    assert (manifest.cam_start_voxels, manifest.cam_step_voxels) == artifact.network().cam_lattice
+    assert manifest.parity == published.exported.parity.record()
+    assert manifest.parity["MODEL_ID"] == {"equal": True}
+    for output in ("LOGITS", "CAM"):
+        assert 0 <= manifest.parity[output]["difference"] <= manifest.parity[output]["tolerance"]
+    assert {"contract", "glioserve", "torch", "onnx", "onnxruntime"} <= set(manifest.versions)
+    assert manifest.created.endswith("+00:00")
+    assert any("tracing" in step for step in steps)
+    assert any("parity" in step for step in steps)
+
+
+def test_the_published_graph_answers_with_its_own_name(artifact_folder: Path, tmp_path: Path) -> None:
+    export(artifact_folder, tmp_path / "repository", 7, progress=silent)
+    folder = version_folder(tmp_path / "repository", 7)
+    session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
+    (words,) = session.run(["MODEL_ID"], {"IMAGE": np.zeros((1, 3, 16, 16, 16), dtype=np.float32)})[0]
+    assert digest_of_model_id(tuple(words.tolist())) == load_manifest(folder).weights_digest
+
+
+def test_two_trainings_of_one_recipe_are_two_versions(artifact_folder: Path, tmp_path: Path) -> None:
+    repository = tmp_path / "repository"
+    export(artifact_folder, repository, progress=silent)
+    configuration = (repository / "classifier" / "config.pbtxt").read_bytes()
+    tiny_artifact(tmp_path / "second", seed=1)
+    assert export(tmp_path / "second", repository, progress=silent).version == 2
+    digests = {load_manifest(version_folder(repository, v)).weights_digest for v in versions(repository)}
+    assert len(digests) == 2
+    assert (repository / "classifier" / "config.pbtxt").read_bytes() == configuration
+
+
+@pytest.mark.parametrize("begun", [False, True], ids=["a new repository", "one with a version"])
+def test_a_graph_without_parity_leaves_nothing_behind(
+    artifact_folder: Path, artifact: Artifact, tmp_path: Path, begun: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def corrupting(*arguments: object) -> bytes:
+        proto = onnx.load_from_string(export_onnx(*arguments))  # type: ignore[arg-type]
+        node = next(node for node in proto.graph.node if node.op_type == "Gemm")
+        weight = next(t for t in proto.graph.initializer if t.name == node.input[1])
+        weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight)[::-1].copy(), weight.name))
+        return proto.SerializeToString()
+
+    monkeypatch.setattr("glioserve_export.exporter.export_onnx", corrupting)
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    if begun:
+        add_version(tmp_path / "repository", fake_export(tmp_path / "model"))
+    before = names_below(tmp_path)
+    attempts: tuple[Callable[[], object], ...] = (
+        lambda: export(artifact_folder, tmp_path / "repository", progress=silent),
+        lambda: export_model(artifact, tmp_path / "model", progress=silent),
+    )
+    for attempt in attempts:
+        with pytest.raises(GlioserveError, match="LOGITS") as caught:
+            attempt()
+        assert caught.value.code is ErrorCode.PARITY_FAILED
+    assert names_below(tmp_path) == before
+
+
+def test_what_the_repository_would_refuse_is_refused_before_the_work(
+    artifact_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_version(tmp_path / "repository", fake_export(tmp_path / "other"))
+    monkeypatch.setattr("glioserve_export.exporter.export_onnx", lambda *_: pytest.fail("the work was begun"))
+    with pytest.raises(GlioserveError) as caught:
+        export(artifact_folder, tmp_path / "repository", 1, progress=silent)
+    assert caught.value.code is ErrorCode.VERSION_EXISTS
+
+
+def test_a_model_alone_replaces_its_three_files_and_no_others(artifact: Artifact, tmp_path: Path) -> None:
+    folder = fake_export(tmp_path / "model")
+    (folder / "README.md").write_text("what this is")
+    export_model(artifact, folder, progress=silent)
+    assert names_below(folder) == ["README.md", "manifest.json", "model.onnx", "recipe.json"]
+    assert checked_export(folder).weights_digest == artifact.weights_digest
+
+
+def test_the_command_shows_progress_and_figures(
+    artifact_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    repository = tmp_path / "repository"
+    command = ["export", str(artifact_folder), "--repository", str(repository)]
+    assert main(command) == 0
+    told = capsys.readouterr().out
+    assert f"exported tiny as version 1 of {repository}" in told
+    for word in ("tracing resnet10", "LOGITS", "CAM", "MODEL_ID  equal", "tolerance", "MB"):
+        assert word in told
+    assert main([*command, "--version", "1"]) == 1
+    assert ErrorCode.VERSION_EXISTS.token in capsys.readouterr().err
+    assert main(["export", str(artifact_folder), "--model-only", str(tmp_path / "model")]) == 0
+    assert checked_export(tmp_path / "model").recipe.name == "tiny"
+    assert main(["export", str(tmp_path / "nothing"), "--repository", str(repository)]) == 1
+    assert ErrorCode.INVALID_ARTIFACT.token in capsys.readouterr().err

@@ -1,0 +1,98 @@
+"""The Grad-CAM in the graph against two others: autograd, and MONAI's implementation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from monai.visualize import GradCAM
+from torch import nn
+
+from glioserve_contract import ErrorCode, GlioserveError, Modality
+from glioserve_contract.manifest import digest_of_model_id
+from glioserve_contract.recipe import Recipe
+from glioserve_export.graph import ServedGraph
+from glioserve_export.parity import INPUTS, probe_studies, reference
+from support.networks import random_network
+from support.recipes import T1_T1CE_T2, tiny_recipe
+
+DIGEST = "sha256:" + "f0" * 16 + "0f" * 16
+RECIPES = (
+    tiny_recipe((Modality.T1CE,), (16, 16, 16)),
+    tiny_recipe((Modality.T1, Modality.T2), (20, 16, 24)),
+    tiny_recipe(T1_T1CE_T2, (17, 22, 19)),
+    tiny_recipe(tuple(Modality), (24, 24, 24)),
+)
+CLOSED_FORM_TOLERANCE = 1e-5
+"""Of the largest value in the study's maps: two orders of sums in 32-bit floats."""
+
+
+def served(recipe: Recipe, studies: np.ndarray) -> tuple[nn.Module, np.ndarray, np.ndarray, np.ndarray]:
+    network = random_network(recipe, seed=len(recipe.channels))
+    with torch.no_grad():
+        logits, cam, identity = ServedGraph(network, DIGEST)(torch.from_numpy(studies))
+    return network, logits.numpy(), cam.numpy(), identity.numpy()
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda r: f"{len(r.channels)}x{r.grid.shape}")
+def test_the_closed_form_is_autograds_grad_cam_of_both_classes(recipe: Recipe) -> None:
+    studies = probe_studies(recipe)
+    network, logits, cam, _ = served(recipe, studies)
+    assert cam.shape[:2] == (len(INPUTS), 2)
+    assert (cam.max(axis=(0, 2, 3, 4)) > 0).all(), "both classes have maps to compare"
+    for index, study in enumerate(studies):
+        ref = reference(network, study)
+        np.testing.assert_allclose(logits[index], ref.logits, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(
+            cam[index], ref.cam, rtol=0, atol=CLOSED_FORM_TOLERANCE * np.abs(ref.unrectified).max()
+        )
+
+
+def test_monais_grad_cam_of_the_last_stage_is_the_same() -> None:
+    recipe = RECIPES[2]
+    studies = probe_studies(recipe)
+    network, _, cam, _ = served(recipe, studies)
+    scales = [np.abs(reference(network, study).unrectified).max() for study in studies]
+    monai = GradCAM(network, target_layers="layer4")
+    for class_index in (0, 1):
+        assert cam[:, class_index].max() > 0
+        for index, study in enumerate(studies):
+            wanted = monai.compute_map(torch.from_numpy(study)[None], class_idx=class_index)[0, 0].detach().numpy()
+            np.testing.assert_allclose(
+                cam[index, class_index], wanted, rtol=0, atol=CLOSED_FORM_TOLERANCE * scales[index]
+            )
+
+
+def test_the_reference_is_taken_of_the_logit_and_not_of_the_probability() -> None:
+    """Of a softmax the two gradients sum to zero: the unrectified maps would be each other's negative."""
+    recipe = RECIPES[2]
+    ref = reference(random_network(recipe), probe_studies(recipe)[0])
+    assert np.abs(ref.unrectified.sum(axis=0)).max() > 0.1 * np.abs(ref.unrectified).max()
+
+
+def test_every_row_carries_the_weights_digest() -> None:
+    recipe = RECIPES[0]
+    *_, identity = served(recipe, probe_studies(recipe)[:3])
+    assert identity.shape == (3, 8)
+    assert identity.dtype == np.int32
+    assert {digest_of_model_id(tuple(row.tolist())) for row in identity} == {DIGEST}
+
+
+class TwoLayerHead(nn.Module):
+    """Like a network of the registry, but for its head."""
+
+    cam_lattice = (0.0, 4.0)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2))
+
+    def features(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+
+@pytest.mark.parametrize("network", [TwoLayerHead(), nn.Linear(4, 2)])
+def test_a_head_whose_gradient_is_no_constant_is_refused(network: nn.Module) -> None:
+    with pytest.raises(GlioserveError, match=type(network).__name__) as caught:
+        ServedGraph(network, DIGEST)
+    assert caught.value.code is ErrorCode.UNSUPPORTED_ARCHITECTURE

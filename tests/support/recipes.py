@@ -1,0 +1,74 @@
+"""Small recipes, and exported versions whose model is a few bytes: for tests that run no network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from glioserve_contract import Modality, sha256_digest
+from glioserve_contract.manifest import Manifest, save_manifest
+from glioserve_contract.recipe import (
+    CLASSES,
+    RECIPE_SCHEMA,
+    Architecture,
+    Grid,
+    Recipe,
+    preprocessing_digest,
+    save_recipe,
+)
+
+TINY = Architecture(
+    "resnet10",
+    {
+        "widen_factor": 0.1,
+        "conv1_t_size": 3,
+        "conv1_t_stride": 2,
+        "no_max_pool": True,
+        "stage_strides": [1, 2, 1, 1],
+    },
+)
+"""A last feature map of a quarter of the grid's size; runs in milliseconds."""
+T1_T1CE_T2 = (Modality.T1, Modality.T1CE, Modality.T2)
+
+
+def tiny_recipe(
+    channels: Sequence[Modality] = T1_T1CE_T2,
+    size_voxels: tuple[int, int, int] = (16, 16, 16),
+    *,
+    name: str = "tiny",
+    classes: tuple[str, str] = CLASSES,
+    min_slices: int = 32,
+) -> Recipe:
+    """A recipe of 8 mm voxels."""
+    return Recipe(
+        schema=RECIPE_SCHEMA,
+        name=name,
+        architecture=TINY,
+        channels=tuple(channels),
+        classes=classes,
+        grid=Grid(size_voxels=size_voxels, spacing_mm=(8.0, 8.0, 8.0)),
+        min_slices=min_slices,
+    )
+
+
+def fake_export(folder: Path, recipe: Recipe | None = None, *, model: bytes = b"onnx", **changes: Any) -> Path:
+    """An exported version in every respect but that its model is ``model``; ``changes`` are manifest fields."""
+    recipe = recipe or tiny_recipe()
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "model.onnx").write_bytes(model)
+    save_recipe(recipe, folder / "recipe.json")
+    manifest = Manifest(
+        schema="glioserve/manifest/1",
+        recipe=recipe,
+        weights_digest=sha256_digest(model),
+        preprocessing_digest=preprocessing_digest(recipe),
+        cam_grid=(4, 4, 4),
+        cam_start_voxels=0.0,
+        cam_step_voxels=4.0,
+        files={name: sha256_digest(folder / name) for name in ("model.onnx", "recipe.json")},
+        parity={},
+    )
+    save_manifest(replace(manifest, **changes), folder)
+    return folder
