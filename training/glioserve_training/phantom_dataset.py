@@ -45,12 +45,18 @@ def make_dataset(recipe: Recipe, patients: int, folder: Path, workers: int = 2) 
     seeds = range(FIRST_TRAINING_SEED, FIRST_TRAINING_SEED + patients)
     jobs = [(s, recipe, target / f"phantom-{s}.npz") for s in seeds]
     missing = [job for job in jobs if not job[2].exists()]
-    if missing:
-        # Spawned, not forked: ITK's threads do not survive a fork.
-        with multiprocessing.get_context("spawn").Pool(workers, _one_thread) as pool:
-            for _ in tqdm(pool.imap_unordered(_make_file, missing), total=len(missing), desc="phantoms", unit="head"):
-                pass
+    for _ in tqdm(_run(missing, workers), total=len(missing), desc="phantoms", unit="head", disable=not missing):
+        pass
     return target
+
+
+def _run(jobs: list[tuple[int, Recipe, Path]], workers: int) -> Iterator[None]:
+    """In this process with no workers; else spawned, not forked: ITK's threads do not survive a fork."""
+    if not workers or len(jobs) < 2:
+        yield from map(_make_file, jobs)
+        return
+    with multiprocessing.get_context("spawn").Pool(workers, _one_thread) as pool:
+        yield from pool.imap_unordered(_make_file, jobs)
 
 
 def phantom_patient(seed: int, recipe: Recipe, draws: int = DRAWS) -> Patient:
