@@ -6,6 +6,7 @@ may name the patient.
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
 import warnings
@@ -41,7 +42,7 @@ CLOCKS = {"AcquisitionTime": "AcquisitionDate", "SeriesTime": "SeriesDate", "Con
 """The times that are sent, relative, and the date that each belongs to."""
 _TIME = re.compile(r"(\d{2}):?(\d{2})?:?(\d{2})?(?:\.(\d{1,6}))?\d*")
 MICROSECONDS_PER_DAY = 86_400_000_000
-_pydicom_is_quiet = threading.Lock()
+_pydicom_is_quiet = threading.RLock()
 
 
 @dataclass(frozen=True)
@@ -71,10 +72,22 @@ class DicomFile:
 
 @contextmanager
 def quiet_pydicom() -> Iterator[None]:
-    """Keep pydicom's warnings, which quote values, off the caller's log. One thread at a time: filters are global."""
+    """Keep pydicom's warnings and log lines, which quote values, off the caller's streams.
+
+    One thread at a time, as filters are global; what another thread's pydicom logs is let through.
+    """
+    here, logger = threading.get_ident(), logging.getLogger("pydicom")
+
+    def from_elsewhere(record: logging.LogRecord) -> bool:
+        return record.thread != here
+
     with _pydicom_is_quiet, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        yield
+        logger.addFilter(from_elsewhere)
+        try:
+            yield
+        finally:
+            logger.removeFilter(from_elsewhere)
 
 
 def looks_like_dicom(content: bytes) -> bool:
@@ -83,9 +96,8 @@ def looks_like_dicom(content: bytes) -> bool:
     True for the Part 10 prefix; for a bare data set (group 0002 or 0008 first); and for a file of which nothing
     but zeros arrived, as an interrupted copy leaves it.
     """
-    head = content[: _PREAMBLE_BYTES + len(_PREFIX)]
     bare = content[:2] in (b"\x02\x00", b"\x08\x00") and content[3:4] == b"\x00"
-    return head.endswith(_PREFIX) or bare or not any(head)
+    return content[_PREAMBLE_BYTES:].startswith(_PREFIX) or bare or _has_only_begun(content)
 
 
 def parse(content: bytes, where: str) -> FileDataset:
@@ -95,10 +107,9 @@ def parse(content: bytes, where: str) -> FileDataset:
         NotDicomError: no Part 10 prefix. ``where`` opens the message ("File 3 of 9").
         TruncatedFileError: the file ends early, or an image has no pixels.
     """
-    head = content[: _PREAMBLE_BYTES + len(_PREFIX)]
-    if not any(head):
+    if _has_only_begun(content):
         raise error_for(ErrorCode.TRUNCATED_FILE, f"{where} is empty or starts with nothing but zeros.")
-    if not head.endswith(_PREFIX):
+    if content[_PREAMBLE_BYTES : _PREAMBLE_BYTES + len(_PREFIX)] != _PREFIX:
         raise error_for(ErrorCode.NOT_DICOM, f"{where} has no DICOM Part 10 header.")
     try:
         with quiet_pydicom():
@@ -157,6 +168,14 @@ def clock_us(dataset: Dataset, time_keyword: str) -> int | None:
     return day * MICROSECONDS_PER_DAY + total_s * 1_000_000 + int((fraction or "0").ljust(6, "0"))
 
 
+def _has_only_begun(content: bytes) -> bool:
+    """Whether zeros are all that arrived, or a usual preamble without its whole prefix."""
+    prefix = content[_PREAMBLE_BYTES : _PREAMBLE_BYTES + len(_PREFIX)]
+    return not any(content[:_PREAMBLE_BYTES]) and (
+        not any(prefix) or (prefix != _PREFIX and _PREFIX.startswith(prefix))
+    )
+
+
 def _ordinal(text: str) -> int | None:
     try:
         return datetime.strptime(text.replace(".", ""), "%Y%m%d").toordinal()  # noqa: DTZ007 - scanners have no zone
@@ -165,7 +184,8 @@ def _ordinal(text: str) -> int | None:
 
 
 def _sop_class_uid(dataset: FileDataset) -> str:
-    return text_of(dataset, "SOPClassUID") or str(dataset.file_meta.get("MediaStorageSOPClassUID", ""))
+    with quiet_pydicom():
+        return text_of(dataset, "SOPClassUID") or str(dataset.file_meta.get("MediaStorageSOPClassUID", ""))
 
 
 def _is_cut(dataset: Dataset, tag: int) -> bool:

@@ -1,0 +1,52 @@
+"""The Python client of a glioserve server: a DICOM study or volumes in, a typed, explained answer out.
+
+    with GliomaClient("triton:8001") as client:
+        prediction = client.predict(DicomStudy.from_directory("study"))
+    write_outputs(prediction, "out")
+
+Every failure is an exception of :mod:`glioserve_client.errors`. Not for clinical use.
+"""
+
+from glioserve_client.client import GliomaClient
+from glioserve_client.errors import (
+    CodedError,
+    ModelAnswerError,
+    ServerError,
+    SetUpError,
+    StudyError,
+    TransportError,
+    error_for,
+)
+from glioserve_client.options import NO_RETRY, ConnectionOptions, RetryPolicy, TlsOptions
+from glioserve_client.outputs import WrittenOutputs, summary, write_outputs
+from glioserve_client.prediction import Heatmap, Label, Prediction
+from glioserve_client.study import DicomStudy, Study, Volume, VolumeStudy
+from glioserve_contract import ErrorCode, GlioserveError, Modality
+
+__all__ = [
+    "NO_RETRY",
+    "CodedError",
+    "ConnectionOptions",
+    "DicomStudy",
+    "ErrorCode",
+    "GliomaClient",
+    "GlioserveError",
+    "Heatmap",
+    "Label",
+    "Modality",
+    "ModelAnswerError",
+    "Prediction",
+    "RetryPolicy",
+    "ServerError",
+    "SetUpError",
+    "Study",
+    "StudyError",
+    "TlsOptions",
+    "TransportError",
+    "Volume",
+    "VolumeStudy",
+    "WrittenOutputs",
+    "error_for",
+    "summary",
+    "write_outputs",
+]

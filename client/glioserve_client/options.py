@@ -1,0 +1,125 @@
+"""How to connect and how to try again: small frozen values, safe as they are."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from glioserve_client.errors import error_for
+from glioserve_contract import ErrorCode
+
+MAX_MESSAGE_BYTES = (1 << 31) - 1
+"""gRPC's own end; the contract's limits are checked before. A plain stub would stop answers at 4 MB."""
+
+
+@dataclass(frozen=True)
+class TlsOptions:
+    """TLS towards the server; with a key and a certificate of one's own, mutual TLS. PEM files."""
+
+    root_certificates: Path | None = None
+    """Who may sign the server's certificate; None: the roots that gRPC brings."""
+    private_key: Path | None = field(default=None, repr=False)
+    """The client's own, for mutual TLS."""
+    certificate_chain: Path | None = None
+    """The client's own, for mutual TLS."""
+    server_name: str | None = None
+    """The name in the server's certificate where it differs from the URL's host."""
+
+    def __post_init__(self) -> None:
+        if (self.private_key is None) != (self.certificate_chain is None):
+            raise ValueError("mutual TLS needs private_key and certificate_chain, or neither")
+
+    def check_files(self) -> None:
+        """Raise UnavailableError if a file cannot be read."""
+        for name in ("root_certificates", "private_key", "certificate_chain"):
+            path: Path | None = getattr(self, name)
+            try:
+                if path is not None:
+                    path.read_bytes()
+            except OSError as error:
+                raise error_for(
+                    ErrorCode.UNAVAILABLE, f"The TLS file {name} cannot be read: {error.strerror}."
+                ) from error
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """How often to send again what failed for want of a server, and how long to wait in between.
+
+    The pause before attempt n + 1 is drawn evenly from 0 to ``first_pause_s * 2 ** (n - 1)``, at most
+    ``longest_pause_s``: clients that failed together do not come back together. All attempts and pauses share the
+    call's one deadline.
+    """
+
+    max_attempts: int = 4
+    """1: never again."""
+    first_pause_s: float = 0.5
+    longest_pause_s: float = 8.0
+
+    def __post_init__(self) -> None:
+        if self.max_attempts < 1 or self.first_pause_s < 0 or self.longest_pause_s < 0:
+            raise ValueError("max_attempts must be 1 or more and pauses 0 or more")
+
+    def pause_s(self, attempt: int) -> float:
+        """The pause after the given attempt (1, 2, …) failed."""
+        ceiling = min(self.longest_pause_s, self.first_pause_s * 2.0 ** (attempt - 1))
+        return random.uniform(0.0, ceiling)  # noqa: S311 - jitter, not a secret
+
+
+NO_RETRY = RetryPolicy(max_attempts=1)
+
+
+@dataclass(frozen=True)
+class ConnectionOptions:
+    """The gRPC channel. The defaults suit a server behind a headless Kubernetes service."""
+
+    keepalive_time_s: float = 310.0
+    """Between pings on an idle call. Servers hang up on clients that ping more often than they allow; Triton and
+    gRPC allow one in 300 s unless told otherwise. The deadline guards the call itself."""
+    keepalive_timeout_s: float = 20.0
+    """How long a ping may stay without an answer."""
+    http_proxy: bool = False
+    """Whether ``http_proxy`` of the environment applies: by default a study takes no detour."""
+    longest_reconnect_pause_s: float = 2.0
+    """Between attempts to connect; gRPC's own 120 s would outlast the calls that wait."""
+
+    def channel_arguments(self, tls: TlsOptions | None) -> list[tuple[str, int | str]]:
+        """gRPC's names and values: https://grpc.github.io/grpc/core/group__grpc__arg__keys.html."""
+        every_address: dict[str, list[dict[str, dict[str, str]]]] = {"loadBalancingConfig": [{"round_robin": {}}]}
+        arguments: list[tuple[str, int | str]] = [
+            ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+            ("grpc.keepalive_time_ms", int(self.keepalive_time_s * 1000)),
+            ("grpc.keepalive_timeout_ms", int(self.keepalive_timeout_s * 1000)),
+            ("grpc.keepalive_permit_without_calls", 0),
+            ("grpc.initial_reconnect_backoff_ms", 100),
+            ("grpc.max_reconnect_backoff_ms", int(self.longest_reconnect_pause_s * 1000)),
+            ("grpc.enable_http_proxy", int(self.http_proxy)),
+            ("grpc.enable_retries", 0),  # ours are budgeted
+            ("grpc.service_config", json.dumps(every_address)),
+        ]
+        if tls is not None and tls.server_name is not None:
+            arguments.append(("grpc.ssl_target_name_override", tls.server_name))
+        return arguments
+
+
+def check_url(url: str) -> str:
+    """``url`` if it is a gRPC target (``host:port``, ``dns:///host:port``, ``unix:/path``). Raises ValueError."""
+    scheme, separator, _ = url.partition("://")
+    if separator and scheme in ("http", "https", "grpc", "grpcs"):
+        raise ValueError(f"a gRPC target has no {scheme}://; say HOST:PORT, and tls=TlsOptions() for TLS")
+    if ":" not in url or not url.isprintable() or " " in url:
+        raise ValueError("a gRPC target is HOST:PORT")
+    return url
+
+
+def check_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """gRPC metadata: lower-case names. Raises ValueError."""
+    lowered = {name.lower(): value for name, value in headers.items()}
+    for name, value in lowered.items():
+        if not name.isascii() or not value.isascii() or not value.isprintable() or not name.strip():
+            raise ValueError("header names and values must be printable ASCII")
+    return lowered

@@ -1,0 +1,92 @@
+"""The answer as files: ``report.json``, ``heatmap.nii.gz``, ``overlay.png`` and ``report.html`` in one folder."""
+
+from __future__ import annotations
+
+import gzip
+import os
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+import nibabel
+import numpy as np
+
+from glioserve_client.outputs.anatomy import reference_anatomy
+from glioserve_client.outputs.overlay import Overlay, draw_overlay
+from glioserve_client.outputs.page import draw_page
+from glioserve_client.outputs.screen import summary
+from glioserve_client.prediction import Heatmap, Prediction
+from glioserve_client.study import Study
+
+__all__ = ["Overlay", "WrittenOutputs", "overlay_of", "summary", "write_outputs"]
+
+
+@dataclass(frozen=True)
+class WrittenOutputs:
+    """What was written, and what could not be drawn."""
+
+    paths: tuple[Path, ...]
+    warnings: tuple[str, ...]
+
+
+def write_outputs(
+    prediction: Prediction, directory: str | os.PathLike[str], study: Study | None = None
+) -> WrittenOutputs:
+    """Write the answer into ``directory``, which is made if need be; each file is complete or not there.
+
+    Args:
+        prediction: the answer.
+        directory: where to.
+        study: what was sent, for the anatomy under the heat map. Without it, or where it cannot be decoded, the
+            overlay shows the heat map on grey and a warning says why.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    folder = Path(directory)
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {"report.json": (prediction.report_json() + "\n").encode()}
+    png: bytes | None = None
+    warnings: tuple[str, ...] = ()
+    if prediction.heatmap is not None:
+        overlay, warnings = overlay_of(prediction, study)
+        buffer = BytesIO()
+        overlay.image.save(buffer, "PNG", optimize=True)
+        png = buffer.getvalue()
+        files["heatmap.nii.gz"] = nifti_bytes(prediction.heatmap)
+        files["overlay.png"] = png
+    files["report.html"] = draw_page(prediction, png).encode()
+    for name, content in files.items():
+        _write_whole(folder / name, content)
+    return WrittenOutputs(tuple(folder / name for name in files), warnings)
+
+
+def overlay_of(prediction: Prediction, study: Study | None) -> tuple[Overlay, tuple[str, ...]]:
+    """The overlay and the warnings about it. Raises ValueError when the answer has no heat map."""
+    if prediction.heatmap is None:
+        raise ValueError("the answer has no heat map: ask with heatmap=True")
+    anatomy = reference_anatomy(study, prediction)
+    return draw_overlay(prediction, prediction.heatmap, anatomy), (anatomy.problem,) if anatomy.problem else ()
+
+
+def nifti_bytes(heatmap: Heatmap) -> bytes:
+    """``heatmap.nii.gz``: [x, y, z] FP32 in NIfTI's RAS world, sform and qform both set, in mm."""
+    ras_from_voxel = np.diag([-1.0, -1.0, 1.0, 1.0]) @ heatmap.lps_from_voxel
+    image = nibabel.Nifti1Image(heatmap.voxels.transpose(), ras_from_voxel)
+    image.set_sform(ras_from_voxel, code="scanner")
+    image.set_qform(ras_from_voxel, code="scanner")
+    image.header.set_xyzt_units("mm")
+    image.header["descrip"] = b"Grad-CAM 0 to 1. Not for clinical use."
+    image.header["cal_min"], image.header["cal_max"] = 0.0, 1.0
+    packed: bytes = gzip.compress(image.to_bytes(), compresslevel=6, mtime=0)
+    return packed
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    """By a neighbour that is renamed, so that no reader meets half a file."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        partial.write_bytes(content)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,33 @@
+"""The answer for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from glioserve_client.outputs.words import heatmap_words, label_words, model_words, quality_words
+from glioserve_client.prediction import Prediction
+
+
+def summary(prediction: Prediction) -> str:
+    """What a reader must know, most important first; ends without a newline."""
+    lines = [
+        f"Probability of recurrence  {prediction.score:.3f}  (threshold {prediction.threshold:g})",
+        f"Label                      {label_words(prediction)}",
+        *(f"                           because {reason}" for reason in prediction.abstained_because),
+        f"Quality                    {quality_words(prediction).removeprefix('Quality').lstrip(': ')}",
+        f"Model                      {model_words(prediction).removeprefix('Model ')}",
+        f"                           {prediction.model.digest}",
+        *([f"Heat map                   {heatmap_words(prediction)}"] if prediction.heatmap else []),
+        f"Time at the server         {_timings(prediction.timings_s.items())}",
+        f"Time of the call           {_timings(prediction.client_timings_s.items())}"
+        + (f" in {prediction.attempts} attempts" if prediction.attempts > 1 else ""),
+        f"Request                    {prediction.request_id}",
+        *(f"Warning                    {warning}" for warning in prediction.warnings),
+        "",
+        prediction.notice,
+    ]
+    return "\n".join(lines)
+
+
+def _timings(stages: Iterable[tuple[str, float]]) -> str:
+    return ", ".join(f"{name} {seconds:.2f} s" for name, seconds in stages) or "not said"

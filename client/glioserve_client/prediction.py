@@ -1,0 +1,230 @@
+"""The answer, typed and frozen, and the checks that make it one: an answer that contradicts itself is an error."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from glioserve_client.errors import CodedError, error_for
+from glioserve_contract import CONTRACT_VERSION, ErrorCode, GlioserveError, SchemaError, from_dict, same_major, to_dict
+from glioserve_contract.recipe import CLASSES
+from glioserve_contract.records import ModelRecord, Quality, Report
+from glioserve_contract.tensors import HEATMAP, HEATMAP_AFFINE, LABEL, PROBABILITIES, REPORT, SCORE, Tensor
+
+PROBABILITY_TOLERANCE = 1e-4
+"""Between a tensor and the report, and of a sum to 1: far above FP32's rounding, far below what matters."""
+POSITION_TOLERANCE_MM = 1e-2
+"""Between HEATMAP_AFFINE and the report's grid."""
+
+_NUMPY_KINDS = {"FP32": "f", "FP64": "f", "BYTES": "O"}
+
+
+class Label(str, Enum):
+    """The two diagnoses."""
+
+    NECROSIS = "necrosis"
+    RECURRENCE = "recurrence"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+@dataclass(frozen=True, eq=False)
+class Heatmap:
+    """Grad-CAM of ``explained_class`` on the reference series' own grid, 0 to 1 by its maximum."""
+
+    voxels: npt.NDArray[np.float32] = field(repr=False)
+    """[z, y, x], read-only."""
+    lps_from_voxel: npt.NDArray[np.float64]
+    """4 x 4, voxel (x, y, z) to LPS mm."""
+    explained_class: str
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """The server's report, the heat map, and what the client knows of the call. Not for clinical use."""
+
+    report: Report
+    """The whole answer as the server wrote it; series carry the pseudonyms that were sent."""
+    heatmap: Heatmap | None
+    """None when it was not asked for."""
+    request_id: str
+    attempts: int = 1
+    client_warnings: tuple[str, ...] = ()
+    """What the client left out of the study."""
+    client_timings_s: Mapping[str, float] = field(default_factory=dict)
+    """``prepare`` (de-identify, serialise) and ``call`` (all attempts and their pauses)."""
+    original_series_uids: Mapping[str, str] = field(default_factory=dict)
+    """The study's own SeriesInstanceUID by the one that the report names. Stays here."""
+
+    @property
+    def score(self) -> float:
+        """Probability of recurrence, 0 to 1."""
+        return self.report.score
+
+    @property
+    def label(self) -> Label | None:
+        """``RECURRENCE`` iff ``score >= threshold``; None when the server abstains."""
+        return Label(self.report.label) if self.report.label else None
+
+    @property
+    def abstained_because(self) -> tuple[str, ...]:
+        """Why there is no label; empty when there is one."""
+        return self.report.abstained_because
+
+    @property
+    def threshold(self) -> float:
+        """The recipe's, on ``score``."""
+        return self.report.threshold
+
+    @property
+    def probabilities(self) -> Mapping[Label, float]:
+        """Of both diagnoses; they sum to 1."""
+        return MappingProxyType({Label(name): value for name, value in self.report.probabilities.items()})
+
+    @property
+    def model(self) -> ModelRecord:
+        """Which trained network answered: name, version, digest of its weights, architecture."""
+        return self.report.model
+
+    @property
+    def quality(self) -> Quality:
+        """The preprocessing's checks; ``review`` means: look at the study before you use the answer."""
+        return self.report.quality
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """The client's, then the server's."""
+        return (*self.client_warnings, *self.report.warnings)
+
+    @property
+    def timings_s(self) -> Mapping[str, float]:
+        """Seconds per stage at the server."""
+        return MappingProxyType(self.report.timings_s)
+
+    @property
+    def notice(self) -> str:
+        """What every output must show beside the answer."""
+        return self.report.notice
+
+    def report_json(self, indent: int | None = 2) -> str:
+        """The report as JSON text."""
+        return json.dumps(to_dict(self.report), indent=indent, ensure_ascii=False)
+
+    def __repr__(self) -> str:
+        label = self.label or "abstained"
+        return f"Prediction(score={self.score:.3f}, label={label}, model={self.model.version}, id={self.request_id})"
+
+    @classmethod
+    def from_outputs(
+        cls, outputs: Mapping[str, npt.NDArray[Any]], *, heatmap: bool, request_id: str, **call: Any
+    ) -> Prediction:
+        """Check the ensemble's output tensors against the contract and against each other.
+
+        Args:
+            outputs: by tensor name; BYTES as object arrays of bytes.
+            heatmap: whether it was asked for, and so must be there.
+            request_id: the call's.
+            call: the remaining fields of :class:`Prediction`.
+
+        Raises:
+            ContractMismatchError: the report is of another major version.
+            UnexpectedAnswerError: a tensor is missing, malformed, or contradicts the report.
+        """
+        report = _report(_text(outputs, REPORT))
+        _check_report(report)
+        _check_tensors(outputs, report)
+        return cls(report, _heatmap(outputs, report) if heatmap else None, request_id, **call)
+
+
+def _report(text: str) -> Report:
+    try:
+        content = json.loads(text)
+        version = content["contract_version"]
+        if not isinstance(version, str) or not version:
+            raise TypeError
+    except (json.JSONDecodeError, RecursionError, KeyError, TypeError) as error:
+        raise _unexpected("REPORT is not a report in JSON") from error
+    if not same_major(version):
+        detail = f"The server speaks contract {version[:20]}, this client {CONTRACT_VERSION}."
+        raise error_for(ErrorCode.CONTRACT_MISMATCH, detail)
+    try:
+        return from_dict(Report, content, ignore_unknown=True)
+    except (SchemaError, GlioserveError) as error:
+        raise _unexpected(f"REPORT does not fit its schema ({error})") from error
+
+
+def _check_report(report: Report) -> None:
+    if set(report.probabilities) != set(CLASSES):
+        raise _unexpected("the report's probabilities are not those of the two diagnoses")
+    if not all(0 <= p <= 1 for p in (*report.probabilities.values(), report.score, report.threshold)):
+        raise _unexpected("the report has a probability outside 0 to 1")
+    if abs(sum(report.probabilities.values()) - 1) > PROBABILITY_TOLERANCE:
+        raise _unexpected("the report's probabilities do not sum to 1")
+    if abs(report.probabilities[Label.RECURRENCE.value] - report.score) > PROBABILITY_TOLERANCE:
+        raise _unexpected("the report's score is not the probability of recurrence")
+    if bool(report.label) == bool(report.abstained_because):
+        raise _unexpected("the report must have either a label or reasons to abstain")
+    by_threshold = Label.RECURRENCE if report.score >= report.threshold else Label.NECROSIS
+    if report.label not in ("", by_threshold.value) and abs(report.score - report.threshold) > PROBABILITY_TOLERANCE:
+        raise _unexpected("the report's label is on the wrong side of its threshold")
+
+
+def _check_tensors(outputs: Mapping[str, npt.NDArray[Any]], report: Report) -> None:
+    score = float(_tensor(outputs, SCORE)[0])
+    if not abs(score - report.score) <= PROBABILITY_TOLERANCE:  # written so that NaN fails
+        raise _unexpected("SCORE is not the report's score")
+    probabilities = _tensor(outputs, PROBABILITIES)
+    expected = [report.probabilities[name] for name in CLASSES]
+    if not (np.abs(probabilities - expected) <= PROBABILITY_TOLERANCE).all():
+        raise _unexpected("PROBABILITIES are not the report's")
+    if _text(outputs, LABEL) != report.label:
+        raise _unexpected("LABEL is not the report's label")
+
+
+def _heatmap(outputs: Mapping[str, npt.NDArray[Any]], report: Report) -> Heatmap:
+    voxels, affine = _tensor(outputs, HEATMAP), _tensor(outputs, HEATMAP_AFFINE)
+    if voxels.shape != report.reference_grid.size_voxels[::-1]:
+        raise _unexpected("HEATMAP does not lie on the report's reference grid")
+    if not np.isfinite(voxels).all() or voxels.min() < -1e-6 or voxels.max() > 1 + 1e-6:
+        raise _unexpected("HEATMAP has values outside 0 to 1")
+    if not (np.abs(affine - np.array(report.reference_grid.lps_from_voxel)) <= POSITION_TOLERANCE_MM).all():
+        raise _unexpected("HEATMAP_AFFINE is not the report's reference grid")
+    if report.heatmap is None:
+        raise _unexpected("the report says nothing of its heat map")
+    frozen_voxels, frozen_affine = voxels.astype(np.float32), affine.astype(np.float64)
+    for array in (frozen_voxels, frozen_affine):
+        array.setflags(write=False)
+    return Heatmap(frozen_voxels, frozen_affine, report.heatmap.explained_class)
+
+
+def _tensor(outputs: Mapping[str, npt.NDArray[Any]], tensor: Tensor) -> npt.NDArray[Any]:
+    """An output of the contract's type and shape."""
+    array = outputs.get(tensor.name)
+    if array is None:
+        raise _unexpected(f"{tensor.name} is missing")
+    fits = len(array.shape) == len(tensor.shape) and all(
+        want in (-1, have) for want, have in zip(tensor.shape, array.shape, strict=True)
+    )
+    if array.dtype.kind != _NUMPY_KINDS[tensor.dtype] or not fits or array.size == 0:
+        raise _unexpected(f"{tensor.name} is {array.dtype} {array.shape}, not {tensor.dtype} {tensor.shape}")
+    return array
+
+
+def _text(outputs: Mapping[str, npt.NDArray[Any]], tensor: Tensor) -> str:
+    value = _tensor(outputs, tensor)[0]
+    try:
+        return value.decode("utf-8") if isinstance(value, bytes) else str(value)
+    except UnicodeDecodeError as error:
+        raise _unexpected(f"{tensor.name} is not UTF-8") from error
+
+
+def _unexpected(problem: str) -> CodedError:
+    return error_for(ErrorCode.UNEXPECTED_ANSWER, f"The answer is malformed: {problem}.")

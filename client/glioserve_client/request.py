@@ -1,0 +1,88 @@
+"""From a study to the tensors of one request, held to the contract's limits before a byte is sent."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from tritonclient.grpc import InferInput
+
+from glioserve_client.deidentify import deidentify
+from glioserve_client.errors import error_for
+from glioserve_client.study import DicomStudy, Study, VolumeStudy
+from glioserve_contract import ErrorCode
+from glioserve_contract.limits import MAX_INSTANCES, MAX_REQUEST_BYTES
+from glioserve_contract.tensors import INSTANCES, affine_tensor, volume_tensor
+
+_LENGTH_PREFIX_BYTES = 4
+"""Before each element of a BYTES tensor."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is sent, and what the client must remember to understand the answer."""
+
+    inputs: tuple[Any, ...] = field(repr=False)
+    """tritonclient's InferInput, one per tensor."""
+    size_bytes: int
+    warnings: tuple[str, ...] = ()
+    original_series_uids: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+def encode(study: Study, *, identified: bool = False) -> Request:
+    """The request of a study; DICOM is de-identified unless ``identified``.
+
+    Raises:
+        NotMrError: no file is an MR image that may be sent.
+        StudyTooLargeError: over the contract's limits on files or bytes.
+    """
+    if isinstance(study, DicomStudy):
+        return _encode_dicom(study, identified)
+    return _encode_volumes(study)
+
+
+def _encode_dicom(study: DicomStudy, identified: bool) -> Request:
+    sent = [file for file in study.files if not file.reason_not_sent]
+    left_out = Counter(file.reason_not_sent for file in study.files if file.reason_not_sent)
+    if not sent:
+        found = "; ".join(f"{n} {reason}" for reason, n in left_out.most_common(5))
+        raise error_for(ErrorCode.NOT_MR, f"No file is an MR image that may be sent: {found}.")
+    _check_limits(len(sent), sum(len(file.content) for file in sent))  # before the work of rebuilding them
+    if identified:
+        contents, series = tuple(f.content for f in sent), {f.series_instance_uid: f.series_instance_uid for f in sent}
+    else:
+        rebuilt = deidentify(sent)
+        contents, series = rebuilt.contents, dict(rebuilt.original_series_uids)
+    size = sum(len(content) + _LENGTH_PREFIX_BYTES for content in contents)
+    _check_limits(len(contents), size)
+    tensor = InferInput(INSTANCES.name, [len(contents)], INSTANCES.dtype)
+    tensor.set_data_from_numpy(np.array(contents, dtype=np.object_))
+    left_out.update(file.reason for file in study.skipped)
+    warnings = tuple(f"{n} file(s) not sent: {reason}." for reason, n in sorted(left_out.items()))
+    return Request((tensor,), size, warnings, series)
+
+
+def _encode_volumes(study: VolumeStudy) -> Request:
+    arrays: dict[str, tuple[str, npt.NDArray[Any]]] = {}
+    for modality, volume in study.volumes.items():
+        arrays[volume_tensor(modality)] = ("FP32", volume.voxels)
+        arrays[affine_tensor(modality)] = ("FP64", volume.lps_from_voxel)
+    size = sum(array.nbytes for _, array in arrays.values())
+    _check_limits(0, size)
+    inputs = []
+    for name, (dtype, array) in arrays.items():
+        inputs.append(InferInput(name, list(array.shape), dtype))
+        inputs[-1].set_data_from_numpy(array)
+    return Request(tuple(inputs), size)
+
+
+def _check_limits(instances: int, size_bytes: int) -> None:
+    if instances > MAX_INSTANCES:
+        raise error_for(ErrorCode.STUDY_TOO_LARGE, f"{instances} files are over the limit of {MAX_INSTANCES}.")
+    if size_bytes > MAX_REQUEST_BYTES:
+        detail = f"{size_bytes >> 20} MiB are over the limit of {MAX_REQUEST_BYTES >> 20} MiB."
+        raise error_for(ErrorCode.STUDY_TOO_LARGE, detail)

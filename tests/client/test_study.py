@@ -1,0 +1,205 @@
+"""Reading a study: nothing that may be a slice is left out without a word, and nothing reads for ever."""
+
+import os
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from glioserve_client import DicomStudy, Modality, Volume, VolumeStudy, errors
+from glioserve_client import study as study_module
+from glioserve_client.dicomfile import read_dicom_file
+from support.dicom_files import file_bytes, mr_dataset
+from support.heads import ORIENTATIONS, head_grid
+
+WHOLE = file_bytes(mr_dataset())
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "series one").mkdir()
+    for number in range(3):
+        (tmp_path / "series one" / f"IM{number}").write_bytes(file_bytes(mr_dataset()))
+    return tmp_path
+
+
+def test_a_folder_is_read_to_its_depth_without_hidden_and_foreign_files(folder: Path) -> None:
+    for name in (".DS_Store", ".hidden/IM9", "__MACOSX/IM9"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(WHOLE)
+    (folder / "Thumbs.db").write_bytes(b"\xd0\xcf\x11\xe0" + bytes(600))
+    (folder / "README.txt").write_text("Read me")
+    study = DicomStudy.from_directory(folder)
+    assert [file.name for file in study.files] == [f"series one{os.sep}IM{n}" for n in range(3)]
+    assert {(s.name, s.reason) for s in study.skipped} == {("Thumbs.db", "not DICOM"), ("README.txt", "not DICOM")}
+
+
+def test_from_files_refuses_what_is_not_dicom(folder: Path) -> None:
+    (folder / "README.txt").write_text("Read me")
+    with pytest.raises(errors.NotDicomError) as caught:
+        DicomStudy.from_files([folder / "series one" / "IM0", folder / "README.txt"])
+    assert caught.value.path == folder / "README.txt"
+    assert "README" not in str(caught.value)
+    assert "File 2 of 2" in str(caught.value)
+
+
+def test_no_folder_no_files_no_dicom(tmp_path: Path) -> None:
+    with pytest.raises(errors.EmptyStudyError, match="no such folder"):
+        DicomStudy.from_directory(tmp_path / "missing")
+    with pytest.raises(errors.EmptyStudyError):
+        DicomStudy.from_directory(tmp_path)
+    (tmp_path / "README").write_text("x")
+    with pytest.raises(errors.EmptyStudyError, match="1 others"):
+        DicomStudy.from_directory(tmp_path)
+    with pytest.raises(errors.EmptyStudyError):
+        DicomStudy.from_files([])
+    with pytest.raises(errors.EmptyStudyError):
+        DicomStudy.from_bytes([])
+
+
+@pytest.mark.parametrize("content", [b"", bytes(77), bytes(4096)], ids=["empty", "part of a preamble", "zeros"])
+def test_what_an_interrupted_copy_leaves_is_an_error_in_a_folder_too(folder: Path, content: bytes) -> None:
+    (folder / "series one" / "IM3").write_bytes(content)
+    with pytest.raises(errors.TruncatedFileError) as caught:
+        DicomStudy.from_directory(folder)
+    assert caught.value.path == folder / "series one" / "IM3"
+
+
+def test_a_data_set_without_its_header_is_an_error_in_a_folder_too(folder: Path) -> None:
+    (folder / "IM9").write_bytes(WHOLE[132:])
+    with pytest.raises(errors.NotDicomError, match="Part 10"):
+        DicomStudy.from_directory(folder)
+
+
+@given(st.integers(0, len(WHOLE) - 1))
+def test_a_file_cut_anywhere_is_truncated(length: int) -> None:
+    with pytest.raises(errors.TruncatedFileError):
+        read_dicom_file(WHOLE[:length], "", "File 1 of 1")
+
+
+def test_every_cut_within_the_header_is_truncated() -> None:
+    for length in range(min(len(WHOLE), 1100)):
+        with pytest.raises(errors.TruncatedFileError):
+            read_dicom_file(WHOLE[:length], "", "File 1 of 1")
+
+
+def test_a_pipe_is_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(errors.NotDicomError, match="regular"):
+        DicomStudy.from_files([tmp_path / "pipe"])
+
+
+def test_an_unreadable_file_is_named_to_the_caller_only(folder: Path) -> None:
+    (folder / "Zyxquist").symlink_to(folder / "nowhere")
+    with pytest.raises(errors.TruncatedFileError, match="No such file") as caught:
+        DicomStudy.from_directory(folder)
+    assert caught.value.path == folder / "Zyxquist"
+    assert "Zyxquist" not in str(caught.value)
+
+
+def test_a_folder_that_is_no_study_is_left_before_it_is_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(study_module, "MAX_FOLDER_FILES", 2)
+    with pytest.raises(errors.StudyTooLargeError):
+        DicomStudy.from_directory(folder)
+    monkeypatch.setattr(study_module, "MAX_FOLDER_FILES", 20)
+    monkeypatch.setattr(study_module, "MAX_FOLDER_BYTES", 2 * len(WHOLE))
+    with pytest.raises(errors.StudyTooLargeError):
+        DicomStudy.from_directory(folder)
+
+
+def test_repr_shows_no_name_and_no_pixels(folder: Path) -> None:
+    (folder / "Zyxquist.txt").write_text("x")
+    study = DicomStudy.from_directory(folder)
+    assert "Zyxquist" not in repr(study)
+    assert "IM0" not in repr(study)
+    assert "Wilhelmina" not in repr(study)
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+def test_nifti_keeps_every_voxel_at_its_place(tmp_path: Path, orientation: str) -> None:
+    shape, lps_from_voxel = head_grid(ORIENTATIONS[orientation], (20.0, 22.0, 30.0))
+    voxels = np.random.default_rng(1).normal(size=shape).astype(np.float32)
+    ras_from_voxel = np.diag([-1.0, -1, 1, 1]) @ lps_from_voxel
+    nibabel.save(nibabel.Nifti1Image(voxels.transpose(), ras_from_voxel), tmp_path / "t1.nii.gz")
+    volume = VolumeStudy.from_nifti({Modality.T1: tmp_path / "t1.nii.gz"}).volumes[Modality.T1]
+    np.testing.assert_array_equal(volume.voxels, voxels)
+    np.testing.assert_allclose(volume.lps_from_voxel, lps_from_voxel, atol=1e-4)
+    assert (volume.voxels.dtype, volume.voxels.flags.c_contiguous) == (np.float32, True)
+
+
+def test_nifti_scaling_and_a_trailing_axis_are_undone(tmp_path: Path) -> None:
+    stored = np.arange(24, dtype=np.int16).reshape(2, 3, 4, 1)
+    image = nibabel.Nifti1Image(stored, np.diag([2.0, 2, 2, 1]))
+    image.header.set_slope_inter(0.5, -3)
+    nibabel.save(image, tmp_path / "t2.nii")
+    volume = VolumeStudy.from_nifti({Modality.T2: tmp_path / "t2.nii"}).volumes[Modality.T2]
+    expected = np.asarray(nibabel.load(tmp_path / "t2.nii").dataobj)[..., 0].transpose()
+    np.testing.assert_allclose(volume.voxels, expected)
+    assert volume.voxels.shape == (4, 3, 2)
+
+
+def test_nifti_that_cannot_be_trusted_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "t1.nii"
+    path.write_bytes(b"not a NIfTI file at all")
+    with pytest.raises(errors.InvalidVolumeError, match="t1"):
+        VolumeStudy.from_nifti({Modality.T1: path})
+    with pytest.raises(errors.InvalidVolumeError):
+        VolumeStudy.from_nifti({Modality.T1: tmp_path / "missing.nii"})
+    image = nibabel.Nifti1Image(np.zeros((4, 4, 4), np.float32), None)
+    nibabel.save(image, path)
+    with pytest.raises(errors.InvalidAffineError, match="sform"):
+        VolumeStudy.from_nifti({Modality.T1: path})
+    nibabel.save(nibabel.Nifti1Image(np.zeros((4, 4, 4, 2), np.float32), np.eye(4)), path)
+    with pytest.raises(errors.InvalidVolumeError, match="t1"):
+        VolumeStudy.from_nifti({Modality.T1: path})
+    nibabel.save(nibabel.Nifti1Image(np.zeros((4, 4, 4), np.complex64), np.eye(4)), path)
+    with pytest.raises(errors.InvalidVolumeError, match="real"):
+        VolumeStudy.from_nifti({Modality.T1: path})
+    whole = nibabel.Nifti1Image(np.ones((8, 8, 8), np.float32), np.eye(4)).to_bytes()
+    path.write_bytes(whole[:-100])
+    with pytest.raises(errors.InvalidVolumeError):
+        VolumeStudy.from_nifti({Modality.T1: path})
+
+
+@pytest.mark.parametrize(
+    ("voxels", "affine", "error"),
+    [
+        (np.zeros((0, 3, 3)), np.eye(4), errors.InvalidVolumeError),
+        (np.zeros((3, 3)), np.eye(4), errors.InvalidVolumeError),
+        (np.full((3, 3, 3), np.nan), np.eye(4), errors.InvalidVolumeError),
+        ("no array", np.eye(4), errors.InvalidVolumeError),
+        (np.zeros((3, 3, 3)), np.eye(3), errors.InvalidAffineError),
+        (np.zeros((3, 3, 3)), np.diag([1.0, 1, 0, 1]), errors.InvalidAffineError),
+        (np.zeros((3, 3, 3)), np.full((4, 4), np.inf), errors.InvalidAffineError),
+        (np.zeros((3, 3, 3)), np.eye(4) + np.eye(4, k=1) * 0.2, errors.InvalidAffineError),
+        (np.zeros((3, 3, 3)), np.diag([1.0, 1, 1, 2]), errors.InvalidAffineError),
+    ],
+)
+def test_a_bad_volume_or_affine_is_refused(voxels: object, affine: object, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        Volume(voxels, affine)
+
+
+def test_a_volume_is_a_copy_that_nobody_changes() -> None:
+    mine = np.zeros((2, 3, 4), dtype=np.float32)
+    volume = Volume(mine, np.eye(4))
+    mine[0, 0, 0] = 9
+    assert volume.voxels[0, 0, 0] == 0
+    with pytest.raises(ValueError, match="read-only"):
+        volume.voxels[0, 0, 0] = 1
+    with pytest.raises(TypeError):
+        VolumeStudy({Modality.T1: volume}).volumes[Modality.T2] = volume
+
+
+def test_a_volume_over_the_limit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(study_module, "MAX_VOLUME_VOXELS", 26)
+    with pytest.raises(errors.StudyTooLargeError):
+        Volume(np.zeros((3, 3, 3)), np.eye(4))
+
+
+def test_no_volumes_is_an_empty_study() -> None:
+    with pytest.raises(errors.EmptyStudyError):
+        VolumeStudy({})
