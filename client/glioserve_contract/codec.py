@@ -95,11 +95,17 @@ def _build_dataclass(cls: type, value: Any, path: str, ignore_unknown: bool) -> 
         if name in value:
             built[name] = _build(hints[name], value[name], f"{path}.{name}", ignore_unknown)
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
-            raise SchemaError(f"{path}.{name}", "is missing")
+            if not _takes_none(hints[name]):
+                raise SchemaError(f"{path}.{name}", "is missing")
+            built[name] = None  # as to_dict left it out
     result = cls(**built)
     if hasattr(result, "check"):
         result.check(path)
     return result
+
+
+def _takes_none(hint: Any) -> bool:
+    return type(None) in typing.get_args(hint)
 
 
 def _build_tuple(arguments: tuple[Any, ...], value: Any, path: str, ignore_unknown: bool) -> tuple[Any, ...]:

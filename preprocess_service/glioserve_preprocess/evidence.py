@@ -23,7 +23,7 @@ _OTHER_WORDS = frozenset(
 _OTHER_TYPES = frozenset("LOCALIZER ADC TRACEW PROJECTION MIP PHASE P SUB SUBTRACTION DIFFUSION PROTON_DENSITY".split())
 _FLAIR_WORDS = frozenset("flair tirm darkfluid dark spcir".split())
 _T2_WORDS = frozenset("t2 t2w haste".split())
-_T1_WORDS = frozenset("t1 t1w mprage mpr spgr fspgr irfspgr bravo tfl tfl3d vibe lava thrive fl3d".split())
+_T1_WORDS = frozenset("t1 t1w mprage mpr spgr fspgr irfspgr irspgr bravo tfl tfl3d vibe lava thrive fl3d".split())
 _CONTRAST_WORDS = frozenset(
     "post ce gd gad gado gadolinium gadovist dotarem km +c enhanced nach apres con com mit".split()
 )

@@ -6,6 +6,8 @@ One thread and a fixed seed, so that the same input gives the same bits.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,9 +44,32 @@ def register(reference: Volume, moving: Volume) -> Registration:
 
     Raises GLIO-1501 where the optimiser fails, the heads do not overlap or the motion is not a patient's.
     """
+    with _one_thread():
+        return _register(reference, moving)
+
+
+def mean_displacement_mm(matrix: Matrix, points_lps_mm: npt.NDArray[np.float64]) -> float:
+    """Mean distance that ``points_lps_mm`` [n, 3] move under ``matrix``."""
+    return float(np.linalg.norm(apply(matrix, points_lps_mm) - points_lps_mm, axis=1).mean())
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """ITK sums a metric per thread; with one there is one order of summation, so the same bits every time.
+
+    Setting the number on the method alone does not reach the metric inside it.
+    """
+    before = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    try:
+        yield
+    finally:
+        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(before)
+
+
+def _register(reference: Volume, moving: Volume) -> Registration:
     fixed_image, moving_image = _working_image(reference), _working_image(moving)
     method = sitk.ImageRegistrationMethod()
-    method.SetNumberOfThreads(1)  # sums in one order: the same bits every time
     method.SetMetricAsMattesMutualInformation(HISTOGRAM_BINS)
     method.SetMetricSamplingStrategy(method.RANDOM)
     method.SetMetricSamplingPercentage(SAMPLED_SHARE, SEED)
@@ -77,11 +102,6 @@ def register(reference: Volume, moving: Volume) -> Registration:
     return Registration(moving.modality, matrix, similarity, starts[0][0])
 
 
-def mean_displacement_mm(matrix: Matrix, points_lps_mm: npt.NDArray[np.float64]) -> float:
-    """Mean distance that ``points_lps_mm`` [n, 3] move under ``matrix``."""
-    return float(np.linalg.norm(apply(matrix, points_lps_mm) - points_lps_mm, axis=1).mean())
-
-
 def _working_image(volume: Volume) -> sitk.Image:
     """Isotropic 2 mm, outliers clipped."""
     low, high = np.percentile(volume.voxels, (0.5, 99.5))
@@ -104,7 +124,6 @@ def _starts(fixed: sitk.Image, moving: sitk.Image) -> list[sitk.Euler3DTransform
 def _similarity(fixed: sitk.Image, moving: sitk.Image, transform: sitk.Transform) -> float:
     """Mattes mutual information in nats at ``transform``, on the whole 4 mm grid."""
     method = sitk.ImageRegistrationMethod()
-    method.SetNumberOfThreads(1)
     method.SetMetricAsMattesMutualInformation(HISTOGRAM_BINS)
     method.SetInterpolator(sitk.sitkLinear)
     method.SetInitialTransform(transform)

@@ -1,0 +1,29 @@
+"""One phantom patient for the tests that need a whole head."""
+
+import pytest
+
+from glioserve_contract import Modality
+from glioserve_contract.recipe import Architecture, Grid, Recipe
+from glioserve_training.phantom import make_phantom
+
+
+@pytest.fixture(scope="session")
+def phantom():
+    return make_phantom(11, "recurrence")
+
+
+@pytest.fixture(scope="session")
+def phantom_volumes(phantom):
+    return {m: phantom.volume(m) for m in (Modality.T1, Modality.T1CE, Modality.T2)}
+
+
+@pytest.fixture(scope="session")
+def recipe():
+    return Recipe(
+        schema="glioserve/recipe/1",
+        name="test",
+        architecture=Architecture("resnet10"),
+        channels=(Modality.T1, Modality.T1CE, Modality.T2),
+        classes=("necrosis", "recurrence"),
+        grid=Grid((48, 48, 48), (4.0, 4.0, 4.0)),
+    )
