@@ -1,6 +1,6 @@
 """Makes ``examples/demo_model`` from nothing: phantoms, training, export with parity, size check, publication.
 
-Everything is seeded; what is already made under ``build/demo_model`` is used again (phantoms, finished epochs). The
+Everything is seeded; what is already made under ``build`` is used again (phantoms, finished epochs). The
 weights may differ in their last digits between machines, since sums are taken in another order: the manifest names
 what is shipped. ``make bench NAME=demo_model`` then measures it on fresh phantoms.
 """
@@ -37,7 +37,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
 def train(args: argparse.Namespace, artifact: Path) -> int:
     """The demo preset on the demo recipe, as anyone would run it."""
     command = ["train", "--preset", "demo", "--seed", f"{SEED}", "--phantoms", f"{args.phantoms}"]
-    command += ["--cache", str(args.work / "phantoms"), "--out", str(artifact)]
+    command += ["--out", str(artifact)]
     command += ["--epochs", f"{args.epochs}"] if args.epochs else []
     command += [] if args.fresh else ["--resume"]
     return glioserve(command)
