@@ -9,14 +9,17 @@ import numpy as np
 import pytest
 import tritonclient.grpc as grpc
 
+from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_contract.manifest import digest_of_model_id
 from glioserve_contract.tensors import CLASSIFIER_MODEL
-from glioserve_export.classifier_config import ONNXRUNTIME_CPU, resolved_dims
+from glioserve_export.classifier_config import ONNXRUNTIME_CPU, ONNXRUNTIME_GPU, TENSORRT_GPU, resolved_dims
 from glioserve_export.exporter import export
 from glioserve_export.parity import LOGITS_TOLERANCE, probe_studies, reference
+from glioserve_export.repository import add_version
 from glioserve_networks import Artifact
 from glioserve_triton.options import ServerOptions
 from glioserve_triton.server import TritonServer
+from support.recipes import fake_export
 
 pytestmark = pytest.mark.triton
 TIMEOUT_S = 60
@@ -55,3 +58,17 @@ def test_it_answers_as_the_trained_network(client: grpc.InferenceServerClient, a
             answer.as_numpy("CAM")[row], ref.cam, rtol=0, atol=1e-4 * np.abs(ref.unrectified).max()
         )
         assert digest_of_model_id(tuple(answer.as_numpy("MODEL_ID")[row].tolist())) == artifact.weights_digest
+
+
+@pytest.mark.skipif(Path("/dev/nvidia0").exists(), reason="here the GPU profiles would load")
+@pytest.mark.parametrize(
+    ("profile", "lack"),
+    [(ONNXRUNTIME_GPU.name, "no GPUs are available"), (TENSORRT_GPU.name, "backend library for backend 'tensorrt'")],
+)
+def test_the_gpu_profiles_lack_nothing_but_what_is_not_here(tmp_path: Path, profile: str, lack: str) -> None:
+    """Triton itself chooses and reads them; a field that it does not know would be the first complaint."""
+    add_version(tmp_path / "repository", fake_export(tmp_path / "exported"))
+    server = TritonServer(tmp_path / "repository", ServerOptions(model=CLASSIFIER_MODEL.name, profile=profile))
+    with pytest.raises(GlioserveError, match=lack) as caught, server:
+        pytest.fail("it became ready")
+    assert caught.value.code is ErrorCode.SERVER_FAILED
