@@ -2,7 +2,7 @@
 
 ``python -I -S guardian.py LIFE_FD STATUS_FD RUN_FOLDER COMMAND…``
 
-* The server is a session of its own, so the whole group can be killed, its helpers (Python stubs) too.
+* The server is a process group of its own, so that all of it can be killed, its helpers (Python stubs) too.
 * LIFE_FD is the read end of a pipe whose write end only the owner has. When the owner dies, however it dies, the
   pipe ends and the group is killed.
 * The kernel kills the server when the guardian dies (PR_SET_PDEATHSIG). That signal follows the *thread* that
@@ -91,9 +91,11 @@ def _spawn(command: list[str], libc: ctypes.CDLL) -> int:
     guardian = os.getpid()
     server = os.fork()
     if server:
+        with contextlib.suppress(OSError):
+            os.setpgid(server, server)  # by both, so that neither ever sees a server outside its group
         return server
     try:
-        os.setsid()
+        os.setpgid(0, 0)
         libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         if os.getppid() != guardian:  # died before prctl: the signal will never come
             os._exit(128 + signal.SIGKILL)

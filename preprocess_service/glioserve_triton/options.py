@@ -108,10 +108,10 @@ class ServerOptions:
         grpc, http, metrics = (port or next(free) for port in wanted)
         return Ports(grpc, http, metrics)
 
-    @property
-    def has_chosen_ports(self) -> bool:
-        """Whether another choice of ports could avoid a clash."""
-        return 0 in (self.grpc_port, self.http_port, self.metrics_port)
+    def chosen_among(self, ports: Ports) -> tuple[int, ...]:
+        """Those of ``ports`` that another choice could replace."""
+        pairs = ((self.grpc_port, ports.grpc), (self.http_port, ports.http), (self.metrics_port, ports.metrics))
+        return tuple(port for wanted, port in pairs if wanted == 0)
 
     @property
     def local_host(self) -> str:

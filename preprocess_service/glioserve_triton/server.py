@@ -21,7 +21,7 @@ PORT_ATTEMPTS = 5
 EXIT_MARGIN_S = 5.0
 """Triton counts its exit timeout in whole seconds, then still ends its Python stubs."""
 _POLL_S = 0.05
-_CLASH = "already in use"
+_CLASH = ":{port}' already in use"
 
 Told = Callable[[], bool]
 """Whether the caller wants a wait to end (a signal has come)."""
@@ -96,9 +96,9 @@ class TritonServer:
                 self._wait_until_ready(give_up)
                 return
             except BaseException:
-                clashed = self.process.poll() is not None and _CLASH in self.process.tail()
+                clashed = self._lost_a_chosen_port()
                 self._kill()
-                if not (clashed and self.options.has_chosen_ports and attempt < PORT_ATTEMPTS):
+                if not clashed or attempt == PORT_ATTEMPTS:
                     raise
 
     def drain(self, timeout_s: float | None = None, hurry: Told = _never) -> bool:
@@ -149,6 +149,11 @@ class TritonServer:
             raise GlioserveError(
                 ErrorCode.SERVER_FAILED, f"No port can be bound on {self.options.host}: {error.strerror}."
             ) from error
+
+    def _lost_a_chosen_port(self) -> bool:
+        """Whether another process took a port between our choice and the server's bind."""
+        tail = self.process.tail() if self.process.poll() is not None else ""
+        return any(_CLASH.format(port=port) in tail for port in self.options.chosen_among(self._ports))
 
     def _spawn(self, installation: Installation) -> GuardedProcess:
         run = RunFolder()

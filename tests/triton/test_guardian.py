@@ -162,6 +162,7 @@ def test_owner_and_guardian_killed_at_once() -> None:
         owner.process.kill()
         owner.process.wait(30)
         assert living_processes(owner.group) == [owner.group]
+        assert owner.run_folder not in sweep_dead_runs()  # the command itself holds the lock, too
         os.kill(owner.guardian, signal.SIGKILL)
         wait_until(lambda: not living_processes(owner.group), "the command gone")
         assert owner.run_folder.is_dir()  # nobody was left to remove it

@@ -90,10 +90,8 @@ def test_ports_of_0_are_chosen_and_the_others_kept() -> None:
     assert chosen.http == 4711
     assert len({chosen.grpc, chosen.http, chosen.metrics}) == 3
     assert 0 not in (chosen.grpc, chosen.metrics)
-    fixed = ServerOptions(grpc_port=1, http_port=2, metrics_port=3)
-    assert fixed.choose_ports() == Ports(1, 2, 3)
-    assert not fixed.has_chosen_ports
-    assert ServerOptions(grpc_port=1).has_chosen_ports
+    assert ServerOptions(grpc_port=1, http_port=2, metrics_port=3).choose_ports() == Ports(1, 2, 3)
+    assert ServerOptions(http_port=1002).chosen_among(PORTS) == (1001, 1003)
 
 
 def test_free_ports_differ_and_can_be_bound() -> None:
