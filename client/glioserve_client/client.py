@@ -24,7 +24,7 @@ from glioserve_client.status import error_from_status
 from glioserve_client.study import Study
 from glioserve_contract import ErrorCode
 from glioserve_contract.limits import DEFAULT_TIMEOUT_S
-from glioserve_contract.tensors import ENSEMBLE, HEATMAP, HEATMAP_AFFINE
+from glioserve_contract.tensors import ENSEMBLE, HEATMAP, HEATMAP_AFFINE, HEATMAP_PARAMETER
 
 RETRIED = frozenset({ErrorCode.UNAVAILABLE, ErrorCode.NOT_SERVED})
 """What another attempt may cure: no server, a full queue, a server that drains (its model is gone first)."""
@@ -189,6 +189,7 @@ class GliomaClient:
                 list(request.inputs),
                 outputs=[InferRequestedOutput(name) for name in names],
                 request_id=request_id,
+                parameters=None if HEATMAP.name in names else {HEATMAP_PARAMETER: False},
                 timeout=max(1, int(remaining_s * 1e6)),  # microseconds; queues that honour it drop a late request
                 client_timeout=remaining_s,
                 headers=headers,

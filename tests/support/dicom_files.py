@@ -64,6 +64,7 @@ def file_bytes(dataset: Dataset, transfer_syntax: str = ExplicitVRLittleEndian, 
     """A Part 10 file; the data set's pixels must be of the transfer syntax already."""
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = pydicom.uid.UID(transfer_syntax)
+    dataset.file_meta.SourceApplicationEntityTitle = "ZYXQUIST_MR1"
     dataset.preamble = preamble
     buffer = BytesIO()
     dataset.save_as(buffer, enforce_file_format=True)

@@ -65,9 +65,19 @@ class Received:
 
 
 class FakeServer(service_pb2_grpc.GRPCInferenceServiceServicer):
-    """See the module. Listens on 127.0.0.1 on a free port; ``ready`` is what it says of its model."""
+    """See the module. Listens on a free port of 127.0.0.1 unless told its ``address``.
 
-    def __init__(self, *steps: Step, ready: bool = True, credentials: Any = None, threads: int = 16) -> None:
+    ``ready`` is what it says of its model, and may change while it runs.
+    """
+
+    def __init__(
+        self,
+        *steps: Step,
+        ready: bool = True,
+        credentials: Any = None,
+        address: str = "127.0.0.1:0",
+        threads: int = 16,
+    ) -> None:
         self.ready = ready
         self.requests: list[Received] = []
         self.together = 0
@@ -78,7 +88,7 @@ class FakeServer(service_pb2_grpc.GRPCInferenceServiceServicer):
         self._server = grpc.server(ThreadPoolExecutor(threads), options=options)
         service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(self, self._server)
         add = self._server.add_secure_port if credentials else self._server.add_insecure_port
-        port = add("127.0.0.1:0", *([credentials] if credentials else []))
+        port = add(address, *([credentials] if credentials else []))
         self.url = f"127.0.0.1:{port}"
 
     def __enter__(self) -> FakeServer:
