@@ -17,7 +17,7 @@ from glioserve_contract import CONTRACT_VERSION, sha256_digest
 from glioserve_contract.manifest import Manifest, save_manifest
 from glioserve_contract.recipe import Recipe, preprocessing_digest, save_recipe
 from glioserve_export.classifier_config import ONNX_FILE, CamGrid
-from glioserve_export.files import staging, sync_folder
+from glioserve_export.files import sync_folder
 from glioserve_export.onnx_export import cam_grid, export_onnx
 from glioserve_export.parity import Parity, check_parity
 from glioserve_export.repository import (
@@ -26,7 +26,6 @@ from glioserve_export.repository import (
     RECIPE_FILE,
     add_version,
     check_can_join,
-    checked_export,
 )
 from glioserve_networks import Artifact, ClassifierNet, load_artifact
 
@@ -124,10 +123,9 @@ def export_model(artifact: Artifact, folder: Path, *, progress: Progress) -> Exp
     """
     exported = convert(artifact, progress)
     folder.mkdir(parents=True, exist_ok=True)
-    with staging(folder) as stage:
-        write_version(exported, stage)
-        checked_export(stage)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as stage:
+        write_version(exported, Path(stage))
         for name in (*EXPORTED_FILES, MANIFEST_FILE):
-            (stage / name).replace(folder / name)
+            (Path(stage) / name).replace(folder / name)
     sync_folder(folder)
     return exported

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+import onnx
+import onnxruntime
 import pytest
 
 from glioserve_contract import ErrorCode, GlioserveError
-from glioserve_contract.manifest import load_manifest
+from glioserve_contract.manifest import digest_of_model_id, load_manifest
 from glioserve_contract.recipe import preprocessing_digest
 from glioserve_export import demo_model
 from glioserve_export.demo_model import demo_model_dir, demo_repository
+from glioserve_export.onnx_export import cam_grid, check_signature
 from glioserve_export.recipe_override import with_recipe_override
 from glioserve_export.repository import add_version, checked_export, version_folder, versions
 from support.recipes import fake_export, tiny_recipe
@@ -84,3 +88,36 @@ def test_an_installation_without_the_demo_model_says_so(tmp_path: Path, monkeypa
     with pytest.raises(GlioserveError, match="make demo-model") as caught:
         demo_model_dir()
     assert caught.value.code is ErrorCode.INVALID_MANIFEST
+
+
+# What ships
+
+
+def test_the_shipped_model_is_whole_small_and_proven() -> None:
+    folder = demo_model_dir()
+    manifest = checked_export(folder)
+    assert sum(p.stat().st_size for p in folder.iterdir()) < MAX_SHIPPED_BYTES
+    assert (manifest.recipe.name, manifest.recipe.min_slices) == ("glioserve-demo", 32)
+    assert manifest.parity["MODEL_ID"] == {"equal": True}
+    for output in ("LOGITS", "CAM"):
+        assert manifest.parity[output]["difference"] <= manifest.parity[output]["tolerance"]
+
+
+def test_the_shipped_graph_has_the_contracts_signature_and_its_own_identity() -> None:
+    folder = demo_model_dir()
+    manifest = checked_export(folder)
+    content = (folder / "model.onnx").read_bytes()
+    model = onnx.load_from_string(content)
+    check_signature(model, manifest.recipe)
+    assert cam_grid(model) == manifest.cam_grid
+    assert b"site-packages" not in content
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    image = np.zeros((1, len(manifest.recipe.channels), *manifest.recipe.grid.shape), dtype=np.float32)
+    (words,) = session.run(["MODEL_ID"], {"IMAGE": image})[0]
+    assert digest_of_model_id(tuple(words.tolist())) == manifest.weights_digest
+
+
+def test_the_shipped_weights_were_trained() -> None:
+    provenance = checked_export(demo_model_dir()).recipe.provenance
+    assert provenance["validation_auc"] >= 0.95
+    assert provenance["settings"]["preset"] == "demo"

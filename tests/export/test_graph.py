@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 import pytest
 import torch
@@ -10,11 +12,12 @@ from torch import nn
 
 from glioserve_contract import ErrorCode, GlioserveError, Modality
 from glioserve_contract.manifest import digest_of_model_id
-from glioserve_contract.recipe import Recipe
+from glioserve_contract.recipe import Architecture, Recipe
 from glioserve_export.graph import ServedGraph
 from glioserve_export.parity import INPUTS, probe_studies, reference
+from glioserve_networks import ClassifierNet, build
 from support.networks import random_network
-from support.recipes import T1_T1CE_T2, tiny_recipe
+from support.recipes import T1_T1CE_T2, TINY, tiny_recipe
 
 DIGEST = "sha256:" + "f0" * 16 + "0f" * 16
 RECIPES = (
@@ -76,6 +79,39 @@ def test_every_row_carries_the_weights_digest() -> None:
     assert identity.shape == (3, 8)
     assert identity.dtype == np.int32
     assert {digest_of_model_id(tuple(row.tolist())) for row in identity} == {DIGEST}
+
+
+LATTICES: dict[str, dict[str, object]] = {
+    "tiny": dict(TINY.options),
+    "the demo's": {"widen_factor": 0.1, "conv1_t_stride": 2, "no_max_pool": True, "stage_strides": [1, 2, 1, 1]},
+    "MONAI's": {"widen_factor": 0.1},
+    "narrow first kernel, all strides": {"widen_factor": 0.1, "conv1_t_size": 3, "conv1_t_stride": 2},
+}
+
+
+@pytest.mark.parametrize("options", LATTICES.values(), ids=LATTICES)
+def test_the_lattice_in_the_manifest_is_where_the_map_looks(options: dict[str, object]) -> None:
+    """With equal weights the gradient of one CAM voxel is its receptive field: symmetric about the lattice's point."""
+    network = build(Architecture("resnet10", options), 1).eval()
+    with torch.no_grad():
+        for module in network.modules():
+            if isinstance(module, nn.Conv3d):
+                module.weight.fill_(1 / module.weight[0].numel())
+                if module.bias is not None:
+                    module.bias.zero_()
+    if hasattr(network, "maxpool"):
+        network.maxpool = nn.AvgPool3d(3, stride=2, padding=1)  # among equals a maximum takes the first
+    start, step = cast(ClassifierNet, network).cam_lattice
+    # All windows stay inside: the field of MONAI's deepest cell is the widest.
+    size = 32 * round(step)
+    image = torch.ones(1, 1, size, 16, 16, requires_grad=True)
+    features = cast(ClassifierNet, network).features(image)
+    cell = features.shape[2] // 2
+    (field,) = torch.autograd.grad(features[0, :, cell].sum(), image)
+    profile = field[0, 0].sum(dim=(1, 2)).double().numpy()
+    assert profile[0] == profile[-1] == 0, "the field was cut off"
+    centre = (profile * np.arange(size)).sum() / profile.sum()
+    assert centre == pytest.approx(start + step * cell, abs=1e-3)
 
 
 class TwoLayerHead(nn.Module):
