@@ -7,9 +7,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 PHANTOM_SEED = 7
-PHANTOM_LABEL = "recurrence"
+PHANTOM_DIAGNOSIS: Literal["recurrence"] = "recurrence"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,8 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """0 with the answer in ``--out``; 1 with one line where the study is refused. The server is gone either way."""
-    from glioserve_client import DicomStudy, GliomaClient, write_outputs
-    from glioserve_client.command import print_prediction
+    from glioserve_client import DicomStudy, GliomaClient
+    from glioserve_client.outputs import summary, write_outputs
     from glioserve_export.demo_model import demo_repository
     from glioserve_triton.options import ServerOptions
     from glioserve_triton.server import TritonServer
@@ -44,19 +45,21 @@ def run(args: argparse.Namespace) -> int:
     finally:
         server.stop()
     with _step(f"writing {args.out}/"):
-        written = write_outputs(prediction, study, args.out)
-    print()
-    print_prediction(prediction)
-    print("\nLook at: " + "  ".join(str(path) for path in written))
+        written = write_outputs(prediction, args.out, study)
+    print(f"\n{summary(prediction)}\n")
+    for warning in written.warnings:
+        print(f"warning: {warning}")
+    print("Look at: " + "  ".join(str(path) for path in written.paths))
     return 0
 
 
 def _phantom(folder: Path) -> Path:
-    from glioserve_training.phantom import make_phantom, write_study
+    from glioserve_training.phantom import make_phantom
+    from glioserve_training.phantom.dicom import write_study
 
     if not folder.is_dir():
         with _step("making a phantom study (synthetic head, no patient)"):
-            write_study(make_phantom(PHANTOM_SEED, PHANTOM_LABEL), folder)
+            write_study(make_phantom(PHANTOM_SEED, PHANTOM_DIAGNOSIS), folder)
     return folder
 
 

@@ -1,0 +1,89 @@
+"""One real server with the demo model, one phantom study, and the offline pipeline's answer to compare with."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from glioserve_client import ConnectionOptions, GliomaClient
+from glioserve_contract import Modality
+from glioserve_contract.manifest import load_versions
+from glioserve_export.demo_model import demo_repository
+from glioserve_preprocess.pipeline import preprocess_dicom, preprocess_volumes
+from glioserve_preprocess.report import answer
+from glioserve_training.phantom import make_phantom
+from glioserve_training.phantom.dicom import dicom_files
+from support.triton import running_server
+
+ROOT = Path(__file__).resolve().parents[2]
+FG_6692 = ROOT.parent / "shared" / "data" / "tcga-fg-6692"
+needs_fg_6692 = pytest.mark.skipif(not FG_6692.is_dir(), reason="the real patient's study (../shared/data) is not here")
+
+
+@pytest.fixture(scope="session")
+def repository(tmp_path_factory):
+    return demo_repository(tmp_path_factory.mktemp("build"))
+
+
+@pytest.fixture(scope="session")
+def server(repository):
+    with running_server(repository) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def client(server):
+    with GliomaClient(server.grpc_url, connection=ConnectionOptions()) as connected:
+        yield connected
+
+
+@pytest.fixture(scope="session")
+def phantom():
+    return make_phantom(21, "recurrence")
+
+
+@pytest.fixture(scope="session")
+def files(phantom):
+    """As a client sends them: pseudonyms only."""
+    return dicom_files(phantom, identified=False)
+
+
+class Offline:
+    """The same pipeline without a server: preprocessing, ONNX Runtime, report."""
+
+    def __init__(self, repository):
+        self.version = load_versions(repository / "classifier")[-1]
+        self.recipe = self.version.manifest.recipe
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        model = repository / "classifier" / self.version.version / "model.onnx"
+        self.session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+    def dicom(self, files):
+        return self.finish(preprocess_dicom(files, self.recipe, accept_identified=False))
+
+    def volumes(self, volumes):
+        return self.finish(preprocess_volumes(volumes, self.recipe))
+
+    def finish(self, preprocessed):
+        logits, cam = self.session.run(["LOGITS", "CAM"], {"IMAGE": preprocessed.image[np.newaxis]})
+        return answer(self.version, logits[0], cam[0], preprocessed.brain_mask, preprocessed.record)
+
+
+@pytest.fixture(scope="session")
+def offline(repository):
+    return Offline(repository)
+
+
+@pytest.fixture(scope="session")
+def phantom_volumes(phantom):
+    """The recipe's sequences with a bright marker on the patient's left, inside the brain, in every one."""
+    return {m: phantom.volume(m) for m in (Modality.T1, Modality.T1CE, Modality.T2)}
+
+
+def without_uids(report):
+    """The parts of a report that do not depend on pseudonyms or clocks."""
+    series = tuple(replace(s, series_instance_uid="") for s in report.series)
+    return replace(report, series=series, timings_s={})

@@ -1,0 +1,164 @@
+"""Through the real server: the answer is the offline pipeline's, and the metrics, batching and metadata hold."""
+
+import json
+import threading
+import urllib.request
+
+import numpy as np
+import pytest
+import tritonclient.grpc as triton
+from prometheus_client.parser import text_string_to_metric_families
+
+from glioserve_client import DicomStudy, GliomaClient, Volume, VolumeStudy
+from glioserve_client.errors import TooFewSlicesError
+from glioserve_contract.metrics import STAGE_SECONDS, STAGES, STUDIES
+from glioserve_contract.tensors import CLASSIFIER_MODEL, ENSEMBLE, MODELS
+from glioserve_export.demo_model import demo_repository
+from glioserve_triton.options import GRPC_ADMIN_HEADER
+from support.triton import running_server
+
+from .conftest import FG_6692, needs_fg_6692, without_uids
+
+pytestmark = pytest.mark.triton
+TOLERANCE = 1e-5
+
+
+def assert_same(prediction, wanted):
+    assert prediction.score == pytest.approx(wanted.report.score, abs=TOLERANCE)
+    np.testing.assert_allclose(
+        [prediction.probabilities["necrosis"], prediction.probabilities["recurrence"]],
+        wanted.probabilities,
+        atol=TOLERANCE,
+    )
+    np.testing.assert_allclose(prediction.heatmap.voxels, wanted.heatmap, atol=TOLERANCE)
+    np.testing.assert_allclose(prediction.heatmap.lps_from_voxel, wanted.report.reference_grid.lps_from_voxel)
+    assert without_uids(prediction.report).label == wanted.report.label
+
+
+def test_dicom_answers_as_the_offline_pipeline_does(client, files, offline):
+    assert_same(client.predict(DicomStudy.from_bytes(files)), offline.dicom(files))
+
+
+def test_volumes_answer_as_the_offline_pipeline_does(client, phantom_volumes, offline):
+    study = VolumeStudy({m: Volume(v.voxels, v.geometry.lps_from_voxel) for m, v in phantom_volumes.items()})
+    assert_same(client.predict(study), offline.volumes(phantom_volumes))
+
+
+def test_the_report_tells_the_whole_story(client, files, offline):
+    prediction = client.predict(DicomStudy.from_bytes(files))
+    report = json.loads(prediction.report_json())
+    assert {"score", "label", "probabilities", "model", "quality", "timings_s", "warnings"} <= set(report)
+    assert report["model"]["version"] == offline.version.version
+    assert report["model"]["digest"] == offline.version.manifest.weights_digest
+    assert set(STAGES) == set(report["timings_s"])
+    assert "Not for clinical use" in report["notice"]
+
+
+def test_without_a_heat_map_none_is_computed(client, files):
+    prediction = client.predict(DicomStudy.from_bytes(files), heatmap=False)
+    assert prediction.heatmap is None
+    assert prediction.report.heatmap is None
+    assert "heatmap" not in prediction.report.timings_s
+
+
+def scrape(server):
+    with urllib.request.urlopen(server.metrics_url, timeout=10) as response:
+        text = response.read().decode()
+    samples = [s for family in text_string_to_metric_families(text) for s in family.samples]
+    return {(s.name, tuple(sorted(s.labels.items()))): s.value for s in samples}
+
+
+def test_metrics_count_a_study_once_and_time_its_stages(server, client, files):
+    answered = (STUDIES, (("code", ""), ("outcome", "answered")))
+    refused = (STUDIES, (("code", "GLIO-1201"), ("outcome", "refused")))
+    before = scrape(server)
+    assert before[refused] >= 0  # there from the start, so that a rate of something new is seen
+    prediction = client.predict(DicomStudy.from_bytes(files), heatmap=False)
+    with pytest.raises(triton.InferenceServerException):
+        infer_instances(server, [b"not dicom"])
+    after = scrape(server)
+    assert prediction.label is not None
+    assert after[answered] == before[answered] + 1
+    assert after[refused] == before[refused] + 1
+    for stage in STAGES:
+        count = (f"{STAGE_SECONDS}_count", (("stage", stage),))
+        assert after[count] == before[count] + (stage != "heatmap")
+
+
+def admin_headers(server):
+    return {GRPC_ADMIN_HEADER: server.options.admin_token}
+
+
+def infer_instances(server, contents):
+    tensor = triton.InferInput("INSTANCES", [len(contents)], "BYTES")
+    tensor.set_data_from_numpy(np.array(contents, dtype=object))
+    with triton.InferenceServerClient(server.grpc_url) as raw:
+        return raw.infer("glioma", [tensor], client_timeout=60)
+
+
+def test_the_servers_metadata_is_the_contract(server, offline):
+    names = {"BYTES": "BYTES"}
+    with triton.InferenceServerClient(server.grpc_url) as raw:
+        for model in MODELS:
+            found = raw.get_model_metadata(model.name, as_json=True)
+            for side, wanted in (("inputs", model.inputs), ("outputs", model.outputs)):
+                tensors = {t["name"]: t for t in found[side]}
+                assert set(tensors) == {t.name for t in wanted}
+                for tensor in wanted:
+                    assert tensors[tensor.name]["datatype"] == names.get(tensor.dtype, tensor.dtype)
+                    shape = tuple(int(n) for n in tensors[tensor.name]["shape"])
+                    dims = tensor.dims(offline.recipe) if model is CLASSIFIER_MODEL else tensor.shape
+                    dims = (-1, *dims) if model.max_batch_size else dims
+                    assert len(shape) == len(dims)
+                    assert all(a == b for a, b in zip(shape, dims, strict=True) if isinstance(b, int) and b > 0)
+
+
+def test_concurrent_requests_are_batched_at_the_classifier(repository, offline):
+    """With a queue delay, eight images sent at once take fewer than eight executions, each its own answer."""
+    images = np.random.default_rng(3).random((8, 1, *CLASSIFIER_MODEL.inputs[0].dims(offline.recipe)), np.float32)
+    wanted = [offline.session.run(["LOGITS"], {"IMAGE": image})[0] for image in images]
+    found = [None] * len(images)
+    with running_server(repository) as server, triton.InferenceServerClient(server.grpc_url) as raw:
+        admin = admin_headers(server)
+        config = raw.get_model_config("classifier", headers=admin, as_json=True)["config"]
+        config["dynamic_batching"]["max_queue_delay_microseconds"] = "300000"
+        raw.load_model("classifier", headers=admin, config=json.dumps(config))
+
+        def ask(index):
+            tensor = triton.InferInput("IMAGE", list(images[index].shape), "FP32")
+            tensor.set_data_from_numpy(images[index])
+            with triton.InferenceServerClient(server.grpc_url) as own:
+                found[index] = own.infer("classifier", [tensor], client_timeout=60).as_numpy("LOGITS")
+
+        before = scrape(server)
+        threads = [threading.Thread(target=ask, args=(i,)) for i in range(len(images))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(90)
+        after = scrape(server)
+    np.testing.assert_allclose(found, wanted, atol=1e-4)
+    grown = {n: total(after, n) - total(before, n) for n in ("nv_inference_count", "nv_inference_exec_count")}
+    assert grown["nv_inference_count"] == 8
+    assert grown["nv_inference_exec_count"] < 8
+
+
+def total(samples, name):
+    """Of the classifier's series of a metric, whatever other labels it has."""
+    return sum(v for (n, labels), v in samples.items() if n.startswith(name) and ("model", "classifier") in labels)
+
+
+@needs_fg_6692
+def test_the_real_patient_is_refused_under_the_papers_rule(client):
+    with pytest.raises(TooFewSlicesError, match="26 slices; the recipe needs 32"):
+        client.predict(DicomStudy.from_directory(FG_6692 / "dicom"))
+
+
+@needs_fg_6692
+def test_the_real_patient_goes_through_with_twenty_slices(tmp_path):
+    with running_server(demo_repository(tmp_path, min_slices=20)) as server, GliomaClient(server.grpc_url) as client:
+        prediction = client.predict(DicomStudy.from_directory(FG_6692 / "dicom"))
+    assert 0 <= prediction.score <= 1
+    assert any("lowered the model's min_slices from 32 to 20" in w for w in prediction.warnings)
+    assert prediction.heatmap.voxels.shape == (26, 224, 256)
+    assert ENSEMBLE.name == "glioma"

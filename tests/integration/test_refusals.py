@@ -1,0 +1,165 @@
+"""Each kind of bad input gets its own code through the real server, and the next good request is answered."""
+
+import copy
+from io import BytesIO
+
+import numpy as np
+import pydicom
+import pytest
+import tritonclient.grpc as triton
+from pydicom.uid import CTImageStorage
+
+from glioserve_client import errors
+from glioserve_client.status import error_from_status
+from glioserve_contract import Modality
+from glioserve_training.phantom.dicom import dicom_files
+from support.scans import part10
+
+pytestmark = pytest.mark.triton
+
+
+def parsed(files):
+    return [pydicom.dcmread(BytesIO(content)) for content in files]
+
+
+def is_t1ce(dataset):
+    return "ContrastBolusAgent" in dataset and "LOCALIZER" not in dataset.ImageType
+
+
+def is_t2(dataset):
+    return float(dataset.RepetitionTime) > 2000 and "InversionTime" not in dataset
+
+
+def edited(files, edit):
+    datasets = parsed(files)
+    for dataset in datasets:
+        edit(dataset)
+    return [part10(d) for d in datasets]
+
+
+def only(files, keep):
+    return [content for content, dataset in zip(files, parsed(files), strict=True) if keep(dataset)]
+
+
+def main_t1ce(files):
+    """Indices of the T1ce acquisition's files, along its slices."""
+    found = [
+        (d.ImagePositionPatient[2], i)
+        for i, d in enumerate(parsed(files))
+        if is_t1ce(d) and "DERIVED" not in d.ImageType
+    ]
+    return [i for _, i in sorted(found)]
+
+
+def without_one_slice(files):
+    reformats_gone = only(files, lambda d: "DERIVED" not in d.ImageType)
+    middle = main_t1ce(reformats_gone)
+    gone = middle[len(middle) // 2]
+    return [f for i, f in enumerate(reformats_gone) if i != gone]
+
+
+def two_patients(files):
+    datasets = parsed(files)
+    datasets[3].PatientID = "PSN-ffffffffffffffff"
+    return [part10(d) for d in datasets]
+
+
+def with_ct(dataset):
+    dataset.SOPClassUID, dataset.Modality = CTImageStorage, "CT"
+
+
+def thin_out(files):
+    keep = set(main_t1ce(files)[:20])
+    datasets = parsed(files)
+    return [f for i, (f, d) in enumerate(zip(files, datasets, strict=True)) if i in keep or not is_t1ce(d)]
+
+
+CASES = {
+    "no files": (lambda f: [], errors.EmptyStudyError),
+    "not DICOM": (lambda f: [*f[:-1], b"a text file"], errors.NotDicomError),
+    "truncated file": (lambda f: [*f[:-1], f[-1][:-100]], errors.TruncatedFileError),
+    "missing T1ce": (lambda f: only(f, lambda d: not is_t1ce(d)), errors.MissingSequenceError),
+    "missing T2": (lambda f: only(f, lambda d: not is_t2(d)), errors.MissingSequenceError),
+    "two patients": (two_patients, errors.MultiplePatientsError),
+    "too few slices": (thin_out, errors.TooFewSlicesError),
+    "missing slice": (without_one_slice, errors.MissingSliceError),
+    "CT instead of MR": (lambda f: edited(f, with_ct), errors.NotMrError),
+}
+
+
+def send(server, contents=None, volumes=()):
+    inputs = []
+    if contents is not None:
+        tensor = triton.InferInput("INSTANCES", [len(contents)], "BYTES")
+        tensor.set_data_from_numpy(np.array(contents, dtype=object))
+        inputs.append(tensor)
+    for name, array in volumes:
+        tensor = triton.InferInput(name, list(array.shape), "FP64" if name.endswith("AFFINE") else "FP32")
+        tensor.set_data_from_numpy(array)
+        inputs.append(tensor)
+    with triton.InferenceServerClient(server.grpc_url) as raw:
+        return raw.infer("glioma", inputs, client_timeout=120)
+
+
+def refused(server, *arguments, **named):
+    with pytest.raises(triton.InferenceServerException) as caught:
+        send(server, *arguments, **named)
+    message = caught.value.message()
+    assert "Traceback" not in message
+    assert ".py" not in message
+    return error_from_status(caught.value.status(), message)
+
+
+def assert_answers(server, files):
+    assert 0 <= send(server, files).as_numpy("SCORE")[0] <= 1
+
+
+@pytest.mark.parametrize(("spoil", "error"), CASES.values(), ids=CASES)
+def test_a_bad_study_gets_its_code(server, files, spoil, error):
+    assert type(refused(server, spoil(files))) is error
+
+
+def test_identified_dicom_is_refused_by_name_only(server, phantom):
+    problem = refused(server, dicom_files(phantom, identified=True))
+    assert type(problem) is errors.IdentifiedDicomError
+    assert "PatientName" in str(problem)
+    assert "PHANTOM" not in str(problem).upper().replace("PATIENTNAME", "")
+
+
+VOLUME = ("T1", np.ones((4, 4, 4), np.float32))
+AFFINE = ("T1_AFFINE", np.eye(4))
+
+
+@pytest.mark.parametrize(
+    ("contents", "volumes", "error"),
+    [
+        (None, (), errors.NoInputError),
+        ([b"x"], (VOLUME, AFFINE), errors.BothInputsError),
+        (None, (VOLUME,), errors.MissingAffineError),
+        (None, (AFFINE,), errors.MissingAffineError),
+        (None, (VOLUME, AFFINE), errors.MissingSequenceError),
+        (None, (("T1", np.full((4, 4, 4), np.nan, np.float32)), AFFINE), errors.InvalidVolumeError),
+        (None, (VOLUME, ("T1_AFFINE", np.zeros((4, 4)))), errors.InvalidAffineError),
+    ],
+    ids=["neither", "both", "no affine", "no volume", "T1 alone", "NaN", "singular affine"],
+)
+def test_a_bad_request_gets_its_code(server, contents, volumes, error):
+    assert type(refused(server, contents, volumes)) is error
+
+
+def test_the_next_good_request_is_answered(server, files):
+    """After one of each kind, on both of the preprocessor's instances."""
+    for spoil, _ in list(CASES.values())[:3]:
+        refused(server, spoil(files))
+        refused(server, spoil(files))
+    assert_answers(server, files)
+    assert_answers(server, copy.copy(files))
+
+
+def test_modalities_are_all_accepted_as_volumes(server, phantom):
+    tensors = []
+    for modality in Modality:
+        volume = phantom.volume(modality)
+        tensors += [(modality.value.upper(), np.ascontiguousarray(volume.voxels))]
+        tensors += [(f"{modality.value.upper()}_AFFINE", volume.geometry.lps_from_voxel)]
+    assert 0 <= send(server, volumes=tensors).as_numpy("SCORE")[0] <= 1
