@@ -39,7 +39,7 @@ demo: $(VENV)/.serve ## a DICOM study in, an explained answer out, through a rea
 	@$(BIN)/glioserve demo $(if $(STUDY),--study '$(STUDY)') --out '$(OUT)' $(if $(DEMO_MIN_SLICES),--min-slices $(DEMO_MIN_SLICES))
 
 tools: $(VENV)/.dev ## helm and kubectl for the chart's tests, into build/tools
-	@$(BIN)/python scripts/get_helm.py
+	-@$(BIN)/python scripts/get_helm.py
 
 test: $(VENV)/.dev tools ## all tests (TESTS=path, ARGS='-m "not slow"' to choose)
 	@$(BIN)/python -m pytest $(TESTS) $(ARGS)
