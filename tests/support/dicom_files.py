@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from io import BytesIO
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
 PATIENT = {"PatientName": "Zyxquist^Wilhelmina", "PatientID": "MRN-7788991", "PatientBirthDate": "19410203"}
 
@@ -61,7 +62,10 @@ def mr_dataset(pixels: npt.NDArray[Any] | None = None, **attributes: Any) -> Dat
 
 
 def file_bytes(dataset: Dataset, transfer_syntax: str = ExplicitVRLittleEndian, preamble: bytes = bytes(128)) -> bytes:
-    """A Part 10 file; the data set's pixels must be of the transfer syntax already."""
+    """A Part 10 file of a copy; compressed pixels must be of the transfer syntax already."""
+    dataset = deepcopy(dataset)
+    if transfer_syntax == ExplicitVRBigEndian:
+        dataset.PixelData = np.frombuffer(dataset.PixelData, "<u2").byteswap().tobytes()
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = pydicom.uid.UID(transfer_syntax)
     dataset.file_meta.SourceApplicationEntityTitle = "ZYXQUIST_MR1"

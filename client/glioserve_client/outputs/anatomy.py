@@ -95,7 +95,8 @@ def _frames(dataset: Dataset) -> list[_Slice]:
             holders = [level[macro][0] for level in levels if macro in level] + [dataset]
             return next((h[keyword].value for h in holders if keyword in h), None)
 
-        orientation = np.array(value("ImageOrientationPatient", "PlaneOrientationSequence"), dtype=np.float64)
+        # reshape() is the check: a missing attribute would become a lone NaN.
+        orientation = np.array(value("ImageOrientationPatient", "PlaneOrientationSequence"), np.float64).reshape(6)
         row_mm, column_mm = (float(mm) for mm in value("PixelSpacing", "PixelMeasuresSequence"))
         slope = value("RescaleSlope", "PixelValueTransformationSequence")
         intercept = value("RescaleIntercept", "PixelValueTransformationSequence")
@@ -103,7 +104,7 @@ def _frames(dataset: Dataset) -> list[_Slice]:
         if dataset.PhotometricInterpretation == "MONOCHROME1":
             values = -values
         directions = np.column_stack([orientation[:3] * column_mm, orientation[3:] * row_mm])
-        position = np.array(value("ImagePositionPatient", "PlanePositionSequence"), dtype=np.float64)
+        position = np.array(value("ImagePositionPatient", "PlanePositionSequence"), np.float64).reshape(3)
         frames.append(_Slice(position, directions, values.astype(np.float32)))
     return frames
 

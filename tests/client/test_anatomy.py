@@ -1,0 +1,162 @@
+"""The reference series is found by its pseudonym and put on the heat map's grid, or said to be missing."""
+
+from dataclasses import replace
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.dataset import Dataset
+from pydicom.uid import EnhancedMRImageStorage, ExplicitVRBigEndian, JPEG2000Lossless, RLELossless
+
+from glioserve_client import DicomStudy, Modality, Prediction, Volume, VolumeStudy
+from glioserve_client.outputs.anatomy import reference_anatomy
+from glioserve_client.request import encode
+from support.answers import blob, outputs_of, report_of
+from support.dicom_files import file_bytes, mr_dataset, series_files
+from support.heads import ORIENTATIONS, head_grid, head_volume
+
+SPACING_MM = (9.0, 8.0, 14.0)
+REFERENCE, OTHER = "1.2.840.99999.1.13", "1.2.840.99999.1.2"
+
+
+def volume_of(orientation: str = "axial") -> tuple[np.ndarray, np.ndarray]:
+    shape, affine = head_grid(ORIENTATIONS[orientation], SPACING_MM)
+    return np.rint(head_volume(shape, affine) / 2) * 2, affine
+
+
+def answer_to(study: DicomStudy | VolumeStudy, shape: tuple[int, ...], affine: np.ndarray) -> Prediction:
+    """The answer that a server gives on this grid, knowing only the pseudonyms that it was sent."""
+    uids = encode(study).original_series_uids
+    pseudonym = next((sent for sent, original in uids.items() if original == REFERENCE), "")
+    heat = blob(shape, affine, (0, 0, 0), 20.0)
+    report = report_of(heat, affine, series_uids={Modality.T1CE: pseudonym})
+    return Prediction.from_outputs(outputs_of(report, heat), heatmap=True, request_id="r", original_series_uids=uids)
+
+
+def files_of(voxels: np.ndarray, affine: np.ndarray, **options: object) -> list[bytes]:
+    return series_files(voxels, affine, SeriesInstanceUID=REFERENCE, **options)
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+def test_dicom_in_any_order_beside_other_series_is_put_on_the_grid(orientation: str) -> None:
+    voxels, affine = volume_of(orientation)
+    files = files_of(voxels, affine, slope=2.0, intercept=-4.0)
+    files += series_files(np.zeros_like(voxels), affine, SeriesInstanceUID=OTHER)
+    shuffled = [files[i] for i in np.random.default_rng(5).permutation(len(files))]
+    study = DicomStudy.from_bytes(shuffled)
+    anatomy = reference_anatomy(study, answer_to(study, voxels.shape, affine))
+    assert anatomy.problem == ""
+    np.testing.assert_allclose(anatomy.voxels, voxels, atol=1e-3)
+
+
+def test_a_grid_whose_slices_run_the_other_way_is_met() -> None:
+    voxels, affine = volume_of()
+    study = DicomStudy.from_bytes(files_of(voxels, affine))
+    flipped = affine.copy()
+    flipped[:3, 3] += flipped[:3, 2] * (len(voxels) - 1)
+    flipped[:3, 2] *= -1
+    anatomy = reference_anatomy(study, answer_to(study, voxels.shape, flipped))
+    np.testing.assert_allclose(anatomy.voxels, voxels[::-1], atol=1e-3)
+
+
+def test_a_volume_study_shows_its_own_reference() -> None:
+    voxels, affine = volume_of("oblique sagittal")
+    study = VolumeStudy({Modality.T1CE: Volume(voxels, affine), Modality.T1: Volume(voxels * 0, affine)})
+    anatomy = reference_anatomy(study, answer_to(study, voxels.shape, affine))
+    np.testing.assert_array_equal(anatomy.voxels, voxels.astype(np.float32))
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRBigEndian, RLELossless])
+def test_syntaxes_of_the_base_installation_are_decoded(syntax: str) -> None:
+    voxels, affine = volume_of()
+    if syntax == RLELossless:
+        files = []
+        for content in files_of(voxels, affine):
+            dataset = pydicom.dcmread(pydicom.filebase.DicomBytesIO(content))
+            dataset.compress(RLELossless, encoding_plugin="pydicom", generate_instance_uid=False)
+            files.append(file_bytes(dataset, RLELossless))
+    else:
+        files = files_of(voxels, affine, transfer_syntax=syntax)
+    study = DicomStudy.from_bytes(files)
+    anatomy = reference_anatomy(study, answer_to(study, voxels.shape, affine))
+    np.testing.assert_allclose(anatomy.voxels, voxels, atol=1e-3)
+
+
+def test_a_file_that_is_there_twice_is_one_slice() -> None:
+    voxels, affine = volume_of()
+    files = files_of(voxels, affine)
+    study = DicomStudy.from_bytes([*files, files[3]])
+    np.testing.assert_allclose(reference_anatomy(study, answer_to(study, voxels.shape, affine)).voxels, voxels)
+
+
+def test_inverted_grey_is_turned_back() -> None:
+    voxels, affine = volume_of()
+    study = DicomStudy.from_bytes(files_of(voxels, affine, PhotometricInterpretation="MONOCHROME1"))
+    np.testing.assert_allclose(reference_anatomy(study, answer_to(study, voxels.shape, affine)).voxels, -voxels)
+
+
+def test_an_enhanced_image_is_read_frame_by_frame() -> None:
+    voxels, affine = volume_of("coronal")
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    directions = affine[:3, :3] / spacing
+    shared, orientation, measures, dataset_frames = Dataset(), Dataset(), Dataset(), []
+    orientation.ImageOrientationPatient = [*directions[:, 0], *directions[:, 1]]
+    measures.PixelSpacing = [spacing[1], spacing[0]]
+    shared.PlaneOrientationSequence, shared.PixelMeasuresSequence = [orientation], [measures]
+    for number in range(len(voxels)):
+        frame, position, values = Dataset(), Dataset(), Dataset()
+        position.ImagePositionPatient = [f"{v:.6f}" for v in (affine @ (0, 0, number, 1))[:3]]
+        values.RescaleSlope, values.RescaleIntercept = str(number + 1), "0"
+        frame.PlanePositionSequence, frame.PixelValueTransformationSequence = [position], [values]
+        dataset_frames.append(frame)
+    dataset = mr_dataset(
+        voxels.astype(np.uint16),
+        SOPClassUID=EnhancedMRImageStorage,
+        NumberOfFrames=str(len(voxels)),
+        SeriesInstanceUID=REFERENCE,
+        ImagePositionPatient=None,
+        ImageOrientationPatient=None,
+        PixelSpacing=None,
+    )
+    dataset.SharedFunctionalGroupsSequence, dataset.PerFrameFunctionalGroupsSequence = [shared], dataset_frames
+    study = DicomStudy.from_bytes([file_bytes(dataset)])
+    anatomy = reference_anatomy(study, answer_to(study, voxels.shape, affine))
+    np.testing.assert_allclose(anatomy.voxels, voxels * np.arange(1, len(voxels) + 1)[:, None, None])
+
+
+def problem_of(study: DicomStudy | VolumeStudy, shape: tuple[int, ...], affine: np.ndarray) -> str:
+    anatomy = reference_anatomy(study, answer_to(study, shape, affine))
+    assert anatomy.voxels is None
+    return anatomy.problem
+
+
+def test_what_cannot_be_shown_is_said_and_never_raised() -> None:
+    voxels, affine = volume_of()
+    files = files_of(voxels, affine)
+    whole = DicomStudy.from_bytes(files)
+    assert "evenly spaced" in problem_of(DicomStudy.from_bytes(files[:4] + files[5:]), voxels.shape, affine)
+    assert "one stack" in problem_of(DicomStudy.from_bytes(files[:1]), voxels.shape, affine)
+    shifted = affine.copy()
+    shifted[0, 3] += 4
+    assert "heat map's grid" in problem_of(whole, voxels.shape, shifted)
+    other = DicomStudy.from_bytes(series_files(voxels, affine, SeriesInstanceUID=OTHER))
+    assert "no series of this study" in problem_of(other, voxels.shape, affine)
+    unlocated = [*files[:-1], file_bytes(mr_dataset(SeriesInstanceUID=REFERENCE, ImagePositionPatient=None))]
+    assert "cannot be decoded" in problem_of(DicomStudy.from_bytes(unlocated), voxels.shape, affine)
+    compressed = []
+    for content in files:
+        dataset = pydicom.dcmread(pydicom.filebase.DicomBytesIO(content))
+        dataset.PixelData = pydicom.encaps.encapsulate([b"no codestream at all"])
+        dataset["PixelData"].is_undefined_length = True
+        compressed.append(file_bytes(dataset, JPEG2000Lossless))
+    assert "glioserve[dicom]" in problem_of(DicomStudy.from_bytes(compressed), voxels.shape, affine)
+    volumes = VolumeStudy({Modality.T1: Volume(voxels, affine)})
+    assert "not the one that was sent" in problem_of(volumes, voxels.shape, affine)
+
+
+def test_no_study_or_no_heat_map_is_no_anatomy() -> None:
+    voxels, affine = volume_of()
+    study = DicomStudy.from_bytes(files_of(voxels, affine))
+    prediction = answer_to(study, voxels.shape, affine)
+    assert reference_anatomy(None, prediction).voxels is None
+    assert reference_anatomy(study, replace(prediction, heatmap=None)).voxels is None

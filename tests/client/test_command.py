@@ -1,0 +1,133 @@
+"""``glioserve predict`` from its arguments to its exit code."""
+
+import json
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from glioserve_cli.main import main
+from glioserve_contract import ErrorCode, GlioserveError
+from support.answers import outputs_of, report_of, small_answer
+from support.dicom_files import file_bytes, mr_dataset
+from support.fake_server import Answer, Fail, FakeServer
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "study"
+    folder.mkdir()
+    for number in range(2):
+        (folder / f"IM{number}").write_bytes(file_bytes(mr_dataset()))
+    return folder
+
+
+def test_an_answer_on_the_screen(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with FakeServer(Answer(small_answer())) as server:
+        assert main(["predict", str(folder), "--url", server.url]) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("Probability of recurrence  0.870")
+    assert "Not for clinical use" in out
+    assert err == ""
+    assert server.requests[0].inputs["INSTANCES"].shape == (2,)
+
+
+def test_json_is_the_report_and_nothing_else(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with FakeServer(Answer(small_answer())) as server:
+        assert main(["predict", str(folder), "--url", server.url, "--json", "--out", str(tmp_path / "out")]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report == json.loads(small_answer()["REPORT"][0])
+    assert json.loads((tmp_path / "out" / "report.json").read_text()) == report
+
+
+def test_files_are_left_and_named(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with FakeServer(Answer(small_answer())) as server:
+        assert main(["predict", str(folder), "--url", server.url, "--out", str(tmp_path / "out")]) == 0
+    out, err = capsys.readouterr()
+    for name in ("report.json", "report.html", "heatmap.nii.gz", "overlay.png"):
+        assert (tmp_path / "out" / name).is_file()
+        assert str(tmp_path / "out" / name) in out
+    assert "is not shown" in err  # this study is not the one of the answer
+
+
+def test_volumes_by_name_and_no_heat_map(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = []
+    for name in ("t1", "t1ce"):
+        nibabel.save(nibabel.Nifti1Image(np.ones((3, 4, 5), np.float32), np.eye(4)), tmp_path / f"{name}.nii.gz")
+        arguments.append(f"{name}={tmp_path / name}.nii.gz")
+    report = report_of(None, np.eye(4), shape=(4, 5, 6))
+    with FakeServer(Answer(outputs_of(report, None))) as server:
+        assert main(["predict", *arguments, "--url", server.url, "--no-heatmap", "--model", "other"]) == 0
+    (received,) = server.requests
+    assert set(received.inputs) == {"T1", "T1_AFFINE", "T1CE", "T1CE_AFFINE"}
+    assert "HEATMAP" not in received.outputs
+    assert received.model == "other"
+    assert "0.870" in capsys.readouterr().out
+
+
+def test_identified_is_an_explicit_wish(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with FakeServer(Answer(small_answer())) as server:
+        main(["predict", str(folder), "--url", server.url, "--identified"])
+        main(["predict", str(folder), "--url", server.url])
+    first, second = (received.inputs["INSTANCES"][0] for received in server.requests)
+    assert first == (folder / "IM0").read_bytes()
+    assert b"Zyxquist" in first
+    assert b"Zyxquist" not in second
+    assert "Zyxquist" not in capsys.readouterr().out
+
+
+def test_a_refusal_is_one_line_and_exit_code_1(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    message = str(GlioserveError(ErrorCode.TOO_FEW_SLICES, "t1ce has 26 slices, the recipe asks for 32."))
+    with FakeServer(Fail("INVALID_ARGUMENT", f"in ensemble 'glioma', {message}")) as server:
+        assert main(["predict", str(folder), "--url", server.url, "--json"]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.splitlines()[-1] == message
+    assert err.splitlines()[0] == f"request {server.requests[0].request_id}, attempts: 1"
+
+
+def test_a_damaged_file_is_named_on_the_callers_own_screen(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole = (folder / "IM1").read_bytes()
+    (folder / "IM1").write_bytes(whole[:-10])
+    assert main(["predict", str(folder), "--url", "127.0.0.1:1"]) == 1
+    err = capsys.readouterr().err
+    assert str(folder / "IM1") in err.splitlines()[0]
+    assert err.splitlines()[-1].startswith("[GLIO-1202]")
+
+
+def test_nobody_there_is_exit_code_1(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with FakeServer(Answer(small_answer())) as server:
+        url = server.url
+    assert main(["predict", str(folder), "--url", url, "--no-retry", "--timeout-s", "20"]) == 1
+    assert "[GLIO-4101]" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["t3=x.nii"],
+        ["t1="],
+        ["a", "b"],
+        ["t1=a.nii", "t1=b.nii"],
+        ["STUDY", "--tls-cert", "only.pem"],
+    ],
+)
+def test_wrong_usage_is_exit_code_2(arguments: list[str], folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    named = [str(folder) if argument == "STUDY" else argument for argument in arguments]
+    assert main(["predict", *named, "--url", "127.0.0.1:1"]) == 2
+    assert capsys.readouterr().err.startswith("glioserve predict:")
+
+
+@pytest.mark.parametrize("options", [[], ["--url", "http://x:1"], ["--url", "x:1", "--timeout-s", "0"]])
+def test_wrong_options_are_argparses(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["predict", "study", *options])
+    assert caught.value.code == 2
+
+
+def test_help_needs_no_server(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["predict", "--help"])
+    assert caught.value.code == 0
+    assert "--no-heatmap" in capsys.readouterr().out

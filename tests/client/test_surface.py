@@ -1,0 +1,26 @@
+"""The names that integrators import, and what importing them must not drag in."""
+
+import subprocess
+import sys
+
+import glioserve_client
+
+FROZEN = """NO_RETRY CodedError ConnectionOptions DicomStudy ErrorCode GliomaClient GlioserveError Heatmap Label
+Modality ModelAnswerError Prediction RetryPolicy ServerError SetUpError Study StudyError TlsOptions TransportError
+Volume VolumeStudy WrittenOutputs error_for summary write_outputs""".split()
+HEAVY = ("torch", "monai", "SimpleITK", "onnxruntime", "pytriton", "matplotlib")
+"""Not scipy: nibabel imports it where it happens to be installed."""
+
+
+def test_the_public_names_are_these() -> None:
+    """Removing one breaks somebody's service; adding one is a promise. Change the list and CHANGELOG.md together."""
+    assert sorted(glioserve_client.__all__) == sorted(FROZEN)
+    assert all(hasattr(glioserve_client, name) for name in FROZEN)
+
+
+def test_the_client_imports_nothing_heavy_and_nothing_of_the_servers() -> None:
+    code = "import sys, glioserve_client, glioserve_client.command; print(' '.join(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    loaded = {name.split(".")[0] for name in done.stdout.split()}
+    assert not loaded & set(HEAVY)
+    assert {name for name in loaded if name.startswith("glioserve")} == {"glioserve_client", "glioserve_contract"}
