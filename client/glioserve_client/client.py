@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import re
@@ -29,6 +30,7 @@ from glioserve_contract.tensors import ENSEMBLE, HEATMAP, HEATMAP_AFFINE, HEATMA
 RETRIED = frozenset({ErrorCode.UNAVAILABLE, ErrorCode.NOT_SERVED})
 """What another attempt may cure: no server, a full queue, a server that drains (its model is gone first)."""
 PROBE_TIMEOUT_S = 5.0
+_LOG = logging.getLogger("glioserve_client")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -127,6 +129,9 @@ class GliomaClient:
                     last = attempts >= self._retry.max_attempts or time.monotonic() + pause_s >= deadline
                     if last or error.code not in RETRIED:
                         raise
+                    _LOG.info(
+                        "request %s, attempt %d: %s; again in %.1f s", identifier, attempts, error.code.token, pause_s
+                    )
                     time.sleep(pause_s)
             return Prediction.from_outputs(
                 outputs,

@@ -93,11 +93,16 @@ def test_request_ids_are_random_and_checked() -> None:
 
 
 @pytest.mark.parametrize("first", [full(), Fail("NOT_FOUND", "Request for unknown model: 'glioma' is not found")])
-def test_what_another_attempt_may_cure_is_tried_again(first: Fail) -> None:
+def test_what_another_attempt_may_cure_is_tried_again(first: Fail, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "glioserve_client")
     steps = first, full("[GLIO-4101] Server is stopping."), Answer(small_answer())
     with FakeServer(*steps) as server, GliomaClient(server.url, retry=QUICK) as client:
         assert client.predict(STUDY, request_id="same").attempts == 3
     assert [received.request_id for received in server.requests] == ["same"] * 3
+    assert [record.args[:2] for record in caplog.records if record.name == "glioserve_client"] == [
+        ("same", 1),
+        ("same", 2),
+    ]
     assert server.requests[0].timeout_us > server.requests[2].timeout_us
 
 

@@ -167,7 +167,7 @@ def _header(draw: ImageDraw.ImageDraw, prediction: Prediction) -> None:
     width = draw.textlength(words, _font(22))
     draw.rounded_rectangle((x, 24, x + width + 36, 66), 21, fill=LABEL_COLOURS[prediction.label])
     draw.text((x + 18, 45), words, (255, 255, 255), _font(22), "lm")
-    draw.text((MARGIN_PX, 82), model_words(prediction), FAINT, _font(17), "lt")
+    draw.text((MARGIN_PX, 82), f"Model {model_words(prediction)}", FAINT, _font(17), "lt")
     draw.text((MARGIN_PX, 108), quality_words(prediction), FAINT, _font(17), "lt")
     _wrapped(draw, prediction.notice, 138, AMBER)
     _score_scale(draw, prediction)

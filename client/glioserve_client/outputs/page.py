@@ -27,8 +27,11 @@ p { margin: 0 0 8px; }
 .scale .score { position: absolute; top: -7px; width: 26px; height: 26px; margin-left: -13px; border-radius: 50%;
   background: #fff; border: 5px solid #1b2430; }
 .scale .threshold { position: absolute; top: -10px; width: 2px; height: 32px; background: #1b2430; }
-.ends { display: flex; justify-content: space-between; color: #5a6676; font-size: 14px; margin: 12px 8px 0; }
-img { width: 100%; height: auto; border-radius: 8px; display: block; }
+.ends { display: flex; justify-content: space-between; color: #5a6676; font-size: 14px; margin: 12px 8px 0;
+  position: relative; }
+.ends .at { position: absolute; transform: translateX(-50%); }
+.label { margin-right: 10px; }
+img { width: 100%; height: auto; border-radius: 8px; display: block; margin-bottom: 12px; }
 table { border-collapse: collapse; width: 100%; font-size: 15px; }
 th, td { text-align: left; padding: 7px 10px 7px 0; border-bottom: 1px solid #e6eaef; vertical-align: top; }
 th { color: #5a6676; font-weight: 600; } td.number { font-variant-numeric: tabular-nums; white-space: nowrap; }
@@ -78,8 +81,8 @@ def _answer(prediction: Prediction) -> list[str]:
         _because(prediction),
         f'<div class="scale"><span class="threshold" style="left:{threshold:.1f}%"></span>'
         f'<span class="score" style="left:{score:.1f}%"></span></div>',
-        f'<div class="ends"><span>0 necrosis</span><span>threshold {prediction.threshold:g}</span>'
-        "<span>1 recurrence</span></div>",
+        f'<div class="ends"><span>0 necrosis</span><span class="at" style="left:{threshold:.1f}%">threshold '
+        f"{prediction.threshold:g}</span><span>1 recurrence</span></div>",
     ]
 
 

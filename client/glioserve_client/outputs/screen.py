@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from glioserve_client.outputs.words import heatmap_words, label_words, model_words, quality_words
+from glioserve_client.outputs.words import heatmap_words, label_words, quality_words
 from glioserve_client.prediction import Prediction
 
 
 def summary(prediction: Prediction) -> str:
     """What a reader must know, most important first; ends without a newline."""
+    model = prediction.model
     lines = [
         f"Probability of recurrence  {prediction.score:.3f}  (threshold {prediction.threshold:g})",
         f"Label                      {label_words(prediction)}",
         *(f"                           because {reason}" for reason in prediction.abstained_because),
         f"Quality                    {quality_words(prediction).removeprefix('Quality').lstrip(': ')}",
-        f"Model                      {model_words(prediction).removeprefix('Model ')}",
-        f"                           {prediction.model.digest}",
+        f"Model                      {model.name} version {model.version}, {model.architecture}",
+        f"                           {model.digest}",
         *([f"Heat map                   {heatmap_words(prediction)}"] if prediction.heatmap else []),
         f"Time at the server         {_timings(prediction.timings_s.items())}",
         f"Time of the call           {_timings(prediction.client_timings_s.items())}"

@@ -18,7 +18,7 @@ def label_words(prediction: Prediction) -> str:
 def model_words(prediction: Prediction) -> str:
     """Which network answered, on one line."""
     model = prediction.model
-    return f"Model {model.name} version {model.version}, {model.architecture}, {model.digest[:23]}…"
+    return f"{model.name} version {model.version}, {model.architecture}, {model.digest[:23]}…"
 
 
 def quality_words(prediction: Prediction) -> str:
