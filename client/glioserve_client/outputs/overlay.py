@@ -77,7 +77,7 @@ def draw_overlay(prediction: Prediction, heatmap: Heatmap, anatomy: Anatomy) -> 
         if panel.index == peak[2] and heat.any():
             draw.rectangle(_around(panel.box), outline=AMBER, width=2)
     _header(draw, prediction)
-    _colour_bar(canvas, draw, HEADER_PX)
+    _colour_bar(canvas, draw, HEADER_PX, max(panel.box[3] for panel in planes))
     _footer(draw, prediction, anatomy, bottom)
     return Overlay(canvas, (*planes, *tiles))
 
@@ -199,9 +199,9 @@ def _wrapped(draw: ImageDraw.ImageDraw, text: str, top: int, colour: tuple[int, 
         draw.text((MARGIN_PX, top + 22 * number), content, colour, _font(17), "lt")
 
 
-def _colour_bar(canvas: Image.Image, draw: ImageDraw.ImageDraw, top: int) -> None:
+def _colour_bar(canvas: Image.Image, draw: ImageDraw.ImageDraw, top: int, bottom: int) -> None:
     """The colours as they lie over a middle grey, with their numbers."""
-    left, height = WIDTH_PX - MARGIN_PX - COLOUR_BAR_PX + 30, PLANES_PX - 70
+    left, height = WIDTH_PX - MARGIN_PX - COLOUR_BAR_PX + 30, max(40, bottom - top - 60)
     heat = np.repeat(np.linspace(1, 0, height)[:, None], 22, axis=1)
     canvas.paste(Image.fromarray(blend(np.full(heat.shape, 90.0), heat)), (left, top + 30))
     draw.text((left + 11, top + 20), "most", FAINT, _font(15), "mb")
