@@ -12,6 +12,9 @@ import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
+from glioserve_client.deidentify import deidentify
+from glioserve_client.dicomfile import DicomFile, read_dicom_file
+
 PATIENT = {"PatientName": "Zyxquist^Wilhelmina", "PatientID": "MRN-7788991", "PatientBirthDate": "19410203"}
 
 
@@ -103,3 +106,13 @@ def series_files(
         )
         files.append(file_bytes(dataset, transfer_syntax))
     return files
+
+
+def dicom_file(dataset: Dataset, **options: object) -> DicomFile:
+    """As a study holds it."""
+    return read_dicom_file(file_bytes(dataset, **options), "", "File 1 of 1")
+
+
+def sent(dataset: Dataset, **options: object) -> Dataset:
+    """What the receiver reads of one file."""
+    return pydicom.dcmread(BytesIO(deidentify([dicom_file(dataset, **options)]).contents[0]))
