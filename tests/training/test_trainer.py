@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glioserve_contract import GlioserveError
-from glioserve_networks import load_artifact
+from glioserve_networks import build, load_artifact
 from glioserve_training.augment import MAX_SHIFT_VOXELS, augment
 from glioserve_training.dataset import Patient, Split, index_of, save_index, save_patient
+from glioserve_training.learner import USUAL_CELLS, Learner
 from glioserve_training.metrics import auc, peak_distance_mm
 from glioserve_training.settings import DEMO_RECIPE, PRESETS
 from glioserve_training.train_command import add_arguments, run
@@ -130,16 +131,69 @@ def test_peak_distance_is_on_the_lattice_in_mm() -> None:
     assert np.isnan(peak_distance_mm(cam, lesion * 0, (4.0, 2.0, 2.0), (0.0, 4.0)))
 
 
-def test_localisation_loss_is_the_share_off_the_lesion() -> None:
-    maps = torch.zeros(2, 2, 12, 12, 12)
-    lesions = torch.zeros(2, 48, 48, 48, dtype=torch.uint8)
-    lesions[:, 20:25, 8, 24] = 1
-    maps[0, 1, 5, 2, 6], maps[0, 1, 0, 0, 0], maps[0, 1, 9, 9, 9] = 3.0, 1.0, -5.0
-    maps[1, 0, 6, 2, 6] = 2.0
-    loss = localisation_loss(maps, torch.tensor([1, 0]), lesions, (0.0, 4.0))
-    assert loss.item() == pytest.approx((0.25 + 0.0) / 2)
-    empty = localisation_loss(maps, torch.tensor([0, 1]), lesions, (0.0, 4.0))
-    assert empty.item() == pytest.approx(1)
+def lesion_case() -> tuple[torch.Tensor, torch.Tensor]:
+    """No evidence anywhere, and one lesion that cell (5, 2, 6) of the map lies on."""
+    lesion = torch.zeros(1, 48, 48, 48, dtype=torch.uint8)
+    lesion[:, 20, 8, 24] = 1
+    return torch.zeros(1, 2, 12, 12, 12), lesion
+
+
+def located(maps: torch.Tensor, label: int, lesion: torch.Tensor) -> float:
+    return localisation_loss(maps, torch.tensor([label]), lesion, (0.0, 4.0)).item()
+
+
+def test_localisation_loss_without_evidence_is_chance() -> None:
+    maps, lesion = lesion_case()
+    assert located(maps, 1, lesion) == pytest.approx(np.log(2 * 12**3))
+
+
+def test_localisation_loss_wants_the_lesion_and_the_true_class() -> None:
+    maps, lesion = lesion_case()
+    maps[0, 1, 5, 2, 6] = 20.0
+    assert located(maps, 1, lesion) == pytest.approx(0, abs=1e-3)
+    assert located(maps, 0, lesion) > 15  # the other class
+    elsewhere, _ = lesion_case()
+    elsewhere[0, 1, 9, 9, 9] = 20.0
+    assert located(elsewhere, 1, lesion) > 15
+
+
+def test_localisation_loss_counts_what_strays_off_the_lesion() -> None:
+    maps, lesion = lesion_case()
+    maps[0, 1, 5, 2, 6] = 20.0
+    clean = located(maps, 1, lesion)
+    maps[0, :, 1, 1, 1] = 3.0  # both classes alike: nothing for the answer
+    assert located(maps, 1, lesion) == pytest.approx(clean, abs=1e-3)
+    maps[0, 0, 1, 1, 1] = 5.0
+    maps[0, 0, 2, 2, 2] = -5.0  # would cancel in a sum
+    assert located(maps, 1, lesion) == pytest.approx(clean + (2 + 5) / USUAL_CELLS, abs=1e-3)
+
+
+def test_localisation_loss_survives_a_lesion_that_is_not_there() -> None:
+    maps, lesion = lesion_case()
+    maps.requires_grad_()
+    loss = localisation_loss(maps, torch.tensor([1]), lesion * 0, (0.0, 4.0))
+    loss.backward()
+    assert loss.item() == 0
+    assert torch.isfinite(maps.grad).all()
+
+
+@pytest.mark.parametrize("amplify", [True, False])
+def test_what_is_handed_over_answers_as_what_was_trained(amplify: bool) -> None:
+    torch.manual_seed(0)
+    learner = Learner(build(RECIPE.architecture, 3), amplify=amplify, bf16=False)
+    images = torch.from_numpy(toy(2, 8).images.astype(np.float32))
+    for _ in range(3):
+        learner(images)  # moves the centre and the batch statistics
+    learner.eval()
+    network = build(RECIPE.architecture, 3).eval()
+    network.load_state_dict(learner.network_state())
+    with torch.no_grad():
+        logits, evidence = learner(images)
+        torch.testing.assert_close(network(images), logits, rtol=1e-4, atol=1e-4)
+        maps = torch.einsum("nkdhw,ck->ncdhw", network.features(images), network.head.weight)
+    gain = float(learner.gain)
+    torch.testing.assert_close(maps, evidence * gain, rtol=1e-4, atol=1e-4)
+    assert (gain > 1) is (amplify and evidence[0, 0].numel() > USUAL_CELLS)
 
 
 def test_augmentation_moves_image_and_lesion_together() -> None:

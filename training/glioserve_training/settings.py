@@ -25,8 +25,10 @@ class TrainSettings:
     """Flips, shifts and intensity changes, drawn anew for each batch."""
     bf16: bool = False
     """Autocast to bfloat16, where the CPU computes in it (AVX512-BF16, AMX)."""
+    amplify: bool = False
+    """Amplify the evidence while training; see :mod:`learner`."""
     localisation: float = 0.0
-    """Weight of a loss that asks the true class's Grad-CAM to lie on the lesion; needs the dataset's lesions."""
+    """Weight of :func:`trainer.localisation_loss`; without lesions in the dataset it is left out."""
     validation_share: float = 0.2
     seed: int = 0
 
@@ -36,7 +38,7 @@ PRESETS = {
     "paper": TrainSettings("paper", learning_rate=1e-5, batch=2, epochs=300, validation_share=1 / 4.03),
     "demo": TrainSettings(
         "demo",
-        learning_rate=3e-3,
+        learning_rate=5e-3,
         batch=8,
         epochs=12,
         optimiser="adamw",
@@ -44,7 +46,8 @@ PRESETS = {
         one_cycle=True,
         augment=True,
         bf16=True,
-        localisation=0.3,
+        amplify=True,
+        localisation=1.0,
     ),
 }
 
@@ -54,7 +57,7 @@ DEMO_RECIPE = Recipe(
     architecture=Architecture(
         "resnet10",
         # The last two stages keep their resolution: a Grad-CAM of 12 x 12 x 12 cells of 16 mm.
-        {"widen_factor": 0.25, "conv1_t_stride": 2, "no_max_pool": True, "stage_strides": [1, 2, 1, 1]},
+        {"widen_factor": 0.1875, "conv1_t_stride": 2, "no_max_pool": True, "stage_strides": [1, 2, 1, 1]},
     ),
     channels=(Modality.T1, Modality.T1CE, Modality.T2),
     classes=("necrosis", "recurrence"),

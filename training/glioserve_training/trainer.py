@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,9 +18,10 @@ from tqdm import tqdm
 
 from glioserve_contract import ErrorCode, GlioserveError, to_dict
 from glioserve_contract.recipe import Recipe
-from glioserve_networks import ClassifierNet, build, save_artifact
+from glioserve_networks import build, save_artifact
 from glioserve_training.augment import augment
 from glioserve_training.dataset import Split
+from glioserve_training.learner import USUAL_CELLS, Learner
 from glioserve_training.metrics import HIT_MM, auc, peak_distance_mm
 from glioserve_training.settings import TrainSettings
 
@@ -66,7 +67,8 @@ def train(
 ) -> Trained:
     """Train a fresh network. With ``checkpoint``, goes on from there if the file exists, and writes it each epoch."""
     torch.manual_seed(settings.seed)
-    net = build(recipe.architecture, len(recipe.channels)).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    fresh = build(recipe.architecture, len(recipe.channels)).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    net = Learner(fresh, amplify=settings.amplify, bf16=settings.bf16)
     optimiser = _optimiser(net, settings)
     batches = -(-len(training.labels) // settings.batch)
     schedule = (
@@ -75,7 +77,7 @@ def train(
         else torch.optim.lr_scheduler.ConstantLR(optimiser, 1.0)
     )
     weights = _class_weights(training)
-    first, best, best_state = 0, _NONE_YET, cast(State, net.state_dict())
+    first, best, best_state = 0, _NONE_YET, net.network_state()
     run = {"recipe": to_dict(recipe), "settings": asdict(settings), "samples": len(training.labels)}
     if checkpoint is not None and checkpoint.exists():
         first, best, best_state = _resume(checkpoint, run, net, optimiser, schedule)
@@ -84,7 +86,7 @@ def train(
         train_loss = _train_epoch(net, training, settings, epoch, optimiser, schedule, weights)
         result = _validate(net, validation, recipe, settings, weights, epoch, train_loss, started)
         if result.better_than(best):
-            best, best_state = result, {k: v.detach().clone() for k, v in net.state_dict().items()}
+            best, best_state = result, net.network_state()
         on_epoch(result)
         if checkpoint is not None:
             _save(checkpoint, run, epoch + 1, best, best_state, net, optimiser, schedule)
@@ -118,7 +120,7 @@ def _class_weights(split: Split) -> torch.Tensor:
 
 
 def _train_epoch(
-    net: nn.Module,
+    net: Learner,
     split: Split,
     settings: TrainSettings,
     epoch: int,
@@ -138,11 +140,10 @@ def _train_epoch(
         images, labels, lesions = _tensors(split, np.sort(chosen))
         if settings.augment:
             images, lesions = augment(images, lesions, generator)
-        logits, maps = _forward(net, images, settings.bf16)
+        logits, maps = net(images)
         loss = F.cross_entropy(logits, labels, weight=weights)
         if settings.localisation and lesions is not None:
-            lattice = cast(ClassifierNet, net).cam_lattice
-            loss = loss + settings.localisation * localisation_loss(maps, labels, lesions, lattice)
+            loss = loss + settings.localisation * localisation_loss(maps, labels, lesions, net.lattice)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
@@ -157,50 +158,43 @@ def _tensors(split: Split, chosen: Any) -> tuple[torch.Tensor, torch.Tensor, tor
     return images, torch.from_numpy(split.labels[chosen]), lesions
 
 
-def _forward(net: nn.Module, images: torch.Tensor, bf16: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits [N, 2] and the evidence map of each class [N, 2, d, h, w], whose mean is the logit but for the bias."""
-    assert isinstance(net, ClassifierNet)
-    with torch.autocast("cpu", torch.bfloat16, enabled=bf16 and _has_bf16()):
-        a = net.features(images.contiguous(memory_format=torch.channels_last_3d))
-    maps = torch.einsum("nkdhw,ck->ncdhw", a.float(), net.head.weight)
-    return maps.mean(dim=(2, 3, 4)) + net.head.bias, maps
-
-
-def _has_bf16() -> bool:
-    """Without the instructions, bfloat16 is emulated and slower."""
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
-
-
 def localisation_loss(
     maps: torch.Tensor, labels: torch.Tensor, lesions: torch.Tensor, lattice: tuple[float, float]
 ) -> torch.Tensor:
-    """Share of the true class's Grad-CAM that lies off the lesion, 0 to 1, averaged over the batch.
+    """Asks that the strongest evidence of all speaks for the true class and lies on the lesion, and none elsewhere.
 
+    First, the negative logarithm of that event's chance when a (class, cell) is drawn with the softmax of all
+    evidence: unlike the logits, where a lesion is averaged with the rest of the head, it reaches the lesion's cells
+    undiluted. Second, what the cells off the lesion add to the difference of the logits, each by its amount.
     ``maps`` [N, 2, d, h, w] before ReLU, ``lesions`` [N, D, H, W] 0/1, ``lattice`` the network's ``cam_lattice``.
     A cell is on the lesion when a lesion voxel lies within half a cell of its centre.
     """
-    cam = F.relu(maps[torch.arange(len(labels)), labels])
     start, step = lattice
     kernel = int(step) // 2 * 2 + 1
     near = F.max_pool3d(lesions.unsqueeze(1).float(), kernel, stride=1, padding=kernel // 2)[:, 0]
-    for axis, (cells, voxels) in enumerate(zip(cam.shape[1:], lesions.shape[1:], strict=True), start=1):
+    for axis, (cells, voxels) in enumerate(zip(maps.shape[2:], lesions.shape[1:], strict=True), start=1):
         places = torch.round(start + step * torch.arange(cells)).long().clamp(0, voxels - 1)
         near = near.index_select(axis, places)
-    on = (cam * near).sum(dim=(1, 2, 3))
-    return (1 - on / cam.sum(dim=(1, 2, 3)).clamp(min=1e-6)).mean()
+    on = near.flatten(1) > 0
+    evidence = maps.flatten(2)
+    stray = (evidence[:, 1] - evidence[:, 0]).abs().masked_fill(on, 0.0).sum(dim=1) / USUAL_CELLS
+    seen = on.any(dim=1)  # a lesion that an augmentation shifted out has nowhere to point
+    chances = maps.flatten(1).log_softmax(dim=1).reshape(evidence.shape)[torch.arange(len(labels)), labels]
+    hits: torch.Tensor = chances.masked_fill(~on, -torch.inf)[seen].logsumexp(dim=1)
+    return stray.mean() - hits.sum() / max(1, int(seen.sum()))
 
 
-def predict(net: nn.Module, images: Any, batch: int, bf16: bool = False) -> Iterator[tuple[Any, Any]]:
+def predict(net: Learner, images: Any, batch: int) -> Iterator[tuple[Any, Any]]:
     """(logits [n, 2], maps [n, 2, d, h, w]) per batch of FP16 ``images`` [N, C, D, H, W], as NumPy."""
     net.eval()
     with torch.no_grad():
         for start in range(0, len(images), batch):
-            logits, maps = _forward(net, torch.from_numpy(images[start : start + batch].astype(np.float32)), bf16)
+            logits, maps = net(torch.from_numpy(images[start : start + batch].astype(np.float32)))
             yield logits.numpy(), maps.numpy()
 
 
 def _validate(
-    net: nn.Module,
+    net: Learner,
     split: Split,
     recipe: Recipe,
     settings: TrainSettings,
@@ -209,17 +203,17 @@ def _validate(
     train_loss: float,
     started: float,
 ) -> EpochResult:
-    outputs = list(predict(net, split.images, settings.batch, settings.bf16))
+    outputs = list(predict(net, split.images, settings.batch))
     logits = torch.from_numpy(np.concatenate([o[0] for o in outputs]))
     labels = torch.from_numpy(split.labels)
     score = logits.softmax(dim=1)[:, recipe.recurrence_index].numpy()
     hits = float("nan")
     if split.lesions is not None:
-        lattice = cast(ClassifierNet, net).cam_lattice
         maps = np.concatenate([o[1] for o in outputs])
         chosen = maps[np.arange(len(maps)), logits.argmax(dim=1).numpy()]
         distances = [
-            peak_distance_mm(m, s, recipe.grid.spacing_mm, lattice) for m, s in zip(chosen, split.lesions, strict=True)
+            peak_distance_mm(m, s, recipe.grid.spacing_mm, net.lattice)
+            for m, s in zip(chosen, split.lesions, strict=True)
         ]
         hits = float(np.mean(np.array(distances) <= HIT_MM))
     return EpochResult(
