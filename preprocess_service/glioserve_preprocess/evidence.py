@@ -21,9 +21,11 @@ _OTHER_WORDS = frozenset(
     "spectroscopy sub subtraction mip map epi epi2d pd stir derived".split()
 )
 _OTHER_TYPES = frozenset("LOCALIZER ADC TRACEW PROJECTION MIP PHASE P SUB SUBTRACTION DIFFUSION PROTON_DENSITY".split())
-_FLAIR_WORDS = frozenset("flair tirm darkfluid dark spcir".split())
+_FLAIR_WORDS = frozenset("flair tirm tir2d1 darkfluid dark spcir".split())
 _T2_WORDS = frozenset("t2 t2w haste".split())
-_T1_WORDS = frozenset("t1 t1w mprage mpr spgr fspgr irfspgr irspgr bravo tfl tfl3d vibe lava thrive fl3d".split())
+_T1_WORDS = frozenset(
+    "t1 t1w mprage mpr spgr fspgr irfspgr irspgr bravo tfl tfl3d vibe lava thrive fl3d fl3d1 tfl3d1".split()
+)
 _CONTRAST_WORDS = frozenset(
     "post ce gd gad gado gadolinium gadovist dotarem km +c enhanced nach apres con com mit".split()
 )

@@ -46,7 +46,7 @@ def marked_head(phantom):
     mask = phantom.brain_mask(Modality.T1CE, volume.geometry)
     z, y, x = np.indices(volume.geometry.shape)
     points = apply(volume.geometry.lps_from_voxel, np.stack([x.ravel(), y.ravel(), z.ravel()], 1).astype(float))
-    marker = points[mask.ravel() > 0].mean(axis=0) + (35.0, 20.0, 15.0)
+    marker = points[mask.ravel() > 0].mean(axis=0) + np.array([35.0, 20.0, 15.0])
     voxels = np.where(mask > 0, np.minimum(volume.voxels, np.median(volume.voxels[mask > 0]) * 1.2), volume.voxels)
     near = (np.linalg.norm(points - marker, axis=1) < MARKER_MM).reshape(volume.geometry.shape)
     return np.where(near, volume.voxels.max() * 1.5, voxels).astype(np.float32), volume.geometry, marker
