@@ -20,7 +20,7 @@ from glioserve_training.learner import USUAL_CELLS, Learner
 from glioserve_training.metrics import auc, peak_distance_mm
 from glioserve_training.settings import DEMO_RECIPE, PRESETS
 from glioserve_training.train_command import add_arguments, run
-from glioserve_training.trainer import EpochResult, localisation_loss, train
+from glioserve_training.trainer import EpochResult, fit_temperature, localisation_loss, train
 from support.recipes import tiny_recipe
 
 RECIPE = tiny_recipe()
@@ -233,3 +233,12 @@ def test_command_trains_a_dataset_into_an_artifact(tmp_path: Path, capsys: pytes
     assert artifact.recipe.provenance["settings"]["preset"] == "demo"
     assert run(parser.parse_args([*words, "--resume"])) == 0
     assert load_artifact(tmp_path / "artifact").weights_digest == artifact.weights_digest
+
+
+@pytest.mark.parametrize("true", [0.2, 1.0, 5.0])
+def test_a_fitted_temperature_undoes_a_scale(true):
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(20_000, 2))
+    chance = 1 / (1 + np.exp(logits[:, 0] - logits[:, 1]))
+    labels = (rng.random(len(logits)) < chance).astype(np.int64)
+    assert fit_temperature(logits * true, labels) == pytest.approx(true, rel=0.1)

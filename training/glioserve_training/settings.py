@@ -29,6 +29,8 @@ class TrainSettings:
     """Amplify the evidence while training; see :mod:`learner`."""
     localisation: float = 0.0
     """Weight of :func:`trainer.localisation_loss`; without lesions in the dataset it is left out."""
+    calibrate: bool = False
+    """Fit the recipe's temperature on the validation split when training is done."""
     validation_share: float = 0.2
     seed: int = 0
 
@@ -48,6 +50,7 @@ PRESETS = {
         bf16=True,
         amplify=True,
         localisation=1.0,
+        calibrate=True,
     ),
 }
 

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
+from scipy import optimize
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 from tqdm import tqdm
@@ -54,6 +56,8 @@ class Trained:
 
     best: EpochResult
     state_dict: State
+    temperature: float
+    """For the recipe: fitted on the validation split where the settings say so."""
 
 
 def train(
@@ -90,7 +94,26 @@ def train(
         on_epoch(result)
         if checkpoint is not None:
             _save(checkpoint, run, epoch + 1, best, best_state, net, optimiser, schedule)
-    return Trained(best, best_state)
+    if not settings.calibrate:
+        return Trained(best, best_state, recipe.temperature)
+    fresh.load_state_dict(best_state)
+    plain = Learner(fresh, amplify=False, bf16=False)
+    logits = np.concatenate([logits for logits, _ in predict(plain, validation.images, settings.batch)])
+    return Trained(best, best_state, fit_temperature(logits, validation.labels))
+
+
+def fit_temperature(logits: npt.NDArray[np.floating[Any]], labels: npt.NDArray[np.int64]) -> float:
+    """The temperature in [0.01, 100] of the least cross entropy of ``logits / T`` (Guo 2017, temperature scaling).
+
+    ``logits`` [n, 2], ``labels`` [n]. It moves no case across a threshold of one half.
+    """
+
+    def loss(log_t: float) -> float:
+        scaled = torch.from_numpy(np.asarray(logits, dtype=np.float64) / math.exp(log_t))
+        return float(F.cross_entropy(scaled, torch.from_numpy(np.asarray(labels, dtype=np.int64))))
+
+    found = optimize.minimize_scalar(loss, bounds=(math.log(0.01), math.log(100)), method="bounded")
+    return round(float(math.exp(found.x)), 4)
 
 
 def write_artifact(recipe: Recipe, settings: TrainSettings, trained: Trained, source: str, folder: Path) -> str:
@@ -103,7 +126,8 @@ def write_artifact(recipe: Recipe, settings: TrainSettings, trained: Trained, so
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "torch": torch.__version__,
     }
-    return save_artifact(folder, replace(recipe, provenance={**recipe.provenance, **provenance}), trained.state_dict)
+    described = replace(recipe, temperature=trained.temperature, provenance={**recipe.provenance, **provenance})
+    return save_artifact(folder, described, trained.state_dict)
 
 
 def _optimiser(net: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
