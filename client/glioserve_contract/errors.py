@@ -55,333 +55,211 @@ class ErrorCode(Enum):
     """11xx request, 12xx DICOM files, 13xx series, 14xx slice geometry, 15xx registration, 16xx brain,
     17xx intensities, 21xx model's answer, 31xx server, 41xx between client and server, 51xx set-up."""
 
+    # fmt: off
     NO_INPUT = _row(
-        "GLIO-1101",
-        _BAD,
-        _FIX,
-        "The request carries neither DICOM files nor volumes.",
+        "GLIO-1101", _BAD, _FIX, "The request carries neither DICOM files nor volumes.",
         "Send INSTANCES, or a volume with its affine for each channel of the recipe.",
     )
-    BOTH_INPUTS = _row("GLIO-1102", _BAD, _FIX, "The request carries DICOM files and volumes.", "Send one of the two.")
+    BOTH_INPUTS = _row(
+        "GLIO-1102", _BAD, _FIX, "The request carries DICOM files and volumes.",
+        "Send one of the two.",
+    )
     EMPTY_STUDY = _row(
-        "GLIO-1103",
-        _BAD,
-        _FIX,
-        "The study holds no files.",
+        "GLIO-1103", _BAD, _FIX, "The study holds no files.",
         "Send the study's DICOM Part 10 files; check the folder.",
     )
     STUDY_TOO_LARGE = _row(
-        "GLIO-1104",
-        _BAD,
-        _FIX,
-        "The study is over the limits on files, bytes or voxels.",
+        "GLIO-1104", _BAD, _FIX, "The study is over the limits on files, bytes or voxels.",
         "Send only the series of the recipe's sequences.",
     )
     MISSING_AFFINE = _row(
-        "GLIO-1105",
-        _BAD,
-        _FIX,
-        "A volume came without its affine, or an affine without its volume.",
+        "GLIO-1105", _BAD, _FIX, "A volume came without its affine, or an affine without its volume.",
         "Send both tensors of the pair.",
     )
     INVALID_VOLUME = _row(
-        "GLIO-1106",
-        _BAD,
-        _FIX,
-        "A volume is empty, not three-dimensional or not finite.",
+        "GLIO-1106", _BAD, _FIX, "A volume is empty, not three-dimensional or not finite.",
         "Send finite FP32 voxels [z, y, x].",
     )
     INVALID_AFFINE = _row(
-        "GLIO-1107",
-        _BAD,
-        _FIX,
-        "An affine is not an invertible, unsheared voxel-to-LPS map in mm.",
+        "GLIO-1107", _BAD, _FIX, "An affine is not an invertible, unsheared voxel-to-LPS map in mm.",
         "Send FP64 [4, 4], voxel (x, y, z) to LPS mm; NIfTI affines are RAS: negate their first two rows.",
     )
 
-    NOT_DICOM = _row("GLIO-1201", _BAD, _FIX, "A file is not DICOM.", "Send DICOM Part 10 files only.")
+    NOT_DICOM = _row(
+        "GLIO-1201", _BAD, _FIX, "A file is not DICOM.",
+        "Send DICOM Part 10 files only.",
+    )
     TRUNCATED_FILE = _row(
-        "GLIO-1202",
-        _BAD,
-        _FIX,
-        "A DICOM file ends early or cannot be parsed.",
+        "GLIO-1202", _BAD, _FIX, "A DICOM file ends early or cannot be parsed.",
         "Fetch the file from the archive again.",
     )
     IDENTIFIED_DICOM = _row(
-        "GLIO-1203",
-        _BAD,
-        _FIX,
-        "A file carries attributes that identify the patient.",
+        "GLIO-1203", _BAD, _FIX, "A file carries attributes that identify the patient.",
         "De-identify first (the Python client does), or let the server's operator accept identified DICOM.",
     )
     MULTIPLE_PATIENTS = _row(
-        "GLIO-1204",
-        _BAD,
-        _FIX,
-        "The files belong to more than one patient.",
+        "GLIO-1204", _BAD, _FIX, "The files belong to more than one patient.",
         "Send one patient's study per request.",
     )
     MULTIPLE_STUDIES = _row(
-        "GLIO-1205",
-        _BAD,
-        _FIX,
-        "The files belong to more than one study.",
+        "GLIO-1205", _BAD, _FIX, "The files belong to more than one study.",
         "Send one study (one StudyInstanceUID) per request.",
     )
-    NOT_MR = _row("GLIO-1206", _BAD, _NO, "The study holds no MR images.", "Send the MR study.")
+    NOT_MR = _row(
+        "GLIO-1206", _BAD, _NO, "The study holds no MR images.",
+        "Send the MR study.",
+    )
     UNDECODABLE_PIXELS = _row(
-        "GLIO-1207",
-        _BAD,
-        _FIX,
-        "A file's pixels cannot be decoded.",
+        "GLIO-1207", _BAD, _FIX, "A file's pixels cannot be decoded.",
         "Send an uncompressed, JPEG, JPEG-LS, JPEG 2000 or RLE transfer syntax.",
     )
     MISSING_ATTRIBUTE = _row(
-        "GLIO-1208",
-        _BAD,
-        _FIX,
-        "A file lacks an attribute that its geometry or pixels need.",
+        "GLIO-1208", _BAD, _FIX, "A file lacks an attribute that its geometry or pixels need.",
         "Send the file as the scanner wrote it.",
     )
-
     UNSUPPORTED_OBJECT = _row(
-        "GLIO-1209",
-        _BAD,
-        _FIX,
+        "GLIO-1209", _BAD, _FIX,
         "A series is stored as an object that is not read: enhanced multi-frame, mosaic or colour.",
         "Send it as classic single-frame MR images.",
     )
 
     MISSING_SEQUENCE = _row(
-        "GLIO-1301",
-        _BAD,
-        _FIX,
-        "A sequence that the recipe needs was not found.",
+        "GLIO-1301", _BAD, _FIX, "A sequence that the recipe needs was not found.",
         "Send it, or use a model whose recipe does not need it; the message names what was found.",
     )
     AMBIGUOUS_SEQUENCE = _row(
-        "GLIO-1302",
-        _BAD,
-        _FIX,
-        "Several series fit a sequence equally well.",
+        "GLIO-1302", _BAD, _FIX, "Several series fit a sequence equally well.",
         "Send only the series that is meant; the message lists the candidates.",
     )
     TOO_FEW_SLICES = _row(
-        "GLIO-1303",
-        _BAD,
-        _NO,
-        "A sequence has fewer slices than the recipe's min_slices.",
+        "GLIO-1303", _BAD, _NO, "A sequence has fewer slices than the recipe's min_slices.",
         "Acquire thinner slices, or use a model whose recipe allows fewer.",
     )
 
     MISSING_SLICE = _row(
-        "GLIO-1401",
-        _BAD,
-        _FIX,
-        "A series has a gap: its slices are not evenly spaced.",
+        "GLIO-1401", _BAD, _FIX, "A series has a gap: its slices are not evenly spaced.",
         "Send all slices of the series.",
     )
     DUPLICATE_SLICE = _row(
-        "GLIO-1402",
-        _BAD,
-        _FIX,
-        "Two different images lie at one slice position.",
+        "GLIO-1402", _BAD, _FIX, "Two different images lie at one slice position.",
         "Send one acquisition, echo or phase per series.",
     )
     MIXED_GEOMETRY = _row(
-        "GLIO-1403",
-        _BAD,
-        _FIX,
-        "A series' images differ in orientation, size or pixel spacing.",
+        "GLIO-1403", _BAD, _FIX, "A series' images differ in orientation, size or pixel spacing.",
         "Send one stack per series.",
     )
     SHEARED_GEOMETRY = _row(
-        "GLIO-1404",
-        _BAD,
-        _NO,
-        "A series' slices are shifted in-plane (gantry tilt).",
+        "GLIO-1404", _BAD, _NO, "A series' slices are shifted in-plane (gantry tilt).",
         "Re-sample the series to a rectangular grid first.",
     )
 
     REGISTRATION_FAILED = _row(
-        "GLIO-1501",
-        _BAD,
-        _NO,
-        "A sequence could not be aligned to the reference.",
+        "GLIO-1501", _BAD, _NO, "A sequence could not be aligned to the reference.",
         "Check that all series show the same head; the message names the sequence.",
     )
+
     BRAIN_NOT_FOUND = _row(
-        "GLIO-1601",
-        _BAD,
-        _NO,
-        "No plausible brain was found in the reference sequence.",
+        "GLIO-1601", _BAD, _NO, "No plausible brain was found in the reference sequence.",
         "Check the reference series: whole head, usual contrast, no heavy artefact.",
     )
+
     CONSTANT_INTENSITY = _row(
-        "GLIO-1701",
-        _BAD,
-        _NO,
-        "A sequence has no contrast inside the brain.",
+        "GLIO-1701", _BAD, _NO, "A sequence has no contrast inside the brain.",
         "Check the series' pixels; the message names the sequence.",
     )
 
     UNKNOWN_MODEL = _row(
-        "GLIO-2101",
-        Status.INTERNAL,
-        _NO,
-        "The classifier that answered is in no manifest.",
+        "GLIO-2101", Status.INTERNAL, _NO, "The classifier that answered is in no manifest.",
         "Operator: publish the model with its manifest (`glioserve export`), then load it again.",
     )
     INVALID_MODEL_OUTPUT = _row(
-        "GLIO-2102",
-        Status.INTERNAL,
-        _NO,
-        "The classifier's answer is not finite or has a wrong shape.",
+        "GLIO-2102", Status.INTERNAL, _NO, "The classifier's answer is not finite or has a wrong shape.",
         "Operator: roll back to the version before and check its parity report.",
     )
 
     INTERNAL = _row(
-        "GLIO-3101",
-        Status.INTERNAL,
-        _NO,
-        "The server met an error it does not know.",
+        "GLIO-3101", Status.INTERNAL, _NO, "The server met an error it does not know.",
         "Report the incident number to the operator: the server's log has it.",
     )
     CANCELLED = _row(
-        "GLIO-3102",
-        Status.CANCELLED,
-        _YES,
-        "The request was cancelled, or its deadline passed, before it was done.",
+        "GLIO-3102", Status.CANCELLED, _YES, "The request was cancelled, or its deadline passed, before it was done.",
         "Send again, with a longer deadline if it ran out.",
     )
 
     UNAVAILABLE = _row(
-        "GLIO-4101",
-        Status.UNAVAILABLE,
-        _YES,
-        "The server cannot be reached, is overloaded or is stopping.",
+        "GLIO-4101", Status.UNAVAILABLE, _YES, "The server cannot be reached, is overloaded or is stopping.",
         "Retry with backoff; check the address, TLS and the server's readiness.",
     )
     DEADLINE_EXCEEDED = _row(
-        "GLIO-4102",
-        Status.DEADLINE,
-        _YES,
-        "The caller's deadline passed.",
+        "GLIO-4102", Status.DEADLINE, _YES, "The caller's deadline passed.",
         "Retry with a longer timeout_s, or look at the server's queue.",
     )
     NOT_SERVED = _row(
-        "GLIO-4103",
-        Status.NOT_FOUND,
-        _YES,
-        "The server does not serve the model (not loaded, or draining).",
+        "GLIO-4103", Status.NOT_FOUND, _YES, "The server does not serve the model (not loaded, or draining).",
         "Retry with backoff; check the model's name and the repository.",
     )
     CONTRACT_MISMATCH = _row(
-        "GLIO-4104",
-        Status.UNSUPPORTED,
-        _NO,
-        "Client and server speak contracts of different major versions.",
+        "GLIO-4104", Status.UNSUPPORTED, _NO, "Client and server speak contracts of different major versions.",
         "Upgrade the older of the two.",
     )
     UNEXPECTED_ANSWER = _row(
-        "GLIO-4105",
-        Status.INTERNAL,
-        _NO,
-        "The server's answer does not fit the contract.",
+        "GLIO-4105", Status.INTERNAL, _NO, "The server's answer does not fit the contract.",
         "Check that the URL is a glioserve server; report it with both versions.",
     )
     REQUEST_REFUSED = _row(
-        "GLIO-4106",
-        _BAD,
-        _FIX,
-        "The server refused the request without a code of ours.",
+        "GLIO-4106", _BAD, _FIX, "The server refused the request without a code of ours.",
         "Read the message: a proxy, a size limit or a wrong tensor.",
     )
 
     INVALID_RECIPE = _row(
-        "GLIO-5101",
-        _BAD,
-        _FIX,
-        "A recipe does not fit its schema.",
+        "GLIO-5101", _BAD, _FIX, "A recipe does not fit its schema.",
         "Correct the key that the message names.",
     )
     INVALID_ARTIFACT = _row(
-        "GLIO-5102",
-        _BAD,
-        _FIX,
-        "An artifact is incomplete, or its weights do not fit its recipe.",
+        "GLIO-5102", _BAD, _FIX, "An artifact is incomplete, or its weights do not fit its recipe.",
         "Write it again with training's `save_artifact`.",
     )
     INVALID_MANIFEST = _row(
-        "GLIO-5103",
-        _BAD,
-        _FIX,
-        "A manifest does not fit its schema or its files.",
+        "GLIO-5103", _BAD, _FIX, "A manifest does not fit its schema or its files.",
         "Export the version again; never edit it in place.",
     )
     PREPROCESSING_MISMATCH = _row(
-        "GLIO-5104",
-        _BAD,
-        _NO,
-        "A version's preprocessing digest, or its CAM grid, differs from its repository's.",
+        "GLIO-5104", _BAD, _NO, "A version's preprocessing digest, or its CAM grid, differs from its repository's.",
         "Export it into a repository of its own.",
     )
     PARITY_FAILED = _row(
-        "GLIO-5105",
-        Status.INTERNAL,
-        _NO,
-        "The exported graph does not answer as the trained network does.",
+        "GLIO-5105", Status.INTERNAL, _NO, "The exported graph does not answer as the trained network does.",
         "Do not serve it; the message has the figures per output.",
     )
     UNSUPPORTED_ARCHITECTURE = _row(
-        "GLIO-5106",
-        _BAD,
-        _FIX,
-        "The recipe's architecture is not known.",
+        "GLIO-5106", _BAD, _FIX, "The recipe's architecture is not known.",
         "Use one of those that the message lists.",
     )
     VERSION_EXISTS = _row(
-        "GLIO-5107",
-        _BAD,
-        _FIX,
-        "The repository has this version already: versions are immutable.",
+        "GLIO-5107", _BAD, _FIX, "The repository has this version already: versions are immutable.",
         "Export as the next version.",
     )
     INVALID_REPOSITORY = _row(
-        "GLIO-5108",
-        _BAD,
-        _FIX,
-        "The folder is no complete model repository.",
+        "GLIO-5108", _BAD, _FIX, "The folder is no complete model repository.",
         "Assemble it with `glioserve export` or `make demo`.",
     )
     SERVER_NOT_FOUND = _row(
-        "GLIO-5109",
-        Status.NOT_FOUND,
-        _FIX,
-        "No tritonserver was found.",
+        "GLIO-5109", Status.NOT_FOUND, _FIX, "No tritonserver was found.",
         "pip install 'glioserve[serve]', or name one with --tritonserver.",
     )
     MISSING_LIBRARY = _row(
-        "GLIO-5110",
-        Status.NOT_FOUND,
-        _FIX,
-        "A system library that Triton needs is missing.",
+        "GLIO-5110", Status.NOT_FOUND, _FIX, "A system library that Triton needs is missing.",
         "Install the package that the message names.",
     )
     SERVER_FAILED = _row(
-        "GLIO-5111",
-        Status.UNAVAILABLE,
-        _FIX,
-        "The server ended or did not become ready.",
+        "GLIO-5111", Status.UNAVAILABLE, _FIX, "The server ended or did not become ready.",
         "Read the log tail in the message; run `glioserve doctor`.",
     )
     REPOSITORY_BUSY = _row(
-        "GLIO-5112",
-        Status.UNAVAILABLE,
-        _YES,
-        "Another process is writing to the model repository.",
+        "GLIO-5112", Status.UNAVAILABLE, _YES, "Another process is writing to the model repository.",
         "Try again when it is done; if none runs, check that the file system supports locks.",
     )
+    # fmt: on
 
     @property
     def row(self) -> ErrorRow:

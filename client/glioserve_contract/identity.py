@@ -62,7 +62,8 @@ KEPT_ATTRIBUTES: dict[str, Treatment] = {
 
 DESCRIPTION_WORDS = frozenset(
     "t1 t1w t2 t2w t2star pd flair tirm stir darkfluid fluid dark mprage mpr ir irfspgr irspgr spgr fspgr bravo "
-    "space cube vista tse fse se ge gre grase ffe tfe flash fl2d fl3d tfl tfl3d tse2d1 se2d1 tir2d1 fl2d1 fl3d1 tfl3d1 spc spcir vibe "
+    "space cube vista tse fse se ge gre grase ffe tfe flash fl2d fl3d tfl tfl3d tse2d1 se2d1 tir2d1 fl2d1 fl3d1 "
+    "tfl3d1 spc spcir vibe "
     "lava thrive epi epi2d swi dwi adc dti trace perfusion dsc dce mra tof asl mrs spectroscopy fgre "
     "haste 3d 2d w weighted image bild c ce gd gad gado gadolinium gadovist dotarem post pre contrast "
     "contraste kontrast kontrastmittel km mit ohne nach vor nativ native nativo avec sans apres avant "
