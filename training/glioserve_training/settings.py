@@ -42,7 +42,7 @@ PRESETS = {
         "demo",
         learning_rate=5e-3,
         batch=8,
-        epochs=12,
+        epochs=20,
         optimiser="adamw",
         weight_decay=1e-2,
         one_cycle=True,
