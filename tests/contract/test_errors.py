@@ -19,7 +19,7 @@ def test_tokens_are_unique_and_well_formed():
 def test_every_row_says_what_it_is_and_what_to_do():
     for code in ErrorCode:
         assert code.row.summary.endswith(".")
-        assert code.row.action.endswith((".", "."))
+        assert code.row.action.endswith(".")
         assert len(code.row.action) > 10
 
 

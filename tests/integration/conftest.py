@@ -1,6 +1,5 @@
 """One real server with the demo model, one phantom study, and the offline pipeline's answer to compare with."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -79,11 +78,5 @@ def offline(repository):
 
 @pytest.fixture(scope="session")
 def phantom_volumes(phantom):
-    """The recipe's sequences with a bright marker on the patient's left, inside the brain, in every one."""
+    """The recipe's sequences as arrays."""
     return {m: phantom.volume(m) for m in (Modality.T1, Modality.T1CE, Modality.T2)}
-
-
-def without_uids(report):
-    """The parts of a report that do not depend on pseudonyms or clocks."""
-    series = tuple(replace(s, series_instance_uid="") for s in report.series)
-    return replace(report, series=series, timings_s={})

@@ -7,22 +7,9 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from glioserve_contract import ErrorCode, GlioserveError, from_dict, to_dict
+from glioserve_contract import tensors as t
 from glioserve_contract.manifest import digest_of_model_id, load_versions
 from glioserve_contract.records import PreprocessRecord
-from glioserve_contract.tensors import (
-    BRAIN_MASK,
-    CAM,
-    HEATMAP,
-    HEATMAP_AFFINE,
-    HEATMAP_PARAMETER,
-    LABEL,
-    LOGITS,
-    MODEL_ID,
-    PREPROCESS,
-    PROBABILITIES,
-    REPORT,
-    SCORE,
-)
 from glioserve_preprocess.report import answer
 from glioserve_triton.adapter import Metrics, respond
 from glioserve_triton.repository import check_contract
@@ -48,8 +35,8 @@ class TritonPythonModel:
 
     def handle(self, request):
         logits, cam, words, mask, record = (
-            pb_utils.get_input_tensor_by_name(request, t.name).as_numpy()
-            for t in (LOGITS, CAM, MODEL_ID, BRAIN_MASK, PREPROCESS)
+            pb_utils.get_input_tensor_by_name(request, tensor.name).as_numpy()
+            for tensor in (t.LOGITS, t.CAM, t.MODEL_ID, t.BRAIN_MASK, t.PREPROCESS)
         )
         wanted = set(request.requested_output_names())
         record = from_dict(PreprocessRecord, json.loads(record[0]))
@@ -60,14 +47,14 @@ class TritonPythonModel:
         )
         self.metrics.count("answered" if result.report.label else "abstained")
         values = {
-            SCORE: np.array([result.report.score], dtype=np.float32),
-            LABEL: np.array([result.report.label], dtype=object),
-            PROBABILITIES: result.probabilities,
-            HEATMAP: NO_HEATMAP if result.heatmap is None else result.heatmap,
-            HEATMAP_AFFINE: np.array(result.report.reference_grid.lps_from_voxel),
-            REPORT: np.array([json.dumps(to_dict(result.report))], dtype=object),
+            t.SCORE: np.array([result.report.score], dtype=np.float32),
+            t.LABEL: np.array([result.report.label], dtype=object),
+            t.PROBABILITIES: result.probabilities,
+            t.HEATMAP: NO_HEATMAP if result.heatmap is None else result.heatmap,
+            t.HEATMAP_AFFINE: np.array(result.report.reference_grid.lps_from_voxel),
+            t.REPORT: np.array([json.dumps(to_dict(result.report))], dtype=object),
         }
-        return [pb_utils.Tensor(t.name, value) for t, value in values.items() if t.name in wanted]
+        return [pb_utils.Tensor(tensor.name, value) for tensor, value in values.items() if tensor.name in wanted]
 
     def find(self, digest):
         if digest not in self.versions:
@@ -79,4 +66,4 @@ class TritonPythonModel:
 
 def _wants_heatmap(request, wanted):
     # An ensemble asks its steps for everything, whatever its caller asked for; parameters do reach the steps.
-    return HEATMAP.name in wanted and json.loads(request.parameters() or "{}").get(HEATMAP_PARAMETER) is not False
+    return t.HEATMAP.name in wanted and json.loads(request.parameters() or "{}").get(t.HEATMAP_PARAMETER) is not False
