@@ -20,7 +20,12 @@
         │   │   ├── NotMrError                GLIO-1206
         │   │   ├── UndecodablePixelsError    GLIO-1207
         │   │   ├── MissingAttributeError     GLIO-1208
-        │   │   └── UnsupportedObjectError    GLIO-1209
+        │   │   ├── UnsupportedObjectError    GLIO-1209
+        │   │   ├── ColourImageError          GLIO-1210
+        │   │   ├── MosaicError               GLIO-1211
+        │   │   ├── UnsupportedPixelsError    GLIO-1212
+        │   │   ├── InvalidAttributeError     GLIO-1213
+        │   │   └── InvalidArchiveError       GLIO-1214
         │   ├── SeriesError                   13xx
         │   │   ├── MissingSequenceError      GLIO-1301
         │   │   ├── AmbiguousSequenceError    GLIO-1302
@@ -29,7 +34,8 @@
         │   │   ├── MissingSliceError         GLIO-1401
         │   │   ├── DuplicateSliceError       GLIO-1402
         │   │   ├── MixedGeometryError        GLIO-1403
-        │   │   └── ShearedGeometryError      GLIO-1404
+        │   │   ├── ShearedGeometryError      GLIO-1404
+        │   │   └── IrregularSpacingError     GLIO-1405
         │   ├── RegistrationError             15xx
         │   │   └── RegistrationFailedError   GLIO-1501
         │   ├── BrainError                    16xx
@@ -168,6 +174,21 @@ class MissingAttributeError(DicomFileError, code=ErrorCode.MISSING_ATTRIBUTE): .
 class UnsupportedObjectError(DicomFileError, code=ErrorCode.UNSUPPORTED_OBJECT): ...
 
 
+class ColourImageError(DicomFileError, code=ErrorCode.COLOUR_IMAGE): ...
+
+
+class MosaicError(DicomFileError, code=ErrorCode.MOSAIC): ...
+
+
+class UnsupportedPixelsError(DicomFileError, code=ErrorCode.UNSUPPORTED_PIXELS): ...
+
+
+class InvalidAttributeError(DicomFileError, code=ErrorCode.INVALID_ATTRIBUTE): ...
+
+
+class InvalidArchiveError(DicomFileError, code=ErrorCode.INVALID_ARCHIVE): ...
+
+
 class SeriesError(StudyError):
     """13xx: a sequence is missing, ambiguous or too short."""
 
@@ -195,6 +216,9 @@ class MixedGeometryError(SliceGeometryError, code=ErrorCode.MIXED_GEOMETRY): ...
 
 
 class ShearedGeometryError(SliceGeometryError, code=ErrorCode.SHEARED_GEOMETRY): ...
+
+
+class IrregularSpacingError(SliceGeometryError, code=ErrorCode.IRREGULAR_SPACING): ...
 
 
 class RegistrationError(StudyError):

@@ -119,8 +119,28 @@ class ErrorCode(Enum):
     )
     UNSUPPORTED_OBJECT = _row(
         "GLIO-1209", _BAD, _FIX,
-        "A series is stored as an object that is not read: enhanced multi-frame, mosaic or colour.",
-        "Send it as classic single-frame MR images.",
+        "A series is stored as an object that is not read: frames without the functional groups that place them.",
+        "Send it as classic single-frame or as enhanced MR images.",
+    )
+    COLOUR_IMAGE = _row(
+        "GLIO-1210", _BAD, _NO, "A series is in colour.",
+        "Send the scanner's own grey images, not a capture or a fused map.",
+    )
+    MOSAIC = _row(
+        "GLIO-1211", _BAD, _FIX, "A series is stored as a mosaic: one file tiles a whole volume.",
+        "Send it as one image per slice, or as enhanced MR.",
+    )
+    UNSUPPORTED_PIXELS = _row(
+        "GLIO-1212", _BAD, _FIX, "A series' pixels are of a kind that is not read: not integers of 8 to 16 bits.",
+        "Send the scanner's own images; the message says what was found.",
+    )
+    INVALID_ATTRIBUTE = _row(
+        "GLIO-1213", _BAD, _FIX, "An attribute has a value that its definition does not allow.",
+        "Send the file as the scanner wrote it; the message names the attribute.",
+    )
+    INVALID_ARCHIVE = _row(
+        "GLIO-1214", _BAD, _FIX, "A zip archive is damaged, encrypted or holds another archive.",
+        "Pack the study's DICOM files into a plain zip archive, or send them one by one.",
     )
 
     MISSING_SEQUENCE = _row(
@@ -137,7 +157,7 @@ class ErrorCode(Enum):
     )
 
     MISSING_SLICE = _row(
-        "GLIO-1401", _BAD, _FIX, "A series has a gap: its slices are not evenly spaced.",
+        "GLIO-1401", _BAD, _FIX, "A series has a gap: slices are missing between others.",
         "Send all slices of the series.",
     )
     DUPLICATE_SLICE = _row(
@@ -151,6 +171,10 @@ class ErrorCode(Enum):
     SHEARED_GEOMETRY = _row(
         "GLIO-1404", _BAD, _NO, "A series' slices are shifted in-plane (gantry tilt).",
         "Re-sample the series to a rectangular grid first.",
+    )
+    IRREGULAR_SPACING = _row(
+        "GLIO-1405", _BAD, _NO, "A series' slices are unevenly spaced, and no missing slice explains it.",
+        "Re-sample the series to even spacing, or send another acquisition.",
     )
 
     REGISTRATION_FAILED = _row(

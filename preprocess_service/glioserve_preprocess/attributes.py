@@ -1,0 +1,136 @@
+"""The one place where a header's values are read: strictly, silently, and without pydicom's conversions.
+
+pydicom converts leniently and warns with the value in the text; a value may name the patient. Here an attribute has
+the form that PS3.6 gives it, or it is a GLIO-1213 that names the attribute and never its value.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Sequence
+
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.dataelem import DataElement, RawDataElement
+from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
+
+from glioserve_contract import ErrorCode, GlioserveError
+
+_BINARY = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "FL": "f", "FD": "d", "UV": "Q", "SV": "q"}
+_MOST_CHARACTERS = 4096
+"""Of a value that is looked at: a header's numbers and codes are short."""
+
+
+def text(dataset: Dataset, keyword: str) -> str:
+    """The attribute's text, values joined by backslashes; empty when it is absent or empty."""
+    return "\\".join(texts(dataset, keyword))
+
+
+def texts(dataset: Dataset, keyword: str) -> tuple[str, ...]:
+    """The attribute's values as stripped texts. Binary and structured values give nothing: they are no text."""
+    value = _value(dataset, keyword)
+    if isinstance(value, bytes):
+        if _vr(dataset, keyword) in _BINARY:
+            return ()
+        value = _decoded(value[:_MOST_CHARACTERS]).split("\\")
+    values = tuple(_strip(str(v)) for v in _as_list(value) if not isinstance(v, bytes | Dataset))
+    return values if any(values) else ()
+
+
+def number(dataset: Dataset, keyword: str) -> float | None:
+    """The attribute's one finite number, or None when it is absent or empty. Raises GLIO-1213 otherwise."""
+    values = numbers(dataset, keyword, 1)
+    return values[0] if values else None
+
+
+def whole(dataset: Dataset, keyword: str) -> int | None:
+    """The attribute's one whole number, or None when it is absent or empty. Raises GLIO-1213 otherwise."""
+    value = number(dataset, keyword)
+    if value is not None and value != int(value):
+        raise malformed(keyword, "is no whole number")
+    return None if value is None else int(value)
+
+
+def numbers(dataset: Dataset, keyword: str, count: int) -> tuple[float, ...]:
+    """The attribute's ``count`` finite numbers, or none when it is absent or empty. Raises GLIO-1213 otherwise."""
+    value = _value(dataset, keyword)
+    try:
+        if isinstance(value, bytes):
+            found = _numbers_of(value, _vr(dataset, keyword), _is_little(dataset, keyword))
+        else:
+            found = tuple(float(v) for v in _as_list(value) if v not in ("", None))
+    except (TypeError, ValueError, OverflowError, struct.error):
+        raise malformed(keyword, "is no number") from None
+    if found and len(found) != count:
+        raise malformed(keyword, f"has {len(found)} values instead of {count}")
+    if not all(map(math.isfinite, found)):
+        raise malformed(keyword, "is not finite")
+    return found
+
+
+def items(dataset: Dataset, keyword: str) -> Sequence[Dataset]:
+    """The items of a sequence; empty when it is absent. Raises GLIO-1213 when it is no sequence."""
+    tag = tag_for_keyword(keyword)
+    if tag is None or tag not in dataset:
+        return ()
+    try:
+        value = dataset[tag].value
+    except Exception:  # noqa: BLE001 - pydicom raises many kinds on a damaged sequence
+        raise malformed(keyword, "cannot be parsed") from None
+    found = [] if value is None else value
+    if not isinstance(found, Sequence) or not all(isinstance(item, Dataset) for item in found):
+        raise malformed(keyword, "is no sequence")
+    return found
+
+
+def malformed(keyword: str, problem: str) -> GlioserveError:
+    """The error for an attribute whose value has another form than the standard gives it."""
+    return GlioserveError(ErrorCode.INVALID_ATTRIBUTE, f"{keyword} {problem}.")
+
+
+def _element(dataset: Dataset, keyword: str) -> DataElement | RawDataElement | None:
+    tag = tag_for_keyword(keyword)
+    return dataset.get_item(tag) if tag is not None and tag in dataset else None
+
+
+def _value(dataset: Dataset, keyword: str) -> object:
+    return getattr(_element(dataset, keyword), "value", None)
+
+
+def _vr(dataset: Dataset, keyword: str) -> str:
+    """The file's VR where it is one of numbers, else the dictionary's: an archive may have written UN."""
+    vr = getattr(_element(dataset, keyword), "VR", None)
+    return vr if vr in _BINARY or vr in ("DS", "IS") else dictionary_VR(keyword).split(" ")[0]
+
+
+def _is_little(dataset: Dataset, keyword: str) -> bool:
+    return bool(getattr(_element(dataset, keyword), "is_little_endian", True))
+
+
+def _numbers_of(value: bytes, vr: str, little: bool) -> tuple[float, ...]:
+    if vr in _BINARY:
+        kind = _BINARY[vr]
+        count = len(value) // struct.calcsize(kind)
+        return tuple(float(v) for v in struct.unpack(f"{'<' if little else '>'}{count}{kind}", value))
+    parts = _decoded(value[:_MOST_CHARACTERS]).split("\\")
+    if any("_" in part for part in parts):  # Python reads 1_000 as a number, DICOM does not
+        raise ValueError
+    return tuple(float(part) for part in map(_strip, parts) if part)
+
+
+def _as_list(value: object) -> Sequence[object]:
+    if value is None:
+        return ()
+    return value if isinstance(value, list | tuple | MultiValue) else (value,)
+
+
+def _decoded(value: bytes) -> str:
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
+
+
+def _strip(value: str) -> str:
+    return value.strip(" \0\t\r\n")
