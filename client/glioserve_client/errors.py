@@ -10,7 +10,9 @@
         │   │   ├── StudyTooLargeError        GLIO-1104
         │   │   ├── MissingAffineError        GLIO-1105
         │   │   ├── InvalidVolumeError        GLIO-1106
-        │   │   └── InvalidAffineError        GLIO-1107
+        │   │   ├── InvalidAffineError        GLIO-1107
+        │   │   ├── UnsupportedVoxelsError    GLIO-1108
+        │   │   └── NonFiniteVoxelsError      GLIO-1109
         │   ├── DicomFileError                12xx
         │   │   ├── NotDicomError             GLIO-1201
         │   │   ├── TruncatedFileError        GLIO-1202
@@ -41,7 +43,10 @@
         │   ├── BrainError                    16xx
         │   │   └── BrainNotFoundError        GLIO-1601
         │   └── IntensityError                17xx
-        │       └── ConstantIntensityError    GLIO-1701
+        │       ├── ConstantIntensityError    GLIO-1701
+        │       ├── ConstantVolumeError       GLIO-1702
+        │       ├── ExtremeIntensityError     GLIO-1703
+        │       └── ProvenanceMismatchError   GLIO-1704
         ├── ModelAnswerError                  21xx
         │   ├── UnknownModelError             GLIO-2101
         │   └── InvalidModelOutputError       GLIO-2102
@@ -143,6 +148,12 @@ class InvalidVolumeError(RequestError, code=ErrorCode.INVALID_VOLUME): ...
 class InvalidAffineError(RequestError, code=ErrorCode.INVALID_AFFINE): ...
 
 
+class UnsupportedVoxelsError(RequestError, code=ErrorCode.UNSUPPORTED_VOXELS): ...
+
+
+class NonFiniteVoxelsError(RequestError, code=ErrorCode.NON_FINITE_VOXELS): ...
+
+
 class DicomFileError(StudyError):
     """12xx: a file is not what the pipeline can take."""
 
@@ -240,6 +251,15 @@ class IntensityError(StudyError):
 
 
 class ConstantIntensityError(IntensityError, code=ErrorCode.CONSTANT_INTENSITY): ...
+
+
+class ConstantVolumeError(IntensityError, code=ErrorCode.CONSTANT_VOLUME): ...
+
+
+class ExtremeIntensityError(IntensityError, code=ErrorCode.EXTREME_INTENSITY): ...
+
+
+class ProvenanceMismatchError(IntensityError, code=ErrorCode.PROVENANCE_MISMATCH): ...
 
 
 class ModelAnswerError(CodedError):

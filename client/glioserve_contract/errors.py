@@ -77,12 +77,20 @@ class ErrorCode(Enum):
         "Send both tensors of the pair.",
     )
     INVALID_VOLUME = _row(
-        "GLIO-1106", _BAD, _FIX, "A volume is empty, not three-dimensional or not finite.",
-        "Send finite FP32 voxels [z, y, x].",
+        "GLIO-1106", _BAD, _FIX, "A volume cannot be read, is empty or is not three-dimensional.",
+        "Send one volume of voxels [z, y, x], at least two along each axis.",
     )
     INVALID_AFFINE = _row(
         "GLIO-1107", _BAD, _FIX, "An affine is not an invertible, unsheared voxel-to-LPS map in mm.",
         "Send FP64 [4, 4], voxel (x, y, z) to LPS mm; NIfTI affines are RAS: negate their first two rows.",
+    )
+    UNSUPPORTED_VOXELS = _row(
+        "GLIO-1108", _BAD, _FIX, "A volume's voxels are not one real number each: complex, colour or text.",
+        "Send one volume per sequence, of integers or real numbers; magnitudes of complex images.",
+    )
+    NON_FINITE_VOXELS = _row(
+        "GLIO-1109", _BAD, _FIX, "A volume has infinite voxels, or NaN that is not the outside of its field of view.",
+        "Write finite voxels; NaN may only fill an outside that reaches the volume's border, at most half of it.",
     )
 
     NOT_DICOM = _row(
@@ -190,6 +198,19 @@ class ErrorCode(Enum):
     CONSTANT_INTENSITY = _row(
         "GLIO-1701", _BAD, _NO, "A sequence has no contrast inside the brain.",
         "Check the series' pixels; the message names the sequence.",
+    )
+
+    CONSTANT_VOLUME = _row(
+        "GLIO-1702", _BAD, _NO, "A sequence is blank: all its voxels have one value.",
+        "Check what wrote the series; the message names the sequence.",
+    )
+    EXTREME_INTENSITY = _row(
+        "GLIO-1703", _BAD, _FIX, "A volume's values are beyond those that single precision can work with.",
+        "Scale them: their magnitudes must stay below 1e12 and their range above 1e-12.",
+    )
+    PROVENANCE_MISMATCH = _row(
+        "GLIO-1704", _BAD, _FIX, "A volume, mask or grid is not the one that a record was made from.",
+        "Replay a record with the very study that it was made from.",
     )
 
     UNKNOWN_MODEL = _row(

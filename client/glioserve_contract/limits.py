@@ -10,3 +10,9 @@ MAX_CLASSIFIER_BATCH = 8
 """Studies that the classifier takes in one batch."""
 DEFAULT_TIMEOUT_S = 120.0
 """The client's deadline where the caller names none. There is always one."""
+MAX_NAN_SHARE = 0.5
+"""Of a volume's voxels: what lies outside its field of view. Such NaN must reach the volume's border."""
+MAX_MAGNITUDE = 1e12
+"""Of a voxel. Squares and sums over a volume stay far from single precision's end."""
+MIN_RANGE = 1e-12
+"""Between the smallest and the largest voxel of a volume; 0 is a blank one."""

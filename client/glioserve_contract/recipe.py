@@ -20,6 +20,9 @@ CLASSES = ("necrosis", "recurrence")
 """The two diagnoses. A recipe states the order of its network's outputs; SCORE is always recurrence's."""
 
 
+DEFAULT_PERCENTILES = (0.5, 99.5)
+
+
 @dataclass(frozen=True)
 class Architecture:
     """A network of the exporter's registry (``resnet10``) and the keyword options it is built with."""
@@ -54,9 +57,29 @@ class Grid:
 
 @dataclass(frozen=True)
 class Intensity:
-    """How each sequence's intensities become [0, 1]: ``minmax`` inside the mask, on the network's grid."""
+    """How each sequence's intensities become [0, 1] inside the mask, on the network's grid; 0 outside it.
 
-    method: Literal["minmax"] = "minmax"
+    ``minmax`` takes the smallest and the largest value there to 0 and 1. ``percentile`` takes two percentiles of
+    the values there to 0 and 1, and what lies beyond is clipped: a few hot voxels cannot darken the rest.
+    """
+
+    method: Literal["minmax", "percentile"] = "minmax"
+    percentiles: tuple[float, float] | None = None
+    """Of ``percentile`` alone: low and high, in percent; :data:`DEFAULT_PERCENTILES` where none are given."""
+
+    def __post_init__(self) -> None:
+        if self.method == "percentile" and self.percentiles is None:  # one spelling, so one digest
+            object.__setattr__(self, "percentiles", DEFAULT_PERCENTILES)
+
+    def check(self, path: str) -> None:
+        """0 <= low < high <= 100, and none where the method takes none."""
+        if self.percentiles is None:
+            return
+        if self.method != "percentile":
+            raise SchemaError(f"{path}.percentiles", f"is only for the method 'percentile', not {self.method!r}")
+        low, high = self.percentiles
+        if not 0 <= low < high <= 100:
+            raise SchemaError(f"{path}.percentiles", f"must be 0 <= low < high <= 100, not {self.percentiles}")
 
 
 @dataclass(frozen=True)

@@ -78,6 +78,45 @@ class Quality:
 
 
 @dataclass(frozen=True)
+class SequenceProvenance:
+    """How one channel of the network's input was computed from its native voxels.
+
+    The whole computation: sample the native voxels once at the network grid's points, carried by
+    ``native_lps_from_reference_lps``, smoothed by ``smoothing_sigma_mm``; then ``(value - low) / (high - low)``,
+    clipped to 0 to 1, inside the mask.
+    """
+
+    modality: Modality
+    series_instance_uid: str
+    """As in :class:`SeriesRecord`."""
+    native_grid: GridRecord
+    """The native voxels' grid, its axes turned to point nearest to L, P and S."""
+    voxels_sha256: str
+    """``sha256:…`` of the native voxels on that grid: little-endian FP32 [z, y, x]."""
+    native_lps_from_reference_lps: Affine
+    """The registration; the identity for the reference."""
+    smoothing_sigma_mm: Vector
+    """Of the anti-aliasing Gaussian, along the native grid's (x, y, z)."""
+    intensity_method: str
+    low: float
+    """Intensity that became 0."""
+    high: float
+    """Intensity that became 1."""
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Enough to compute the network's input again, to the bit, from the native volumes and the native mask."""
+
+    mask_sha256: str
+    """``sha256:…`` of the brain mask on the reference's native grid: UINT8 [z, y, x]."""
+    sequences: tuple[SequenceProvenance, ...]
+    """In the order of the network's channels."""
+    software: dict[str, str]
+    """Name to version of what computed it, and the machine's architecture."""
+
+
+@dataclass(frozen=True)
 class PreprocessRecord:
     """What preprocessing did: the ``PREPROCESS`` tensor and the offline ``preprocess.json``."""
 
@@ -91,6 +130,7 @@ class PreprocessRecord:
     quality: Quality
     warnings: tuple[str, ...] = ()
     timings_s: dict[str, float] = field(default_factory=dict)
+    provenance: Provenance | None = None
 
 
 @dataclass(frozen=True)
@@ -139,3 +179,4 @@ class Report:
     warnings: tuple[str, ...]
     timings_s: dict[str, float]
     recipe: Recipe
+    provenance: Provenance | None = None

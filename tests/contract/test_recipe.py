@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,7 @@ from glioserve_contract import ErrorCode, GlioserveError, Modality, SchemaError,
 from glioserve_contract.manifest import digest_of_model_id, load_manifest, load_versions, model_id
 from glioserve_contract.recipe import load_recipe, parse_recipe, preprocessing_digest, save_recipe
 
+ROOT = Path(__file__).resolve().parents[2]
 GOOD = {
     "schema": "glioserve/recipe/1",
     "name": "demo",
@@ -54,6 +56,12 @@ def test_it_survives_the_file(tmp_path):
         ({"threshold": 1}, "recipe.threshold"),
         ({"temperature": 0}, "recipe.temperature"),
         ({"intensity": {"method": "zscore"}}, "recipe.intensity.method"),
+        ({"intensity": {"percentiles": [1, 99]}}, "recipe.intensity.percentiles"),
+        ({"intensity": {"method": "percentile", "percentiles": [99, 1]}}, "recipe.intensity.percentiles"),
+        ({"intensity": {"method": "percentile", "percentiles": [-1, 99]}}, "recipe.intensity.percentiles"),
+        ({"intensity": {"method": "percentile", "percentiles": [0, 100.5]}}, "recipe.intensity.percentiles"),
+        ({"intensity": {"method": "percentile", "percentiles": [5]}}, "recipe.intensity.percentiles"),
+        ({"intensity": {"method": "percentile", "percentiles": [5, "95"]}}, "recipe.intensity.percentiles[1]"),
         ({"schema": "glioserve/recipe/2"}, "recipe.schema"),
         ({"architecture": {"options": {}}}, "recipe.architecture.name"),
         ({"name": ""}, "recipe.name"),
@@ -98,6 +106,23 @@ def test_the_preprocessing_digest_covers_what_shapes_the_input_and_nothing_else(
         base.with_min_slices(20),
     ):
         assert preprocessing_digest(changed) != digest
+
+
+def test_the_digest_of_a_recipe_without_percentiles_is_what_it_was_before_there_were_any():
+    assert "percentiles" not in to_dict(parse_recipe(GOOD))["intensity"]
+    demo = load_recipe(ROOT / "examples" / "demo_model" / "recipe.json")
+    manifest = json.loads((ROOT / "examples" / "demo_model" / "manifest.json").read_text())
+    assert preprocessing_digest(demo) == manifest["preprocessing_digest"]
+
+
+def test_percentiles_have_one_spelling_and_are_in_the_digest():
+    silent = parse_recipe({**GOOD, "intensity": {"method": "percentile"}})
+    said = parse_recipe({**GOOD, "intensity": {"method": "percentile", "percentiles": [0.5, 99.5]}})
+    other = parse_recipe({**GOOD, "intensity": {"method": "percentile", "percentiles": [1, 99]}})
+    assert silent == said == parse_recipe(to_dict(silent))
+    assert silent.intensity.percentiles == (0.5, 99.5)
+    digests = {preprocessing_digest(r) for r in (parse_recipe(GOOD), silent, said, other)}
+    assert len(digests) == 3
 
 
 def test_a_lowered_slice_rule_is_written_down():
