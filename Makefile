@@ -7,6 +7,7 @@ OUT    ?= out
 DEMO_MIN_SLICES ?=
 NAME   ?=
 TESTS  ?= tests
+KERNEL := preprocess_service/glioserve_preprocess/kernel/mutual_information.c
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONDONTWRITEBYTECODE := 1
@@ -23,7 +24,7 @@ $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "python3 -m venv failed; on Debian: apt-get install python3-venv"; exit 1; }
 
 # The demo's environment: client, preprocessing and Triton, without torch.
-$(VENV)/.serve: $(BIN)/python pyproject.toml constraints.txt
+$(VENV)/.serve: $(BIN)/python pyproject.toml constraints.txt hatch_build.py $(KERNEL)
 	@echo "Installing the serving environment into $(VENV) (about a minute, once) …"
 	@$(BIN)/pip install --quiet --progress-bar on -c constraints.txt -e '.[serve]'
 	@touch $@

@@ -1,0 +1,57 @@
+"""Build hook: compiles the kernels of registration and resampling, by the C compiler or the ziglang wheel."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+KERNEL = Path("preprocess_service/glioserve_preprocess/kernel")
+# No -march and no contraction: the same bits on every machine of an architecture.
+FLAGS = ["-O3", "-std=c99", "-ffp-contract=off", "-fPIC", "-shared", "-fvisibility=hidden"]
+
+
+class KernelBuildHook(BuildHookInterface):  # type: ignore[type-arg]
+    """Of hatchling: called for wheels and editable installs."""
+
+    def dependencies(self) -> list[str]:
+        """A compiler from the package index where the machine has none."""
+        return [] if _system_compiler() else ["ziglang>=0.13"]
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Compile, and say that the wheel is for this platform and any Python 3."""
+        if self.target_name != "wheel":
+            return
+        suffix = ".dll" if sys.platform == "win32" else ".so"
+        compiler = _system_compiler() or [sys.executable, "-m", "ziglang", "cc"]
+        for source in sorted((Path(self.root) / KERNEL).glob("*.c")):
+            _compile(source, source.with_suffix(suffix), compiler)
+            build_data["artifacts"].append(str(KERNEL / f"{source.stem}{suffix}"))
+        build_data["pure_python"] = False
+        build_data["tag"] = f"py3-none-{sysconfig.get_platform().replace('-', '_').replace('.', '_')}"
+
+
+def _compile(source: Path, library: Path, compiler: list[str]) -> None:
+    """``library`` is replaced at the end: a server that has the old one loaded keeps it."""
+    half_built = library.with_name(f"{library.name}.{os.getpid()}")
+    command = [*compiler, *FLAGS, "-o", str(half_built), str(source), "-lm"]
+    try:
+        subprocess.run(command, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise SystemExit(f"A kernel was not built by: {shlex.join(command)}\n{error}") from error
+    half_built.replace(library)
+
+
+def _system_compiler() -> list[str] | None:
+    named = os.environ.get("CC")
+    if named:
+        return shlex.split(named)
+    found = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
+    return [found] if found else None

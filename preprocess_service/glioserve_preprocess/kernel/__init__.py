@@ -1,0 +1,84 @@
+"""The compiled part of registration: one function of C, called through ctypes, which lets other threads run.
+
+Built by ``hatch_build.py`` when the package is installed (any C compiler; the ``ziglang`` wheel where there is none),
+so that nothing is compiled while a server starts: the first call costs what the hundredth does.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from glioserve_contract import ErrorCode, GlioserveError
+
+LIBRARY = Path(__file__).with_name("mutual_information" + (".dll" if sys.platform == "win32" else ".so"))
+MAX_FIXED_BINS = 256
+_SCRATCH_PER_SAMPLE = 8
+_RESULT = 14
+
+Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
+
+
+class MutualInformation:
+    """Of fixed samples and a moving image, as a function of the affine map between them. Not for several threads.
+
+    ``points`` FP32 [n, 3]; ``fixed_bins`` UINT8 [n], each below ``bins``; ``moving`` FP32 [z, y, x] in bins: every
+    value from 1 to ``bins - 3``.
+    """
+
+    def __init__(self, points: Floats, fixed_bins: npt.NDArray[np.uint8], moving: Floats, bins: int) -> None:
+        if points.shape != (len(fixed_bins), 3) or moving.ndim != 3 or min(moving.shape) < 2:
+            raise ValueError(f"points {points.shape}, bins {fixed_bins.shape}, moving {moving.shape}")
+        if bins > MAX_FIXED_BINS or int(fixed_bins.max(initial=0)) >= bins:
+            raise ValueError("a fixed sample is outside the histogram")
+        if not (float(moving.min()) >= 1 and float(moving.max()) <= bins - 3):  # NaN fails too
+            raise ValueError("a moving voxel is outside the histogram")
+        self._function = _function()
+        self._points = np.ascontiguousarray(points, dtype=np.float32)
+        self._fixed_bins = np.ascontiguousarray(fixed_bins, dtype=np.uint8)
+        self._moving = np.ascontiguousarray(moving, dtype=np.float32)
+        self._size = np.array(moving.shape[::-1], dtype=np.int64)
+        self._bins = bins
+        self._samples = np.empty(len(points) * _SCRATCH_PER_SAMPLE, dtype=np.float32)
+        self._tables = np.empty(2 * bins * bins + 2 * bins, dtype=np.float64)
+        self._result = np.empty(_RESULT, dtype=np.float64)
+
+    def __call__(self, voxel_from_point: Doubles) -> tuple[float, Doubles, float]:
+        """Nats, their gradient by ``voxel_from_point`` [3, 4], and the share of the samples that lie in the image."""
+        matrix = np.ascontiguousarray(voxel_from_point, dtype=np.float64)
+        self._function(
+            self._points.ctypes.data,
+            self._fixed_bins.ctypes.data,
+            len(self._fixed_bins),
+            self._moving.ctypes.data,
+            self._size.ctypes.data,
+            matrix.ctypes.data,
+            self._bins,
+            self._bins,
+            self._samples.ctypes.data,
+            self._tables.ctypes.data,
+            self._result.ctypes.data,
+        )
+        share = float(self._result[1]) / max(1, len(self._fixed_bins))
+        return float(self._result[0]), self._result[2:].reshape(3, 4).copy(), share
+
+
+@cache
+def _function() -> ctypes._NamedFuncPointer:
+    """The library's only function, loaded once; ctypes lets go of the interpreter while it runs."""
+    try:
+        function = ctypes.CDLL(str(LIBRARY)).glio_mutual_information
+    except OSError as error:
+        raise GlioserveError(
+            ErrorCode.MISSING_LIBRARY, "The registration kernel is not built: install glioserve again (pip install)."
+        ) from error
+    pointer, i32, i64 = ctypes.c_void_p, ctypes.c_int32, ctypes.c_int64
+    function.argtypes = [pointer, pointer, i64, pointer, pointer, pointer, i32, i32, pointer, pointer, pointer]
+    function.restype = ctypes.c_int
+    return function

@@ -1,0 +1,86 @@
+"""The compiled part of :mod:`grid`: a volume sampled at the places of another grid, called through ctypes.
+
+Nothing here keeps state, and other Python threads run while it does: call it from as many as you like. The same
+input gives the same bits. Built as :mod:`kernel` is.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from glioserve_contract import ErrorCode, GlioserveError
+
+LIBRARY = Path(__file__).with_name("resample" + (".dll" if sys.platform == "win32" else ".so"))
+
+Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
+Triple = tuple[int, int, int]
+
+
+def sample_places(
+    source: Floats,
+    kernels: tuple[Doubles, Doubles, Doubles],
+    limit: tuple[float, float, float],
+    source_from_target: Doubles,
+    target_shape: Triple,
+    where: npt.NDArray[np.uint8] | None,
+) -> Floats:
+    """``source`` [z, y, x] at every voxel of a target grid, FP32 ``target_shape`` [z, y, x]; 0 outside and where
+    ``where`` is 0.
+
+    ``kernels`` and ``limit`` are in (x, y, z) order: the smoothing taps (odd in number, sum 1) and the border's place
+    in voxels. ``source_from_target`` is 4 x 4 and maps voxel indices (x, y, z).
+    """
+    source = np.ascontiguousarray(source, dtype=np.float32)
+    matrix = np.ascontiguousarray(source_from_target[:3], dtype=np.float64)
+    radii = np.array([len(k) // 2 for k in kernels], dtype=np.int64)
+    taps = np.concatenate(kernels).astype(np.float64)
+    size, target_size = (np.array(shape[::-1], dtype=np.int64) for shape in (source.shape, target_shape))
+    limits = np.array(limit, dtype=np.float64)
+    chosen = None if where is None else np.ascontiguousarray(where, dtype=np.uint8)
+    if source.ndim != 3 or (chosen is not None and chosen.shape != target_shape):
+        raise ValueError(f"source {source.shape}, where {None if chosen is None else chosen.shape}")
+    scratch = np.empty(4 * (2 * int(radii.max()) + 2), dtype=np.float32)
+    out = np.empty(target_shape, dtype=np.float32)
+    arrays = (source, size, limits, matrix, target_size, chosen, taps, radii, scratch, out)
+    _library().glio_sample(*(None if a is None else a.ctypes.data for a in arrays))
+    return out
+
+
+def sample_axis(source: Floats, axis: int, kernel: Doubles, limit: float, places: Doubles) -> Floats:
+    """``source`` at ``places`` (in voxels) along one ``axis`` of the array, FP32; the others stay as they are."""
+    source = np.ascontiguousarray(source, dtype=np.float32)
+    places, kernel = (np.ascontiguousarray(a, dtype=np.float64) for a in (places, kernel))
+    n, target, radius = source.shape[axis], len(places), len(kernel) // 2
+    outer, inner = (int(np.prod(part, dtype=np.int64)) for part in (source.shape[:axis], source.shape[axis + 1 :]))
+    out = np.empty((*source.shape[:axis], target, *source.shape[axis + 1 :]), dtype=np.float32)
+    scratch = np.empty(target * (2 * radius + 2), dtype=np.float32)
+    spans = np.empty(target * 2, dtype=np.int64)
+    _library().glio_sample_axis(
+        source.ctypes.data, outer, n, inner, limit, places.ctypes.data, target, kernel.ctypes.data, radius,
+        scratch.ctypes.data, spans.ctypes.data, out.ctypes.data,
+    )  # fmt: skip
+    return out
+
+
+@cache
+def _library() -> ctypes.CDLL:
+    try:
+        library = ctypes.CDLL(str(LIBRARY))
+    except OSError as error:
+        raise GlioserveError(
+            ErrorCode.MISSING_LIBRARY, "The resampling kernel is not built: install glioserve again (pip install)."
+        ) from error
+    pointer, i64, double = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double
+    library.glio_sample.argtypes = [pointer] * 10
+    library.glio_sample_axis.argtypes = [
+        pointer, i64, i64, i64, double, pointer, i64, pointer, i64, pointer, pointer, pointer,
+    ]  # fmt: skip
+    library.glio_sample.restype = library.glio_sample_axis.restype = None
+    return library
