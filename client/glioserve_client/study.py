@@ -20,16 +20,23 @@ import numpy.typing as npt
 
 from glioserve_client.dicomfile import DicomFile, looks_like_dicom, read_dicom_file
 from glioserve_client.errors import CodedError, error_for
+from glioserve_client.nifti import read_nifti
 from glioserve_contract import ErrorCode, Modality
-from glioserve_contract.limits import MAX_INSTANCES, MAX_REQUEST_BYTES, MAX_VOLUME_VOXELS
+from glioserve_contract.limits import (
+    MAX_INSTANCES,
+    MAX_MAGNITUDE,
+    MAX_NAN_SHARE,
+    MAX_REQUEST_BYTES,
+    MAX_SHEAR_COSINE,
+    MAX_SPACING_MM,
+    MAX_VOLUME_VOXELS,
+    MIN_SPACING_MM,
+)
 
 MAX_FOLDER_FILES = 4 * MAX_INSTANCES
 """Where reading a folder stops: this is no study's folder."""
 MAX_FOLDER_BYTES = 2 * MAX_REQUEST_BYTES
 """Likewise. What is sent keeps the contract's own, tighter limits."""
-MAX_SHEAR_COSINE = 1e-3
-"""Largest cosine between two voxel axes that we call rectangular: 0.06 degrees."""
-MIN_SPACING_MM, MAX_SPACING_MM = 0.05, 50.0
 
 PathLike = str | os.PathLike[str]
 
@@ -108,7 +115,17 @@ class DicomStudy:
 class Volume:
     """One sequence as voxels: FP32 [z, y, x], any unit, and ``lps_from_voxel`` 4 x 4 from voxel (x, y, z) to LPS mm.
 
-    Both arrays are copied and read-only. Raises InvalidVolumeError or InvalidAffineError.
+    Given as any array of real numbers (integers, floats of any width and byte order, booleans), the axes in any order
+    and turned any way, as long as the affine says so; further axes of length 1 are dropped. Both arrays are copied
+    and read-only. NaN may stand for the outside of the field of view; the server judges whether it does.
+
+    Raises:
+        InvalidVolumeError: not three axes of two voxels or more.
+        InvalidAffineError: not a map from voxels to mm, or its axes are not at right angles.
+        UnsupportedVoxelsError: complex, colour, text, several volumes.
+        NonFiniteVoxelsError: infinite voxels, or more than half of them NaN.
+        ExtremeIntensityError: voxels beyond 1e12.
+        StudyTooLargeError: over the contract's limit on voxels.
     """
 
     voxels: npt.NDArray[np.float32]
@@ -136,11 +153,10 @@ class VolumeStudy:
 
     @classmethod
     def from_nifti(cls, paths: Mapping[Modality, PathLike]) -> VolumeStudy:
-        """NIfTI files, converted: nibabel's [x, y, z] in RAS becomes [z, y, x] in LPS.
+        """NIfTI files, converted: nibabel's [x, y, z] in RAS becomes [z, y, x] in LPS. See :mod:`nifti`.
 
-        Raises:
-            InvalidVolumeError: not readable, not 3D, not real numbers, not finite.
-            InvalidAffineError: neither sform nor qform is set (left and right would be a guess), or sheared.
+        Raises what :class:`Volume` does, and InvalidAffineError where the file does not say for certain where left
+        is. The message names the sequence.
         """
         return cls({Modality(m): _volume_from_nifti(Path(path), Modality(m)) for m, path in paths.items()})
 
@@ -186,41 +202,42 @@ def _content(path: Path, where: str) -> bytes:
 
 
 def _volume_from_nifti(path: Path, modality: Modality) -> Volume:
-    import nibabel
-
     try:
-        image: Any = nibabel.load(path)
-        voxels = np.asarray(image.dataobj)
-    except Exception as error:  # nibabel and zlib raise many kinds; the message must not quote the path
-        raise error_for(ErrorCode.INVALID_VOLUME, f"{modality}: the file cannot be read as NIfTI.") from error
-    if not isinstance(image, (nibabel.Nifti1Image, nibabel.Nifti1Pair)):
-        raise error_for(ErrorCode.INVALID_VOLUME, f"{modality}: the file is not NIfTI.")
-    if voxels.dtype.fields is not None or np.iscomplexobj(voxels):
-        raise error_for(ErrorCode.INVALID_VOLUME, f"{modality}: its voxels are not real numbers.")
-    if int(image.header["sform_code"]) == 0 and int(image.header["qform_code"]) == 0:
-        raise error_for(ErrorCode.INVALID_AFFINE, f"{modality}: neither sform nor qform says where left is.")
-    while voxels.ndim > 3 and voxels.shape[-1] == 1:
-        voxels = voxels[..., 0]
-    lps_from_voxel = np.array(image.affine, dtype=np.float64)
-    lps_from_voxel[:2] *= -1  # NIfTI's world is RAS
-    try:
-        return Volume(voxels.transpose().astype(np.float32), lps_from_voxel)
+        return Volume(*read_nifti(path))
     except CodedError as error:
         raise error_for(error.code, f"{modality}: {error.detail}") from error
 
 
 def _checked_voxels(voxels: npt.ArrayLike) -> npt.NDArray[np.float32]:
     try:
-        array = np.array(voxels, dtype=np.float32, order="C")
+        array = np.asarray(voxels)
     except (TypeError, ValueError) as error:
-        raise error_for(ErrorCode.INVALID_VOLUME, "A volume is not an array of numbers.") from error
-    if array.ndim != 3 or array.size == 0:
-        raise error_for(ErrorCode.INVALID_VOLUME, f"A volume has the shape {array.shape}, not [z, y, x].")
+        raise error_for(ErrorCode.UNSUPPORTED_VOXELS, "A volume is not an array of numbers.") from error
+    if array.dtype.kind not in "biuf":
+        raise error_for(ErrorCode.UNSUPPORTED_VOXELS, f"A volume has voxels of type {array.dtype.name}.")
     if array.size > MAX_VOLUME_VOXELS:
         raise error_for(ErrorCode.STUDY_TOO_LARGE, f"A volume has {array.size} voxels, over {MAX_VOLUME_VOXELS}.")
-    if not np.isfinite(array).all():
-        raise error_for(ErrorCode.INVALID_VOLUME, "A volume has voxels that are not finite.")
-    return array
+    shape = array.shape
+    while array.ndim > 3 and 1 in (array.shape[0], array.shape[-1]):
+        array = array[0] if array.shape[0] == 1 else array[..., 0]
+    if array.ndim > 3:
+        raise error_for(ErrorCode.UNSUPPORTED_VOXELS, f"A volume has the shape {shape}: several volumes, or colours.")
+    if array.ndim != 3 or min(array.shape) < 2:
+        raise error_for(ErrorCode.INVALID_VOLUME, f"A volume has the shape {shape}, not [z, y, x].")
+    return _single_precision(array)
+
+
+def _single_precision(array: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    if array.dtype.kind == "f" and np.isinf(array).any():
+        raise error_for(ErrorCode.NON_FINITE_VOXELS, "A volume has infinite voxels.")
+    with np.errstate(over="ignore"):
+        copy = array.astype(np.float32, order="C")
+    missing = float(np.isnan(copy).mean())
+    if missing > MAX_NAN_SHARE:
+        raise error_for(ErrorCode.NON_FINITE_VOXELS, f"A volume is {missing:.0%} NaN.")
+    if max(abs(float(np.nanmin(copy))), abs(float(np.nanmax(copy)))) > MAX_MAGNITUDE:
+        raise error_for(ErrorCode.EXTREME_INTENSITY, f"A volume has voxels beyond {MAX_MAGNITUDE:g}.")
+    return copy
 
 
 def _checked_affine(affine: npt.ArrayLike) -> npt.NDArray[np.float64]:
