@@ -14,6 +14,7 @@ from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
+from pydicom.tag import BaseTag
 
 from glioserve_contract import ErrorCode, GlioserveError
 
@@ -52,26 +53,36 @@ def whole(dataset: Dataset, keyword: str) -> int | None:
     return None if value is None else int(value)
 
 
-def numbers(dataset: Dataset, keyword: str, count: int) -> tuple[float, ...]:
-    """The attribute's ``count`` finite numbers, or none when it is absent or empty. Raises GLIO-1213 otherwise."""
+def numbers(dataset: Dataset, keyword: str, count: int | None = None) -> tuple[float, ...]:
+    """The attribute's ``count`` finite numbers (default: however many), or none when it is absent or empty.
+
+    Raises GLIO-1213 otherwise.
+    """
     value = _value(dataset, keyword)
     try:
         if isinstance(value, bytes):
             found = _numbers_of(value, _vr(dataset, keyword), _is_little(dataset, keyword))
         else:
-            found = tuple(float(v) for v in _as_list(value) if v not in ("", None))
+            found = tuple(float(str(v)) for v in _as_list(value) if v not in ("", None))
     except (TypeError, ValueError, OverflowError, struct.error):
         raise malformed(keyword, "is no number") from None
-    if found and len(found) != count:
+    if found and count not in (None, len(found)):
         raise malformed(keyword, f"has {len(found)} values instead of {count}")
     if not all(map(math.isfinite, found)):
         raise malformed(keyword, "is not finite")
     return found
 
 
-def items(dataset: Dataset, keyword: str) -> Sequence[Dataset]:
+def comparable(dataset: Dataset, keyword: str) -> str:
+    """The attribute's value in one spelling, numbers as numbers: to tell images apart by. Empty when absent."""
+    if dictionary_VR(keyword).split(" ")[0] not in (*_BINARY, "DS", "IS"):
+        return text(dataset, keyword)
+    return "\\".join(f"{v:g}" for v in numbers(dataset, keyword))
+
+
+def items(dataset: Dataset, keyword: str | BaseTag) -> Sequence[Dataset]:
     """The items of a sequence; empty when it is absent. Raises GLIO-1213 when it is no sequence."""
-    tag = tag_for_keyword(keyword)
+    tag = tag_for_keyword(keyword) if isinstance(keyword, str) else keyword
     if tag is None or tag not in dataset:
         return ()
     try:
@@ -84,7 +95,7 @@ def items(dataset: Dataset, keyword: str) -> Sequence[Dataset]:
     return found
 
 
-def malformed(keyword: str, problem: str) -> GlioserveError:
+def malformed(keyword: str | BaseTag, problem: str) -> GlioserveError:
     """The error for an attribute whose value has another form than the standard gives it."""
     return GlioserveError(ErrorCode.INVALID_ATTRIBUTE, f"{keyword} {problem}.")
 

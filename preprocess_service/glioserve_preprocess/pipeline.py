@@ -74,7 +74,7 @@ def preprocess_dicom(files: Sequence[bytes], recipe: Recipe, *, accept_identifie
     with watch.stage("series"):
         chosen, warnings = choose_series(instances, recipe.channels, recipe.min_slices)
     with watch.stage("assemble"):
-        volumes = {m: assemble(c.datasets, m) for m, c in chosen.items()}
+        volumes = {m: assemble(c.stack, m) for m, c in chosen.items()}
     series = tuple(_series_record(volumes[m], chosen[m]) for m in recipe.channels)
     return _finish(volumes, series, (*instances.warnings, *warnings), recipe, watch)
 

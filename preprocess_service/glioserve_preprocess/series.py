@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pydicom.dataset import FileDataset
-
 from glioserve_contract import ErrorCode, GlioserveError, Modality
-from glioserve_preprocess.assemble import slice_count
 from glioserve_preprocess.evidence import Evidence, judge
 from glioserve_preprocess.read import Instances
+from glioserve_preprocess.stacks import Stack, stacks_of
 
 MIN_CONFIDENCE = 0.5
 """Below it a series is no candidate."""
@@ -21,12 +18,20 @@ CLEAR_LEAD = 0.1
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """One series, what it seems to be, and why. ``modality`` is None where nothing fits."""
+    """One stack, what it seems to be, and why. ``modality`` is None where nothing fits."""
 
-    series_instance_uid: str
-    datasets: tuple[FileDataset, ...]
-    slices: int
+    stack: Stack
     evidence: Evidence
+
+    @property
+    def series_instance_uid(self) -> str:
+        """As the files have it."""
+        return self.stack.series_instance_uid
+
+    @property
+    def slices(self) -> int:
+        """Different slice positions."""
+        return self.stack.slices
 
     @property
     def modality(self) -> Modality | None:
@@ -35,7 +40,8 @@ class Candidate:
 
     def __str__(self) -> str:
         said = f"{self.evidence.modality or 'unknown'} at {self.evidence.confidence:.2f}"
-        return f"{self.slices} slices ({said}: {'; '.join(self.evidence.reasons)})"
+        part = f", {self.stack.part}" if self.stack.part else ""
+        return f"{self.slices} slices ({said}: {'; '.join(self.evidence.reasons)}{part})"
 
 
 def choose_series(
@@ -53,7 +59,7 @@ def choose_series(
         if not fitting:
             found = "; ".join(map(str, candidates)) or "nothing"
             raise GlioserveError(ErrorCode.MISSING_SEQUENCE, f"No {modality} series among {len(candidates)}: {found}.")
-        enough = [c for c in fitting if c.slices >= min_slices]
+        enough = [c for c in fitting if c.slices >= min_slices or c.stack.problem is not None]
         if not enough:
             most = max(c.slices for c in fitting)
             raise GlioserveError(
@@ -69,10 +75,7 @@ def choose_series(
 
 
 def _candidates(instances: Instances) -> list[Candidate]:
-    groups: dict[str, list[FileDataset]] = defaultdict(list)
-    for dataset in instances.datasets:
-        groups[str(dataset.get("SeriesInstanceUID", ""))].append(dataset)
-    return [Candidate(uid, tuple(group), slice_count(group), judge(group[0])) for uid, group in sorted(groups.items())]
+    return [Candidate(stack, judge(stack.frames[0].dataset)) for stack in stacks_of(instances)]
 
 
 def _best(candidates: list[Candidate], modality: Modality) -> Candidate:

@@ -7,12 +7,14 @@ import pydicom
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydicom.uid import RLELossless, generate_uid
+from pydicom.uid import RLELossless
 
 from glioserve_contract import ErrorCode, GlioserveError, Modality
 from glioserve_preprocess.assemble import assemble
 from glioserve_preprocess.geometry import apply
-from support.scans import T1_HEADER, oblique, part10, series
+from glioserve_preprocess.read import read
+from glioserve_preprocess.stacks import stacks_of
+from support.scans import T1_HEADER, oblique, part10, series, stacks
 
 SIZE, SPACING_MM = (7, 5, 6), (0.9, 1.1, 4.5)
 
@@ -26,9 +28,15 @@ def stack(seed=0, **header):
     return stored, geometry, datasets
 
 
+def assembled(datasets):
+    found = stacks(datasets)
+    assert len(found) == 1
+    return assemble(found[0], Modality.T1)
+
+
 def refused(datasets, code):
     with pytest.raises(GlioserveError) as caught:
-        assemble(datasets, Modality.T1)
+        assembled(datasets)
     assert caught.value.code is code
     return str(caught.value)
 
@@ -38,7 +46,7 @@ def refused(datasets, code):
 def test_any_file_order_and_orientation_gives_each_voxel_its_place(seed, random):
     stored, geometry, datasets = stack(seed)
     random.shuffle(datasets)
-    volume = assemble(datasets, Modality.T1)
+    volume = assembled(datasets)
     index = np.array([[2, 1, 4]])
     place = apply(geometry.lps_from_voxel, index.astype(float))
     x, y, z = np.rint(apply(volume.geometry.voxel_from_lps, place)[0]).astype(int)
@@ -49,7 +57,7 @@ def test_any_file_order_and_orientation_gives_each_voxel_its_place(seed, random)
 
 def test_exact_copies_are_dropped():
     stored, _, datasets = stack()
-    volume = assemble([*datasets, datasets[2]], Modality.T1)
+    volume = assembled([*datasets, datasets[2]])
     assert np.array_equal(volume.voxels, stored)
 
 
@@ -74,9 +82,8 @@ def test_a_single_slice():
 @pytest.mark.parametrize(
     ("keyword", "value"),
     [
-        ("Rows", 6),
+        ("Rows", 4),
         ("PixelSpacing", [1.0, 2.0]),
-        ("ImageOrientationPatient", [1, 0, 0, 0, 1, 0]),
     ],
 )
 def test_mixed_geometry(keyword, value):
@@ -101,33 +108,39 @@ def test_a_missing_attribute_is_named(keyword):
 
 
 @pytest.mark.parametrize(
-    "header",
-    [{"NumberOfFrames": 4}, {"ImageType": ["ORIGINAL", "PRIMARY", "M", "MOSAIC"]}, {"SamplesPerPixel": 3}],
-    ids=["multi-frame", "mosaic", "colour"],
+    ("header", "code"),
+    [
+        ({"ImageType": ["ORIGINAL", "PRIMARY", "M", "MOSAIC"]}, ErrorCode.MOSAIC),
+        ({"SamplesPerPixel": 3}, ErrorCode.COLOUR_IMAGE),
+    ],
+    ids=["mosaic", "colour"],
 )
-def test_objects_that_are_not_read(header):
-    refused(stack(**header)[2], ErrorCode.UNSUPPORTED_OBJECT)
+def test_objects_that_are_not_read(header, code):
+    datasets = stack(**header)[2]
+    for dataset in datasets:
+        dataset.PixelData = dataset.PixelData * 3
+    refused(datasets, code)
 
 
 def test_each_slice_has_its_own_rescale():
     stored, _, datasets = stack()
     for index, dataset in enumerate(datasets):
         dataset.RescaleSlope, dataset.RescaleIntercept = 1 + index, 10 * index
-    volume = assemble(datasets, Modality.T1)
+    volume = assembled(datasets)
     for index in range(len(datasets)):
         np.testing.assert_allclose(volume.voxels[index], stored[index] * (1.0 + index) + 10 * index)
 
 
 def test_monochrome1_is_inverted():
     stored, _, datasets = stack(PhotometricInterpretation="MONOCHROME1")
-    assert np.array_equal(assemble(datasets, Modality.T1).voxels, 4095.0 - stored)
+    assert np.array_equal(assembled(datasets).voxels, 4095.0 - stored)
 
 
 def test_rle_reads_as_uncompressed_does():
     stored, _, datasets = stack()
     for dataset in datasets:
         dataset.compress(RLELossless, generate_instance_uid=False)
-    assert np.array_equal(assemble(datasets, Modality.T1).voxels, stored)
+    assert np.array_equal(assembled(datasets).voxels, stored)
 
 
 def test_pixels_that_cannot_be_decoded():
@@ -139,6 +152,10 @@ def test_pixels_that_cannot_be_decoded():
 
 
 def test_an_unknown_transfer_syntax():
-    _, _, datasets = stack()
-    datasets[0].file_meta.TransferSyntaxUID = generate_uid()
-    refused(datasets, ErrorCode.UNDECODABLE_PIXELS)
+    known, unknown = b"1.2.840.10008.1.2.1\0", b"1.2.826.10008.1.2.1\0"
+    files = [part10(d).replace(known, unknown) for d in stack()[2]]
+    (found,) = stacks_of(read(files, accept_identified=True))
+    with pytest.raises(GlioserveError) as caught:
+        assemble(found, Modality.T1)
+    assert caught.value.code is ErrorCode.UNDECODABLE_PIXELS
+    assert "File 1 of 6: pixels in an unknown transfer syntax" in str(caught.value)

@@ -8,7 +8,7 @@ from glioserve_contract import ErrorCode, GlioserveError, Modality
 from glioserve_preprocess.evidence import AGREED, CONTRADICTED, TIMINGS_ONLY, WORDS_ONLY, judge
 from glioserve_preprocess.read import Instances
 from glioserve_preprocess.series import choose_series
-from support.scans import FLAIR_HEADER, T1_HEADER, T1CE_HEADER, T2_HEADER, oblique, series
+from support.scans import FLAIR_HEADER, T1_HEADER, T1CE_HEADER, T2_HEADER, instances_of, oblique, series
 
 T1, T1CE, T2, FLAIR = Modality
 HEADERS = {T1: T1_HEADER, T1CE: T1CE_HEADER, T2: T2_HEADER, FLAIR: FLAIR_HEADER}
@@ -73,7 +73,11 @@ def study(**slices):
     for name, count in slices.items():
         stack = np.repeat(stored, count, axis=0)
         datasets += series(stack, oblique((4, 4, count), (1, 1, 4)), **HEADERS[Modality(name)])
-    return Instances(tuple(datasets), ())
+    return instances_of(datasets)
+
+
+def together(*studies):
+    return Instances(tuple(i for s in studies for i in s.instances))
 
 
 def refused(instances, channels, min_slices, code):
@@ -109,21 +113,21 @@ def test_a_short_sequence_outside_the_recipe_does_no_harm():
 
 
 def test_the_series_of_more_slices_wins_and_the_other_is_reported():
-    both = Instances(study(t1=6).datasets + study(t1=9).datasets, ())
+    both = together(study(t1=6), study(t1=9))
     chosen, warnings = choose_series(both, (T1,), 5)
     assert chosen[T1].slices == 9
     assert "Another t1 series was left out: 6 slices" in warnings[0]
 
 
 def test_an_original_wins_over_a_reformat_of_more_slices():
-    reformat = study(t1=9).datasets
-    for dataset in reformat:
+    reformat = study(t1=9)
+    for dataset in reformat.datasets:
         dataset.ImageType = ["DERIVED", "SECONDARY", "MPR"]
-    chosen, _ = choose_series(Instances(study(t1=6).datasets + reformat, ()), (T1,), 5)
+    chosen, _ = choose_series(together(study(t1=6), reformat), (T1,), 5)
     assert chosen[T1].slices == 6
 
 
 def test_a_tie_lists_the_candidates():
-    both = Instances(study(t1=6).datasets + study(t1=6).datasets, ())
+    both = together(study(t1=6), study(t1=6))
     message = refused(both, (T1,), 5, ErrorCode.AMBIGUOUS_SEQUENCE)
     assert message.count("6 slices (t1 at 0.95") == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from io import BytesIO
 from typing import Any
 
@@ -10,6 +11,8 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
 from glioserve_preprocess.geometry import Geometry
+from glioserve_preprocess.read import Instances, read
+from glioserve_preprocess.stacks import Stack, stacks_of
 
 T1_HEADER = {"SeriesDescription": "T1 AX", "ScanningSequence": "SE", "RepetitionTime": 500, "EchoTime": 10}
 T1CE_HEADER = {**T1_HEADER, "SeriesDescription": "T1 AX POST GAD", "ContrastBolusAgent": "YES"}
@@ -52,14 +55,25 @@ def series(stored: np.ndarray, geometry: Geometry, **header: Any) -> list[Datase
 
 
 def part10(dataset: Dataset) -> bytes:
-    """The dataset as a DICOM file."""
+    """The dataset as a DICOM file, in the transfer syntax that it has already or else explicit little endian."""
+    syntax = dataset.file_meta.TransferSyntaxUID if hasattr(dataset, "file_meta") else ExplicitVRLittleEndian
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
     dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.file_meta.TransferSyntaxUID = syntax
     file = BytesIO()
     dataset.save_as(file, enforce_file_format=True)
     return file.getvalue()
+
+
+def instances_of(datasets: Iterable[Dataset]) -> Instances:
+    """The datasets as a study that was read."""
+    return read([part10(d) for d in datasets], accept_identified=True)
+
+
+def stacks(datasets: Iterable[Dataset]) -> tuple[Stack, ...]:
+    """Likewise, told apart into stacks."""
+    return stacks_of(instances_of(datasets))
 
 
 def oblique(size: tuple[int, int, int], spacing_mm: tuple[float, float, float], seed: int = 0) -> Geometry:

@@ -89,8 +89,8 @@ def test_headers_tell_the_sequences_apart(seed: int) -> None:
     chosen, _ = choose_series(read(dicom_files(phantom), accept_identified=True), tuple(Modality), 32)
     for modality in Modality:
         slices = phantom.acquisitions[modality].geometry.size_voxels[2]
-        assert len(chosen[modality].datasets) == slices
-        assert judge(chosen[modality].datasets[0]).confidence >= 0.9
+        assert chosen[modality].slices == slices
+        assert judge(chosen[modality].stack.frames[0].dataset).confidence >= 0.9
 
 
 def test_the_seeds_cover_all_vendors() -> None:
@@ -103,7 +103,7 @@ def test_what_is_read_back_is_what_was_scanned(seed: int) -> None:
     phantom = small_phantom(seed)
     chosen, _ = choose_series(read(dicom_files(phantom), accept_identified=True), tuple(Modality), 32)
     for modality in Modality:
-        volume = assemble(chosen[modality].datasets, modality)
+        volume = assemble(chosen[modality].stack, modality)
         scanned = phantom.volume(modality)
         # The reader may take the stack from the other end, so compare places, not indices.
         corner = scanned.geometry.lps_from_voxel @ np.array([5, 9, 7, 1.0])

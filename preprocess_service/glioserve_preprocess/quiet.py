@@ -1,0 +1,37 @@
+"""pydicom's warnings and log lines quote values, and a value may name the patient: here they go nowhere."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+_lock = threading.Lock()
+_inside: dict[str, int] = {"users": 0}
+_restore = ExitStack()
+
+
+def _drop(_: logging.LogRecord) -> bool:
+    return False
+
+
+@contextmanager
+def quiet_pydicom() -> Iterator[None]:
+    """Silences pydicom while any thread is inside. Filters are global, so users are counted, not stacked."""
+    logger = logging.getLogger("pydicom")
+    with _lock:
+        _inside["users"] += 1
+        if _inside["users"] == 1:
+            _restore.enter_context(warnings.catch_warnings())
+            warnings.filterwarnings("ignore", module=r"pydicom\b")
+            logger.addFilter(_drop)
+    try:
+        yield
+    finally:
+        with _lock:
+            _inside["users"] -= 1
+            if not _inside["users"]:
+                logger.removeFilter(_drop)
+                _restore.close()

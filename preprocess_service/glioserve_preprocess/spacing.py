@@ -1,0 +1,48 @@
+"""The geometry gate: slices are evenly spaced along their normal, or what is wrong has its code."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from glioserve_contract import ErrorCode, GlioserveError
+
+SAME_POSITION_MM = 0.01
+"""Two slices nearer than this lie at one position."""
+SPACING_TOLERANCE = 0.05
+"""Share of the median slice distance by which one may differ."""
+GAP_TOLERANCE = 0.15
+"""How far from a whole number of slice distances a gap may be and still be called missing slices."""
+SHEAR_TOLERANCE_MM = 0.5
+"""In-plane drift of any slice against the first, allowed over the whole stack."""
+
+Points = npt.NDArray[np.float64]
+"""[n, 3] in LPS mm."""
+
+
+def even_step(positions: Points, normal: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The vector from slice to slice along the unit ``normal``; ``positions`` are sorted along it, each once.
+
+    Raises GLIO-1303 (a single slice), GLIO-1401 (missing slices), GLIO-1404 (shear), GLIO-1405 (uneven).
+    """
+    if len(positions) < 2:
+        raise GlioserveError(ErrorCode.TOO_FEW_SLICES, "A single slice is no volume.")
+    offsets = positions - positions[0]
+    drift_mm = float(np.linalg.norm(offsets - np.outer(offsets @ normal, normal), axis=1).max())
+    if drift_mm > SHEAR_TOLERANCE_MM:
+        raise GlioserveError(ErrorCode.SHEARED_GEOMETRY, f"Slices are shifted by up to {drift_mm:.1f} mm in-plane.")
+    distances_mm = np.diff(positions @ normal)
+    usual_mm = float(np.median(distances_mm))
+    if np.abs(distances_mm - usual_mm).max() > SPACING_TOLERANCE * usual_mm:
+        raise _uneven(distances_mm)
+    step: npt.NDArray[np.float64] = normal * float(distances_mm.mean())
+    return step
+
+
+def _uneven(distances_mm: npt.NDArray[np.float64]) -> GlioserveError:
+    said = f"{len(distances_mm) + 1} slices, {distances_mm.min():.2f} to {distances_mm.max():.2f} mm apart."
+    steps = distances_mm / distances_mm.min()
+    if np.abs(steps - np.rint(steps)).max() <= GAP_TOLERANCE:
+        missing = int(np.rint(steps).sum()) - len(steps)
+        return GlioserveError(ErrorCode.MISSING_SLICE, f"{said[:-1]}: {missing} missing.")
+    return GlioserveError(ErrorCode.IRREGULAR_SPACING, said)
