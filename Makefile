@@ -12,7 +12,7 @@ KERNEL := preprocess_service/glioserve_preprocess/kernel/mutual_information.c
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help demo test lint bench demo-model docs tools clean
+.PHONY: help demo test lint peers bench demo-model docs tools clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -50,7 +50,15 @@ lint: $(VENV)/.dev ## ruff and mypy
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-bench: $(VENV)/.dev ## run benchmarks/bench_NAME.py; without NAME, list them
+build/peers/.done: benchmarks/peers/requirements.txt
+	@echo "Installing the peers of the benchmarks into build/peers (2.5 GB, some minutes, once) …"
+	@rm -rf build/peers && $(PYTHON) -m venv build/peers
+	@build/peers/bin/pip install --quiet --progress-bar on -r benchmarks/peers/requirements.txt
+	@touch $@
+
+peers: build/peers/.done ## the registration tools that the benchmarks compare with, into build/peers
+
+bench: $(VENV)/.dev $(if $(filter registration preprocess,$(NAME)),peers) ## run benchmarks/bench_NAME.py; without NAME, list them
 	@if [ -z '$(NAME)' ]; then ls benchmarks/bench_*.py | sed 's/.*bench_\(.*\)\.py/make bench NAME=\1/'; \
 	else $(BIN)/python benchmarks/bench_$(NAME).py $(ARGS); fi
 

@@ -1,0 +1,72 @@
+"""Pairs meant to break a registration: what its self-check is for. Phantoms, so that the truth is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from glioserve_preprocess.geometry import Geometry, Volume
+from registration_cases import Case, phantom_case
+
+_Change = Callable[[np.random.Generator, Case], Case]
+
+
+def hard_case(number: int, kind: str) -> Case:
+    """Phantom ``number`` moved by the large level's motion, and then spoilt."""
+    case = phantom_case(number, "large")
+    rng = np.random.default_rng([number, list(KINDS).index(kind), 9])
+    spoilt = KINDS[kind](rng, case)
+    return replace(spoilt, name=f"{case.name}, {kind}", group=f"hard: {kind}")
+
+
+def _turned(rng: np.random.Generator, case: Case) -> Case:
+    """Another 30 to 60 degrees about an oblique axis through the head."""
+    axis = rng.normal(size=3)
+    axis /= np.linalg.norm(axis)
+    angle = np.deg2rad(rng.uniform(30, 60))
+    cross = np.array([[0, -axis[2], axis[1]], [axis[2], 0, -axis[0]], [-axis[1], axis[0], 0]])
+    turn = np.eye(4)
+    turn[:3, :3] = np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
+    assert case.true is not None
+    centre = case.true[:3, :3] @ case.points_lps_mm.mean(axis=0) + case.true[:3, 3]
+    turn[:3, 3] = centre - turn[:3, :3] @ centre
+    geometry = case.moving.geometry
+    moved = Geometry(geometry.size_voxels, turn @ geometry.lps_from_voxel)
+    return replace(case, moving=replace(case.moving, geometry=moved), true=turn @ case.true)
+
+
+def _slab(rng: np.random.Generator, case: Case) -> Case:
+    """A quarter to a half of the slices, somewhere in the stack."""
+    geometry, slices = case.moving.geometry, case.moving.geometry.size_voxels[2]
+    kept = max(8, round(slices * rng.uniform(0.25, 0.5)))
+    start = int(rng.integers(0, slices - kept + 1))
+    affine = geometry.lps_from_voxel.copy()
+    affine[:3, 3] += affine[:3, 2] * start
+    cut = Geometry((*geometry.size_voxels[:2], kept), affine)
+    voxels = np.ascontiguousarray(case.moving.voxels[start : start + kept])
+    return replace(case, moving=Volume(case.moving.modality, voxels, cut))
+
+
+def _noisy(rng: np.random.Generator, case: Case) -> Case:
+    """Rician noise of 20 to 60 % of the brightest tissue."""
+    voxels = case.moving.voxels
+    sigma = np.float32(rng.uniform(0.2, 0.6) * np.percentile(voxels, 99))
+    real, imaginary = (sigma * rng.standard_normal(voxels.shape, dtype=np.float32) for _ in range(2))
+    noisy = np.asarray(np.hypot(voxels + real, imaginary), dtype=np.float32)
+    return replace(case, moving=replace(case.moving, voxels=noisy))
+
+
+def _corner(rng: np.random.Generator, case: Case) -> Case:
+    """Half of the columns only: one side of the head."""
+    geometry, columns = case.moving.geometry, case.moving.geometry.size_voxels[0]
+    start = int(rng.integers(0, 2)) * (columns // 2)
+    affine = geometry.lps_from_voxel.copy()
+    affine[:3, 3] += affine[:3, 0] * start
+    cut = Geometry((columns // 2, *geometry.size_voxels[1:]), affine)
+    voxels = np.ascontiguousarray(case.moving.voxels[:, :, start : start + columns // 2])
+    return replace(case, moving=Volume(case.moving.modality, voxels, cut))
+
+
+KINDS: Mapping[str, _Change] = {"turned": _turned, "slab": _slab, "noisy": _noisy, "one side": _corner}
