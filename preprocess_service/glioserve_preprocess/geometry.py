@@ -15,14 +15,12 @@ import numpy.typing as npt
 import SimpleITK as sitk
 
 from glioserve_contract import ErrorCode, GlioserveError, Modality
+from glioserve_contract.limits import MAX_SHEAR_COSINE, MAX_SPACING_MM, MIN_SPACING_MM
 from glioserve_contract.recipe import Grid
 from glioserve_contract.records import Affine, GridRecord, Vector
 
 Matrix = npt.NDArray[np.float64]
 """4 x 4, row-major, mm."""
-
-MAX_SHEAR_COSINE = 1e-3
-"""Largest cosine between two voxel axes of a grid that we call rectangular: 0.06 degrees, half a voxel over 500."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +76,7 @@ def checked_affine(matrix: Matrix, what: str) -> Matrix:
     if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or not np.allclose(matrix[3], (0, 0, 0, 1)):
         raise GlioserveError(ErrorCode.INVALID_AFFINE, f"{what}: not a finite 4 x 4 affine.")
     lengths = np.linalg.norm(matrix[:3, :3], axis=0)
-    if (lengths < 0.05).any() or (lengths > 50).any():
+    if (lengths < MIN_SPACING_MM).any() or (lengths > MAX_SPACING_MM).any():
         raise GlioserveError(ErrorCode.INVALID_AFFINE, f"{what}: voxels of {np.round(lengths, 3).tolist()} mm.")
     cosines = (matrix[:3, :3] / lengths).T @ (matrix[:3, :3] / lengths) - np.eye(3)
     if np.abs(cosines).max() > MAX_SHEAR_COSINE:

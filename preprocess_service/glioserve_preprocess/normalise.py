@@ -8,17 +8,43 @@ import numpy.typing as npt
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_contract.recipe import Intensity
 
+MIN_CONTRAST = 1e-5
+"""Of the range against the largest magnitude: below it, a difference is single precision's rounding."""
+
 
 def normalise(
     image: npt.NDArray[np.float32], brain_mask: npt.NDArray[np.uint8], intensity: Intensity, what: str
 ) -> npt.NDArray[np.float32]:
-    """``image`` [D, H, W] scaled by its minimum and maximum inside ``brain_mask`` [D, H, W]; 0 outside.
+    """``image`` [D, H, W] scaled by its own :func:`intensity_range` inside ``brain_mask`` [D, H, W]; 0 outside.
 
     ``what`` names the sequence in the error (GLIO-1701) that a constant or empty one gets.
     """
-    assert intensity.method == "minmax"  # the schema knows no other yet
+    low, high = intensity_range(image, brain_mask, intensity, what)
+    return scale(image, brain_mask, low, high)
+
+
+def intensity_range(
+    image: npt.NDArray[np.float32], brain_mask: npt.NDArray[np.uint8], intensity: Intensity, what: str
+) -> tuple[float, float]:
+    """The intensities that become 0 and 1: extremes or percentiles of ``image`` inside ``brain_mask``.
+
+    GLIO-1701 names ``what`` where they are one or the mask is empty.
+    """
     inside = image[brain_mask > 0]
-    low, high = (float(inside.min()), float(inside.max())) if inside.size else (0.0, 0.0)
-    if not high > low:
+    if not inside.size:
+        raise GlioserveError(ErrorCode.CONSTANT_INTENSITY, f"{what} has no voxel inside the brain.")
+    if intensity.percentiles is None:
+        low, high = float(inside.min()), float(inside.max())
+    else:
+        low, high = (float(p) for p in np.percentile(inside.astype(np.float64), intensity.percentiles))
+    if not high - low > MIN_CONTRAST * max(abs(low), abs(high)):
         raise GlioserveError(ErrorCode.CONSTANT_INTENSITY, f"{what} has no contrast inside the brain.")
-    return np.where(brain_mask > 0, (image - np.float32(low)) / np.float32(high - low), np.float32(0))
+    return low, high
+
+
+def scale(
+    image: npt.NDArray[np.float32], brain_mask: npt.NDArray[np.uint8], low: float, high: float
+) -> npt.NDArray[np.float32]:
+    """``low`` to 0 and ``high`` to 1 inside ``brain_mask``, clipped to them; 0 outside."""
+    scaled = np.clip((image - np.float32(low)) / np.float32(high - low), 0, 1)
+    return np.where(brain_mask > 0, scaled, np.float32(0))

@@ -1,41 +1,99 @@
-"""The other way in: volumes with their affines, instead of DICOM files."""
+"""The other way in: volumes with their affines, instead of DICOM files.
+
+Any axes (order, flips, oblique), any real dtype, any sign. NaN is accepted as what tools write outside the field of
+view: where it reaches the volume's border and fills at most half of it, it becomes the darkest voxel and is counted
+in a warning. NaN inside the image and infinite voxels are refused: they hide what was there.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 
 from glioserve_contract import ErrorCode, GlioserveError, Modality
-from glioserve_contract.limits import MAX_VOLUME_VOXELS
+from glioserve_contract.limits import MAX_MAGNITUDE, MAX_NAN_SHARE, MAX_VOLUME_VOXELS, MIN_RANGE
 from glioserve_preprocess.geometry import Geometry, Matrix, Volume, checked_affine
 
 
 def volume_of_array(modality: Modality, voxels: npt.NDArray[np.generic], lps_from_voxel: Matrix) -> Volume:
-    """A checked :class:`Volume` of an array [z, y, x] and its voxel (x, y, z) to LPS affine.
+    """A checked :class:`Volume` of an array [z, y, x] and its voxel (x, y, z) to LPS affine; NaN is left in it.
 
-    Raises GLIO-1104, GLIO-1106 and GLIO-1107.
+    Raises GLIO-1104, GLIO-1106 to GLIO-1109 and GLIO-1703.
     """
     what = f"The {modality} volume"
+    if voxels.dtype.kind not in "biuf":
+        raise GlioserveError(ErrorCode.UNSUPPORTED_VOXELS, f"{what} has voxels of type {voxels.dtype.name}.")
     if voxels.ndim != 3 or min(voxels.shape) < 2:
         raise GlioserveError(ErrorCode.INVALID_VOLUME, f"{what} has shape {list(voxels.shape)}.")
     if voxels.size > MAX_VOLUME_VOXELS:
         raise GlioserveError(ErrorCode.STUDY_TOO_LARGE, f"{what} has {voxels.size} voxels.")
-    array = voxels.astype(np.float32, copy=False)
-    if not np.isfinite(array).all():
-        raise GlioserveError(ErrorCode.INVALID_VOLUME, f"{what} has voxels that are NaN or infinite.")
+    array = _single_precision(voxels, what)
     z, y, x = array.shape
     affine = checked_affine(np.asarray(lps_from_voxel, dtype=np.float64), what)
     return Volume(modality, array, Geometry((x, y, z), affine))
 
 
+def _single_precision(voxels: npt.NDArray[np.generic], what: str) -> npt.NDArray[np.float32]:
+    if voxels.dtype.kind == "f" and np.isinf(voxels).any():
+        raise GlioserveError(ErrorCode.NON_FINITE_VOXELS, f"{what} has infinite voxels.")
+    with np.errstate(over="ignore"):
+        array = voxels.astype(np.float32, copy=False)
+    if max(abs(float(np.fmin.reduce(array, axis=None))), abs(float(np.fmax.reduce(array, axis=None)))) > MAX_MAGNITUDE:
+        raise GlioserveError(ErrorCode.EXTREME_INTENSITY, f"{what} has voxels beyond {MAX_MAGNITUDE:g}.")
+    return array
+
+
+def fill_outside(volume: Volume) -> tuple[Volume, tuple[str, ...]]:
+    """``volume`` with its darkest voxel's value for the NaN outside its field of view, and the warning that says so.
+
+    Raises GLIO-1109 where NaN does not reach the volume's border or fills more than ``MAX_NAN_SHARE`` of it.
+    """
+    missing = np.isnan(volume.voxels)
+    count = int(missing.sum())
+    if count == 0:
+        return volume, ()
+    what = f"The {volume.modality} volume"
+    if count > MAX_NAN_SHARE * missing.size:
+        raise GlioserveError(ErrorCode.NON_FINITE_VOXELS, f"{what} is {count / missing.size:.0%} NaN.")
+    enclosed = _enclosed(missing)
+    if enclosed:
+        raise GlioserveError(ErrorCode.NON_FINITE_VOXELS, f"{what} has {enclosed} NaN voxels inside its field of view.")
+    filled = np.where(missing, np.nanmin(volume.voxels), volume.voxels)
+    warning = f"{what}: {count} NaN voxels ({count / missing.size:.1%}) outside its field of view count as its darkest."
+    return replace(volume, voxels=filled), (warning,)
+
+
+def _enclosed(missing: npt.NDArray[np.bool_]) -> int:
+    """How many of the voxels hang together with none on the border."""
+    labels, _ = ndimage.label(missing)
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    for axis in range(3):
+        for end in (0, -1):
+            sizes[np.unique(labels.take(end, axis))] = 0
+    return int(sizes.sum())
+
+
+def check_contrast(volume: Volume) -> None:
+    """GLIO-1702 for a blank volume, before registration and brain extraction look for a head in it."""
+    low, high = float(volume.voxels.min()), float(volume.voxels.max())
+    if high == low:
+        raise GlioserveError(ErrorCode.CONSTANT_VOLUME, f"All voxels of the {volume.modality} sequence are {low:g}.")
+    if high - low < MIN_RANGE:
+        raise GlioserveError(ErrorCode.EXTREME_INTENSITY, f"The {volume.modality} sequence spans only {high - low:g}.")
+
+
 def pick_volumes(
     volumes: Mapping[Modality, Volume], channels: tuple[Modality, ...], min_slices: int
 ) -> tuple[dict[Modality, Volume], tuple[str, ...]]:
-    """The recipe's sequences among those sent, and a warning for each other (GLIO-1301, GLIO-1303).
+    """The recipe's sequences among those sent, and warnings: for each other, for NaN outside the field of view.
 
-    The slice axis of a volume is the one of largest spacing: NIfTI files come with their axes in any order.
+    Raises GLIO-1109, GLIO-1301 and GLIO-1303. The slice axis of a volume is the one of largest spacing: NIfTI files
+    come with their axes in any order.
     """
     missing = [m for m in channels if m not in volumes]
     if missing:
@@ -50,8 +108,12 @@ def pick_volumes(
             raise GlioserveError(
                 ErrorCode.TOO_FEW_SLICES, f"The {modality} volume has {slices} slices; the recipe needs {min_slices}."
             )
-    warnings = tuple(f"The {m} volume is not in the recipe; left out." for m in volumes if m not in channels)
-    return {m: volumes[m] for m in channels}, warnings
+    warnings = [f"The {m} volume is not in the recipe; left out." for m in volumes if m not in channels]
+    picked = {}
+    for modality in channels:
+        picked[modality], said = fill_outside(volumes[modality])
+        warnings.extend(said)
+    return picked, tuple(warnings)
 
 
 def slice_axis_size(geometry: Geometry) -> int:
