@@ -6,18 +6,24 @@ checking are ours; pydicom decodes. A bad series is refused with its code, never
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
 
 from glioserve_contract import ErrorCode, GlioserveError, Modality
 from glioserve_contract.limits import MAX_VOLUME_VOXELS
-from glioserve_preprocess.decode import decode
+from glioserve_preprocess.decode import decode, same_image
 from glioserve_preprocess.frames import Frame, Plane
 from glioserve_preprocess.geometry import Geometry, Volume, checked_affine
+from glioserve_preprocess.quiet import quiet_pydicom
 from glioserve_preprocess.spacing import SAME_POSITION_MM, even_step
-from glioserve_preprocess.stacks import Stack, same_image
+from glioserve_preprocess.stacks import Stack
+
+
+_THREADS = min(8, os.cpu_count() or 1)
 
 
 def assemble(stack: Stack, modality: Modality) -> Volume:
@@ -26,7 +32,8 @@ def assemble(stack: Stack, modality: Modality) -> Volume:
     Raises the stack's problem, GLIO-1104, -1207, -1303 and -14xx; messages name the sequence, never the patient.
     """
     try:
-        return _assemble(stack, modality)
+        with quiet_pydicom():
+            return _assemble(stack, modality)
     except GlioserveError as problem:
         raise GlioserveError(problem.code, f"The {modality} series: {problem.detail}") from None
 
@@ -43,8 +50,12 @@ def _assemble(stack: Stack, modality: Modality) -> Volume:
     step = even_step(_positions(placed), plane.normal)
     geometry = Geometry((plane.columns, plane.rows, len(placed)), _affine(plane, step))
     voxels = np.empty(geometry.shape, dtype=np.float32)
-    for frame, slice_voxels in zip(placed, voxels, strict=True):
-        decode(frame, slice_voxels)
+    if any(f.instance.encapsulated for f in placed):
+        with ThreadPoolExecutor(_THREADS) as pool:
+            list(pool.map(decode, placed, voxels))  # decoders of compressed pixels release the GIL; copying does not
+    else:
+        for frame, slice_voxels in zip(placed, voxels, strict=True):
+            decode(frame, slice_voxels)
     return Volume(modality, voxels, geometry)
 
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Sequence
+from functools import lru_cache
 
-from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
-from pydicom.tag import BaseTag
+from pydicom.tag import BaseTag, Tag
 
 from glioserve_contract import ErrorCode, GlioserveError
 
@@ -82,8 +83,8 @@ def comparable(dataset: Dataset, keyword: str) -> str:
 
 def items(dataset: Dataset, keyword: str | BaseTag) -> Sequence[Dataset]:
     """The items of a sequence; empty when it is absent. Raises GLIO-1213 when it is no sequence."""
-    tag = tag_for_keyword(keyword) if isinstance(keyword, str) else keyword
-    if tag is None or tag not in dataset:
+    tag = _tag(keyword) if isinstance(keyword, str) else keyword
+    if tag not in dataset:
         return ()
     try:
         value = dataset[tag].value
@@ -101,8 +102,13 @@ def malformed(keyword: str | BaseTag, problem: str) -> GlioserveError:
 
 
 def _element(dataset: Dataset, keyword: str) -> DataElement | RawDataElement | None:
-    tag = tag_for_keyword(keyword)
-    return dataset.get_item(tag) if tag is not None and tag in dataset else None
+    tag = _tag(keyword)
+    return dataset.get_item(tag) if tag in dataset else None
+
+
+@lru_cache(maxsize=256)
+def _tag(keyword: str) -> BaseTag:
+    return Tag(keyword)
 
 
 def _value(dataset: Dataset, keyword: str) -> object:

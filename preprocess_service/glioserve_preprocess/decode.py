@@ -18,12 +18,16 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian
 
 from glioserve_contract import ErrorCode, GlioserveError
-from glioserve_preprocess.attributes import malformed, number, text, whole
+from glioserve_preprocess.attributes import comparable, malformed, number, text, whole
 from glioserve_preprocess.frames import Frame, frame_count, functional_group, is_multiframe
 from glioserve_preprocess.part10 import NATIVE_SYNTAXES, Instance
+from glioserve_preprocess.spacing import SAME_POSITION_MM
 
+_PIXEL_MEANING = ("Rows", "Columns", "BitsAllocated", "BitsStored", "PixelRepresentation", "PhotometricInterpretation")
 MAX_ENCODED_SHARE = 2.0
 """A compressed frame may be this much larger than its raw pixels: more is no image, but a trap for decoders."""
+_PLUGIN = "pylibjpeg"
+"""Tried first, so that a stream gives the same numbers wherever other decoders are installed too."""
 _JPEG_START, _J2K_START = b"\xff\xd8", b"\xff\x4f\xff\x51"
 _JPEG_SIZE_MARKERS = frozenset({*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC})
 """SOF0 to SOF15, and SOF55 of JPEG-LS."""
@@ -91,6 +95,21 @@ def decode(frame: Frame, out: npt.NDArray[np.float32]) -> None:
         out += np.float32(intercept)
 
 
+def same_image(one: Frame, other: Frame) -> bool:
+    """Whether the second is an exact copy: stored pixels, their meaning and their place are all equal."""
+    if one.plane is None or other.plane is None or one.index != other.index:
+        return False
+    a, b = one.instance, other.instance
+    return (
+        bool(np.abs(np.subtract(one.plane.position_lps_mm, other.plane.position_lps_mm)).max() < SAME_POSITION_MM)
+        and a.transfer_syntax == b.transfer_syntax
+        and len(a.pixels) == len(b.pixels)
+        and all(comparable(a.dataset, k) == comparable(b.dataset, k) for k in _PIXEL_MEANING)
+        and rescale_of(one) == rescale_of(other)
+        and bytes(a.pixels) == bytes(b.pixels)
+    )
+
+
 def _stored(frame: Frame, rows: int, columns: int) -> npt.NDArray[np.generic]:
     """The pixels as numbers [rows, columns], unused bits cleared."""
     instance = frame.instance
@@ -121,7 +140,9 @@ def _stored(frame: Frame, rows: int, columns: int) -> npt.NDArray[np.generic]:
         "pixel_keyword": "PixelData",
         "pixel_vr": "OW",
     }
-    array: npt.NDArray[np.generic] = get_decoder(syntax).as_array(pixels, index=0, raw=True, **options)[0]
+    decoder = get_decoder(syntax)
+    plugin = _PLUGIN if _PLUGIN in decoder.available_plugins else ""
+    array: npt.NDArray[np.generic] = decoder.as_array(pixels, index=0, raw=True, decoding_plugin=plugin, **options)[0]
     return array
 
 
