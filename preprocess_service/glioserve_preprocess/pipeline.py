@@ -23,11 +23,12 @@ from glioserve_preprocess.assemble import assemble
 from glioserve_preprocess.brain import check_brain, extract_brain, mask_points_lps_mm
 from glioserve_preprocess.geometry import Geometry, Matrix, Volume, affine_record, apply, canonical, network_geometry
 from glioserve_preprocess.grid import sample, sample_mask
-from glioserve_preprocess.normalise import normalise
+from glioserve_preprocess.normalise import intensity_range, scale
+from glioserve_preprocess.provenance import provenance_of, sequence_provenance
 from glioserve_preprocess.read import read
 from glioserve_preprocess.register import Registration, mean_displacement_mm, register
 from glioserve_preprocess.series import Candidate, choose_series
-from glioserve_preprocess.volumes import pick_volumes, slice_axis_size
+from glioserve_preprocess.volumes import check_contrast, pick_volumes, slice_axis_size
 
 MAX_USUAL_DISPLACEMENT_MM = 40.0
 """A head that moved further between two sequences deserves a look."""
@@ -97,6 +98,8 @@ def _finish(
 ) -> Preprocessed:
     """register -> brain -> grid -> normalise: the same for both ways in."""
     volumes = {m: canonical(volume) for m, volume in native.items()}
+    for volume in volumes.values():
+        check_contrast(volume)
     reference = volumes[recipe.reference]
     with watch.stage("register"):
         registrations = [register(reference, volumes[m]) for m in recipe.channels if m is not recipe.reference]
@@ -108,10 +111,23 @@ def _finish(
     to_moving[recipe.reference] = np.eye(4)
     with watch.stage("grid"):
         brain_mask = sample_mask(native_mask, reference.geometry, target)
-        sampled = [sample(volumes[m].voxels, volumes[m].geometry, target, to_moving[m]) for m in recipe.channels]
+        sampled = [
+            sample(volumes[m].voxels, volumes[m].geometry, target, to_moving[m], where=brain_mask)
+            for m in recipe.channels
+        ]
     with watch.stage("normalise"):
         channels = zip(recipe.channels, sampled, strict=True)
-        image = np.stack([normalise(s, brain_mask, recipe.intensity, f"The {m} sequence") for m, s in channels])
+        ranges = [intensity_range(s, brain_mask, recipe.intensity, f"The {m} sequence") for m, s in channels]
+        image = np.stack([scale(s, brain_mask, *r) for s, r in zip(sampled, ranges, strict=True)])
+        provenance = provenance_of(
+            native_mask,
+            [
+                sequence_provenance(
+                    volumes[s.modality], s.series_instance_uid, to_moving[s.modality], target, recipe.intensity, r
+                )
+                for s, r in zip(series, ranges, strict=True)
+            ],
+        )
     record = PreprocessRecord(
         contract_version=CONTRACT_VERSION,
         preprocessing_digest=preprocessing_digest(recipe),
@@ -123,6 +139,7 @@ def _finish(
         quality=_quality(volumes, to_moving, points_lps_mm, check_brain(native_mask, reference.geometry)),
         warnings=warnings,
         timings_s=dict(watch.timings_s),
+        provenance=provenance,
     )
     return Preprocessed(image, brain_mask, record, volumes, native_mask)
 

@@ -95,6 +95,7 @@ def answer(
         warnings=warnings,
         timings_s={**record.timings_s, **watch.timings_s},
         recipe=recipe,
+        provenance=record.provenance,
     )
     return Answer(np.array([by_class[name] for name in CLASSES], dtype=np.float32), heatmap, report)
 
