@@ -70,8 +70,7 @@ def parse(content: bytes, what: str) -> Instance:
 
     Raises GLIO-1104 (a deflated file beyond all bounds), GLIO-1201 and GLIO-1202.
     """
-    has_prefix = content[_PREAMBLE_BYTES : _PREAMBLE_BYTES + len(_PREFIX)] == _PREFIX
-    if not has_prefix and content[:2] not in _FIRST_BYTES:
+    if not looks_like_dicom(content):
         raise GlioserveError(ErrorCode.NOT_DICOM, f"{what} is not DICOM.")
     try:
         instance = _parse(content, what)
@@ -80,9 +79,18 @@ def parse(content: bytes, what: str) -> Instance:
         raise
     except Exception:  # noqa: BLE001 - pydicom raises many kinds on damaged files
         raise GlioserveError(ErrorCode.TRUNCATED_FILE, f"{what} cannot be parsed.") from None
-    if not known and not has_prefix:
+    if not known and not _has_prefix(content):
         raise GlioserveError(ErrorCode.NOT_DICOM, f"{what} is not DICOM.")
     return instance
+
+
+def looks_like_dicom(content: bytes) -> bool:
+    """Whether a file is DICOM at first sight: the Part 10 prefix, or a data set's first element."""
+    return _has_prefix(content) or (content[:2] in _FIRST_BYTES and b"\0" in content[2:4])
+
+
+def _has_prefix(content: bytes) -> bool:
+    return content[_PREAMBLE_BYTES : _PREAMBLE_BYTES + len(_PREFIX)] == _PREFIX
 
 
 def native_bytes(dataset: Dataset) -> int | None:

@@ -21,10 +21,11 @@ from pydicom.uid import (
 )
 
 from glioserve_contract import ErrorCode, GlioserveError
+from glioserve_contract.archive import is_archive, unpack
 from glioserve_contract.identity import IDENTIFYING_ATTRIBUTES, PATIENT_PSEUDONYM
 from glioserve_contract.limits import MAX_INSTANCES, MAX_REQUEST_BYTES
 from glioserve_preprocess.attributes import items, text
-from glioserve_preprocess.part10 import NATIVE_SYNTAXES, Instance, native_bytes, parse
+from glioserve_preprocess.part10 import NATIVE_SYNTAXES, Instance, looks_like_dicom, native_bytes, parse
 from glioserve_preprocess.quiet import quiet_pydicom
 
 MR_STORAGE = frozenset({MRImageStorage, EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageStorage})
@@ -45,22 +46,20 @@ class Instances:
 
 
 def read(files: Sequence[bytes], *, accept_identified: bool) -> Instances:
-    """Parse a study's DICOM files.
+    """Parse a study's DICOM files, or zip archives of them.
 
     ``accept_identified``: take files in which a person can be recognised (an offline run inside the hospital).
-    Raises GLIO-1103, -1104, -1201 to -1206. Messages count files from 1, in the order of the request; they never
-    carry a value of an attribute.
+    Raises GLIO-1103, -1104, -1201 to -1206 and -1214. Messages count files from 1, in the order of the request; they
+    never carry a value of an attribute.
     """
     if not files:
         raise GlioserveError(ErrorCode.EMPTY_STUDY)
-    if len(files) > MAX_INSTANCES or sum(map(len, files)) > MAX_REQUEST_BYTES:
-        raise GlioserveError(
-            ErrorCode.STUDY_TOO_LARGE,
-            f"{len(files)} files of {sum(map(len, files)) >> 20} MiB; at most {MAX_INSTANCES} of "
-            f"{MAX_REQUEST_BYTES >> 20} MiB.",
-        )
+    _check_limits(len(files), sum(map(len, files)))
+    found, not_dicom = _unpacked(files)
+    if not found:
+        raise GlioserveError(ErrorCode.EMPTY_STUDY, f"{not_dicom} files in archives, none of them DICOM.")
     with quiet_pydicom():
-        parsed = [_whole_image(parse(content, f"File {i} of {len(files)}")) for i, content in enumerate(files, 1)]
+        parsed = [_whole_image(parse(content, what)) for what, content in found]
         datasets = [i.dataset for i in parsed]
         if not accept_identified:
             _refuse_identified(datasets)
@@ -68,10 +67,42 @@ def read(files: Sequence[bytes], *, accept_identified: bool) -> Instances:
         _refuse_several(datasets, "StudyInstanceUID", ErrorCode.MULTIPLE_STUDIES)
         images = tuple(i for i in parsed if i.sop_class_uid in MR_STORAGE)
         others = Counter(_name_of(i) for i in parsed if i.sop_class_uid not in MR_STORAGE)
+    others.update({"not DICOM": not_dicom} if not_dicom else {})
     listed = ", ".join(f"{count} {name}" for name, count in sorted(others.items()))
     if not images:
-        raise GlioserveError(ErrorCode.NOT_MR, f"No MR images among {len(files)} files; found {listed}.")
+        raise GlioserveError(ErrorCode.NOT_MR, f"No MR images among {len(parsed)} files; found {listed}.")
     return Instances(images, (f"Left aside: {listed}.",) if others else ())
+
+
+def _check_limits(count: int, size_bytes: int) -> None:
+    if count > MAX_INSTANCES or size_bytes > MAX_REQUEST_BYTES:
+        raise GlioserveError(
+            ErrorCode.STUDY_TOO_LARGE,
+            f"{count} files of {size_bytes >> 20} MiB; at most {MAX_INSTANCES} of {MAX_REQUEST_BYTES >> 20} MiB.",
+        )
+
+
+def _unpacked(files: Sequence[bytes]) -> tuple[list[tuple[str, bytes]], int]:
+    """(what messages call it, content) of each file, archives opened; and how many in archives are no DICOM.
+
+    A study's archive holds viewers and read-me files beside the images; a file that was sent by itself must be DICOM.
+    """
+    found: list[tuple[str, bytes]] = []
+    not_dicom = size_bytes = 0
+    for number, content in enumerate(files, 1):
+        what = f"File {number} of {len(files)}"
+        if not is_archive(content):
+            found.append((what, content))
+            size_bytes += len(content)
+            continue
+        for inner, (_, unpacked) in enumerate(unpack(content, what), 1):
+            if looks_like_dicom(unpacked):
+                found.append((f"{what}, file {inner} in it", unpacked))
+                size_bytes += len(unpacked)
+                _check_limits(len(found), size_bytes)
+            else:
+                not_dicom += 1
+    return found, not_dicom
 
 
 def _whole_image(instance: Instance) -> Instance:

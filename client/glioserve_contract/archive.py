@@ -1,0 +1,82 @@
+"""A study handed in as zip archives: unpacked in memory, within bounds, by client and server alike.
+
+Nothing is written to disk, so names inside an archive lead nowhere. What an archive says of its own sizes is not
+believed; archives within archives are refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from io import BytesIO
+from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo
+
+from glioserve_contract.errors import ErrorCode, GlioserveError
+from glioserve_contract.limits import MAX_INSTANCES, MAX_REQUEST_BYTES
+
+MAX_ARCHIVE_FILES = 4 * MAX_INSTANCES
+"""Files in one archive, whatever they are: this is no study's archive."""
+_STARTS = (b"PK\x03\x04", b"PK\x05\x06")
+"""Of an archive with files, and of an empty one."""
+_DIRECTORY_ENTRY = b"PK\x01\x02"
+_ENCRYPTED = 0x1
+_DICOM_PREFIX_AT = 128
+_PIECE_BYTES = 1 << 20
+
+
+def is_archive(content: bytes) -> bool:
+    """Whether the bytes are a zip archive and no DICOM file with an odd preamble."""
+    return content.startswith(_STARTS) and content[_DICOM_PREFIX_AT : _DICOM_PREFIX_AT + 4] != b"DICM"
+
+
+def unpack(content: bytes, where: str) -> Iterator[tuple[str, bytes]]:
+    """(name, content) of each file in the archive, hidden ones left out, in the order of their names.
+
+    ``where`` opens messages. Raises GLIO-1104 for an archive over the limits and GLIO-1214 for one that is damaged,
+    encrypted or nested; names stay out of messages, as they may carry a patient's.
+    """
+    if content.count(_DIRECTORY_ENTRY) > MAX_ARCHIVE_FILES:  # before zipfile makes an object of each
+        raise _too_large(where)
+    try:
+        yield from _unpack(content, where)
+    except GlioserveError:
+        raise
+    except Exception:  # noqa: BLE001 - zipfile and zlib raise many kinds on a damaged archive
+        raise GlioserveError(ErrorCode.INVALID_ARCHIVE, f"{where} cannot be unpacked.") from None
+
+
+def _unpack(content: bytes, where: str) -> Iterator[tuple[str, bytes]]:
+    with ZipFile(BytesIO(content)) as archive:
+        members = sorted((m for m in archive.infolist() if _is_visible(m)), key=lambda m: m.filename)
+        room = MAX_REQUEST_BYTES
+        for number, member in enumerate(members, 1):
+            what = f"{where}: file {number} of {len(members)} in it"
+            if member.flag_bits & _ENCRYPTED:
+                raise GlioserveError(ErrorCode.INVALID_ARCHIVE, f"{what} is encrypted.")
+            if member.compress_type not in (ZIP_STORED, ZIP_DEFLATED):
+                raise GlioserveError(ErrorCode.INVALID_ARCHIVE, f"{what} is packed by another method than deflate.")
+            unpacked = _read(archive, member, room, where)
+            room -= len(unpacked)
+            if is_archive(unpacked):
+                raise GlioserveError(ErrorCode.INVALID_ARCHIVE, f"{what} is an archive again.")
+            yield member.filename, unpacked
+
+
+def _is_visible(member: ZipInfo) -> bool:
+    parts = member.filename.split("/")
+    return not member.is_dir() and not any(part.startswith((".", "__MACOSX")) for part in parts)
+
+
+def _read(archive: ZipFile, member: ZipInfo, room: int, where: str) -> bytes:
+    pieces: list[bytes] = []
+    with archive.open(member) as file:
+        while piece := file.read(_PIECE_BYTES):
+            room -= len(piece)
+            if room < 0:
+                raise _too_large(where)
+            pieces.append(piece)
+    return b"".join(pieces)
+
+
+def _too_large(where: str) -> GlioserveError:
+    detail = f"{where} holds over {MAX_ARCHIVE_FILES} files or {MAX_REQUEST_BYTES >> 20} MiB."
+    return GlioserveError(ErrorCode.STUDY_TOO_LARGE, detail)
