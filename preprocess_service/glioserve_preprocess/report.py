@@ -13,7 +13,7 @@ from glioserve_contract.manifest import Manifest, ServedVersion
 from glioserve_contract.recipe import CLASSES
 from glioserve_contract.records import HeatmapRecord, ModelRecord, PreprocessRecord, Report, Vector
 from glioserve_preprocess.geometry import Geometry, geometry_of_record
-from glioserve_preprocess.grid import sample
+from glioserve_preprocess.grid import sample, sample_mask
 from glioserve_preprocess.pipeline import Stopwatch
 
 MIN_USUAL_INSIDE = 0.5
@@ -127,8 +127,8 @@ def _heatmap(
     on_network = sample(edged, padded, network, np.eye(4))
     mass = float(on_network.sum())
     inside = float(on_network[brain_mask > 0].sum()) / mass if mass > 0 else 0.0
-    brain = sample(brain_mask, network, reference, np.eye(4))
-    heatmap = np.maximum(sample(edged, padded, reference, np.eye(4)) * (brain >= 0.5), 0)
+    brain = sample_mask(brain_mask, network, reference)
+    heatmap = np.maximum(sample(edged, padded, reference, np.eye(4), where=brain), 0)
     top = float(heatmap.max())
     if top <= 0:
         return heatmap, HeatmapRecord(explained, None, inside)

@@ -13,6 +13,7 @@ from glioserve_contract.recipe import Architecture, Grid, Recipe, preprocessing_
 from glioserve_contract.records import PreprocessRecord, Quality, QualityCheck, Report
 from glioserve_preprocess.geometry import apply, network_geometry
 from glioserve_preprocess.report import answer, cam_geometry
+from support.geometries import covering_geometries, places_lps_mm
 from support.scans import oblique
 
 GRID = Grid((32, 32, 32), (4.0, 4.0, 4.0))
@@ -134,6 +135,39 @@ def test_the_peak_lands_where_the_network_saw_it_from_any_orientation(index, see
     # The hottest voxel is one of those around the true place (linear interpolation is not round, so not always
     # the very nearest).
     assert np.abs(offset[0] - offset[1]).max() < 1
+
+
+CENTRE = (10.0, -5.0, 20.0)
+"""Of the network's grid in :func:`record`."""
+
+
+@given(
+    covering_geometries(CENTRE, 42.0, st.floats(1.0, 7.0)),
+    st.tuples(*[st.floats(-14.0, 14.0)] * 3),
+    st.sampled_from([(0.0, 2.0), (0.5, 2.0), (1.5, 4.0)]),
+)
+@settings(max_examples=40, deadline=None)
+def test_a_blob_comes_to_rest_at_its_place_on_the_references_own_grid(reference, offset_mm, lattice):
+    """Its centre of mass within half a reference voxel along every axis, however coarse the map and however the
+    reference is turned, mirrored and stretched: the map's own voxels are interpolated, so they are no limit. Its
+    hottest voxel can be no nearer than voxels allow: half a diagonal of the coarser grid's.
+    """
+    start, step = lattice
+    network = network_geometry(GRID, np.array(CENTRE))
+    cells = cam_geometry(served(start=start, step=step).manifest, network, (int(32 / step),) * 3)
+    true, width_mm = np.array(CENTRE) + offset_mm, 8.0
+    cam = np.zeros((2, *cells.shape), np.float32)
+    cam[1] = np.exp(-0.5 * ((places_lps_mm(cells) - true) ** 2).sum(axis=-1) / width_mm**2)
+    cam[1][cam[1] < 0.02] = 0  # nothing that the reference's field of view would cut off
+    mass = cam[1][..., np.newaxis]
+    true = (places_lps_mm(cells) * mass).sum(axis=(0, 1, 2)) / mass.sum()
+    result = answer(served(start=start, step=step), logits(0, 2), cam, BRAIN, record(reference))
+    assert result.heatmap.shape == reference.shape
+    found = (places_lps_mm(reference) * result.heatmap[..., np.newaxis]).sum(axis=(0, 1, 2)) / result.heatmap.sum()
+    off_voxels = apply(reference.voxel_from_lps, np.array([found])) - apply(reference.voxel_from_lps, true[np.newaxis])
+    assert np.abs(off_voxels).max() < 0.5
+    half_diagonal_mm = max(np.linalg.norm(reference.spacing_mm), np.linalg.norm(cells.spacing_mm)) / 2
+    assert np.linalg.norm(np.array(result.report.heatmap.peak_lps_mm) - true) <= half_diagonal_mm
 
 
 def test_heat_outside_the_brain_is_not_shown_but_counted():
