@@ -26,9 +26,7 @@ class Command:
 
 COMMANDS = {
     "predict": Command("glioserve_client.command", "", "send a study to a server and show its answer"),
-    "preprocess": Command(
-        "glioserve_preprocess.command", "preprocess", "run the preprocessing offline, to NIfTI files"
-    ),
+    "preprocess": Command("glioserve_cli.offline", "preprocess", "run the preprocessing offline, to NIfTI files"),
     "phantom": Command("glioserve_training.phantom_command", "preprocess", "write a phantom DICOM study"),
     "train": Command("glioserve_training.train_command", "train", "train a network into an artifact"),
     "export": Command("glioserve_export.command", "export", "export an artifact into a model repository"),

@@ -29,6 +29,18 @@ class GridRecord:
 
 
 @dataclass(frozen=True)
+class RunnerUpRecord:
+    """A series that would have fitted the sequence too, and why another was taken."""
+
+    series_instance_uid: str
+    part: str
+    slices: int
+    score: float
+    """0 to 1: how well the evidence fits."""
+    why_not: str
+
+
+@dataclass(frozen=True)
 class SeriesRecord:
     """One series that was used, and why it was taken for this sequence."""
 
@@ -39,8 +51,11 @@ class SeriesRecord:
     spacing_mm: Vector
     """In (column, row, slice) = voxel (x, y, z) order."""
     confidence: float
-    """0 to 1: how well the evidence fits."""
+    """0 to 1: how well the evidence fits; 1 where the caller named the series."""
     reasons: tuple[str, ...]
+    part: str = ""
+    """What sets it apart within its series (``echo 2``); empty when it is the whole."""
+    runners_up: tuple[RunnerUpRecord, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -110,6 +125,8 @@ class Provenance:
 
     mask_sha256: str
     """``sha256:…`` of the brain mask on the reference's native grid: UINT8 [z, y, x]."""
+    image_sha256: str
+    """``sha256:…`` of the network's input: little-endian FP32 [C, D, H, W]."""
     sequences: tuple[SequenceProvenance, ...]
     """In the order of the network's channels."""
     software: dict[str, str]

@@ -4,50 +4,121 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import SimpleITK as sitk
 
-from glioserve_contract import ErrorCode, GlioserveError, to_dict
-from glioserve_contract.recipe import load_recipe
-from glioserve_preprocess.geometry import geometry_of_record, to_sitk
-from glioserve_preprocess.grid import sample
-from glioserve_preprocess.pipeline import Preprocessed, preprocess_dicom
+from glioserve_contract import ErrorCode, GlioserveError, Modality, SchemaError, from_dict, to_dict
+from glioserve_contract.recipe import Recipe, load_recipe
+from glioserve_contract.records import PreprocessRecord
+from glioserve_preprocess.geometry import Volume, geometry_of_record, to_sitk
+from glioserve_preprocess.grid import sample, sample_mask
+from glioserve_preprocess.pipeline import Preprocessed, preprocess_dicom, preprocess_volumes
+from glioserve_preprocess.provenance import image_digest, replay
+
+RECORD, MASK = "preprocess.json", "brain_mask.nii.gz"
+
+NiftiReader = Callable[[Mapping[Modality, Path]], Mapping[Modality, Volume]]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Of the command line."""
-    parser.add_argument("study", type=Path, metavar="STUDY", help="folder with the study's DICOM files")
+    study = parser.add_argument_group("study", "one of the two")
+    study.add_argument("study", nargs="?", type=Path, metavar="STUDY", help="folder with the study's DICOM files")
+    study.add_argument(
+        "--volume",
+        action="append",
+        default=[],
+        type=_volume,
+        metavar="NAME=FILE",
+        help=f"a sequence as a NIfTI file; NAME is one of {', '.join(Modality)}; once per sequence",
+    )
     parser.add_argument("--recipe", type=Path, required=True, help="recipe.json of the network")
     parser.add_argument("--out", type=Path, required=True, help="folder for the results; made if it is not there")
+    parser.add_argument(
+        "--replay",
+        type=Path,
+        metavar="RECORD",
+        help=f"a {RECORD} of this study, with its {MASK} beside it: compute that input again and compare",
+    )
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace, read_nifti: NiftiReader) -> int:
     """Writes NIfTI files and ``preprocess.json`` into ``--out``; the folder's DICOM may be identified."""
-    if not args.study.is_dir():
-        raise GlioserveError(ErrorCode.EMPTY_STUDY, f"{args.study} is no folder.")
-    recipe = load_recipe(args.recipe)
-    files = [path.read_bytes() for path in sorted(args.study.rglob("*")) if path.is_file()]
-    result = preprocess_dicom(files, recipe, accept_identified=True)
+    result = _preprocess(args, load_recipe(args.recipe), read_nifti)
     args.out.mkdir(parents=True, exist_ok=True)
     write(result, args.out)
     for name, seconds in result.record.timings_s.items():
         print(f"{name:>10} {seconds:7.2f} s")
+    for warning in result.record.warnings:
+        print(f"warning: {warning}")
     print(f"quality: {result.record.quality.verdict}; written to {args.out}")
-    return 0
+    return 0 if args.replay is None else _replay(args.replay, result)
 
 
 def write(result: Preprocessed, out: Path) -> None:
-    """Each sequence on the reference's own grid, the mask there, each channel of the network's input, the record."""
+    """Each sequence on the reference's grid and the mask there, each channel of the network's input, the record.
+
+    ``reference_brain_mask.nii.gz`` lies on the reference's grid as it was stored, which is the heat map's; all else
+    on grids whose axes point nearest to L, P and S.
+    """
     reference = result.volumes[result.record.reference].geometry
-    network = geometry_of_record(result.record.network_grid)
+    stored, network = geometry_of_record(result.record.reference_grid), geometry_of_record(result.record.network_grid)
     to_moving = {r.modality: np.array(r.moving_lps_from_reference_lps) for r in result.record.registrations}
     for modality, volume in result.volumes.items():
         registered = sample(volume.voxels, volume.geometry, reference, to_moving.get(modality, np.eye(4)))
         sitk.WriteImage(to_sitk(registered, reference), out / f"registered_{modality}.nii.gz")
-    sitk.WriteImage(to_sitk(result.native_mask, reference), out / "brain_mask.nii.gz")
+    sitk.WriteImage(to_sitk(result.native_mask, reference), out / MASK)
+    on_stored = sample_mask(result.native_mask, reference, stored)  # the same voxels in another order
+    sitk.WriteImage(to_sitk(on_stored, stored), out / f"reference_{MASK}")
     for series, channel in zip(result.record.series, result.image, strict=True):
         sitk.WriteImage(to_sitk(channel, network), out / f"input_{series.modality}.nii.gz")
     sitk.WriteImage(to_sitk(result.brain_mask, network), out / "input_brain_mask.nii.gz")
-    (out / "preprocess.json").write_text(json.dumps(to_dict(result.record), indent=2) + "\n", encoding="utf-8")
+    (out / RECORD).write_text(json.dumps(to_dict(result.record), indent=2) + "\n", encoding="utf-8")
+
+
+def load_replayable(path: Path) -> tuple[PreprocessRecord, npt.NDArray[np.uint8]]:
+    """A record and the mask on the reference's canonical grid, as :func:`write` left them. Raises GLIO-1704."""
+    try:
+        record = from_dict(PreprocessRecord, json.loads(path.read_text(encoding="utf-8")), ignore_unknown=True)
+        mask = sitk.GetArrayFromImage(sitk.ReadImage(path.with_name(MASK), sitk.sitkUInt8))
+    except (OSError, ValueError, RuntimeError, SchemaError) as error:
+        raise GlioserveError(
+            ErrorCode.PROVENANCE_MISMATCH, f"{path.name} or the {MASK} beside it cannot be read."
+        ) from error
+    return record, np.asarray(mask, dtype=np.uint8)
+
+
+def _preprocess(args: argparse.Namespace, recipe: Recipe, read_nifti: NiftiReader) -> Preprocessed:
+    if args.study is not None and args.volume:
+        raise GlioserveError(ErrorCode.BOTH_INPUTS, "STUDY and --volume exclude each other.")
+    if args.volume:
+        paths = dict(args.volume)
+        if len(paths) < len(args.volume):
+            raise GlioserveError(ErrorCode.INVALID_VOLUME, "--volume names a sequence twice.")
+        return preprocess_volumes(read_nifti(paths), recipe)
+    if args.study is None:
+        raise GlioserveError(ErrorCode.NO_INPUT, "Name the STUDY's folder or one --volume per sequence.")
+    if not args.study.is_dir():
+        raise GlioserveError(ErrorCode.EMPTY_STUDY, f"{args.study} is no folder.")
+    files = [path.read_bytes() for path in sorted(args.study.rglob("*")) if path.is_file()]
+    return preprocess_dicom(files, recipe, accept_identified=True)
+
+
+def _replay(path: Path, result: Preprocessed) -> int:
+    """Exit code 0 where the recorded input came out to the bit, 1 where it did not."""
+    record, mask = load_replayable(path)
+    image = replay(record, result.volumes, mask)
+    same = record.provenance is not None and image_digest(image) == record.provenance.image_sha256
+    print(f"replay: {'the recorded input, to the bit' if same else 'NOT the recorded input: other software?'}")
+    return 0 if same else 1
+
+
+def _volume(text: str) -> tuple[Modality, Path]:
+    name, _, path = text.partition("=")
+    if name not in {m.value for m in Modality} or not path:
+        raise argparse.ArgumentTypeError(f"must be NAME=FILE with NAME one of {', '.join(Modality)}, not {text!r}")
+    return Modality(name), Path(path)

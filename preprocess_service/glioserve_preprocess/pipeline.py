@@ -120,6 +120,7 @@ def _finish(
         ranges = [intensity_range(s, brain_mask, recipe.intensity, f"The {m} sequence") for m, s in channels]
         image = np.stack([scale(s, brain_mask, *r) for s, r in zip(sampled, ranges, strict=True)])
         provenance = provenance_of(
+            image,
             native_mask,
             [
                 sequence_provenance(

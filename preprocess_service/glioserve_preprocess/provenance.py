@@ -28,9 +28,16 @@ MAX_CORNER_DISTANCE_MM = 1e-3
 """Between a volume's grid and the recorded one: a NIfTI file rounds affines to single precision."""
 
 
-def provenance_of(native_mask: npt.NDArray[np.uint8], sequences: Sequence[SequenceProvenance]) -> Provenance:
-    """The whole record; ``native_mask`` 0/1 [z, y, x] on the reference's canonical grid."""
-    return Provenance(_digest(native_mask, "u1"), tuple(sequences), software())
+def provenance_of(
+    image: npt.NDArray[np.float32], native_mask: npt.NDArray[np.uint8], sequences: Sequence[SequenceProvenance]
+) -> Provenance:
+    """The whole record; ``image`` [C, D, H, W], ``native_mask`` 0/1 [z, y, x] on the reference's canonical grid."""
+    return Provenance(_digest(native_mask, "u1"), image_digest(image), tuple(sequences), software())
+
+
+def image_digest(image: npt.NDArray[np.float32]) -> str:
+    """What :attr:`Provenance.image_sha256` says: whether a replay gave the same bits."""
+    return _digest(image, "<f4")
 
 
 def sequence_provenance(

@@ -108,7 +108,7 @@ def test_the_offline_command_writes_every_step(files, recipe, tmp_path, capsys):
     written = {p.name for p in (tmp_path / "out").iterdir()}
     sequences = [f"{m}.nii.gz" for m in ("t1", "t1ce", "t2")]
     assert written == {
-        "preprocess.json", "brain_mask.nii.gz", "input_brain_mask.nii.gz",
+        "preprocess.json", "brain_mask.nii.gz", "reference_brain_mask.nii.gz", "input_brain_mask.nii.gz",
         *(f"registered_{s}" for s in sequences), *(f"input_{s}" for s in sequences),
     }  # fmt: skip
     record = from_dict(PreprocessRecord, json.loads((tmp_path / "out" / "preprocess.json").read_text()))

@@ -12,7 +12,7 @@ from glioserve_contract.records import PreprocessRecord
 from glioserve_preprocess import pipeline
 from glioserve_preprocess.geometry import apply, geometry_of_record
 from glioserve_preprocess.pipeline import preprocess_dicom, preprocess_volumes
-from glioserve_preprocess.provenance import replay
+from glioserve_preprocess.provenance import image_digest, replay
 from glioserve_training.phantom.dicom import dicom_files
 from support.geometries import reordered
 
@@ -33,6 +33,7 @@ def test_a_study_of_dicom_files_is_replayed_to_the_bit(phantom, recipe):
     again = replay(stored_and_read(done.record), done.volumes, done.native_mask)
     assert again.dtype == np.float32
     assert np.array_equal(again, done.image)
+    assert image_digest(again) == done.record.provenance.image_sha256
     uids = [s.series_instance_uid for s in done.record.provenance.sequences]
     assert uids == [s.series_instance_uid for s in done.record.series]
     assert all(uids)
@@ -145,6 +146,12 @@ def test_a_changed_mask_grid_or_set_of_volumes_is_noticed(result):
     )
     fewer = {m: v for m, v in result.volumes.items() if m is not Modality.T1}
     assert "t1 volume is missing" in code_of(result.record, fewer, result.native_mask)
+
+
+def test_the_digest_of_the_input_tells_one_bit(result):
+    other = result.image.copy()
+    other[-1, 5, 5, 5] = np.nextafter(other[-1, 5, 5, 5], np.float32(2))
+    assert image_digest(other) != result.record.provenance.image_sha256
 
 
 def test_an_affine_that_a_file_rounded_is_the_same_grid(result, phantom_volumes):
