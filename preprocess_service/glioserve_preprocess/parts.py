@@ -19,7 +19,7 @@ from glioserve_preprocess.attributes import comparable, text
 from glioserve_preprocess.decode import refuse_unreadable, same_image
 from glioserve_preprocess.frames import Frame, Plane, frame_count, frame_value, image_type_of, plane_of
 from glioserve_preprocess.part10 import Instance
-from glioserve_preprocess.spacing import SAME_POSITION_MM
+from glioserve_preprocess.spacing import SAME_POSITION_MM, even_step
 
 ORIENTATION_TOLERANCE = 1e-3
 """Largest difference of a direction cosine within a stack."""
@@ -30,7 +30,7 @@ ECHO_TOLERANCE_MS = 0.05
 OTHER_PLANE_DEGREES = 10.0
 """Planes further apart are another view (a localiser's); nearer ones are one view whose images disagree."""
 MIN_OWN_SLICES = 3
-"""Fewer images of another matrix in the same plane are no stack of their own but strays of the one beside them."""
+"""Fewer images that differ, in the same plane, are no stack of their own but strays of the one beside them."""
 
 
 _REPEATS = {
@@ -117,6 +117,7 @@ def parts_of(frames: Sequence[Placed]) -> list[Part]:
     groups = [part for group in groups for part in _planes(group)]
     groups = [part for group in groups for part in _matrices(group)]
     groups = [part for group in groups for part in _repeats(group)]
+    groups = [_without_its_stray(group, groups) for group in groups]
     faulty: dict[tuple[str, ...], list[Placed]] = defaultdict(list)
     for frame in frames:
         if frame.problem is not None:
@@ -216,6 +217,32 @@ def _matrices(group: Part) -> list[Part]:
         keyword = "Rows or Columns" if len(by_size) > 1 else "PixelSpacing"
         return [replace(group, problem=_mixed(keyword))]
     return [replace(group, part=(*group.part, f"matrix {n}"), members=tuple(p)) for n, p in enumerate(parts, 1)]
+
+
+def _without_its_stray(group: Part, groups: Sequence[Part]) -> Part:
+    """Marks a part whose missing or outermost slices were set apart: read without them it would be short in silence."""
+    if group.problem is not None or len(group.members) < MIN_OWN_SLICES:
+        return group
+    for other in groups:
+        if len(other.members) < MIN_OWN_SLICES and other.problem is None and _complete(group, other):
+            detail = f"It lacks slices that differ from the others ({', '.join(other.part)})."
+            return replace(group, problem=GlioserveError(ErrorCode.MIXED_GEOMETRY, detail))
+    return group
+
+
+def _complete(group: Part, stray: Part) -> bool:
+    """Whether the two together are one evenly spaced stack on one grid."""
+    first, other = group.members[0].plane, stray.members[0].plane
+    if (first.rows, first.columns) != (other.rows, other.columns):
+        return False
+    if np.abs(np.subtract(first.orientation, other.orientation)).max() > ORIENTATION_TOLERANCE:
+        return False
+    positions = [m.plane.position_lps_mm for _, m in along((*group.members, *stray.members))]
+    try:
+        even_step(np.array(positions), first.normal)
+    except GlioserveError:
+        return False
+    return True
 
 
 def _mixed(keyword: str) -> GlioserveError:

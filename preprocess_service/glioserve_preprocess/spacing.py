@@ -41,6 +41,8 @@ def even_step(positions: Points, normal: npt.NDArray[np.float64]) -> npt.NDArray
 
 def _uneven(distances_mm: npt.NDArray[np.float64]) -> GlioserveError:
     said = f"{len(distances_mm) + 1} slices, {distances_mm.min():.2f} to {distances_mm.max():.2f} mm apart."
+    if distances_mm.min() < SAME_POSITION_MM:
+        return GlioserveError(ErrorCode.IRREGULAR_SPACING, said)
     steps = distances_mm / distances_mm.min()
     if np.abs(steps - np.rint(steps)).max() <= GAP_TOLERANCE:
         missing = int(np.rint(steps).sum()) - len(steps)
