@@ -173,7 +173,10 @@ def main() -> None:
     try:
         judged, costs, study = cost(folder, args.repeat)
         figures: dict[str, Any] = {"cost": costs, "profile": profile(study, folder, args.repeat)}
-        for name, measured in (("two_threads", speed_up(study, folder, args.repeat)), ("memory", memory(folder))):
+        for name, measured in (
+            ("two_threads", speed_up(study, folder, 2 * args.repeat + 1)),
+            ("memory", memory(folder)),
+        ):
             judged, figures[name] = [*judged, *measured[0]], measured[1]
         if not args.skip_growth:
             figures["growth"] = growth(folder)

@@ -129,7 +129,8 @@ class Worker:
             started = self._read(START_TIMEOUT_S)
         except WorkerGoneError:
             self._stop()
-            raise SystemExit(f"{self.tool.name} did not start; its last words are in {self._log}") from None
+            words = self._log.read_text(encoding="utf-8", errors="replace")[-1000:]
+            raise SystemExit(f"{self.tool.name} did not start. Its last words:\n{words}") from None
         self.import_cpu_s, self.import_wall_s = started["import_cpu_s"], started["import_wall_s"]
 
     def _read(self, timeout_s: float) -> dict[str, Any]:

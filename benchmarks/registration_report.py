@@ -65,7 +65,7 @@ def costs(outcomes: Sequence[Outcome], tools: Sequence[Tool]) -> dict[str, float
 
 
 def agreement(native: Sequence[Outcome], study: RealStudy, tools: Sequence[Tool]) -> dict[str, dict[str, float]]:
-    """Native pair -> mean distance over the brain of each other tool to ours, and of each tool to the consensus."""
+    """Native pair -> mean distance over the brain of each tool to the consensus and to ours, and of ANTs to elastix."""
     table = {}
     for case in dict.fromkeys(o.case for o in native):
         matrices = matrices_of(native, case)
@@ -75,6 +75,9 @@ def agreement(native: Sequence[Outcome], study: RealStudy, tools: Sequence[Tool]
             for what, other in (("consensus", agreed), ("ours", matrices.get(OURS.name))):
                 if other is not None and tool.name in matrices and not (what == "ours" and tool is OURS):
                     row[f"{tool.name} to {what}"] = mean_distance_mm(matrices[tool.name], other, study.points_lps_mm)
+        if ANTS.name in matrices and ELASTIX.name in matrices:
+            apart_mm = mean_distance_mm(matrices[ANTS.name], matrices[ELASTIX.name], study.points_lps_mm)
+            row[f"{ANTS.name} to {ELASTIX.name}"] = apart_mm
         table[case] = row
     return table
 
@@ -113,7 +116,7 @@ def bars(
         best = min(peers, key=lambda name: peers[name]["mean_mm"])
         worse_mm = by_tool[OURS.name]["mean_mm"] - peers[best]["mean_mm"]
         note = f"ours {by_tool[OURS.name]['mean_mm']:.3f}, {best} {peers[best]['mean_mm']:.3f}"
-        made.append(Bar(f"{group}: mean error above the best peer's", worse_mm, MAX_WORSE_MM, "mm", note=note))
+        made.append(Bar(f"{group}: mean error, ours - best peer", worse_mm, MAX_WORSE_MM, "mm", note=note))
         fewest = min(peers, key=lambda name: peers[name]["failures"])
         failures = by_tool[OURS.name]["failures"]
         if peers[fewest]["failures"] == 0:
@@ -125,12 +128,14 @@ def bars(
     for peer, limit in ((ANTS, MAX_OF_ANTS), (ELASTIX, MAX_OF_ELASTIX)):
         share = cpu_s[OURS.name] / cpu_s.get(peer.name, float("nan"))
         note = f"1/{1 / share:.1f}" if np.isfinite(share) else "not run"
-        made.append(Bar(f"CPU time per pair, of {peer.name}'s", share, limit, note=note))
-    made.append(Bar("first call, of a warm one", first.ratio, MAX_FIRST_CALL, note="worse of CPU and wall"))
+        made.append(Bar(f"CPU time per pair: ours / {peer.name}", share, limit, note=note))
+    made.append(
+        Bar("CPU or wall time: first call / warm one", first.ratio, MAX_FIRST_CALL, note="the worse of the two")
+    )
     for case, row in agreements.items():
         for peer in (ANTS, ELASTIX):
             apart_mm = row.get(f"{peer.name} to ours", float("nan"))
-            made.append(Bar(f"{case}: ours to {peer.name}'s", apart_mm, MAX_DISAGREEMENT_MM, "mm"))
+            made.append(Bar(f"{case}: ours to {peer.name}", apart_mm, MAX_DISAGREEMENT_MM, "mm"))
     return made
 
 
