@@ -33,8 +33,10 @@ def sample(
     target: Geometry,
     source_lps_from_target_lps: Matrix,
     where: npt.NDArray[np.uint8] | None = None,
+    outside: float = 0.0,
 ) -> npt.NDArray[np.float32]:
-    """``voxels`` [z, y, x] of ``source``'s grid on ``target``'s grid, FP32 [z, y, x]; linear, 0 outside.
+    """``voxels`` [z, y, x] of ``source``'s grid on ``target``'s grid, FP32 [z, y, x]; linear, ``outside`` (0 or NaN)
+    beyond the source's field of view.
 
     ``source_lps_from_target_lps`` carries the target's points into the source's own space (the registration).
     Voxels of the target for which ``where`` [z, y, x] is 0 become 0 and cost nothing. The same bits whatever the
@@ -55,8 +57,9 @@ def sample(
     axes = _parallel_axes(source_from_target, target)
     if axes is None:
         x, y, z = kernels
-        return sample_places(array, (x, y, z), tuple(limit.tolist()), source_from_target, target.shape, where)
-    return _sample_parallel(array, kernels, limit, source_from_target, target, axes, where)
+        limits = cast(Vector, tuple(limit.tolist()))
+        return sample_places(array, (x, y, z), limits, source_from_target, target.shape, where, outside)
+    return _sample_parallel(array, kernels, limit, source_from_target, target, axes, where, outside)
 
 
 def sample_mask(mask: npt.NDArray[np.uint8], source: Geometry, target: Geometry) -> npt.NDArray[np.uint8]:
@@ -117,12 +120,13 @@ def _sample_parallel(
     target: Geometry,
     axes: tuple[int, int, int],
     where: npt.NDArray[np.uint8] | None,
+    outside: float,
 ) -> npt.NDArray[np.float32]:
     """Axis by axis, which is the same sum in fewer steps: first the axis that shrinks most."""
     sizes = [target.size_voxels[a] for a in axes]
     for axis in sorted(range(3), key=lambda a: (sizes[a] / array.shape[2 - a], -a)):
         places = source_from_target[axis, axes[axis]] * np.arange(sizes[axis]) + source_from_target[axis, 3]
-        array = sample_axis(array, 2 - axis, kernels[axis], float(limit[axis]), places)
+        array = sample_axis(array, 2 - axis, kernels[axis], float(limit[axis]), places, outside)
     # array's axes [z, y, x] are the source's; bring them into the target's order
     ordered = np.ascontiguousarray(array.transpose([2 - axes.index(2 - a) for a in range(3)]))
     return ordered if where is None else np.where(where > 0, ordered, np.float32(0))

@@ -1,4 +1,7 @@
-"""Intensities to [0, 1] inside the brain, 0 outside, on the network's grid (Front Oncol 2025: min-max)."""
+"""Intensities to [0, 1] inside the brain, 0 outside, on the network's grid (Front Oncol 2025: min-max).
+
+NaN marks what lies beyond a sequence's field of view: it has no part in the range and becomes 0.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ def intensity_range(
 
     GLIO-1701 names ``what`` where they are one or the mask is empty.
     """
-    inside = image[brain_mask > 0]
+    inside = image[(brain_mask > 0) & ~np.isnan(image)]
     if not inside.size:
         raise GlioserveError(ErrorCode.CONSTANT_INTENSITY, f"{what} has no voxel inside the brain.")
     if intensity.percentiles is None:
@@ -47,4 +50,4 @@ def scale(
 ) -> npt.NDArray[np.float32]:
     """``low`` to 0 and ``high`` to 1 inside ``brain_mask``, clipped to them; 0 outside."""
     scaled = np.clip((image - np.float32(low)) / np.float32(high - low), 0, 1)
-    return np.where(brain_mask > 0, scaled, np.float32(0))
+    return np.where((brain_mask > 0) & ~np.isnan(image), scaled, np.float32(0))

@@ -112,7 +112,7 @@ def _finish(
     with watch.stage("grid"):
         brain_mask = sample_mask(native_mask, reference.geometry, target)
         sampled = [
-            sample(volumes[m].voxels, volumes[m].geometry, target, to_moving[m], where=brain_mask)
+            sample(volumes[m].voxels, volumes[m].geometry, target, to_moving[m], where=brain_mask, outside=np.nan)
             for m in recipe.channels
         ]
     with watch.stage("normalise"):

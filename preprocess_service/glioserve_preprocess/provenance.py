@@ -98,7 +98,8 @@ def _replay_channel(
         raise GlioserveError(
             ErrorCode.PROVENANCE_MISMATCH, f"This version would smooth {step.modality} by {sigmas_mm} mm."
         )
-    return scale(sample(volume.voxels, native, network, matrix, where=brain_mask), brain_mask, step.low, step.high)
+    sampled = sample(volume.voxels, native, network, matrix, where=brain_mask, outside=np.nan)
+    return scale(sampled, brain_mask, step.low, step.high)
 
 
 @cache

@@ -79,6 +79,7 @@ def test_parallel_grids_go_axis_by_axis_to_the_same_values(motion, spacing_mm):
     found, seen = sample(voxels, source, target, motion), inside(source, target, motion)
     assert seen.any()
     np.testing.assert_allclose(found, np.where(seen, two_steps(voxels, source, target, motion), 0), atol=2e-6)
+    assert np.array_equal(np.isnan(sample(voxels, source, target, motion, outside=np.nan)), ~seen)
 
 
 def test_the_same_grid_gives_the_same_bits():
@@ -171,6 +172,18 @@ def test_however_axes_are_stored_the_sample_is_the_same(volume, order, flips):
     a = sample(volume.voxels, volume.geometry, target, HERE)
     b = sample(other.voxels, other.geometry, target, HERE)
     np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+@given(covering_geometries(CENTRE, 12.0), rigid_motions(CENTRE), st.sampled_from([1.5, 6.0]))
+@settings(max_examples=40, deadline=None)
+def test_what_nobody_measured_can_be_told_from_a_dark_voxel(source, motion, spacing_mm):
+    voxels = np.random.default_rng(0).normal(size=source.shape).astype(np.float32)
+    for matrix in (motion, HERE):
+        target = straight((10, 10, 10), (spacing_mm,) * 3, CENTRE)
+        dark, unknown = (sample(voxels, source, target, matrix, outside=o) for o in (0.0, np.nan))
+        assert np.isnan(unknown[~inside(source, target, matrix, -1e-4)]).all()
+        assert not np.isnan(unknown[inside(source, target, matrix, 1e-4)]).any()
+        assert np.array_equal(np.nan_to_num(unknown), dark)
 
 
 TURNED = np.array([[0.98, -0.17, 0.05, 2.0], [0.17, 0.98, 0.0, -1.0], [-0.05, 0.01, 1.0, 3.0], [0, 0, 0, 1]])

@@ -80,6 +80,18 @@ def test_no_contrast_is_an_error_that_names_the_sequence(image, mask, intensity)
     assert caught.value.code is ErrorCode.CONSTANT_INTENSITY
 
 
+@pytest.mark.parametrize("intensity", METHODS)
+def test_what_lies_beyond_the_field_of_view_has_no_part_in_the_range(intensity):
+    """A sequence may hold negative values, where 0 is no darkness."""
+    cut = RAMP - 5000
+    cut[:, :, 8:] = np.nan
+    found = normalise(cut, MASK, intensity, "The t1 sequence")
+    assert (found[:, :, 8:] == 0).all()
+    assert np.array_equal(found[:, :, :8], normalise(cut[:, :, :8], MASK[:, :, :8], intensity, "The t1 sequence"))
+    with pytest.raises(GlioserveError, match="no voxel inside"):
+        normalise(np.full_like(cut, np.nan), MASK, intensity, "The t1 sequence")
+
+
 def test_a_range_found_once_gives_the_same_bits_again():
     for intensity in METHODS:
         low, high = intensity_range(RAMP, MASK, intensity, "The t1 sequence")

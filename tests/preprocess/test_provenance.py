@@ -76,9 +76,9 @@ def test_each_sequence_is_sampled_once_from_native_voxels_to_the_network(phantom
     calls = []
     real = pipeline.sample
 
-    def spy(voxels, source, target, matrix, where=None):
+    def spy(voxels, source, target, matrix, where=None, outside=0.0):
         calls.append((voxels, source, target, matrix))
-        return real(voxels, source, target, matrix, where)
+        return real(voxels, source, target, matrix, where, outside)
 
     monkeypatch.setattr(pipeline, "sample", spy)
     done = preprocess_volumes(phantom_volumes, recipe)
@@ -98,12 +98,12 @@ def test_an_analytic_field_reaches_the_network_through_native_grid_and_motion(ph
     slope, offset = np.array([0.8, -0.5, 1.1]), 700.0
     fields = {}
 
-    def field(voxels, source, target, matrix, where=None):
+    def field(voxels, source, target, matrix, where=None, outside=0.0):
         z, y, x = np.indices(source.shape)
         places = apply(source.lps_from_voxel, np.stack([x, y, z], -1).reshape(-1, 3).astype(float))
         linear = (places @ slope + offset).reshape(source.shape).astype(np.float32)
         fields[len(fields)] = matrix
-        return real(linear, source, target, matrix, where)
+        return real(linear, source, target, matrix, where, outside)
 
     real = pipeline.sample
     monkeypatch.setattr(pipeline, "sample", field)

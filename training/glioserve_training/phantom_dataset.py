@@ -113,7 +113,7 @@ def _draw(
                 known = phantom.moving_lps_from_reference_lps(modality, recipe.reference)
                 matrix = known @ registration_error(rng, centre)
             volume = volumes[modality]
-            sampled = sample(volume.voxels, volume.geometry, target, matrix)
+            sampled = sample(volume.voxels, volume.geometry, target, matrix, outside=np.nan)
             channels.append(normalise(sampled, on_grid, recipe.intensity, f"Phantom {phantom.seed}'s {modality}"))
         yield np.stack(channels), phantom.lesion_mask(recipe.reference, target)
 

@@ -4,7 +4,7 @@
  * Along an axis, the weights at a target voxel whose place is i + f (whole and fraction) in source voxels are
  * (1 - f) g[j] + f g[j - 1] on voxels i - r + j, g being the kernel of 2 r + 1 taps; r = 0 is linear interpolation.
  * Beyond the outermost voxel the volume goes on as it ends; beyond its border (half a voxel further out) the result
- * is 0.
+ * is the value that the caller names.
  *
  * Plain C99, one thread, no allocation, no state: any number of threads may call it at once, and the same input gives
  * the same bits. Sums run over rows, not along them, so that compilers may use vectors without changing their order.
@@ -46,13 +46,13 @@ static int64_t weigh(double u, int64_t n, double limit, const double *kernel, in
 /* source: [size[2]][size[1]][size[0]]; size and all triples are x, y, z.
  * limit: the border's place along each axis, in voxels: size - 0.5, or less where the last voxel is partly padding.
  * source_from_target: [3][4], row-major, target voxel to source voxel.
- * where: [target] or NULL; voxels where it is 0 become 0 and cost nothing.
+ * where: [target] or NULL; voxels where it is 0 become 0 and cost nothing. outside: the value beyond the border.
  * kernels: the three axes' taps after each other, 2 * radius + 1 each.
  * scratch: 4 * (2 * max(radius) + 2) floats.
  * out: [target_size[2]][target_size[1]][target_size[0]]. */
 EXPORT void glio_sample(const float *source, const int64_t *size, const double *limit,
                         const double *source_from_target, const int64_t *target_size, const uint8_t *where,
-                        const double *kernels, const int64_t *radius, float *scratch, float *out) {
+                        const double *kernels, const int64_t *radius, float outside, float *scratch, float *out) {
     const double *a = source_from_target, *kx = kernels, *ky = kx + 2 * radius[0] + 1, *kz = ky + 2 * radius[1] + 1;
     const int64_t row = size[0], plane = size[0] * size[1];
     int64_t widest = radius[0] > radius[1] ? radius[0] : radius[1];
@@ -65,6 +65,7 @@ EXPORT void glio_sample(const float *source, const int64_t *size, const double *
                 int64_t i, j, l, nx, ny, nz;
                 out[k] = 0.0f;
                 if (where && !where[k]) continue;
+                out[k] = outside;
                 const double px = (double)x, py = (double)y, pz = (double)z;
                 if (!(nx = weigh(a[0] * px + a[1] * py + a[2] * pz + a[3], size[0], limit[0], kx, radius[0], &i, wx)) ||
                     !(ny = weigh(a[4] * px + a[5] * py + a[6] * pz + a[7], size[1], limit[1], ky, radius[1], &j, wy)) ||
@@ -88,7 +89,7 @@ EXPORT void glio_sample(const float *source, const int64_t *size, const double *
  * scratch: target * (2 * radius + 2) floats. spans: target * 2 integers. */
 EXPORT void glio_sample_axis(const float *source, int64_t outer, int64_t n, int64_t inner, double limit,
                              const double *place, int64_t target, const double *kernel, int64_t radius,
-                             float *scratch, int64_t *spans, float *out) {
+                             float outside, float *scratch, int64_t *spans, float *out) {
     const int64_t widest = 2 * radius + 2;
     for (int64_t t = 0; t < target; t++) {
         spans[2 * t] = 0;
@@ -98,6 +99,10 @@ EXPORT void glio_sample_axis(const float *source, int64_t outer, int64_t n, int6
         for (int64_t t = 0; t < target; t++) {
             const float *weights = scratch + t * widest, *from = source + (o * n + spans[2 * t]) * inner;
             float *to = out + (o * target + t) * inner;
+            if (!spans[2 * t + 1]) {
+                for (int64_t d = 0; d < inner; d++) to[d] = outside;
+                continue;
+            }
             if (inner == 1) {
                 float sum = 0.0f;
                 for (int64_t b = 0; b < spans[2 * t + 1]; b++) sum += weights[b] * from[b];

@@ -30,9 +30,10 @@ def sample_places(
     source_from_target: Doubles,
     target_shape: Triple,
     where: npt.NDArray[np.uint8] | None,
+    outside: float,
 ) -> Floats:
-    """``source`` [z, y, x] at every voxel of a target grid, FP32 ``target_shape`` [z, y, x]; 0 outside and where
-    ``where`` is 0.
+    """``source`` [z, y, x] at every voxel of a target grid, FP32 ``target_shape`` [z, y, x]; ``outside`` beyond its
+    border, 0 where ``where`` is 0.
 
     ``kernels`` and ``limit`` are in (x, y, z) order: the smoothing taps (odd in number, sum 1) and the border's place
     in voxels. ``source_from_target`` is 4 x 4 and maps voxel indices (x, y, z).
@@ -48,12 +49,15 @@ def sample_places(
         raise ValueError(f"source {source.shape}, where {None if chosen is None else chosen.shape}")
     scratch = np.empty(4 * (2 * int(radii.max()) + 2), dtype=np.float32)
     out = np.empty(target_shape, dtype=np.float32)
-    arrays = (source, size, limits, matrix, target_size, chosen, taps, radii, scratch, out)
-    _library().glio_sample(*(None if a is None else a.ctypes.data for a in arrays))
+    _library().glio_sample(
+        source.ctypes.data, size.ctypes.data, limits.ctypes.data, matrix.ctypes.data, target_size.ctypes.data,
+        None if chosen is None else chosen.ctypes.data, taps.ctypes.data, radii.ctypes.data, outside,
+        scratch.ctypes.data, out.ctypes.data,
+    )  # fmt: skip
     return out
 
 
-def sample_axis(source: Floats, axis: int, kernel: Doubles, limit: float, places: Doubles) -> Floats:
+def sample_axis(source: Floats, axis: int, kernel: Doubles, limit: float, places: Doubles, outside: float) -> Floats:
     """``source`` at ``places`` (in voxels) along one ``axis`` of the array, FP32; the others stay as they are."""
     source = np.ascontiguousarray(source, dtype=np.float32)
     places, kernel = (np.ascontiguousarray(a, dtype=np.float64) for a in (places, kernel))
@@ -64,7 +68,7 @@ def sample_axis(source: Floats, axis: int, kernel: Doubles, limit: float, places
     spans = np.empty(target * 2, dtype=np.int64)
     _library().glio_sample_axis(
         source.ctypes.data, outer, n, inner, limit, places.ctypes.data, target, kernel.ctypes.data, radius,
-        scratch.ctypes.data, spans.ctypes.data, out.ctypes.data,
+        outside, scratch.ctypes.data, spans.ctypes.data, out.ctypes.data,
     )  # fmt: skip
     return out
 
@@ -77,10 +81,10 @@ def _library() -> ctypes.CDLL:
         raise GlioserveError(
             ErrorCode.MISSING_LIBRARY, "The resampling kernel is not built: install glioserve again (pip install)."
         ) from error
-    pointer, i64, double = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double
-    library.glio_sample.argtypes = [pointer] * 10
+    pointer, i64, double, single = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double, ctypes.c_float
+    library.glio_sample.argtypes = [*[pointer] * 8, single, pointer, pointer]
     library.glio_sample_axis.argtypes = [
-        pointer, i64, i64, i64, double, pointer, i64, pointer, i64, pointer, pointer, pointer,
+        pointer, i64, i64, i64, double, pointer, i64, pointer, i64, single, pointer, pointer, pointer,
     ]  # fmt: skip
     library.glio_sample.restype = library.glio_sample_axis.restype = None
     return library
