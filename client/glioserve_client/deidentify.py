@@ -32,28 +32,22 @@ from glioserve_client.dicomfile import (
     MR_IMAGE_CLASSES,
     DicomFile,
     clock_us,
+    datetime_us,
     parse,
     quiet_pydicom,
     text_of,
 )
 from glioserve_client.errors import error_for
 from glioserve_contract import ErrorCode
-from glioserve_contract.identity import (
-    IMAGE_TYPE_CODES,
-    KEPT_ATTRIBUTES,
-    MANUFACTURERS,
-    SCAN_CODES,
-    Treatment,
-    kept_words,
-)
+from glioserve_contract.identity import AGENT_ATTRIBUTES, KEPT_ATTRIBUTES, Treatment, agent_given, kept_codes
+from glioserve_contract.words import LONGEST_TEXT, kept_text
 
 IMPLEMENTATION_CLASS_UID = "2.25.138425461034158632186734985473013712345"
 """Ours, in every file written (PS3.7 D.3.3.2): the scanner's own would name its maker and software."""
 IMPLEMENTATION_VERSION_NAME = "GLIOSERVE"
 
-_NOT_AN_AGENT = frozenset({"", "NO", "NONE", "N", "NEIN", "NON", "N/A", "NA", "-", "0"})
-_IMAGE_TYPES = frozenset({"ImageType", "FrameType"})
-_LONGEST_TEXT = {"LO": 64, "SH": 16}
+_WRITTEN_LAST = frozenset({"PatientID", "ContrastBolusAgent"})
+"""Made of several attributes of the file."""
 _NUMERIC_TEXT = {"DS": re.compile(rb"[0-9eE+\-. \\]*\0?"), "IS": re.compile(rb"[0-9+\- \\]*\0?")}
 _BINARY_BYTES = {"US": 2, "SS": 2, "UL": 4, "SL": 4, "FL": 4, "FD": 8, "US or SS": 2}
 _MOST_VALUES = 64
@@ -62,7 +56,16 @@ _CODES = {
     "Modality": re.compile(r"MR"),
     "PatientPosition": re.compile(r"[HF]F(S|P|DL|DR)|[LR]F[PS]|[AP]FD[LR]"),
     "PhotometricInterpretation": re.compile(r"MONOCHROME[12]|PALETTE COLOR|RGB|YBR_[A-Z0-9_]{2,12}"),
-    "InversionRecovery": re.compile(r"YES|NO"),
+    **dict.fromkeys(
+        (
+            "InversionRecovery",
+            "ContrastBolusAgentAdministered",
+            "EchoPlanarPulseSequence",
+            "PhaseContrast",
+            "TimeOfFlightContrast",
+        ),
+        re.compile(r"YES|NO"),
+    ),
     "StackID": re.compile(r"[0-9]{1,4}"),
 }
 """Kept text attributes that are not numbers, and all that they may hold."""
@@ -152,9 +155,13 @@ def _kept(source: Dataset, names: Pseudonyms, origin_us: int, depth: int = 0) ->
             shaped = _in_place(element, keyword, not implicit) if isinstance(element, RawDataElement) else None
             if shaped is not None:
                 kept[tag] = shaped
-        elif keyword != "PatientID" and (text := _treated(source, keyword, treatment, names, origin_us)):
+        elif keyword not in _WRITTEN_LAST and (text := _treated(source, keyword, treatment, names, origin_us)):
             kept[tag] = DataElement(tag, dictionary_VR(tag), text)
+    if agent := _agent(source):
+        kept.add_new("ContrastBolusAgent", "LO", agent)
     if depth == 0:
+        if "AcquisitionTime" not in kept and (started := _relative_time(datetime_us(source), origin_us)):
+            kept.add_new("AcquisitionTime", "TM", started)
         kept.add_new("PatientID", "LO", names.patient_id(source))
         kept.add_new("PatientIdentityRemoved", "CS", "YES")
     return kept
@@ -200,20 +207,15 @@ def _treated(source: Dataset, keyword: str, treatment: Treatment, names: Pseudon
         return names.uid(text) if text else ""
     if treatment is Treatment.RELATIVE_TIME:
         return _relative_time(clock_us(source, keyword), origin_us)
-    if treatment is Treatment.YES_NO:
-        return "" if text.upper() in _NOT_AN_AGENT else "YES"
     if treatment is Treatment.WORDS:
-        return kept_words(text)[: _LONGEST_TEXT[dictionary_VR(keyword)]]
-    return _codes(text, keyword)
+        return kept_text(text, LONGEST_TEXT[keyword])
+    return ("\\" if dictionary_VR(keyword) == "CS" else " ").join(kept_codes(keyword, text))
 
 
-def _codes(text: str, keyword: str) -> str:
-    if keyword == "Manufacturer":
-        return " ".join(word for word in re.split(r"[^A-Z0-9]+", text.upper()) if word in MANUFACTURERS)
-    values = [value.strip() for value in text.upper().split("\\")]
-    if keyword in _IMAGE_TYPES:  # its values are told apart by their place (PS3.3 C.7.6.1.1.2), so none may move
-        return "\\".join(value if value in IMAGE_TYPE_CODES else "OTHER" for value in values) if text else ""
-    return "\\".join(value for value in values if value in SCAN_CODES)
+def _agent(source: Dataset) -> str:
+    """``YES``, ``NO`` or empty: of the agent, nothing but whether there was one."""
+    given = agent_given({keyword: text_of(source, keyword) for keyword in AGENT_ATTRIBUTES})
+    return "" if given is None else "YES" if given else "NO"
 
 
 def _relative_time(clock: int | None, origin_us: int) -> str:

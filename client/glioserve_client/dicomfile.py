@@ -136,7 +136,7 @@ def read_dicom_file(content: bytes, name: str, where: str) -> DicomFile:
         sop_class_uid=_sop_class_uid(dataset),
         series_instance_uid=text_of(dataset, "SeriesInstanceUID"),
         burnt_in_text=text_of(dataset, "BurnedInAnnotation").upper() == "YES",
-        first_us=min((us for us in (clock_us(dataset, k) for k in CLOCKS) if us is not None), default=None),
+        first_us=_first_us(dataset),
     )
 
 
@@ -162,10 +162,31 @@ def clock_us(dataset: Dataset, time_keyword: str) -> int | None:
     clock = _TIME.fullmatch(text_of(dataset, time_keyword))
     if clock is None:
         return None
+    day = _ordinal(text_of(dataset, CLOCKS[time_keyword])) or _ordinal(text_of(dataset, "StudyDate")) or 0
+    return day * MICROSECONDS_PER_DAY + _since_midnight_us(clock)
+
+
+def _first_us(dataset: Dataset) -> int | None:
+    clocks = [clock_us(dataset, keyword) for keyword in CLOCKS]
+    if clocks[0] is None:  # AcquisitionTime
+        clocks.append(datetime_us(dataset))
+    return min((us for us in clocks if us is not None), default=None)
+
+
+def _since_midnight_us(clock: re.Match[str]) -> int:
     hours, minutes, seconds, fraction = clock.groups()
     total_s = int(hours) * 3600 + int(minutes or 0) * 60 + int(seconds or 0)
-    day = _ordinal(text_of(dataset, CLOCKS[time_keyword])) or _ordinal(text_of(dataset, "StudyDate")) or 0
-    return day * MICROSECONDS_PER_DAY + total_s * 1_000_000 + int((fraction or "0").ljust(6, "0"))
+    return total_s * 1_000_000 + int((fraction or "0").ljust(6, "0"))
+
+
+def datetime_us(dataset: Dataset) -> int | None:
+    """AcquisitionDateTime (enhanced images have it alone) in microseconds since year 1, or None; its zone is left."""
+    text = text_of(dataset, "AcquisitionDateTime")
+    clock = _TIME.fullmatch(text[8:].split("+")[0].split("-")[0])
+    day = _ordinal(text[:8])
+    if clock is None or day is None:
+        return None
+    return day * MICROSECONDS_PER_DAY + _since_midnight_us(clock)
 
 
 def _has_only_begun(content: bytes) -> bool:

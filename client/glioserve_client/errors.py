@@ -31,7 +31,9 @@
         │   ├── SeriesError                   13xx
         │   │   ├── MissingSequenceError      GLIO-1301
         │   │   ├── AmbiguousSequenceError    GLIO-1302
-        │   │   └── TooFewSlicesError         GLIO-1303
+        │   │   ├── TooFewSlicesError         GLIO-1303
+        │   │   ├── UnknownSeriesError        GLIO-1304
+        │   │   └── InvalidOverrideError      GLIO-1305
         │   ├── SliceGeometryError            14xx
         │   │   ├── MissingSliceError         GLIO-1401
         │   │   ├── DuplicateSliceError       GLIO-1402
@@ -211,6 +213,12 @@ class AmbiguousSequenceError(SeriesError, code=ErrorCode.AMBIGUOUS_SEQUENCE): ..
 
 
 class TooFewSlicesError(SeriesError, code=ErrorCode.TOO_FEW_SLICES): ...
+
+
+class UnknownSeriesError(SeriesError, code=ErrorCode.UNKNOWN_SERIES): ...
+
+
+class InvalidOverrideError(SeriesError, code=ErrorCode.INVALID_OVERRIDE): ...
 
 
 class SliceGeometryError(StudyError):

@@ -157,11 +157,19 @@ class ErrorCode(Enum):
     )
     AMBIGUOUS_SEQUENCE = _row(
         "GLIO-1302", _BAD, _FIX, "Several series fit a sequence equally well.",
-        "Send only the series that is meant; the message lists the candidates.",
+        "Name the series that is meant (parameter `series`), or send it alone; the message lists the candidates.",
     )
     TOO_FEW_SLICES = _row(
         "GLIO-1303", _BAD, _NO, "A sequence has fewer slices than the recipe's min_slices.",
         "Acquire thinner slices, or use a model whose recipe allows fewer.",
+    )
+    UNKNOWN_SERIES = _row(
+        "GLIO-1304", _BAD, _FIX, "A series that the caller named is not among the study's MR images.",
+        "Name a SeriesInstanceUID of the files sent, as they carry it; the message says what there is.",
+    )
+    INVALID_OVERRIDE = _row(
+        "GLIO-1305", _BAD, _FIX, "The caller's choice of series or modalities makes no sense.",
+        "Send the parameter as docs/wire.md has it; the message says what is wrong.",
     )
 
     MISSING_SLICE = _row(

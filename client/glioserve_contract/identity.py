@@ -8,7 +8,7 @@ is not a pseudonym. Text burnt into the pixels is outside both: see docs/privacy
 from __future__ import annotations
 
 import re
-import unicodedata
+from collections.abc import Mapping
 from enum import Enum
 
 
@@ -18,7 +18,7 @@ class Treatment(str, Enum):
     KEEP = "kept"
     PSEUDONYM = "pseudonym valid for one request"
     RELATIVE_TIME = "time since the study's first, as TM from 000000"
-    YES_NO = "YES when a value is there, else left out"
+    AGENT = "YES or NO: whether the file names an agent or says that none was given; left out when it says nothing"
     WORDS = "words of the closed vocabulary only"
     CODES = "terms of the closed list only"
 
@@ -34,7 +34,11 @@ _KEEP = (
     "SharedFunctionalGroupsSequence PerFrameFunctionalGroupsSequence PixelMeasuresSequence PlaneOrientationSequence "
     "PlanePositionSequence PixelValueTransformationSequence MRTimingAndRelatedParametersSequence MREchoSequence "
     "EffectiveEchoTime MRModifierSequence InversionRecovery InversionTimes FrameContentSequence StackID "
-    "InStackPositionNumber TemporalPositionIndex DimensionIndexValues MRImageFrameTypeSequence"
+    "InStackPositionNumber TemporalPositionIndex DimensionIndexValues MRImageFrameTypeSequence RFEchoTrainLength "
+    "MRDiffusionSequence DiffusionBValue ContrastBolusAgentSequence ContrastBolusUsageSequence "
+    "ContrastBolusAgentAdministered EchoPlanarPulseSequence PhaseContrast TimeOfFlightContrast "
+    # What a converter had no place for stays under its own name (PS3.3 C.7.6.16.2.25, C.7.6.16.2.26).
+    "UnassignedSharedConvertedAttributesSequence UnassignedPerFrameConvertedAttributesSequence"
 )
 
 KEPT_ATTRIBUTES: dict[str, Treatment] = {
@@ -44,8 +48,8 @@ KEPT_ATTRIBUTES: dict[str, Treatment] = {
         Treatment.PSEUDONYM,
     ),
     **dict.fromkeys(("AcquisitionTime", "SeriesTime", "ContentTime"), Treatment.RELATIVE_TIME),
-    "ContrastBolusAgent": Treatment.YES_NO,
-    **dict.fromkeys(("SeriesDescription", "ProtocolName", "SequenceName"), Treatment.WORDS),
+    "ContrastBolusAgent": Treatment.AGENT,
+    **dict.fromkeys(("SeriesDescription", "ProtocolName", "SequenceName", "PulseSequenceName"), Treatment.WORDS),
     **dict.fromkeys(
         (
             "ImageType",
@@ -55,36 +59,73 @@ KEPT_ATTRIBUTES: dict[str, Treatment] = {
             "ScanOptions",
             "MRAcquisitionType",
             "Manufacturer",
+            "BodyPartExamined",
+            "AngioFlag",
+            "AcquisitionContrast",
+            "ComplexImageComponent",
+            "VolumeBasedCalculationTechnique",
+            "EchoPulseSequence",
+            "SteadyStatePulseSequence",
+            "SpectrallySelectedSuppression",
         ),
         Treatment.CODES,
     ),
 }
 
-DESCRIPTION_WORDS = frozenset(
-    "t1 t1w t2 t2w t2star pd flair tirm stir darkfluid fluid dark mprage mpr ir irfspgr irspgr spgr fspgr bravo "
-    "space cube vista tse fse se ge gre grase ffe tfe flash fl2d fl3d tfl tfl3d tse2d1 se2d1 tir2d1 fl2d1 fl3d1 "
-    "tfl3d1 spc spcir vibe "
-    "lava thrive epi epi2d swi dwi adc dti trace perfusion dsc dce mra tof asl mrs spectroscopy fgre "
-    "haste 3d 2d w weighted image bild c ce gd gad gado gadolinium gadovist dotarem post pre contrast "
-    "contraste kontrast kontrastmittel km mit ohne nach vor nativ native nativo avec sans apres avant "
-    "injection con sin sem com depois antes with without plus enhanced non no iv ax axial tra trans "
-    "transversal transverse sag sagittal sagittale cor coronal coronale koronar obl oblique localizer "
-    "localiser scout survey loc mip reformat reformatted subtraction sub derived map fs fatsat fat sat "
-    "spair dixon brain head kopf cerebral hirn neuro mr mri irm rm cranial schadel iso isotropic".split()
-)
-"""Lower case. A description is split at anything but letters, digits and '+'; what is not here is dropped."""
+_CONTRASTS = (
+    "T1 T2 T2_STAR FLUID_ATTENUATED PROTON_DENSITY STIR TOF DIFFUSION PERFUSION FLOW_ENCODED TAGGED TAGGING MIXED "
+    "UNKNOWN"
+).split()
+"""AcquisitionContrast (PS3.3 C.8.13.3.3.1); frame types use them too."""
 
-IMAGE_TYPE_CODES = frozenset(
-    "ORIGINAL PRIMARY DERIVED SECONDARY AXIAL LOCALIZER M M_FFE M_SE M_IR FFE SE IR NORM DIS2D DIS3D ND "
-    "FM FIL OTHER NONE MPR PROJECTION IMAGE MOSAIC ADC TRACEW PHASE P MAGNITUDE MIXED VOLUME T1 T2 FLAIR "
-    "MIN MAX SUB REFORMATTED AVERAGE RESAMPLED FAST_SPIN_ECHO PROTON_DENSITY DIFFUSION ADDITION "
-    "SUBTRACTION".split()
+_CALCULATIONS = "NONE MIXED MAX_IP MIN_IP VOLUME_RENDER SURFACE_RENDER MPR CURVED_MPR".split()
+
+_IMAGE_TYPES = frozenset(
+    (
+        *"ORIGINAL PRIMARY DERIVED SECONDARY AXIAL LOCALIZER M M_FFE M_SE M_IR FFE SE IR NORM DIS2D DIS3D ND "
+        "FM FIL OTHER NONE MPR PROJECTION IMAGE MOSAIC ADC EADC TRACEW FA PHASE P R I REAL IMAGINARY MAGNITUDE MIXED "
+        "VOLUME FLAIR MIN MAX MIP MNP MINIP SUB SUBTRACT SUBTRACTED REFORMATTED AVERAGE RESAMPLED FAST_SPIN_ECHO "
+        "ADDITION SUBTRACTION PCA M_PCA ANGIO SWI ASL FMRI MOCO RCBF RCBV RELCBV RELCBF RELMTT MTT TTP PBP UNI INV1 "
+        "INV2 WATER FAT W F IN_PHASE OUT_PHASE OPP_PHASE DIXON B0 B1 MAP CPR SCREENSAVE".split(),
+        *_CONTRASTS,
+        *_CALCULATIONS,
+        *("PROJECTION IMAGE", "PHASE MAP", "T1 MAP", "T2 MAP", "T2_STAR MAP", "B0 MAP", "B1 MAP", "FIELD MAP"),
+        *("VELOCITY MAP", "SCREEN SAVE", "CSA REPORT", "CSA MPR", "CSA PARALLEL", "CSA RESAMPLED"),
+    )
 )
-SCAN_CODES = frozenset(
-    "SE IR GR EP RM SK MTC SS TRSS SP MP OSP NONE PER RG CG PPG FC PFF PFP FS SFS WE 2D 3D IR_GEMS "
-    "EDR_GEMS ACC_GEMS FAST_GEMS TRF_GEMS FILTERED_GEMS".split()
+_SCAN_CODES = frozenset(
+    "SE IR GR EP RM SK MTC SS TRSS SP MP OSP NONE PER RG CG PPG FC PFF PFP FS SFS WE SAT SAT1 SAT2 IR_GEMS "
+    "EDR_GEMS ACC_GEMS FAST_GEMS TRF_GEMS FILTERED_GEMS SAT_GEMS MP_GEMS EPI_GEMS VASCTOF_GEMS T2FLAIR_GEMS "
+    "FLEX_GEMS OTHER".split()
 )
-MANUFACTURERS = frozenset("SIEMENS GE PHILIPS TOSHIBA CANON HITACHI UIH ESAOTE BRUKER".split())
+_BODY_PARTS = frozenset(
+    "HEAD BRAIN SKULL HEADNECK NECK SPINE CSPINE TSPINE LSPINE SSPINE CTSPINE TLSPINE LSSPINE CERVICAL ORBIT ORBITS "
+    "EYE EAR IAC PITUITARY SELLA FACE JAW TMJ CHEST BREAST HEART ABDOMEN LIVER PELVIS PROSTATE KNEE SHOULDER HIP "
+    "ANKLE WRIST HAND FOOT ELBOW EXTREMITY WHOLEBODY".split()
+)
+MANUFACTURERS = frozenset("SIEMENS GE PHILIPS TOSHIBA CANON HITACHI FUJIFILM UIH UNITED ESAOTE BRUKER".split())
+
+CODES: dict[str, frozenset[str]] = {
+    "ImageType": _IMAGE_TYPES,
+    "FrameType": _IMAGE_TYPES,
+    "ScanningSequence": _SCAN_CODES,
+    "SequenceVariant": _SCAN_CODES,
+    "ScanOptions": _SCAN_CODES,
+    "MRAcquisitionType": frozenset(("2D", "3D")),
+    "Manufacturer": MANUFACTURERS,
+    "BodyPartExamined": _BODY_PARTS,
+    "AngioFlag": frozenset("YN"),
+    "AcquisitionContrast": frozenset(_CONTRASTS),
+    "ComplexImageComponent": frozenset("MAGNITUDE PHASE REAL IMAGINARY MIXED".split()),
+    "VolumeBasedCalculationTechnique": frozenset(_CALCULATIONS),
+    "EchoPulseSequence": frozenset("SPIN GRADIENT BOTH".split()),
+    "SteadyStatePulseSequence": frozenset("FREE_PRECESSION TRANSVERSE TIME_REVERSED LONGITUDINAL NONE".split()),
+    "SpectrallySelectedSuppression": frozenset("FAT WATER FAT_AND_WATER SILICON_GEL NONE".split()),
+}
+"""The terms that each of these attributes may hold when it is sent."""
+
+_IN_PLACE = frozenset({"ImageType", "FrameType"})
+"""Their values are told apart by their place (PS3.3 C.7.6.1.1.2), so none may move."""
 
 IDENTIFYING_ATTRIBUTES = (
     "PatientName",
@@ -152,8 +193,42 @@ PATIENT_PSEUDONYM = re.compile(r"PSN-[0-9a-f]{8,32}")
 patient's number in a way that could be repeated."""
 
 
-def kept_words(description: str) -> str:
-    """The words of a description that are in the closed vocabulary, in order; ``+C`` survives as ``+c``."""
-    plain = unicodedata.normalize("NFKD", description).encode("ascii", "ignore").decode().lower()
-    words = re.findall(r"\+c\b|[a-z0-9]+", plain)
-    return " ".join(w for w in words if w == "+c" or w in DESCRIPTION_WORDS)
+_NO_AGENT = re.compile(
+    r"(no|none|n|nein|non|aucun|keine?s?|ninguno|nessuno|nenhum|geen|(ohne|sans|sin|senza|sem|zonder|without|w/?o)\b.*|"
+    r"not? .*|native?|plain|n/?a|n\.a\.|nil|false|-+|0(\.0*)?|无|無|没有|平扫|未增强|なし|없음)"
+)
+"""What technologists write where no agent was given (full match, lower case)."""
+
+AGENT_ATTRIBUTES = ("ContrastBolusAgent", "ContrastBolusVolume", "ContrastBolusTotalDose", "ContrastBolusStartTime")
+"""What :func:`agent_given` looks at."""
+
+
+def agent_given(texts: Mapping[str, str]) -> bool | None:
+    """Whether a contrast agent was given, by the texts of :data:`AGENT_ATTRIBUTES`; None where they say nothing.
+
+    The agent's own name counts before a volume, a dose or a start of its injection.
+    """
+    agent = texts.get("ContrastBolusAgent", "").strip(" \0").lower()
+    if agent:
+        return _NO_AGENT.fullmatch(agent) is None
+    for keyword in ("ContrastBolusVolume", "ContrastBolusTotalDose"):
+        try:
+            if float(texts.get(keyword, "")) > 0:
+                return True
+        except ValueError:
+            continue
+    return True if texts.get("ContrastBolusStartTime", "").strip(" \0") else None
+
+
+def kept_codes(keyword: str, text: str) -> tuple[str, ...]:
+    """The values of an attribute of :data:`CODES` that may be sent, upper case; ``text`` has its backslashes.
+
+    A maker is known by one word of its name. Where values are told apart by their place, another one is ``OTHER``.
+    """
+    known = CODES[keyword]
+    if keyword == "Manufacturer":
+        return tuple(word for word in re.split(r"[^A-Z0-9]+", text.upper()) if word in known)
+    values = [value.strip(" \0") for value in text.upper().split("\\")] if text.strip(" \0") else []
+    if keyword in _IN_PLACE:
+        return tuple(value if value in known else "OTHER" for value in values)
+    return tuple(value for value in values if value in known)

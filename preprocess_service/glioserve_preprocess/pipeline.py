@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from glioserve_contract import CONTRACT_VERSION, Modality
+from glioserve_contract import CONTRACT_VERSION, GlioserveError, Modality
 from glioserve_contract.recipe import Recipe, preprocessing_digest
 from glioserve_contract.records import (
     PreprocessRecord,
@@ -21,13 +21,16 @@ from glioserve_contract.records import (
 )
 from glioserve_preprocess.assemble import assemble
 from glioserve_preprocess.brain import check_brain, extract_brain, mask_points_lps_mm
+from glioserve_preprocess.enhancement import Enhancement, compare_enhancement
 from glioserve_preprocess.geometry import Geometry, Matrix, Volume, affine_record, apply, canonical, network_geometry
 from glioserve_preprocess.grid import sample, sample_mask
 from glioserve_preprocess.normalise import intensity_range, scale
+from glioserve_preprocess.overrides import SeriesName
 from glioserve_preprocess.provenance import provenance_of, sequence_provenance
 from glioserve_preprocess.read import read
 from glioserve_preprocess.register import Registration, mean_displacement_mm, register
-from glioserve_preprocess.series import Candidate, choose_series
+from glioserve_preprocess.series import Choice, choose_series
+from glioserve_preprocess.stacks import Stack
 from glioserve_preprocess.volumes import check_contrast, pick_volumes, slice_axis_size
 
 MAX_USUAL_DISPLACEMENT_MM = 40.0
@@ -67,17 +70,26 @@ class Stopwatch:
             self.timings_s[name] = self.timings_s.get(name, 0.0) + time.perf_counter() - start
 
 
-def preprocess_dicom(files: Sequence[bytes], recipe: Recipe, *, accept_identified: bool) -> Preprocessed:
-    """DICOM Part 10 files of one study, any order, all series. Raises GLIO-11xx to -17xx."""
+def preprocess_dicom(
+    files: Sequence[bytes],
+    recipe: Recipe,
+    *,
+    accept_identified: bool,
+    series: Mapping[Modality, SeriesName] | None = None,
+) -> Preprocessed:
+    """DICOM Part 10 files of one study, any order, all series. Raises GLIO-11xx to -17xx.
+
+    ``series``: the caller names which stands for a sequence, whatever headers say.
+    """
     watch = Stopwatch()
     with watch.stage("read"):
         instances = read(files, accept_identified=accept_identified)
     with watch.stage("series"):
-        chosen, warnings = choose_series(instances, recipe.channels, recipe.min_slices)
+        choice = choose_series(instances, recipe.channels, recipe.min_slices, named=series, compare=_compared_by_images)
     with watch.stage("assemble"):
-        volumes = {m: assemble(c.stack, m) for m, c in chosen.items()}
-    series = tuple(_series_record(volumes[m], chosen[m]) for m in recipe.channels)
-    return _finish(volumes, series, (*instances.warnings, *warnings), recipe, watch)
+        volumes = {m: assemble(c.stack, m) for m, c in choice.chosen.items()}
+    records = tuple(_series_record(volumes[m], choice) for m in recipe.channels)
+    return _finish(volumes, records, (*instances.warnings, *choice.warnings), recipe, watch)
 
 
 def preprocess_volumes(volumes: Mapping[Modality, Volume], recipe: Recipe) -> Preprocessed:
@@ -85,7 +97,7 @@ def preprocess_volumes(volumes: Mapping[Modality, Volume], recipe: Recipe) -> Pr
     watch = Stopwatch()
     with watch.stage("series"):
         picked, warnings = pick_volumes(volumes, recipe.channels, recipe.min_slices)
-    series = tuple(_series_record(picked[m], None) for m in recipe.channels)
+    series = tuple(_volume_record(picked[m]) for m in recipe.channels)
     return _finish(picked, series, warnings, recipe, watch)
 
 
@@ -145,14 +157,38 @@ def _finish(
     return Preprocessed(image, brain_mask, record, volumes, native_mask)
 
 
-def _series_record(volume: Volume, candidate: Candidate | None) -> SeriesRecord:
+def _compared_by_images(first: Stack, second: Stack) -> Enhancement | None:
+    """Which of two T1-weighted stacks is enhanced; None where they cannot be read or aligned."""
+    try:
+        a, b = (canonical(assemble(stack, Modality.T1)) for stack in (first, second))
+        return compare_enhancement(a, b, register(a, b).moving_lps_from_reference_lps)
+    except GlioserveError:
+        return None
+
+
+def _series_record(volume: Volume, choice: Choice) -> SeriesRecord:
+    modality = volume.modality
+    candidate = choice.chosen[modality]
+    return SeriesRecord(
+        modality=modality,
+        series_instance_uid=candidate.series_instance_uid,
+        slices=volume.geometry.size_voxels[2],
+        spacing_mm=volume.geometry.spacing_mm,
+        confidence=1.0 if modality in choice.named else candidate.score(modality),
+        reasons=candidate.evidence.reasons,
+        part=candidate.stack.part,
+        runners_up=choice.runners_up.get(modality, ()),
+    )
+
+
+def _volume_record(volume: Volume) -> SeriesRecord:
     return SeriesRecord(
         modality=volume.modality,
-        series_instance_uid=candidate.series_instance_uid if candidate else "",
-        slices=volume.geometry.size_voxels[2] if candidate else slice_axis_size(volume.geometry),
+        series_instance_uid="",
+        slices=slice_axis_size(volume.geometry),
         spacing_mm=volume.geometry.spacing_mm,
-        confidence=candidate.evidence.confidence if candidate else 1.0,
-        reasons=candidate.evidence.reasons if candidate else ("named by the caller",),
+        confidence=1.0,
+        reasons=("named by the caller",),
     )
 
 

@@ -25,11 +25,11 @@ from glioserve_client import errors
 from glioserve_client.deidentify import _has_form, deidentify
 from glioserve_client.dicomfile import read_dicom_file
 from glioserve_contract.identity import (
-    DESCRIPTION_WORDS,
     IDENTIFYING_ATTRIBUTES,
     KEPT_ATTRIBUTES,
     Treatment,
 )
+from glioserve_contract.words import DESCRIPTION_WORDS
 from support.dicom_files import PATIENT, dicom_file, file_bytes, mr_dataset, sent
 
 NAME = "Zyxquist"
@@ -94,6 +94,10 @@ def test_every_kept_attribute_has_a_rule_for_its_form() -> None:
         "PatientPosition": b"HFS",
         "PhotometricInterpretation": b"MONOCHROME2 ",
         "InversionRecovery": b"YES",
+        "ContrastBolusAgentAdministered": b"NO",
+        "EchoPlanarPulseSequence": b"NO",
+        "PhaseContrast": b"NO",
+        "TimeOfFlightContrast": b"YES",
         "StackID": b"1 ",
         "SOPClassUID": b"1.2.840.10008.5.1.4.1.1.4\0",
         "ImageOrientationPatient": b"1\\0\\0\\0\\1\\0",

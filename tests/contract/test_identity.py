@@ -4,12 +4,11 @@ import pydicom
 import pytest
 
 from glioserve_contract.identity import (
-    DESCRIPTION_WORDS,
     IDENTIFYING_ATTRIBUTES,
     KEPT_ATTRIBUTES,
     PATIENT_PSEUDONYM,
-    kept_words,
 )
+from glioserve_contract.words import DESCRIPTION_WORDS, kept_words
 
 
 def test_nothing_is_both_sent_and_refused():

@@ -15,7 +15,6 @@ from pydicom.dataset import FileDataset
 from glioserve_contract import Modality
 from glioserve_contract.identity import IDENTIFYING_ATTRIBUTES, PATIENT_PSEUDONYM
 from glioserve_preprocess.assemble import assemble
-from glioserve_preprocess.evidence import judge
 from glioserve_preprocess.read import read
 from glioserve_preprocess.series import choose_series
 from glioserve_training.phantom import make_phantom
@@ -86,11 +85,11 @@ def test_deidentified_files_are_taken_by_a_strict_server() -> None:
 @pytest.mark.parametrize("seed", [2, 20, 21])
 def test_headers_tell_the_sequences_apart(seed: int) -> None:
     phantom = small_phantom(seed)
-    chosen, _ = choose_series(read(dicom_files(phantom), accept_identified=True), tuple(Modality), 32)
+    chosen = choose_series(read(dicom_files(phantom), accept_identified=True), tuple(Modality), 32).chosen
     for modality in Modality:
         slices = phantom.acquisitions[modality].geometry.size_voxels[2]
         assert chosen[modality].slices == slices
-        assert judge(chosen[modality].stack.frames[0].dataset).confidence >= 0.9
+        assert chosen[modality].score(modality) >= 0.9
 
 
 def test_the_seeds_cover_all_vendors() -> None:
@@ -101,7 +100,7 @@ def test_the_seeds_cover_all_vendors() -> None:
 @pytest.mark.parametrize("seed", [2, 20])
 def test_what_is_read_back_is_what_was_scanned(seed: int) -> None:
     phantom = small_phantom(seed)
-    chosen, _ = choose_series(read(dicom_files(phantom), accept_identified=True), tuple(Modality), 32)
+    chosen = choose_series(read(dicom_files(phantom), accept_identified=True), tuple(Modality), 32).chosen
     for modality in Modality:
         volume = assemble(chosen[modality].stack, modality)
         scanned = phantom.volume(modality)

@@ -1,0 +1,98 @@
+"""What the caller decided: which series, or which volume, stands for which sequence. Parsed from request parameters."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from glioserve_contract import ErrorCode, GlioserveError, Modality
+from glioserve_contract.tensors import MODALITIES_PARAMETER, SERIES_PARAMETER, volume_tensor
+from glioserve_preprocess.geometry import Volume
+
+_UID = re.compile(r"[0-9.]{1,64}")
+_MOST_CHARACTERS = 4096
+
+
+@dataclass(frozen=True)
+class SeriesName:
+    """A series by its SeriesInstanceUID as the request's files carry it, or one stack of it by its ``part`` too."""
+
+    uid: str
+    part: str = ""
+
+    @classmethod
+    def parse(cls, name: str) -> SeriesName:
+        """``UID`` or ``UID#part``. Raises GLIO-1305."""
+        uid, _, part = name.partition("#")
+        if _UID.fullmatch(uid) is None or len(part) > 64:
+            raise GlioserveError(ErrorCode.INVALID_OVERRIDE, "A series is named by its SeriesInstanceUID or UID#part.")
+        return cls(uid, part.strip())
+
+
+@dataclass(frozen=True)
+class Overrides:
+    """Nothing, unless the caller says so."""
+
+    series: Mapping[Modality, SeriesName] = field(default_factory=dict)
+    modalities: Mapping[Modality, Modality] = field(default_factory=dict)
+    """The volume that came under a key's tensors is the value's sequence."""
+
+    @classmethod
+    def of_parameters(cls, parameters: str | None) -> Overrides:
+        """From a Triton request's parameters, a JSON object as ``request.parameters()`` has it. Raises GLIO-1305."""
+        given = _object(parameters or "{}", "The request's parameters")
+        series = _object(given.get(SERIES_PARAMETER) or "{}", SERIES_PARAMETER)
+        modalities = _object(given.get(MODALITIES_PARAMETER) or "{}", MODALITIES_PARAMETER)
+        tensors = {volume_tensor(m): m for m in Modality}
+        unknown = sorted(set(modalities) - set(tensors))
+        if unknown:
+            raise GlioserveError(
+                ErrorCode.INVALID_OVERRIDE, f"{MODALITIES_PARAMETER}: {len(unknown)} of its keys are no volume tensors."
+            )
+        return cls(
+            {_modality(k, SERIES_PARAMETER): SeriesName.parse(_text(v)) for k, v in series.items()},
+            {tensors[k]: _modality(v, MODALITIES_PARAMETER) for k, v in modalities.items()},
+        )
+
+    def renamed(self, volumes: Mapping[Modality, Volume]) -> dict[Modality, Volume]:
+        """``volumes`` by tensor as volumes by sequence. Raises GLIO-1305 where two are of one, or one is not there."""
+        missing = [volume_tensor(m) for m in self.modalities if m not in volumes]
+        if missing:
+            raise GlioserveError(
+                ErrorCode.INVALID_OVERRIDE, f"{MODALITIES_PARAMETER} names volumes that were not sent: {missing}."
+            )
+        named: dict[Modality, Volume] = {}
+        for tensor, volume in volumes.items():
+            modality = self.modalities.get(tensor, tensor)
+            if modality in named:
+                raise GlioserveError(ErrorCode.INVALID_OVERRIDE, f"Two volumes are said to be {modality}.")
+            named[modality] = replace(volume, modality=modality)
+        return named
+
+
+def _object(value: Any, what: str) -> dict[str, Any]:
+    """A JSON object, or the text of one."""
+    try:
+        found = json.loads(value) if isinstance(value, str) and len(value) <= _MOST_CHARACTERS else value
+    except (json.JSONDecodeError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise GlioserveError(ErrorCode.INVALID_OVERRIDE, f"{what}: not a JSON object.")
+    return found
+
+
+def _modality(value: Any, what: str) -> Modality:
+    try:
+        return Modality(value)
+    except ValueError:
+        known = ", ".join(Modality)
+        raise GlioserveError(ErrorCode.INVALID_OVERRIDE, f"{what}: a sequence is one of {known}.") from None
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise GlioserveError(ErrorCode.INVALID_OVERRIDE, f"{SERIES_PARAMETER}: a series is named by a text.")
+    return value
