@@ -96,14 +96,18 @@ def items(dataset: Dataset, keyword: str | BaseTag) -> Sequence[Dataset]:
     return found
 
 
+def element_of(dataset: Dataset, keyword: str | BaseTag) -> DataElement | RawDataElement | None:
+    """The element as it was read, if possible without converting it; None when it is absent. Raises GLIO-1213."""
+    tag = _tag(keyword) if isinstance(keyword, str) else keyword
+    try:
+        return dataset.get_item(tag) if tag in dataset else None
+    except Exception:  # noqa: BLE001 - pydicom converts what has an unknown VR and no value
+        raise malformed(keyword, "cannot be parsed") from None
+
+
 def malformed(keyword: str | BaseTag, problem: str) -> GlioserveError:
     """The error for an attribute whose value has another form than the standard gives it."""
     return GlioserveError(ErrorCode.INVALID_ATTRIBUTE, f"{keyword} {problem}.")
-
-
-def _element(dataset: Dataset, keyword: str) -> DataElement | RawDataElement | None:
-    tag = _tag(keyword)
-    return dataset.get_item(tag) if tag in dataset else None
 
 
 @lru_cache(maxsize=256)
@@ -112,17 +116,17 @@ def _tag(keyword: str) -> BaseTag:
 
 
 def _value(dataset: Dataset, keyword: str) -> object:
-    return getattr(_element(dataset, keyword), "value", None)
+    return getattr(element_of(dataset, keyword), "value", None)
 
 
 def _vr(dataset: Dataset, keyword: str) -> str:
     """The file's VR where it is one of numbers, else the dictionary's: an archive may have written UN."""
-    vr = getattr(_element(dataset, keyword), "VR", None)
+    vr = getattr(element_of(dataset, keyword), "VR", None)
     return vr if vr in _BINARY or vr in ("DS", "IS") else dictionary_VR(keyword).split(" ")[0]
 
 
 def _is_little(dataset: Dataset, keyword: str) -> bool:
-    return bool(getattr(_element(dataset, keyword), "is_little_endian", True))
+    return bool(getattr(element_of(dataset, keyword), "is_little_endian", True))
 
 
 def _numbers_of(value: bytes, vr: str, little: bool) -> tuple[float, ...]:

@@ -26,6 +26,8 @@ from glioserve_preprocess.spacing import SAME_POSITION_MM
 _PIXEL_MEANING = ("Rows", "Columns", "BitsAllocated", "BitsStored", "PixelRepresentation", "PhotometricInterpretation")
 MAX_ENCODED_SHARE = 2.0
 """A compressed frame may be this much larger than its raw pixels: more is no image, but a trap for decoders."""
+MIN_SLOPE, MAX_SLOPE = 1e-12, 1e12
+"""Of a rescale that single precision can hold."""
 _PLUGIN = "pylibjpeg"
 """Tried first, so that a stream gives the same numbers wherever other decoders are installed too."""
 _JPEG_START, _J2K_START = b"\xff\xd8", b"\xff\x4f\xff\x51"
@@ -45,7 +47,7 @@ def refuse_unreadable(instance: Instance, image_type: Sequence[str]) -> None:
         raise GlioserveError(ErrorCode.UNSUPPORTED_PIXELS, f"The pixels are stored as {instance.pixel_keyword}.")
     if "ModalityLUTSequence" in dataset:
         raise GlioserveError(ErrorCode.UNSUPPORTED_PIXELS, "The pixels need a Modality LUT.")
-    missing = [k for k in ("PhotometricInterpretation", "BitsAllocated") if k not in dataset]
+    missing = [k for k in ("PhotometricInterpretation", "BitsAllocated") if not comparable(dataset, k)]
     if missing:
         raise GlioserveError(ErrorCode.MISSING_ATTRIBUTE, f"{missing[0]} is missing.")
     allocated, stored, signed = _bits(instance)
@@ -66,8 +68,10 @@ def rescale_of(frame: Frame) -> tuple[float, float]:
     holder = dataset if group is None else group
     slope, intercept = number(holder, "RescaleSlope"), number(holder, "RescaleIntercept")
     slope = 1.0 if slope is None else slope
-    if slope == 0 or not np.isfinite(np.float32(abs(slope)) * np.float32(1 << 16) + np.float32(intercept or 0)):
-        raise malformed("RescaleSlope", "is zero or overflows")
+    if not MIN_SLOPE <= abs(slope) <= MAX_SLOPE:
+        raise malformed("RescaleSlope", "is zero or absurd")
+    if abs(intercept or 0) > MAX_SLOPE:
+        raise malformed("RescaleIntercept", "is absurd")
     return slope, intercept or 0.0
 
 

@@ -19,7 +19,7 @@ from pydicom.uid import (
 
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_contract.limits import MAX_REQUEST_BYTES
-from glioserve_preprocess.attributes import text, whole
+from glioserve_preprocess.attributes import element_of, text, whole
 
 NATIVE_SYNTAXES = frozenset(
     {ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian}
@@ -180,6 +180,6 @@ def _add_what_follows(dataset: FileDataset, rest: bytes, implicit: bool, little:
         return
     trailer = read_dataset(BytesIO(rest), implicit, little)
     for tag in trailer.keys():  # noqa: SIM118 - iterating a Dataset converts values
-        element = trailer.get_item(tag)
-        if getattr(element, "value", None):
+        element = element_of(trailer, tag)
+        if element is not None and element.value:
             dataset[tag] = element

@@ -50,7 +50,8 @@ class Placed:
 
     frame: Frame
     frame_of_reference: str = ""
-    image_type: tuple[str, ...] = ()
+    image_type: tuple[str, ...] | None = ()
+    """None where it cannot be read: the image may be of any kind."""
     echo: str = ""
     echo_ms: float = 0.0
     stack_id: str = ""
@@ -86,6 +87,8 @@ def _placed(instance: Instance, index: int) -> Placed:
     dataset = instance.dataset
     image_type = _image_type_if_any(instance, index)
     try:
+        if image_type is None:
+            image_type = image_type_of(dataset, index)  # raises, and says why
         refuse_unreadable(instance, image_type)
         plane = plane_of(dataset, index)
         echo = frame_value(dataset, index, "MREchoSequence", "EffectiveEchoTime", "EchoTime")
@@ -101,11 +104,11 @@ def _placed(instance: Instance, index: int) -> Placed:
         return Placed(Frame(instance, index), image_type=image_type, problem=problem)
 
 
-def _image_type_if_any(instance: Instance, index: int) -> tuple[str, ...]:
+def _image_type_if_any(instance: Instance, index: int) -> tuple[str, ...] | None:
     try:
         return image_type_of(instance.dataset, index)
     except GlioserveError:  # said again where the frame is resolved
-        return ()
+        return None
 
 
 def parts_of(frames: Sequence[Placed]) -> list[Part]:
@@ -118,11 +121,11 @@ def parts_of(frames: Sequence[Placed]) -> list[Part]:
     groups = [part for group in groups for part in _matrices(group)]
     groups = [part for group in groups for part in _repeats(group)]
     groups = [_without_its_stray(group, groups) for group in groups]
-    faulty: dict[tuple[str, ...], list[Placed]] = defaultdict(list)
+    faulty: dict[tuple[str, ...] | None, list[Placed]] = defaultdict(list)
     for frame in frames:
         if frame.problem is not None:
             faulty[frame.image_type].append(frame)
-    for image_type in sorted(faulty):
+    for image_type in sorted(faulty, key=lambda t: (t is None, t or ())):
         groups = _with_problem(groups, image_type, faulty[image_type])
     return groups
 
@@ -300,10 +303,10 @@ def along(members: Iterable[Placed]) -> list[tuple[float, Placed]]:
     return sorted(placed, key=lambda p: (round(p[0], 3), text(p[1].frame.dataset, "SOPInstanceUID"), p[1].frame.index))
 
 
-def _with_problem(groups: list[Part], image_type: tuple[str, ...], faulty: list[Placed]) -> list[Part]:
+def _with_problem(groups: list[Part], image_type: tuple[str, ...] | None, faulty: list[Placed]) -> list[Part]:
     """Images that cannot be placed spoil the stacks of their own kind, which may lack them; else they are a stack."""
     problem = min((f.problem for f in faulty if f.problem is not None), key=str)
-    spoilt = [g for g in groups if g.members[0].image_type == image_type]
+    spoilt = [g for g in groups if image_type is None or g.members[0].image_type == image_type]
     if not spoilt:
         return [*groups, Part((f"images {len(groups) + 1}",) if groups else (), tuple(faulty), problem)]
     return [replace(g, problem=g.problem or problem) if g in spoilt else g for g in groups]

@@ -24,7 +24,7 @@ from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_contract.archive import is_archive, unpack
 from glioserve_contract.identity import IDENTIFYING_ATTRIBUTES, PATIENT_PSEUDONYM
 from glioserve_contract.limits import MAX_INSTANCES, MAX_REQUEST_BYTES
-from glioserve_preprocess.attributes import items, text
+from glioserve_preprocess.attributes import element_of, items, text
 from glioserve_preprocess.part10 import NATIVE_SYNTAXES, Instance, looks_like_dicom, native_bytes, parse
 from glioserve_preprocess.quiet import quiet_pydicom
 
@@ -134,7 +134,7 @@ def _refuse_identified(datasets: Iterable[FileDataset]) -> None:
 
 def _find_identifying(dataset: Dataset, found: set[str]) -> None:
     for tag in dataset.keys():  # noqa: SIM118 - iterating a Dataset converts values
-        element = dataset.get_item(tag)
+        element = element_of(dataset, tag)
         value = getattr(element, "value", None)
         if tag in _IDENTIFYING_TAGS and (value.strip(b" \0") if isinstance(value, bytes) else value):
             found.add(_IDENTIFYING_TAGS[tag])
