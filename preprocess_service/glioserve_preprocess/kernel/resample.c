@@ -1,5 +1,5 @@
 /* Sampling a volume on another grid in one go: linear interpolation of the Gaussian-smoothed source, where smoothing
- * and interpolation are one set of weights per axis, so nothing between source and target is ever computed or rounded.
+ * and interpolation are one set of weights per axis. No smoothed copy of the source is ever made.
  *
  * Along an axis, the weights at a target voxel whose place is i + f (whole and fraction) in source voxels are
  * (1 - f) g[j] + f g[j - 1] on voxels i - r + j, g being the kernel of 2 r + 1 taps; r = 0 is linear interpolation.
@@ -25,7 +25,7 @@ static const double NEAR = 1e-6;
 static int64_t clamped(int64_t voxel, int64_t last) { return voxel < 0 ? 0 : (voxel > last ? last : voxel); }
 
 /* First source voxel, number of voxels and weights at place u of an axis of n voxels that ends at limit; the number
- * is 0 outside. */
+ * is 0 outside. kernel: 0, the 2 * radius + 1 taps, 0. */
 static int64_t weigh(double u, int64_t n, double limit, const double *kernel, int64_t radius, int64_t *first,
                      float *weights) {
     if (!(u >= -0.5 - NEAR) || !(u <= limit + NEAR)) return 0; /* NaN too */
@@ -33,12 +33,15 @@ static int64_t weigh(double u, int64_t n, double limit, const double *kernel, in
     if (fabs(u - nearest) < NEAR) u = nearest;
     const double whole = floor(u), f = u - whole;
     const int64_t low = (int64_t)whole - radius, taps = 2 * radius + 1;
+    if (low >= 0 && low + taps < n) { /* most voxels: no border near */
+        for (int64_t j = 0; j <= taps; j++) weights[j] = (float)((1.0 - f) * kernel[j + 1] + f * kernel[j]);
+        *first = low;
+        return taps + 1;
+    }
     const int64_t from = clamped(low, n - 1), to = clamped(low + taps, n - 1);
     memset(weights, 0, sizeof(float) * (size_t)(to - from + 1));
-    for (int64_t j = 0; j <= taps; j++) {
-        const double here = j < taps ? (1.0 - f) * kernel[j] : 0.0, before = j > 0 ? f * kernel[j - 1] : 0.0;
-        weights[clamped(low + j, n - 1) - from] += (float)(here + before);
-    }
+    for (int64_t j = 0; j <= taps; j++)
+        weights[clamped(low + j, n - 1) - from] += (float)((1.0 - f) * kernel[j + 1] + f * kernel[j]);
     *first = from;
     return to - from + 1;
 }
@@ -47,13 +50,13 @@ static int64_t weigh(double u, int64_t n, double limit, const double *kernel, in
  * limit: the border's place along each axis, in voxels: size - 0.5, or less where the last voxel is partly padding.
  * source_from_target: [3][4], row-major, target voxel to source voxel.
  * where: [target] or NULL; voxels where it is 0 become 0 and cost nothing. outside: the value beyond the border.
- * kernels: the three axes' taps after each other, 2 * radius + 1 each.
+ * kernels: the three axes' taps after each other, each 0, 2 * radius + 1 taps, 0.
  * scratch: 4 * (2 * max(radius) + 2) floats.
  * out: [target_size[2]][target_size[1]][target_size[0]]. */
 EXPORT void glio_sample(const float *source, const int64_t *size, const double *limit,
                         const double *source_from_target, const int64_t *target_size, const uint8_t *where,
                         const double *kernels, const int64_t *radius, float outside, float *scratch, float *out) {
-    const double *a = source_from_target, *kx = kernels, *ky = kx + 2 * radius[0] + 1, *kz = ky + 2 * radius[1] + 1;
+    const double *a = source_from_target, *kx = kernels, *ky = kx + 2 * radius[0] + 3, *kz = ky + 2 * radius[1] + 3;
     const int64_t row = size[0], plane = size[0] * size[1];
     int64_t widest = radius[0] > radius[1] ? radius[0] : radius[1];
     if (radius[2] > widest) widest = radius[2];
@@ -85,7 +88,7 @@ EXPORT void glio_sample(const float *source, const int64_t *size, const double *
 }
 
 /* The same along one axis alone, for grids whose axes are parallel: [outer][n][inner] to [outer][target][inner].
- * place: [target], each target voxel's place in source voxels.
+ * place: [target], each target voxel's place in source voxels. kernel: as above.
  * scratch: target * (2 * radius + 2) floats. spans: target * 2 integers. */
 EXPORT void glio_sample_axis(const float *source, int64_t outer, int64_t n, int64_t inner, double limit,
                              const double *place, int64_t target, const double *kernel, int64_t radius,

@@ -41,7 +41,7 @@ def sample_places(
     source = np.ascontiguousarray(source, dtype=np.float32)
     matrix = np.ascontiguousarray(source_from_target[:3], dtype=np.float64)
     radii = np.array([len(k) // 2 for k in kernels], dtype=np.int64)
-    taps = np.concatenate(kernels).astype(np.float64)
+    taps = np.concatenate([np.pad(k, 1) for k in kernels]).astype(np.float64)
     size, target_size = (np.array(shape[::-1], dtype=np.int64) for shape in (source.shape, target_shape))
     limits = np.array(limit, dtype=np.float64)
     chosen = None if where is None else np.ascontiguousarray(where, dtype=np.uint8)
@@ -60,8 +60,8 @@ def sample_places(
 def sample_axis(source: Floats, axis: int, kernel: Doubles, limit: float, places: Doubles, outside: float) -> Floats:
     """``source`` at ``places`` (in voxels) along one ``axis`` of the array, FP32; the others stay as they are."""
     source = np.ascontiguousarray(source, dtype=np.float32)
-    places, kernel = (np.ascontiguousarray(a, dtype=np.float64) for a in (places, kernel))
     n, target, radius = source.shape[axis], len(places), len(kernel) // 2
+    places, kernel = (np.ascontiguousarray(a, dtype=np.float64) for a in (places, np.pad(kernel, 1)))
     outer, inner = (int(np.prod(part, dtype=np.int64)) for part in (source.shape[:axis], source.shape[axis + 1 :]))
     out = np.empty((*source.shape[:axis], target, *source.shape[axis + 1 :]), dtype=np.float32)
     scratch = np.empty(target * (2 * radius + 2), dtype=np.float32)
