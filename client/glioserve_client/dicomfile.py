@@ -1,4 +1,4 @@
-"""One DICOM Part 10 file as the client sees it: whole or refused, with the few facts that decide whether it is sent.
+"""One DICOM file as the client sees it: whole or refused, with the few facts that decide whether it is sent.
 
 Values are read as the file's raw bytes: pydicom's own conversion warns with the value in the message, and a value
 may name the patient.
@@ -19,9 +19,9 @@ from io import BytesIO
 from pydicom import FileDataset, dcmread
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
-from pydicom.uid import UID
+from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from glioserve_client.errors import error_for
+from glioserve_client.errors import CodedError, error_for
 from glioserve_contract import ErrorCode
 
 _PREAMBLE_BYTES = 128
@@ -29,6 +29,7 @@ _PREFIX = b"DICM"
 _DICOMDIR = "1.2.840.10008.1.3.10"
 _UNDEFINED_LENGTH = 0xFFFFFFFF
 _PIXEL_DATA = 0x7FE00010
+_FLOAT_PIXELS = (0x7FE00008, 0x7FE00009)
 MR_IMAGE_CLASSES = frozenset(
     {
         "1.2.840.10008.5.1.4.1.1.4",  # MR Image Storage
@@ -96,32 +97,44 @@ def looks_like_dicom(content: bytes) -> bool:
     True for the Part 10 prefix; for a bare data set (group 0002 or 0008 first); and for a file of which nothing
     but zeros arrived, as an interrupted copy leaves it.
     """
-    bare = content[:2] in (b"\x02\x00", b"\x08\x00") and content[3:4] == b"\x00"
-    return content[_PREAMBLE_BYTES:].startswith(_PREFIX) or bare or _has_only_begun(content)
+    return _has_prefix(content) or _is_bare(content) or _has_only_begun(content)
 
 
 def parse(content: bytes, where: str) -> FileDataset:
-    """The data set of a whole Part 10 file, its elements still raw.
+    """The data set of a whole file, its elements still raw; without preamble or meta header too, if it is DICOM.
+
+    The meta header of what is returned always names the transfer syntax.
 
     Raises:
-        NotDicomError: no Part 10 prefix. ``where`` opens the message ("File 3 of 9").
+        NotDicomError: not DICOM. ``where`` opens the message ("File 3 of 9").
         TruncatedFileError: the file ends early, or an image has no pixels.
+        UndecodablePixelsError: nothing says how the pixels are compressed.
+        UnsupportedPixelsError: an image's pixels are no integers.
     """
     if _has_only_begun(content):
         raise error_for(ErrorCode.TRUNCATED_FILE, f"{where} is empty or starts with nothing but zeros.")
-    if content[_PREAMBLE_BYTES : _PREAMBLE_BYTES + len(_PREFIX)] != _PREFIX:
-        raise error_for(ErrorCode.NOT_DICOM, f"{where} has no DICOM Part 10 header.")
+    whole = _has_prefix(content)
+    if not whole and not _is_bare(content):
+        raise error_for(ErrorCode.NOT_DICOM, f"{where} is not DICOM.")
     try:
         with quiet_pydicom():
-            dataset = dcmread(BytesIO(content))
+            dataset = dcmread(BytesIO(content), force=True)
+            if not whole:
+                _name_transfer_syntax(dataset, where)
             transfer_syntax = str(dataset.file_meta.get("TransferSyntaxUID", ""))
+    except CodedError:
+        raise
     except Exception as error:  # pydicom raises whatever its parser trips over
         raise error_for(ErrorCode.TRUNCATED_FILE, f"{where} cannot be parsed as DICOM.") from error
     sop_class_uid = _sop_class_uid(dataset)
+    if not whole and not sop_class_uid:
+        raise error_for(ErrorCode.NOT_DICOM, f"{where} is not DICOM.")
     if not transfer_syntax or not sop_class_uid:
         raise error_for(ErrorCode.TRUNCATED_FILE, f"{where} ends within its header.")
     if any(_is_cut(dataset, tag) for tag in dataset.keys()):  # noqa: SIM118 - iterating a Dataset converts values
         raise error_for(ErrorCode.TRUNCATED_FILE, f"{where} ends before its last element does.")
+    if sop_class_uid in MR_IMAGE_CLASSES and any(tag in dataset for tag in _FLOAT_PIXELS):
+        raise error_for(ErrorCode.UNSUPPORTED_PIXELS, f"{where} has pixels that are no integers.")
     if sop_class_uid in MR_IMAGE_CLASSES and _PIXEL_DATA not in dataset:
         raise error_for(ErrorCode.TRUNCATED_FILE, f"{where} is an MR image without pixels.")
     return dataset
@@ -187,6 +200,28 @@ def datetime_us(dataset: Dataset) -> int | None:
     if clock is None or day is None:
         return None
     return day * MICROSECONDS_PER_DAY + _since_midnight_us(clock)
+
+
+def _has_prefix(content: bytes) -> bool:
+    return content[_PREAMBLE_BYTES : _PREAMBLE_BYTES + len(_PREFIX)] == _PREFIX
+
+
+def _is_bare(content: bytes) -> bool:
+    """Whether the file opens as a data set does: with its meta header, or with group 0008 in either byte order."""
+    little = content[:2] in (b"\x02\x00", b"\x08\x00") and content[3:4] == b"\0"
+    return little or content[:3] == b"\x00\x08\x00"
+
+
+def _name_transfer_syntax(dataset: FileDataset, where: str) -> None:
+    """Says in the meta header how a file without one is coded."""
+    if dataset.file_meta.get("TransferSyntaxUID"):
+        return
+    pixels = dataset.get_item(_PIXEL_DATA) if _PIXEL_DATA in dataset else None
+    if getattr(pixels, "length", 0) == _UNDEFINED_LENGTH:
+        raise error_for(ErrorCode.UNDECODABLE_PIXELS, f"{where} does not say how its pixels are compressed.")
+    implicit, little = dataset.original_encoding
+    native = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian if little else ExplicitVRBigEndian
+    dataset.file_meta.TransferSyntaxUID = native
 
 
 def _has_only_begun(content: bytes) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -21,7 +22,8 @@ import numpy.typing as npt
 from glioserve_client.dicomfile import DicomFile, looks_like_dicom, read_dicom_file
 from glioserve_client.errors import CodedError, error_for
 from glioserve_client.nifti import read_nifti
-from glioserve_contract import ErrorCode, Modality
+from glioserve_contract import ErrorCode, GlioserveError, Modality
+from glioserve_contract.archive import is_archive, unpack
 from glioserve_contract.limits import (
     MAX_INSTANCES,
     MAX_MAGNITUDE,
@@ -37,6 +39,8 @@ MAX_FOLDER_FILES = 4 * MAX_INSTANCES
 """Where reading a folder stops: this is no study's folder."""
 MAX_FOLDER_BYTES = 2 * MAX_REQUEST_BYTES
 """Likewise. What is sent keeps the contract's own, tighter limits."""
+
+READING_THREADS = 8
 
 PathLike = str | os.PathLike[str]
 
@@ -60,13 +64,17 @@ class DicomStudy:
     def from_directory(cls, directory: PathLike) -> DicomStudy:
         """Every file below ``directory``, but for hidden ones and what is plainly not DICOM (see ``skipped``).
 
+        Zip archives are opened, in the folder or as ``directory`` itself.
+
         Raises:
             EmptyStudyError: no such folder, or no DICOM file in it.
             TruncatedFileError: a file ends early or cannot be read; ``error.path`` names it.
-            NotDicomError: a file is a DICOM data set without its Part 10 header.
+            InvalidArchiveError: a zip archive is damaged, encrypted or holds another archive.
             StudyTooLargeError: more than :data:`MAX_FOLDER_FILES` files or :data:`MAX_FOLDER_BYTES` bytes.
         """
         root = Path(directory)
+        if root.is_file():
+            return cls.from_files([root])
         if not root.is_dir():
             raise error_for(ErrorCode.EMPTY_STUDY, "There is no such folder.")
         paths = _within_limits(_visible_files(root))
@@ -80,35 +88,69 @@ class DicomStudy:
 
     @classmethod
     def from_files(cls, paths: Iterable[PathLike]) -> DicomStudy:
-        """These files, each of which must be DICOM. Raises as :meth:`from_directory` does."""
+        """These files, each of which must be DICOM or a zip archive. Raises as :meth:`from_directory` does."""
         found = _within_limits(Path(path) for path in paths)
         if not found:
             raise error_for(ErrorCode.EMPTY_STUDY, "No file was named.")
-        return cls._read(found, None, may_skip=False)
+        return cls._read(found, None, may_skip=False)._not_empty()
 
     @classmethod
     def from_bytes(cls, contents: Iterable[bytes]) -> DicomStudy:
-        """DICOM Part 10 files that are in memory already (from DICOMweb, say). Raises as :meth:`from_files`."""
+        """DICOM files or zip archives in memory already (from DICOMweb, say). Raises as :meth:`from_files`."""
         found = list(contents)
         if not found:
             raise error_for(ErrorCode.EMPTY_STUDY, "No file was given.")
-        return cls(tuple(read_dicom_file(c, "", _where(i, len(found))) for i, c in enumerate(found)))
+        sorter = _Sorter()
+        for index, content in enumerate(found):
+            sorter.add(content, "", _where(index, len(found)), may_skip=False)
+        return cls(tuple(sorter.files), tuple(sorter.skipped))._not_empty()
 
     @classmethod
     def _read(cls, paths: Sequence[Path], root: Path | None, *, may_skip: bool) -> DicomStudy:
-        files, skipped = [], []
-        for index, path in enumerate(paths):
-            where, name = _where(index, len(paths)), str(path.relative_to(root)) if root else str(path)
+        sorter = _Sorter()
+        wheres = [_where(index, len(paths)) for index in range(len(paths))]
+        with ThreadPoolExecutor(READING_THREADS) as pool:  # a share over the network answers late, not slowly
+            contents = pool.map(_content, paths, wheres)
+            for path, where in zip(paths, wheres, strict=True):
+                try:
+                    name = str(path.relative_to(root)) if root else str(path)
+                    sorter.add(next(contents), name, where, may_skip=may_skip)
+                except CodedError as error:
+                    error.path = path
+                    raise
+        return cls(tuple(sorter.files), tuple(sorter.skipped))
+
+    def _not_empty(self) -> DicomStudy:
+        if not self.files:
+            raise error_for(ErrorCode.EMPTY_STUDY, f"No DICOM file in the archive ({len(self.skipped)} others).")
+        return self
+
+
+class _Sorter:
+    """DICOM from what is not, archives opened, within the bounds of a folder."""
+
+    def __init__(self) -> None:
+        self.files: list[DicomFile] = []
+        self.skipped: list[SkippedFile] = []
+        self._size_bytes = 0
+
+    def add(self, content: bytes, name: str, where: str, *, may_skip: bool) -> None:
+        """One file; an archive's own may be skipped always, as a folder's."""
+        if is_archive(content):
             try:
-                content = _content(path, where)
-                if may_skip and not looks_like_dicom(content):
-                    skipped.append(SkippedFile(name, "not DICOM"))
-                else:
-                    files.append(read_dicom_file(content, name, where))
-            except CodedError as error:
-                error.path = path
+                for number, (inner, unpacked) in enumerate(unpack(content, where), 1):
+                    self.add(unpacked, f"{name}/{inner}", f"{where}, file {number} in it", may_skip=True)
+            except CodedError:
                 raise
-        return cls(tuple(files), tuple(skipped))
+            except GlioserveError as error:
+                raise error_for(error.code, error.detail) from None
+        elif may_skip and not looks_like_dicom(content):
+            self.skipped.append(SkippedFile(name, "not DICOM"))
+        else:
+            self.files.append(read_dicom_file(content, name, where))
+            self._size_bytes += len(content)
+            if len(self.files) > MAX_FOLDER_FILES or self._size_bytes > MAX_FOLDER_BYTES:
+                raise _too_large()
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,11 +227,13 @@ def _within_limits(paths: Iterable[Path]) -> list[Path]:
         except OSError:
             continue  # reading it will say why
         if len(kept) > MAX_FOLDER_FILES or size > MAX_FOLDER_BYTES:
-            raise error_for(
-                ErrorCode.STUDY_TOO_LARGE,
-                f"The folder holds over {MAX_FOLDER_FILES} files or {MAX_FOLDER_BYTES >> 20} MiB.",
-            )
+            raise _too_large()
     return kept
+
+
+def _too_large() -> CodedError:
+    detail = f"The folder holds over {MAX_FOLDER_FILES} files or {MAX_FOLDER_BYTES >> 20} MiB."
+    return error_for(ErrorCode.STUDY_TOO_LARGE, detail)
 
 
 def _content(path: Path, where: str) -> bytes:

@@ -29,12 +29,12 @@ _KEEP = (
     "SliceThickness SpacingBetweenSlices AcquisitionNumber InstanceNumber SeriesNumber TemporalPositionIdentifier "
     "ImagePositionPatient ImageOrientationPatient PixelSpacing "
     "Rows Columns NumberOfFrames SamplesPerPixel PhotometricInterpretation BitsAllocated BitsStored HighBit "
-    "PixelRepresentation RescaleIntercept RescaleSlope PixelPaddingValue PixelData "
+    "PixelRepresentation RescaleIntercept RescaleSlope ModalityLUTSequence PixelPaddingValue PixelData "
     # Enhanced MR (PS3.3 C.7.6.16, C.8.13): the functional groups that carry geometry and timings.
     "SharedFunctionalGroupsSequence PerFrameFunctionalGroupsSequence PixelMeasuresSequence PlaneOrientationSequence "
     "PlanePositionSequence PixelValueTransformationSequence MRTimingAndRelatedParametersSequence MREchoSequence "
     "EffectiveEchoTime MRModifierSequence InversionRecovery InversionTimes FrameContentSequence StackID "
-    "InStackPositionNumber TemporalPositionIndex DimensionIndexValues MRImageFrameTypeSequence RFEchoTrainLength "
+    "InStackPositionNumber TemporalPositionIndex FrameAcquisitionNumber DimensionIndexValues MRImageFrameTypeSequence RFEchoTrainLength "
     "MRDiffusionSequence DiffusionBValue ContrastBolusAgentSequence ContrastBolusUsageSequence "
     "ContrastBolusAgentAdministered EchoPlanarPulseSequence PhaseContrast TimeOfFlightContrast "
     # What a converter had no place for stays under its own name (PS3.3 C.7.6.16.2.25, C.7.6.16.2.26).

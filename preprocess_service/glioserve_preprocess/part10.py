@@ -26,8 +26,6 @@ NATIVE_SYNTAXES = frozenset(
 )
 _PREAMBLE_BYTES = 128
 _PREFIX = b"DICM"
-_FIRST_BYTES = frozenset({b"\x02\x00", b"\x08\x00", b"\x00\x08"})
-"""A data set without preamble opens with its meta header, or with group 0008 in either byte order."""
 _PIXEL_TAGS = {0x7FE00010: "PixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7FE00008: "FloatPixelData"}
 _UNDEFINED_LENGTH = 0xFFFFFFFF
 _ITEM, _SEQUENCE_END = (0xFFFE, 0xE000), (0xFFFE, 0xE0DD)
@@ -85,8 +83,12 @@ def parse(content: bytes, what: str) -> Instance:
 
 
 def looks_like_dicom(content: bytes) -> bool:
-    """Whether a file is DICOM at first sight: the Part 10 prefix, or a data set's first element."""
-    return _has_prefix(content) or (content[:2] in _FIRST_BYTES and b"\0" in content[2:4])
+    """Whether a file is DICOM at first sight: the Part 10 prefix, or a bare data set.
+
+    Without preamble a file opens with its meta header (group 0002) or with group 0008, in either byte order.
+    """
+    little = content[:2] in (b"\x02\x00", b"\x08\x00") and content[3:4] == b"\0"
+    return _has_prefix(content) or little or content[:3] == b"\x00\x08\x00"
 
 
 def _has_prefix(content: bytes) -> bool:

@@ -1,16 +1,22 @@
 """Reading a study: nothing that may be a slice is left out without a word, and nothing reads for ever."""
 
 import os
+import zipfile
+from io import BytesIO
 from pathlib import Path
 
 import nibabel
 import numpy as np
+import pydicom
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydicom.encaps import encapsulate
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEG2000Lossless
 
 from glioserve_client import DicomStudy, Modality, Volume, VolumeStudy, errors
 from glioserve_client import study as study_module
+from glioserve_client.deidentify import deidentify
 from glioserve_client.dicomfile import read_dicom_file
 from support.dicom_files import file_bytes, mr_dataset
 from support.heads import ORIENTATIONS, head_grid
@@ -68,10 +74,88 @@ def test_what_an_interrupted_copy_leaves_is_an_error_in_a_folder_too(folder: Pat
     assert caught.value.path == folder / "series one" / "IM3"
 
 
-def test_a_data_set_without_its_header_is_an_error_in_a_folder_too(folder: Path) -> None:
-    (folder / "IM9").write_bytes(WHOLE[132:])
-    with pytest.raises(errors.NotDicomError, match="Part 10"):
-        DicomStudy.from_directory(folder)
+@pytest.mark.parametrize("implicit", [True, False])
+@pytest.mark.parametrize("meta", [True, False])
+def test_a_file_without_preamble_is_read_and_sent_as_part_10(folder: Path, implicit: bool, meta: bool) -> None:
+    """With its meta header, or as the bare data set that some archives keep."""
+    dataset = mr_dataset()
+    syntax = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
+    whole = file_bytes(dataset, syntax)
+    start = 132 if meta else 132 + 12 + int.from_bytes(whole[140:144], "little")
+    (folder / "IM9").write_bytes(whole[start:])
+    study = DicomStudy.from_directory(folder)
+    file = next(f for f in study.files if f.name == "IM9")
+    sent = deidentify([file]).contents[0]
+    again = pydicom.dcmread(BytesIO(sent))
+    assert sent[128:132] == b"DICM"
+    assert again.file_meta.TransferSyntaxUID == syntax
+    assert again.file_meta.MediaStorageSOPClassUID == again.SOPClassUID == dataset.SOPClassUID
+    assert again.ImagePositionPatient == dataset.ImagePositionPatient
+    assert again.PixelData == dataset.PixelData
+
+
+def test_a_bare_data_set_that_does_not_say_how_it_is_compressed() -> None:
+    dataset = mr_dataset()
+    dataset.PixelData = encapsulate([b"a codestream...."])
+    dataset["PixelData"].is_undefined_length = True
+    content = file_bytes(dataset, JPEG2000Lossless)
+    bare = content[132 + 12 + int.from_bytes(content[140:144], "little") :]
+    with pytest.raises(errors.UndecodablePixelsError, match="compressed"):
+        DicomStudy.from_bytes([bare])
+
+
+def test_a_bare_data_set_cut_anywhere_is_an_error() -> None:
+    bare = WHOLE[132 + 12 + int.from_bytes(WHOLE[140:144], "little") :]
+    for length in range(8, len(bare) - 1, 7):
+        with pytest.raises((errors.TruncatedFileError, errors.NotDicomError)):
+            DicomStudy.from_bytes([bare[:length]])
+
+
+def archive(contents: dict[str, bytes]) -> bytes:
+    stream = BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as packed:
+        for name, content in contents.items():
+            packed.writestr(name, content)
+    return stream.getvalue()
+
+
+def test_zip_archives_are_opened_wherever_they_are(folder: Path) -> None:
+    packed = archive({"A/IM2": WHOLE, "A/IM1": WHOLE, "A/viewer.exe": b"MZ", "__MACOSX/A/._IM1": WHOLE})
+    (folder / "study.zip").write_bytes(packed)
+    for study in (
+        DicomStudy.from_bytes([packed]),
+        DicomStudy.from_files([folder / "study.zip"]),
+        DicomStudy.from_directory(folder / "study.zip"),
+    ):
+        assert [f.name.split("/")[-1] for f in study.files] == ["IM1", "IM2"]
+        assert [s.reason for s in study.skipped] == ["not DICOM"]
+    assert len(DicomStudy.from_directory(folder).files) == 3 + 2
+    assert len(DicomStudy.from_bytes([packed, WHOLE, packed]).files) == 5
+
+
+@pytest.mark.parametrize(
+    ("content", "error"),
+    [
+        (archive({"inner.zip": archive({"IM1": WHOLE})}), errors.InvalidArchiveError),
+        (archive({"IM1": WHOLE})[:-30], errors.InvalidArchiveError),
+        (archive({"IM1": WHOLE[:-9]}), errors.TruncatedFileError),
+        (archive({"README": b"x"}), errors.EmptyStudyError),
+        (archive({}), errors.EmptyStudyError),
+    ],
+    ids=["nested", "cut", "a cut file in it", "no DICOM in it", "empty"],
+)
+def test_a_bad_archive_is_refused(content: bytes, error: type[Exception], tmp_path: Path) -> None:
+    (tmp_path / "Zyxquist.zip").write_bytes(content)
+    with pytest.raises(error) as caught:
+        DicomStudy.from_files([tmp_path / "Zyxquist.zip"])
+    assert "Zyxquist" not in str(caught.value)
+
+
+def test_archives_share_the_bounds_of_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    packed = archive({f"IM{n}": WHOLE for n in range(3)})
+    monkeypatch.setattr(study_module, "MAX_FOLDER_FILES", 5)
+    with pytest.raises(errors.StudyTooLargeError):
+        DicomStudy.from_bytes([packed, packed])
 
 
 @given(st.integers(0, len(WHOLE) - 1))
