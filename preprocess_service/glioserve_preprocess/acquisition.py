@@ -34,7 +34,7 @@ _FRAME_GROUPS = (
     "UnassignedPerFrameConvertedAttributesSequence",
 )
 _MOST_INVERSIONS = 8
-_TIME = re.compile(r"(\d{2}):?(\d{2})?:?(\d{2})?(\.\d{1,6})?")
+_TIME = re.compile(r"([01]\d|2[0-3]):?([0-5]\d)?:?([0-5]\d)?(\.\d{1,6})?\d*([+-]\d{4})?")
 
 
 @dataclass(frozen=True)
@@ -208,10 +208,10 @@ def _started_s(headers: _Headers) -> float | None:
 
 
 def _seconds(date: str, time: str) -> float | None:
-    clock = _TIME.match(time)
+    clock = _TIME.fullmatch(time)
     if clock is None:
         return None
-    hours, minutes, seconds, fraction = clock.groups()
+    hours, minutes, seconds, fraction, _zone = clock.groups()
     return _day(date) * 86400 + int(hours) * 3600 + int(minutes or 0) * 60 + int(seconds or 0) + float(fraction or 0)
 
 
