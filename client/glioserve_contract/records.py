@@ -70,6 +70,16 @@ class RegistrationRecord:
     """Mutual information in nats at the header position."""
     mean_displacement_mm: float
     """Mean distance that brain voxels moved from the header position."""
+    verdict: Verdict = "ok"
+    """Of the three figures below; their ranges are in ``quality``."""
+    contrast: float = 0.0
+    """Similarity over the highest one 15 mm away in any of the six parameters."""
+    overlap: float = 0.0
+    """Share of the reference's head that lies in this sequence's field of view."""
+    rival: float = 0.0
+    """Similarity of another position that a second search found, over this one's; 0 where it found the same."""
+    second_start_mm: float = 0.0
+    """Mean distance over the head between the two searches' results."""
 
 
 @dataclass(frozen=True)

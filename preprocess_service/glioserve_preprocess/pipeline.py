@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -28,7 +29,7 @@ from glioserve_preprocess.normalise import intensity_range, scale
 from glioserve_preprocess.overrides import SeriesName
 from glioserve_preprocess.provenance import provenance_of, sequence_provenance
 from glioserve_preprocess.read import read
-from glioserve_preprocess.register import Registration, mean_displacement_mm, register
+from glioserve_preprocess.register import Registration, mean_displacement_mm, register, register_all
 from glioserve_preprocess.series import Choice, choose_series
 from glioserve_preprocess.stacks import Stack
 from glioserve_preprocess.volumes import check_contrast, pick_volumes, slice_axis_size
@@ -76,10 +77,12 @@ def preprocess_dicom(
     *,
     accept_identified: bool,
     series: Mapping[Modality, SeriesName] | None = None,
+    threads: int | None = None,
 ) -> Preprocessed:
     """DICOM Part 10 files of one study, any order, all series. Raises GLIO-11xx to -17xx.
 
-    ``series``: the caller names which stands for a sequence, whatever headers say.
+    ``series``: the caller names which stands for a sequence, whatever headers say. ``threads``: for the work on
+    several sequences at once (None: one for each core); the answer is the same to the bit.
     """
     watch = Stopwatch()
     with watch.stage("read"):
@@ -89,16 +92,20 @@ def preprocess_dicom(
     with watch.stage("assemble"):
         volumes = {m: assemble(c.stack, m) for m, c in choice.chosen.items()}
     records = tuple(_series_record(volumes[m], choice) for m in recipe.channels)
-    return _finish(volumes, records, (*instances.warnings, *choice.warnings), recipe, watch)
+    return _finish(
+        volumes, records, (*instances.warnings, *choice.warnings), recipe, watch, threads or available_cores()
+    )
 
 
-def preprocess_volumes(volumes: Mapping[Modality, Volume], recipe: Recipe) -> Preprocessed:
+def preprocess_volumes(
+    volumes: Mapping[Modality, Volume], recipe: Recipe, *, threads: int | None = None
+) -> Preprocessed:
     """Volumes with their affines, already told apart by the caller. Raises GLIO-11xx, -13xx, -15xx to -17xx."""
     watch = Stopwatch()
     with watch.stage("series"):
         picked, warnings = pick_volumes(volumes, recipe.channels, recipe.min_slices)
     series = tuple(_volume_record(picked[m]) for m in recipe.channels)
-    return _finish(picked, series, warnings, recipe, watch)
+    return _finish(picked, series, warnings, recipe, watch, threads)
 
 
 def _finish(
@@ -107,6 +114,7 @@ def _finish(
     warnings: tuple[str, ...],
     recipe: Recipe,
     watch: Stopwatch,
+    threads: int | None,
 ) -> Preprocessed:
     """register -> brain -> grid -> normalise: the same for both ways in."""
     volumes = {m: canonical(volume) for m, volume in native.items()}
@@ -114,9 +122,11 @@ def _finish(
         check_contrast(volume)
     reference = volumes[recipe.reference]
     with watch.stage("register"):
-        registrations = [register(reference, volumes[m]) for m in recipe.channels if m is not recipe.reference]
+        others = [volumes[m] for m in recipe.channels if m is not recipe.reference]
+        registrations = register_all(reference, others, threads or available_cores())
     with watch.stage("brain"):
         native_mask = extract_brain(reference, recipe.brain_extraction)
+        brain = check_brain(native_mask, reference.geometry)
         points_lps_mm = mask_points_lps_mm(native_mask, reference.geometry)
     target = network_geometry(recipe.grid, points_lps_mm.mean(axis=0))
     to_moving: dict[Modality, Matrix] = {r.modality: r.moving_lps_from_reference_lps for r in registrations}
@@ -149,12 +159,17 @@ def _finish(
         network_grid=target.record(),
         series=series,
         registrations=tuple(_registration_record(r, points_lps_mm) for r in registrations),
-        quality=_quality(volumes, to_moving, points_lps_mm, check_brain(native_mask, reference.geometry)),
+        quality=_quality(volumes, to_moving, points_lps_mm, (brain, *(c for r in registrations for c in r.checks))),
         warnings=warnings,
         timings_s=dict(watch.timings_s),
         provenance=provenance,
     )
     return Preprocessed(image, brain_mask, record, volumes, native_mask)
+
+
+def available_cores() -> int:
+    """Of this process: containers are often given fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _compared_by_images(first: Stack, second: Stack) -> Enhancement | None:
@@ -200,6 +215,11 @@ def _registration_record(registration: Registration, points_lps_mm: npt.NDArray[
         similarity=registration.similarity,
         similarity_before=registration.similarity_before,
         mean_displacement_mm=mean_displacement_mm(matrix, points_lps_mm),
+        verdict=registration.verdict,
+        contrast=registration.contrast,
+        overlap=registration.overlap,
+        rival=registration.rival,
+        second_start_mm=registration.second_start_mm,
     )
 
 
@@ -207,9 +227,10 @@ def _quality(
     volumes: Mapping[Modality, Volume],
     to_moving: Mapping[Modality, Matrix],
     points_lps_mm: npt.NDArray[np.float64],
-    brain: QualityCheck,
+    judged: Sequence[QualityCheck],
 ) -> Quality:
-    checks = [brain]
+    """``judged``: the stages' own checks; motion and coverage are looked at here."""
+    checks = list(judged)
     for modality, matrix in to_moving.items():
         moved_mm = mean_displacement_mm(matrix, points_lps_mm)
         covered = _coverage(volumes[modality].geometry, apply(matrix, points_lps_mm))

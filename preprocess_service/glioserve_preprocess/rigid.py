@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,7 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from glioserve_preprocess.geometry import Matrix, apply
-from glioserve_preprocess.kernel import MutualInformation
+from glioserve_preprocess.kernel import Information, MutualInformation
 from glioserve_preprocess.pyramid import Level
 
 RADIUS_MM = 70.0
@@ -22,6 +23,7 @@ _WINDOW = 3
 """Bins that the moving histogram keeps free for the Parzen window's flanks."""
 
 Doubles = npt.NDArray[np.float64]
+_IDENTITY = np.eye(3)
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,30 +33,38 @@ class Rigid:
     pivot_lps_mm: Doubles
     parameters_mm: Doubles
 
+    @classmethod
+    def of_matrix(cls, matrix: Matrix, pivot_lps_mm: Doubles) -> Rigid:
+        """Inverse of :attr:`matrix`, for a rigid one."""
+        rotation = Rotation.from_matrix(matrix[:3, :3]).as_rotvec() * RADIUS_MM
+        return cls(pivot_lps_mm, np.concatenate([rotation, apply(matrix, pivot_lps_mm[np.newaxis])[0] - pivot_lps_mm]))
+
     @property
     def matrix(self) -> Matrix:
         """4 x 4, reference LPS mm to moving LPS mm."""
         matrix = np.eye(4)
-        matrix[:3, :3] = Rotation.from_rotvec(self.parameters_mm[:3] / RADIUS_MM).as_matrix()
+        matrix[:3, :3] = rotation_of(self.parameters_mm[:3] / RADIUS_MM)[0]
         matrix[:3, 3] = self.pivot_lps_mm + self.parameters_mm[3:] - matrix[:3, :3] @ self.pivot_lps_mm
         return matrix
 
 
-def rotation_slopes(rotation: Doubles) -> Doubles:
-    """d R(rotation) / d rotation, [3, 3, 3], the parameter first (Gallego, Yezzi, J Math Imaging Vis 51, 2015, 378)."""
-    angle2 = float(rotation @ rotation)
-    if angle2 < 1e-16:
-        return np.stack([_cross(axis) for axis in np.eye(3)])
-    matrix = Rotation.from_rotvec(rotation).as_matrix()
-    rest = np.eye(3) - matrix
-    slopes = [
-        (rotation[k] * _cross(rotation) + _cross(np.cross(rotation, rest[:, k]))) @ matrix / angle2 for k in range(3)
-    ]
-    return np.stack(slopes)
+def rotation_of(vector: Doubles) -> tuple[Doubles, Doubles]:
+    """Rotation matrix of a rotation vector [3] in radians, and its left Jacobian J.
 
-
-def _cross(v: Doubles) -> Doubles:
-    return np.array([[0.0, -v[2], v[1]], [v[2], 0.0, -v[0]], [-v[1], v[0], 0.0]])
+    Turning by ``vector + d`` is turning by ``vector`` and then by ``J d``, for small d (Sola et al., A micro Lie
+    theory, arXiv 1812.01537, eq. 143 to 145).
+    """
+    angle2 = float(vector @ vector)
+    angle = math.sqrt(angle2)
+    if angle < 1e-6:
+        first, second, third = 1 - angle2 / 6, 0.5 - angle2 / 24, 1 / 6 - angle2 / 120
+    else:
+        first, second = math.sin(angle) / angle, (1 - math.cos(angle)) / angle2
+        third = (1 - first) / angle2
+    x, y, z = (float(v) for v in vector)
+    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
+    squared = cross @ cross
+    return _IDENTITY + first * cross + second * squared, _IDENTITY + second * cross + third * squared
 
 
 class Similarity:
@@ -76,29 +86,37 @@ class Similarity:
         low, high = np.percentile(fixed.voxels, CLIPPED_PERCENTILES)
         fixed_bins = np.clip((values - low) / max(high - low, 1e-9) * BINS, 0, BINS - 1).astype(np.uint8)
         self._information = MutualInformation(points.astype(np.float32), fixed_bins, _in_bins(moving.voxels), BINS)
-        self._voxel_from_lps = moving.geometry.voxel_from_lps
+        voxel_from_lps = moving.geometry.voxel_from_lps
+        self._turn, self._start = voxel_from_lps[:3, :3], voxel_from_lps[:3, 3]
         self._pivot_lps_mm = pivot_lps_mm
 
-    def __call__(self, parameters_mm: Doubles) -> tuple[float, Doubles]:
-        """Nats and their gradient by the six parameters, per mm."""
-        rotation = parameters_mm[:3] / RADIUS_MM
-        nats, by_affine, _ = self._information(self._affine(parameters_mm))
-        turn, step = self._voxel_from_lps[:3, :3], by_affine[:, 3]
-        by_matrix = turn.T @ by_affine[:, :3]
-        by_rotation = np.tensordot(rotation_slopes(rotation), by_matrix, axes=2) / RADIUS_MM
-        return nats, np.concatenate([by_rotation, turn.T @ step])
+    def nats(self, parameters_mm: Doubles) -> tuple[float, Doubles]:
+        """Mutual information of what overlaps, and its gradient by the six parameters, per mm."""
+        found, rotation, jacobian = self._at(parameters_mm)
+        return found.nats, self._by_parameters(found.nats_gradient, rotation, jacobian)
+
+    def shared_nats(self, parameters_mm: Doubles) -> tuple[float, Doubles]:
+        """Mutual information times the overlap: for searches that start far off, since the information of a few
+        samples in a corner can be larger than that of two heads on each other."""
+        found, rotation, jacobian = self._at(parameters_mm)
+        by_affine = found.overlap * found.nats_gradient + found.nats * found.overlap_gradient
+        return found.overlap * found.nats, self._by_parameters(by_affine, rotation, jacobian)
 
     def overlap(self, parameters_mm: Doubles) -> float:
         """Share of the samples that lie in the moving field of view."""
-        return self._information(self._affine(parameters_mm))[2]
+        return self._at(parameters_mm)[0].overlap
 
-    def _affine(self, parameters_mm: Doubles) -> Doubles:
-        """Point relative to the pivot -> moving voxel, [3, 4]."""
-        affine = np.empty((3, 4))
-        turn = self._voxel_from_lps[:3, :3]
-        affine[:, :3] = turn @ Rotation.from_rotvec(parameters_mm[:3] / RADIUS_MM).as_matrix()
-        affine[:, 3] = turn @ (self._pivot_lps_mm + parameters_mm[3:]) + self._voxel_from_lps[:3, 3]
-        return affine
+    def _at(self, parameters_mm: Doubles) -> tuple[Information, Doubles, Doubles]:
+        rotation, jacobian = rotation_of(parameters_mm[:3] / RADIUS_MM)
+        voxel_from_point = np.empty((3, 4))  # points are relative to the pivot
+        voxel_from_point[:, :3] = self._turn @ rotation
+        voxel_from_point[:, 3] = self._turn @ (self._pivot_lps_mm + parameters_mm[3:]) + self._start
+        return self._information(voxel_from_point), rotation, jacobian
+
+    def _by_parameters(self, by_affine: Doubles, rotation: Doubles, jacobian: Doubles) -> Doubles:
+        c = self._turn.T @ by_affine[:, :3] @ rotation.T
+        torque = np.array([c[2, 1] - c[1, 2], c[0, 2] - c[2, 0], c[1, 0] - c[0, 1]])
+        return np.concatenate([jacobian.T @ torque / RADIUS_MM, self._turn.T @ by_affine[:, 3]])
 
 
 def _in_bins(voxels: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -19,10 +20,21 @@ from glioserve_contract import ErrorCode, GlioserveError
 LIBRARY = Path(__file__).with_name("mutual_information" + (".dll" if sys.platform == "win32" else ".so"))
 MAX_FIXED_BINS = 256
 _SCRATCH_PER_SAMPLE = 8
-_RESULT = 14
+_RESULT = 26
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Information:
+    """Mutual information and overlap at one map, with their gradients by it [3, 4]."""
+
+    nats: float
+    nats_gradient: Doubles
+    overlap: float
+    """Share of the samples that lie in the moving image, 0 to 1."""
+    overlap_gradient: Doubles
 
 
 class MutualInformation:
@@ -49,8 +61,8 @@ class MutualInformation:
         self._tables = np.empty(2 * bins * bins + 2 * bins, dtype=np.float64)
         self._result = np.empty(_RESULT, dtype=np.float64)
 
-    def __call__(self, voxel_from_point: Doubles) -> tuple[float, Doubles, float]:
-        """Nats, their gradient by ``voxel_from_point`` [3, 4], and the share of the samples that lie in the image."""
+    def __call__(self, voxel_from_point: Doubles) -> Information:
+        """At ``voxel_from_point`` [3, 4]; all zero where no sample lies in the image."""
         matrix = np.ascontiguousarray(voxel_from_point, dtype=np.float64)
         self._function(
             self._points.ctypes.data,
@@ -65,8 +77,10 @@ class MutualInformation:
             self._tables.ctypes.data,
             self._result.ctypes.data,
         )
-        share = float(self._result[1]) / max(1, len(self._fixed_bins))
-        return float(self._result[0]), self._result[2:].reshape(3, 4).copy(), share
+        nats, weight = self._result[:2]
+        by_nats, by_weight = self._result[2:].reshape(2, 3, 4)
+        count = max(1, len(self._fixed_bins))
+        return Information(float(nats), by_nats.copy(), float(weight) / count, by_weight / count)
 
 
 @cache

@@ -64,7 +64,7 @@ static inline int locate(double u, int64_t n, int64_t *index, double *fraction, 
  * moving:    [size[2]][size[1]][size[0]], in bins: every value from 1 to moving_bins - 3.
  * voxel_from_point: [3][4], row-major.
  * scratch:   n * SCRATCH_PER_SAMPLE floats and 2 * fixed_bins * moving_bins + fixed_bins + moving_bins doubles.
- * result:    mutual information in nats; the sum of the weights; its gradient by voxel_from_point [3][4].
+ * result:    mutual information in nats; the sum of the weights; the gradients of both by voxel_from_point [3][4].
  * Returns 0, or 1 where no sample lies in the moving image (the result is then 0). */
 EXPORT int glio_mutual_information(const float *points, const uint8_t *fixed_bin, int64_t n, const float *moving,
                                    const int64_t *size, const double *voxel_from_point, int32_t fixed_bins,
@@ -75,7 +75,7 @@ EXPORT int glio_mutual_information(const float *points, const uint8_t *fixed_bin
     const int64_t cells = (int64_t)fixed_bins * moving_bins;
     double *joint = table_scratch, *term = joint + cells, *fixed_sum = term + cells, *moving_sum = fixed_sum + fixed_bins;
     memset(table_scratch, 0, sizeof(double) * (size_t)(2 * cells + fixed_bins + moving_bins));
-    memset(result, 0, sizeof(double) * (2 + GRADIENT));
+    memset(result, 0, sizeof(double) * (2 + 2 * GRADIENT));
 
     /* First pass: values, their gradients, the joint histogram. */
     for (int64_t k = 0; k < n; k++) {
@@ -138,7 +138,7 @@ EXPORT int glio_mutual_information(const float *points, const uint8_t *fixed_bin
     result[1] = total;
 
     /* Second pass: the chain rule through window, interpolation and weight. */
-    double g[GRADIENT] = {0};
+    double g[GRADIENT] = {0}, *by_border = result + 2 + GRADIENT;
     for (int64_t k = 0; k < n; k++) {
         const float *kept = sample_scratch + SCRATCH_PER_SAMPLE * k;
         const double weight = kept[1];
@@ -150,19 +150,20 @@ EXPORT int glio_mutual_information(const float *points, const uint8_t *fixed_bin
         window_slope(value - bin, slope);
         for (int b = 0; b < WINDOW; b++) by_value += t[b] * slope[b];
         by_value *= weight;
-        double ux = by_value * kept[2], uy = by_value * kept[3], uz = by_value * kept[4];
+        double u[3] = {by_value * kept[2], by_value * kept[3], by_value * kept[4]};
+        const double p[4] = {points[3 * k], points[3 * k + 1], points[3 * k + 2], 1.0};
         if (kept[5] != 0.0f || kept[6] != 0.0f || kept[7] != 0.0f) {
             double w[WINDOW], by_weight = -information;
             window(value - bin, w);
             for (int b = 0; b < WINDOW; b++) by_weight += t[b] * w[b];
-            ux += by_weight * kept[5];
-            uy += by_weight * kept[6];
-            uz += by_weight * kept[7];
+            for (int axis = 0; axis < 3; axis++) {
+                const double s = kept[5 + axis];
+                u[axis] += by_weight * s;
+                for (int c = 0; c < 4; c++) by_border[4 * axis + c] += s * p[c];
+            }
         }
-        const double x = points[3 * k], y = points[3 * k + 1], z = points[3 * k + 2];
-        g[0] += ux * x; g[1] += ux * y; g[2] += ux * z; g[3] += ux;
-        g[4] += uy * x; g[5] += uy * y; g[6] += uy * z; g[7] += uy;
-        g[8] += uz * x; g[9] += uz * y; g[10] += uz * z; g[11] += uz;
+        for (int axis = 0; axis < 3; axis++)
+            for (int c = 0; c < 4; c++) g[4 * axis + c] += u[axis] * p[c];
     }
     for (int i = 0; i < GRADIENT; i++) result[2 + i] = g[i] / total;
     return 0;

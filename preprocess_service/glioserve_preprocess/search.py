@@ -1,0 +1,159 @@
+"""The search for the rigid motion that makes two heads' mutual information largest: many coarse starts, then down.
+
+Every seed is fixed and one search runs in one thread, so the same pair gives the same bits however many run at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import product
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import minimize
+
+from glioserve_preprocess.geometry import Matrix, Volume, apply
+from glioserve_preprocess.pyramid import LEVELS_MM, Level, head_region, pyramid
+from glioserve_preprocess.rigid import RADIUS_MM, Doubles, Rigid, Similarity
+
+SAMPLES = (6_000, 20_000, 60_000)
+"""Points drawn from the fixed head on each level."""
+RANKING_SAMPLES = 2_000
+START_ANGLES_DEG = (-25.0, 0.0, 25.0)
+"""About each axis, at each start position."""
+START_RISES_MM = (-20.0, 0.0, 20.0)
+"""Along the patient's superior axis, with the heads' centres together: fields of view end at different heights.
+The header's own position is a start too."""
+STARTS_TRIED, STARTS_FOLLOWED, STARTS_REFINED = 12, 4, 2
+"""Of all starts, the most similar are improved a little; of those the best, if apart, to the end of the coarse level;
+of those the best also on the middle one."""
+TRIAL_ITERATIONS, MAX_ITERATIONS = 6, 40
+APART_MM = 8.0
+"""Two ends of searches nearer than this (norm of the six parameters) are one."""
+NATS_TOLERANCE = 1e-5
+"""Relative gain below which a search ends."""
+GRADIENT_TOLERANCE = 5e-4
+"""Nats per voxel of the level, likewise."""
+SEED = 20251
+
+Objective = Callable[[Doubles], tuple[float, Doubles]]
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A volume made ready once for any number of pairs. ``regions``: the head [z, y, x] on each level."""
+
+    volume: Volume
+    levels: tuple[Level, ...]
+    regions: tuple[npt.NDArray[np.bool_], ...]
+    centre_lps_mm: Doubles
+    """Of the head's outline: intensities differ too much between sequences for a centre of mass."""
+
+    def head_points_lps_mm(self, most: int = 2000) -> Doubles:
+        """Points all over the head, evenly picked, [n, 3]."""
+        inside = np.argwhere(self.regions[0])[:, ::-1]
+        inside = inside[:: max(1, len(inside) // most)]
+        return apply(self.levels[0].geometry.lps_from_voxel, inside.astype(np.float64))
+
+
+def prepare(volume: Volume) -> Prepared:
+    """The pyramid and the head of a volume."""
+    levels = pyramid(volume)
+    regions = [head_region(level) for level in levels[:-1]]
+    regions.append(_nearest(regions[-1], levels[-1].voxels.shape))
+    centre = np.argwhere(regions[0]).mean(axis=0)[np.newaxis, ::-1]
+    return Prepared(volume, levels, tuple(regions), apply(levels[0].geometry.lps_from_voxel, centre)[0])
+
+
+@dataclass(frozen=True)
+class Found:
+    """Where a search ended: six parameters in mm, and the objective there."""
+
+    parameters_mm: Doubles
+    nats: float
+
+
+@dataclass(eq=False)
+class Pair:
+    """The similarities of one ordered pair, by level (0 the coarsest), made when first asked for."""
+
+    fixed: Prepared
+    moving: Prepared
+    _similarities: dict[tuple[int, int], Similarity] = field(default_factory=dict)
+
+    def similarity(self, level: int, samples: int | None = None) -> Similarity:
+        """On one level, of SAMPLES points unless told otherwise."""
+        count = samples or SAMPLES[level]
+        key = (level, count)
+        if key not in self._similarities:
+            self._similarities[key] = Similarity(
+                self.fixed.levels[level],
+                self.fixed.regions[level],
+                self.moving.levels[level],
+                self.fixed.centre_lps_mm,
+                count,
+                SEED + level,
+            )
+        return self._similarities[key]
+
+    def matrix(self, found: Found) -> Matrix:
+        """Fixed LPS mm to moving LPS mm."""
+        return Rigid(self.fixed.centre_lps_mm, found.parameters_mm).matrix
+
+    def of_matrix(self, matrix: Matrix) -> Doubles:
+        """The six parameters of a rigid matrix."""
+        return Rigid.of_matrix(matrix, self.fixed.centre_lps_mm).parameters_mm
+
+    def search(self) -> Found:
+        """From nothing to the end of the middle level."""
+        coarse = self.similarity(0)
+        tried = [climb(coarse.shared_nats, x, LEVELS_MM[0], TRIAL_ITERATIONS) for x in self._ranked_starts()]
+        followed: list[Found] = []
+        for trial in sorted(tried, key=lambda found: -found.nats):
+            if len(followed) < STARTS_FOLLOWED and _is_new(trial, followed):
+                followed.append(climb(coarse.shared_nats, trial.parameters_mm, LEVELS_MM[0], MAX_ITERATIONS))
+        best: list[Found] = []
+        for end in sorted(followed, key=lambda found: -found.nats):
+            if len(best) < STARTS_REFINED and _is_new(end, best):
+                best.append(end)
+        refined = [self.refine(found.parameters_mm, 1) for found in best]
+        return max(refined, key=lambda found: found.nats)
+
+    def refine(self, parameters_mm: Doubles, level: int) -> Found:
+        """From a start in the neighbourhood to the optimum on ``level``."""
+        similarity = self.similarity(level)
+        objective = similarity.nats if level == len(LEVELS_MM) - 1 else similarity.shared_nats
+        return climb(objective, parameters_mm, LEVELS_MM[level], MAX_ITERATIONS)
+
+    def _ranked_starts(self) -> list[Doubles]:
+        together = self.moving.centre_lps_mm - self.fixed.centre_lps_mm
+        shifts = [np.zeros(3), *(together + np.array([0.0, 0.0, rise]) for rise in START_RISES_MM)]
+        turns = [np.deg2rad(angles) * RADIUS_MM for angles in product(START_ANGLES_DEG, repeat=3)]
+        starts = [np.concatenate([turn, shift]) for shift in shifts for turn in turns]
+        quick = self.similarity(0, RANKING_SAMPLES)
+        nats = np.array([quick.shared_nats(start)[0] for start in starts])
+        return [starts[i] for i in np.argsort(-nats, kind="stable")[:STARTS_TRIED]]
+
+
+def _is_new(found: Found, others: list[Found]) -> bool:
+    return all(np.linalg.norm(found.parameters_mm - o.parameters_mm) > APART_MM for o in others)
+
+
+def climb(objective: Objective, start_mm: Doubles, voxel_mm: float, iterations: int) -> Found:
+    """To the nearest maximum, by L-BFGS-B in units of the level's voxels."""
+
+    def descend(voxels: Doubles) -> tuple[float, Doubles]:
+        nats, slope = objective(voxels * voxel_mm)
+        return -nats / GRADIENT_TOLERANCE, -slope * (voxel_mm / GRADIENT_TOLERANCE)
+
+    options = {"maxiter": iterations, "ftol": NATS_TOLERANCE, "gtol": 1.0}
+    end = minimize(descend, start_mm / voxel_mm, jac=True, method="L-BFGS-B", options=options)
+    return Found(end.x * voxel_mm, float(-end.fun * GRADIENT_TOLERANCE))
+
+
+def _nearest(region: npt.NDArray[np.bool_], shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
+    """A mask on a finer grid over the same box."""
+    picks = (np.minimum(np.arange(n) * m // n, m - 1) for n, m in zip(shape, region.shape, strict=True))
+    finer: npt.NDArray[np.bool_] = region[np.ix_(*picks)]
+    return finer
