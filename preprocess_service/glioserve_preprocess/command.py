@@ -14,6 +14,7 @@ import SimpleITK as sitk
 from glioserve_contract import ErrorCode, GlioserveError, Modality, SchemaError, from_dict, to_dict
 from glioserve_contract.recipe import Recipe, load_recipe
 from glioserve_contract.records import PreprocessRecord
+from glioserve_preprocess.folder import study_files
 from glioserve_preprocess.geometry import Volume, geometry_of_record, to_sitk
 from glioserve_preprocess.grid import sample, sample_mask
 from glioserve_preprocess.pipeline import Preprocessed, preprocess_dicom, preprocess_volumes
@@ -27,7 +28,7 @@ NiftiReader = Callable[[Mapping[Modality, Path]], Mapping[Modality, Volume]]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Of the command line."""
     study = parser.add_argument_group("study", "one of the two")
-    study.add_argument("study", nargs="?", type=Path, metavar="STUDY", help="folder with the study's DICOM files")
+    study.add_argument("study", nargs="?", type=Path, metavar="STUDY", help="folder or zip archive of DICOM files")
     study.add_argument(
         "--volume",
         action="append",
@@ -101,10 +102,10 @@ def _preprocess(args: argparse.Namespace, recipe: Recipe, read_nifti: NiftiReade
             raise GlioserveError(ErrorCode.INVALID_VOLUME, "--volume names a sequence twice.")
         return preprocess_volumes(read_nifti(paths), recipe)
     if args.study is None:
-        raise GlioserveError(ErrorCode.NO_INPUT, "Name the STUDY's folder or one --volume per sequence.")
-    if not args.study.is_dir():
-        raise GlioserveError(ErrorCode.EMPTY_STUDY, f"{args.study} is no folder.")
-    files = [path.read_bytes() for path in sorted(args.study.rglob("*")) if path.is_file()]
+        raise GlioserveError(ErrorCode.NO_INPUT, "Name a STUDY, or one --volume per sequence.")
+    files, others = study_files(args.study)
+    if others:
+        print(f"warning: {others} file(s) that are not DICOM were left aside")
     return preprocess_dicom(files, recipe, accept_identified=True)
 
 

@@ -1,0 +1,72 @@
+"""A study's folder as it lies on a disk: images, junk, archives."""
+
+import os
+
+import pytest
+
+from glioserve_contract import ErrorCode, GlioserveError, Modality
+from glioserve_preprocess import folder
+from glioserve_preprocess.assemble import assemble
+from glioserve_preprocess.folder import study_files
+from glioserve_preprocess.read import read
+from glioserve_preprocess.stacks import stacks_of
+from support.encodings import without_preamble, zipped
+from support.pitfalls import STORED, files, scan
+
+
+@pytest.fixture
+def study(tmp_path):
+    (tmp_path / "a").mkdir()
+    for number, content in enumerate(files(scan())):
+        (tmp_path / "a" / f"{number:08X}").write_bytes(content)  # no extension, as archives name them
+    return tmp_path
+
+
+def voxels(path):
+    found, others = study_files(path)
+    (stack,) = stacks_of(read(found, accept_identified=True))
+    return assemble(stack, Modality.T1).voxels, others
+
+
+def test_names_and_other_files_do_not_matter(study):
+    (study / "README.txt").write_text("Read me")
+    (study / "Thumbs.db").write_bytes(b"\xd0\xcf\x11\xe0" + bytes(600))
+    (study / ".DS_Store").write_bytes(b"junk")
+    os.mkfifo(study / "pipe")
+    found, others = voxels(study)
+    assert (found == STORED).all()
+    assert others == 2
+
+
+def test_a_zip_archive_alone_and_in_a_folder(tmp_path):
+    made = files(scan())
+    (tmp_path / "study.zip").write_bytes(zipped(made[:5]))
+    with pytest.raises(GlioserveError):
+        voxels(tmp_path / "nothing")
+    assert len(voxels(tmp_path / "study.zip")[0]) == 5
+    for number, content in enumerate(made[5:]):
+        (tmp_path / f"IM{number}").write_bytes(without_preamble(content))
+    assert (voxels(tmp_path)[0] == STORED).all()
+
+
+def test_an_interrupted_copy_is_an_error(study):
+    (study / "a" / "last").write_bytes(bytes(4096))
+    with pytest.raises(GlioserveError) as caught:
+        voxels(study)
+    assert caught.value.code is ErrorCode.NOT_DICOM
+
+
+def test_a_folder_that_is_no_study(study, monkeypatch):
+    monkeypatch.setattr(folder, "MAX_FOLDER_FILES", 3)
+    with pytest.raises(GlioserveError) as caught:
+        study_files(study)
+    assert caught.value.code is ErrorCode.STUDY_TOO_LARGE
+
+
+def test_a_file_that_cannot_be_read_is_named_by_its_number(study):
+    (study / "a" / "00000003").unlink()
+    (study / "a" / "00000003").symlink_to(study / "gone")
+    with pytest.raises(GlioserveError) as caught:
+        study_files(study)
+    assert caught.value.code is ErrorCode.TRUNCATED_FILE
+    assert "File 4 of 8" in str(caught.value)
