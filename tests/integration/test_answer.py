@@ -11,9 +11,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from glioserve_client import DicomStudy, GliomaClient, Volume, VolumeStudy
 from glioserve_client.errors import TooFewSlicesError
+from glioserve_contract import Modality
 from glioserve_contract.metrics import STAGE_SECONDS, STAGES, STUDIES
 from glioserve_contract.tensors import CLASSIFIER_MODEL, MODELS
 from glioserve_export.demo_model import demo_repository
+from glioserve_preprocess.pipeline import preprocess_volumes
 from glioserve_triton.options import GRPC_ADMIN_HEADER
 from support.triton import running_server
 
@@ -42,6 +44,32 @@ def test_dicom_answers_as_the_offline_pipeline_does(client, files, offline):
 def test_volumes_answer_as_the_offline_pipeline_does(client, phantom_volumes, offline):
     study = VolumeStudy({m: Volume(v.voxels, v.geometry.lps_from_voxel) for m, v in phantom_volumes.items()})
     assert_same(client.predict(study), offline.volumes(phantom_volumes))
+
+
+def test_nan_outside_the_field_of_view_is_answered_and_told(client, phantom_volumes):
+    """As tools write it that turn volumes; and the report has what a replay needs, so the same image is in it twice."""
+    sent = {m: Volume(v.voxels, v.geometry.lps_from_voxel) for m, v in phantom_volumes.items()}
+    plain = client.predict(VolumeStudy(sent)).report
+    t2 = phantom_volumes[Modality.T2]
+    voxels = t2.voxels.copy()
+    voxels[:, 0, :] = np.nan
+    told = client.predict(VolumeStudy({**sent, Modality.T2: Volume(voxels, t2.geometry.lps_from_voxel)})).report
+    assert (
+        [w for w in told.warnings if "NaN" in w]
+        == [w for w in told.warnings if w.startswith(f"The t2 volume: {np.isnan(voxels).sum()} NaN voxels")]
+        != []
+    )
+    assert told.score == pytest.approx(plain.score, abs=0.05)
+    assert plain.provenance.sequences[0] == told.provenance.sequences[0]
+    assert plain.provenance.sequences[2].voxels_sha256 != told.provenance.sequences[2].voxels_sha256
+
+
+def test_the_served_input_can_be_replayed_from_the_report(client, phantom_volumes, offline):
+    study = VolumeStudy({m: Volume(v.voxels, v.geometry.lps_from_voxel) for m, v in phantom_volumes.items()})
+    served = client.predict(study).report.provenance
+    here = preprocess_volumes(phantom_volumes, offline.recipe).record.provenance
+    assert served == here
+    assert served.image_sha256.startswith("sha256:")
 
 
 def test_the_report_tells_the_whole_story(client, files, offline):

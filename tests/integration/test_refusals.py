@@ -129,6 +129,11 @@ VOLUME = ("T1", np.ones((4, 4, 4), np.float32))
 AFFINE = ("T1_AFFINE", np.eye(4))
 
 
+def every(voxels):
+    """The same volume for each sequence."""
+    return tuple(pair for m in ("T1", "T1CE", "T2") for pair in ((m, voxels), (f"{m}_AFFINE", np.eye(4))))
+
+
 @pytest.mark.parametrize(
     ("contents", "volumes", "error"),
     [
@@ -137,11 +142,18 @@ AFFINE = ("T1_AFFINE", np.eye(4))
         (None, (VOLUME,), errors.MissingAffineError),
         (None, (AFFINE,), errors.MissingAffineError),
         (None, (VOLUME, AFFINE), errors.MissingSequenceError),
-        (None, (("T1", np.full((4, 4, 4), np.nan, np.float32)), AFFINE), errors.InvalidVolumeError),
+        (None, (("T1", np.ones((1, 4, 4), np.float32)), AFFINE), errors.InvalidVolumeError),
+        (None, (("T1", np.full((4, 4, 4), np.inf, np.float32)), AFFINE), errors.NonFiniteVoxelsError),
+        (None, (("T1", np.full((4, 4, 4), 1e30, np.float32)), AFFINE), errors.ExtremeIntensityError),
+        (None, every(np.full((40, 40, 40), np.nan, np.float32)), errors.NonFiniteVoxelsError),
+        (None, every(np.full((40, 40, 40), 7, np.float32)), errors.ConstantVolumeError),
         (None, (VOLUME, ("T1_AFFINE", np.zeros((4, 4)))), errors.InvalidAffineError),
     ],
-    ids=["neither", "both", "no affine", "no volume", "T1 alone", "NaN", "singular affine"],
-)
+    ids=[
+        "neither", "both", "no affine", "no volume", "T1 alone", "one slice", "infinite", "huge", "NaN", "blank",
+        "singular affine",
+    ],
+)  # fmt: skip
 def test_a_bad_request_gets_its_code(server, contents, volumes, error):
     assert type(refused(server, contents, volumes)) is error
 
