@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
+from glioserve_client.command import add_series_argument
+
 PHANTOM_SEED = 7
 PHANTOM_DIAGNOSIS: Literal["recurrence"] = "recurrence"
 
@@ -19,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=Path("out"), help="folder for the answer (default: out)")
     parser.add_argument("--build", type=Path, default=Path("build"), help="folder for what the demo makes on its way")
     parser.add_argument("--min-slices", type=int, help="serve a variant of the demo recipe with this slice rule")
+    add_series_argument(parser)
     parser.add_argument("--tritonserver", type=Path, help="the server binary to run")
 
 
@@ -41,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
         with _step("starting tritonserver"):
             server.start()
         with _step("sending the study"), GliomaClient(server.grpc_url) as client:
-            prediction = client.predict(study)
+            prediction = client.predict(study, series=dict(args.series))
     finally:
         server.stop()
     with _step(f"writing {args.out}/"):

@@ -23,7 +23,7 @@ from glioserve_client.prediction import Prediction
 from glioserve_client.request import Request, encode
 from glioserve_client.status import error_from_status
 from glioserve_client.study import Study
-from glioserve_contract import ErrorCode
+from glioserve_contract import ErrorCode, Modality
 from glioserve_contract.limits import DEFAULT_TIMEOUT_S
 from glioserve_contract.tensors import ENSEMBLE, HEATMAP, HEATMAP_AFFINE, HEATMAP_PARAMETER
 
@@ -93,6 +93,7 @@ class GliomaClient:
         timeout_s: float | None = None,
         request_id: str | None = None,
         heatmap: bool = True,
+        series: Mapping[Modality, str] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Prediction:
         """Ask for the answer to ``study``.
@@ -103,6 +104,8 @@ class GliomaClient:
                 attempts and the pauses between them.
             request_id: shows up in the server's logs and traces, so never patient data; random by default.
             heatmap: False spares the server the heat map and the network its voxels.
+            series: which series of a DICOM study stands for a sequence, where headers cannot tell or are wrong:
+                its own SeriesInstanceUID, or ``UID#part`` for one stack of it (a report names parts).
             headers: more gRPC metadata for this call.
 
         Raises:
@@ -114,7 +117,7 @@ class GliomaClient:
         identifier = _checked_request_id(request_id)
         metadata = {**self._headers, **check_headers(headers or {})}
         started = time.monotonic()
-        request = encode(study, identified=self.identified)
+        request = encode(study, identified=self.identified, series=series)
         encoded = time.monotonic()
         names = [t.name for t in ENSEMBLE.outputs if heatmap or t not in (HEATMAP, HEATMAP_AFFINE)]
         attempts = 0
@@ -194,7 +197,8 @@ class GliomaClient:
                 list(request.inputs),
                 outputs=[InferRequestedOutput(name) for name in names],
                 request_id=request_id,
-                parameters=None if HEATMAP.name in names else {HEATMAP_PARAMETER: False},
+                parameters={**request.parameters, **({} if HEATMAP.name in names else {HEATMAP_PARAMETER: False})}
+                or None,
                 timeout=max(1, int(remaining_s * 1e6)),  # microseconds; queues that honour it drop a late request
                 client_timeout=remaining_s,
                 headers=headers,

@@ -29,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--no-retry", action="store_true", help="fail at once when the server cannot be reached")
     parser.add_argument("--no-heatmap", action="store_true", help="do not ask for the heat map")
+    add_series_argument(parser)
     parser.add_argument("--model", default=ENSEMBLE.name, metavar="NAME", help="default: %(default)s")
     parser.add_argument(
         "--identified",
@@ -41,6 +42,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     tls.add_argument("--tls-cert", type=Path, metavar="PEM", help="the client's certificate, for mutual TLS")
     tls.add_argument("--tls-key", type=Path, metavar="PEM", help="the client's private key, for mutual TLS")
     tls.add_argument("--tls-server-name", metavar="NAME", help="the name in the server's certificate")
+
+
+def add_series_argument(parser: argparse.ArgumentParser) -> None:
+    """``--series t1=UID``, repeatable: ``args.series`` is a list of pairs."""
+    parser.add_argument(
+        "--series",
+        action="append",
+        default=[],
+        type=_series,
+        metavar="SEQUENCE=UID",
+        help="take the series of this SeriesInstanceUID (or UID#part) for a sequence; may be repeated",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -56,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
             model_name=args.model,
             identified=args.identified,
         ) as client:
-            prediction = client.predict(study, heatmap=not args.no_heatmap)
+            prediction = client.predict(study, heatmap=not args.no_heatmap, series=dict(args.series))
         print(prediction.report_json() if args.json else summary(prediction))
         if args.out is not None:
             _progress(args, "writing the answer …")
@@ -106,6 +119,13 @@ def _url(text: str) -> str:
         return check_url(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _series(text: str) -> tuple[Modality, str]:
+    name, equals, uid = text.partition("=")
+    if not equals or name not in {m.value for m in Modality} or not uid:
+        raise argparse.ArgumentTypeError(f"must be SEQUENCE=UID with one of {', '.join(Modality)}")
+    return Modality(name), uid
 
 
 def _seconds(text: str) -> float:

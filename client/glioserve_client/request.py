@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,9 @@ from tritonclient.grpc import InferInput
 from glioserve_client.deidentify import deidentify
 from glioserve_client.errors import error_for
 from glioserve_client.study import DicomStudy, Study, VolumeStudy
-from glioserve_contract import ErrorCode
+from glioserve_contract import ErrorCode, Modality
 from glioserve_contract.limits import MAX_INSTANCES, MAX_REQUEST_BYTES
-from glioserve_contract.tensors import INSTANCES, affine_tensor, volume_tensor
+from glioserve_contract.tensors import INSTANCES, SERIES_PARAMETER, affine_tensor, volume_tensor
 
 _LENGTH_PREFIX_BYTES = 4
 """Before each element of a BYTES tensor."""
@@ -31,18 +32,44 @@ class Request:
     size_bytes: int
     warnings: tuple[str, ...] = ()
     original_series_uids: Mapping[str, str] = field(default_factory=dict, repr=False)
+    parameters: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Triton's request parameters."""
 
 
-def encode(study: Study, *, identified: bool = False) -> Request:
+def encode(study: Study, *, identified: bool = False, series: Mapping[Modality, str] | None = None) -> Request:
     """The request of a study; DICOM is de-identified unless ``identified``.
+
+    ``series``: the SeriesInstanceUID (of the caller's own files; ``UID#part`` for one stack of it) that stands for a
+    sequence. It is sent as the pseudonym that the files carry.
 
     Raises:
         NotMrError: no file is an MR image that may be sent.
         StudyTooLargeError: over the contract's limits on files or bytes.
+        UnknownSeriesError: ``series`` names one that is not among the files that are sent.
+        ValueError: ``series`` for volumes, which their keys name already, or no sequence of the method.
     """
     if isinstance(study, DicomStudy):
-        return _encode_dicom(study, identified)
+        request = _encode_dicom(study, identified)
+        return replace(request, parameters=_named_series(series, request.original_series_uids)) if series else request
+    if series:
+        raise ValueError("series is for DICOM studies; a VolumeStudy names its sequences by its keys")
     return _encode_volumes(study)
+
+
+def _named_series(series: Mapping[Modality, str], original_by_sent: Mapping[str, str]) -> dict[str, str]:
+    """The request parameter, with the UIDs that the files carry."""
+    sent_by_original = {original: sent for sent, original in original_by_sent.items()}
+    named = {}
+    for key, name in series.items():
+        modality = Modality(key)
+        uid, hash_, part = name.partition("#")
+        if uid not in sent_by_original:
+            raise error_for(
+                ErrorCode.UNKNOWN_SERIES,
+                f"The series named for {modality} is not among the {len(sent_by_original)} series that are sent.",
+            )
+        named[modality.value] = sent_by_original[uid] + hash_ + part
+    return {SERIES_PARAMETER: json.dumps(named)}
 
 
 def _encode_dicom(study: DicomStudy, identified: bool) -> Request:

@@ -34,8 +34,9 @@ _KEEP = (
     "SharedFunctionalGroupsSequence PerFrameFunctionalGroupsSequence PixelMeasuresSequence PlaneOrientationSequence "
     "PlanePositionSequence PixelValueTransformationSequence MRTimingAndRelatedParametersSequence MREchoSequence "
     "EffectiveEchoTime MRModifierSequence InversionRecovery InversionTimes FrameContentSequence StackID "
-    "InStackPositionNumber TemporalPositionIndex FrameAcquisitionNumber DimensionIndexValues MRImageFrameTypeSequence RFEchoTrainLength "
-    "MRDiffusionSequence DiffusionBValue ContrastBolusAgentSequence ContrastBolusUsageSequence "
+    "InStackPositionNumber TemporalPositionIndex FrameAcquisitionNumber DimensionIndexValues "
+    "MRImageFrameTypeSequence RFEchoTrainLength MRDiffusionSequence DiffusionBValue "
+    "ContrastBolusAgentSequence ContrastBolusUsageSequence "
     "ContrastBolusAgentAdministered EchoPlanarPulseSequence PhaseContrast TimeOfFlightContrast "
     # What a converter had no place for stays under its own name (PS3.3 C.7.6.16.2.25, C.7.6.16.2.26).
     "UnassignedSharedConvertedAttributesSequence UnassignedPerFrameConvertedAttributesSequence"

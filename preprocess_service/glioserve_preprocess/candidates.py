@@ -21,11 +21,12 @@ from functools import cached_property
 
 import numpy as np
 
-from glioserve_contract import Modality, words
+from glioserve_contract import GlioserveError, Modality, words
 from glioserve_contract.records import RunnerUpRecord
 from glioserve_preprocess.acquisition import Acquisition
 from glioserve_preprocess.attributes import text
 from glioserve_preprocess.evidence import Evidence
+from glioserve_preprocess.spacing import SAME_POSITION_MM, even_step
 from glioserve_preprocess.stacks import Stack
 
 CLEAR_LEAD = 0.15
@@ -80,6 +81,21 @@ class Candidate:
         return self.acquisition.fat_suppressed or bool(said & (words.FAT_SAT_WORDS | {"FS", "SFS", "WE"}))
 
     @cached_property
+    def problem(self) -> GlioserveError | None:
+        """Why it cannot be a volume, as far as headers tell: the stack's own problem, or uneven slices."""
+        planes = [frame.plane for frame in self.stack.frames if frame.plane is not None]
+        if self.stack.problem is not None or len(planes) < 2:
+            return self.stack.problem
+        normal = planes[0].normal
+        positions = np.array([plane.position_lps_mm for plane in planes])
+        kept = np.diff(positions @ normal, prepend=-np.inf) >= SAME_POSITION_MM
+        try:
+            even_step(positions[kept], normal)
+        except GlioserveError as problem:
+            return problem
+        return None
+
+    @cached_property
     def extent_mm(self) -> float:
         """From the first slice to the last; 0 where the headers do not place them."""
         planes = [frame.plane for frame in self.stack.frames if frame.plane is not None]
@@ -130,9 +146,9 @@ def _weaker(one: Candidate, best: Candidate, modality: Modality) -> str:
 
 
 def _no_volume(one: Candidate, best: Candidate, modality: Modality) -> str:
-    if one.stack.problem is None or best.stack.problem is not None:
+    if one.problem is None or best.problem is not None:
         return ""
-    return f"it cannot be read as a volume ({one.stack.problem.code.token})"
+    return f"it cannot be read as a volume ({one.problem.code.token})"
 
 
 def _derived(one: Candidate, best: Candidate, modality: Modality) -> str:

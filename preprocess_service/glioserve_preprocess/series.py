@@ -70,8 +70,8 @@ def choose_series(
     chosen = {m: _named(candidates, m, name, min_slices) for m, name in named.items()}
     _refuse_twice(chosen)
     pool = [c for c in candidates if all(c.stack is not other.stack for other in chosen.values())]
-    pool = _in_context(pool, chosen)
     wanted = [m for m in channels if m not in chosen]
+    pool = _in_context(pool, chosen, wanted)
     if compare is not None and any(m in _CONTRAST_PAIR for m in wanted):
         pool = _by_images(pool, wanted, min_slices, compare)
     warnings = [
@@ -140,13 +140,15 @@ def _refuse_twice(chosen: Mapping[Modality, Candidate]) -> None:
             raise GlioserveError(ErrorCode.INVALID_OVERRIDE, f"One series is named for both {one} and {other}.")
 
 
-def _in_context(pool: Sequence[Candidate], chosen: Mapping[Modality, Candidate]) -> list[Candidate]:
+def _in_context(
+    pool: Sequence[Candidate], chosen: Mapping[Modality, Candidate], wanted: Sequence[Modality]
+) -> list[Candidate]:
     """What the other series of the study say of each one's contrast agent."""
     enhanced = [c for c in pool if c.evidence.is_t1_weighted and c.evidence.contrast_points >= ORDER_POINTS]
     native = []
     if Modality.T1CE in chosen:
         enhanced.append(chosen[Modality.T1CE])
-    if Modality.T1 in chosen:
+    if Modality.T1 in chosen and Modality.T1CE in wanted:
         native.append(chosen[Modality.T1])
     return [_beside(c, enhanced, native) for c in pool]
 
@@ -186,7 +188,7 @@ def _marked_more(one: Candidate, other: Candidate) -> bool:
 
 def _by_images(pool: list[Candidate], wanted: Sequence[Modality], min_slices: int, compare: Compare) -> list[Candidate]:
     """The pool with what the images say, where headers leave open which T1-weighted series is enhanced."""
-    weighted = [c for c in pool if c.evidence.is_t1_weighted and c.slices >= min_slices and c.stack.problem is None]
+    weighted = [c for c in pool if c.evidence.is_t1_weighted and c.slices >= min_slices and c.problem is None]
     settled = {c.modality for c in weighted if not c.evidence.contrast_open}
     missing = [m for m in _CONTRAST_PAIR if m in wanted and m not in settled]
     if len(weighted) < 2 or not missing or not any(c.evidence.contrast_open for c in weighted):

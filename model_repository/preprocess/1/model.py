@@ -10,6 +10,7 @@ import triton_python_backend_utils as pb_utils
 from glioserve_contract import ErrorCode, GlioserveError, Modality, to_dict
 from glioserve_contract.manifest import load_versions
 from glioserve_contract.tensors import BRAIN_MASK, IMAGE, INSTANCES, PREPROCESS, affine_tensor, volume_tensor
+from glioserve_preprocess.overrides import Overrides
 from glioserve_preprocess.pipeline import preprocess_dicom, preprocess_volumes
 from glioserve_preprocess.volumes import volume_of_array
 from glioserve_triton.adapter import Metrics, respond
@@ -31,12 +32,15 @@ class TritonPythonModel:
 
     def handle(self, request):
         files, volumes = _files(request), _volumes(request)
+        overrides = Overrides.of_parameters(request.parameters())
         if files is not None and volumes:
             raise GlioserveError(ErrorCode.BOTH_INPUTS)
         if files is not None:
-            result = preprocess_dicom(files, self.recipe, accept_identified=self.accept_identified)
+            result = preprocess_dicom(
+                files, self.recipe, accept_identified=self.accept_identified, series=overrides.series
+            )
         elif volumes:
-            result = preprocess_volumes(volumes, self.recipe)
+            result = preprocess_volumes(overrides.renamed(volumes), self.recipe)
         else:
             raise GlioserveError(ErrorCode.NO_INPUT)
         self.metrics.observe(result.record.timings_s)
