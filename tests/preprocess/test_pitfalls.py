@@ -42,7 +42,18 @@ from support.encodings import (
     without_preamble,
     zipped,
 )
-from support.pitfalls import CORONAL, GEOMETRY, SAGITTAL, SIZE, STORED, files, other_pixels, same_series, scan
+from support.pitfalls import (
+    CORONAL,
+    GEOMETRY,
+    SAGITTAL,
+    SIZE,
+    STORED,
+    documented_rows,
+    files,
+    other_pixels,
+    same_series,
+    scan,
+)
 from support.scans import part10
 
 # --- read right: (files, expected signal [z, y, x], its geometry) ---
@@ -318,3 +329,8 @@ def assemble_or_none(found):
 
 def sorted_signal(found):
     return sorted(assemble(found, Modality.T1).voxels.ravel().tolist())
+
+
+@pytest.mark.parametrize(("heading", "table"), [("Read right", READ_RIGHT), ("Told apart", TOLD_APART)])
+def test_the_documentation_has_a_row_for_each(heading, table):
+    assert {row for row, *_ in documented_rows(heading)} == set(table)

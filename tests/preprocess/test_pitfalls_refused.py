@@ -18,7 +18,7 @@ from glioserve_preprocess.assemble import assemble
 from glioserve_preprocess.read import read
 from glioserve_preprocess.stacks import stacks_of
 from support.encodings import edited, encoded, enhanced, zipped
-from support.pitfalls import GEOMETRY, SIZE, SPACING_MM, STORED, files, other_pixels, same_series, scan
+from support.pitfalls import GEOMETRY, SIZE, SPACING_MM, STORED, documented_rows, files, other_pixels, same_series, scan
 
 
 def without(*gone):
@@ -237,3 +237,8 @@ def test_refused(name, monkeypatch):
     with pytest.raises(GlioserveError) as caught:
         assemble_all(sent)
     assert caught.value.code is code
+
+
+def test_the_documentation_has_a_row_and_the_code_of_each():
+    documented = {row: code.strip("`") for row, code, _ in documented_rows("Refused")}
+    assert documented == {row: code.token for row, (_, code) in REFUSED.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -50,3 +51,11 @@ def facing(*axes: tuple[float, float, float]) -> Geometry:
 
 SAGITTAL = facing((0, 1, 0), (0, 0, -1), (-1, 0, 0))
 CORONAL = facing((1, 0, 0), (0, 0, -1), (0, 1, 0))
+
+
+def documented_rows(heading: str) -> list[list[str]]:
+    """The cells of the table under a heading of docs/inputs.md, without its head."""
+    page = (Path(__file__).resolve().parents[2] / "docs" / "inputs.md").read_text(encoding="utf-8")
+    part = page.split(f"### {heading}\n", 1)[1].split("\n#", 1)[0]
+    lines = [line for line in part.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
