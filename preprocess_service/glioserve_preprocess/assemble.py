@@ -22,8 +22,8 @@ from glioserve_preprocess.quiet import quiet_pydicom
 from glioserve_preprocess.spacing import SAME_POSITION_MM, even_step
 from glioserve_preprocess.stacks import Stack
 
-
-_THREADS = min(8, os.cpu_count() or 1)
+THREADS = min(8, os.cpu_count() or 1)
+"""For compressed frames: their decoders release the interpreter's lock. Copying native ones does not."""
 
 
 def assemble(stack: Stack, modality: Modality) -> Volume:
@@ -51,8 +51,8 @@ def _assemble(stack: Stack, modality: Modality) -> Volume:
     geometry = Geometry((plane.columns, plane.rows, len(placed)), _affine(plane, step))
     voxels = np.empty(geometry.shape, dtype=np.float32)
     if any(f.instance.encapsulated for f in placed):
-        with ThreadPoolExecutor(_THREADS) as pool:
-            list(pool.map(decode, placed, voxels))  # decoders of compressed pixels release the GIL; copying does not
+        with ThreadPoolExecutor(THREADS) as pool:
+            list(pool.map(decode, placed, voxels))
     else:
         for frame, slice_voxels in zip(placed, voxels, strict=True):
             decode(frame, slice_voxels)

@@ -159,7 +159,8 @@ def _side(dataset: Dataset, keyword: str) -> int:
 
 def _check_orientation(values: Sequence[float]) -> None:
     axes = np.array(values).reshape(2, 3)
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         products = axes @ axes.T
-    if not (np.abs(products - np.eye(2)) <= 2 * UNIT_TOLERANCE).all():
+    # each length's square is off by twice the length's own error
+    if not (np.abs(products - np.eye(2)) <= UNIT_TOLERANCE * (1 + np.eye(2))).all():
         raise malformed("ImageOrientationPatient", "is not two unit vectors at a right angle")

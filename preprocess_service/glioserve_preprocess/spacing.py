@@ -9,6 +9,8 @@ from glioserve_contract import ErrorCode, GlioserveError
 
 SAME_POSITION_MM = 0.01
 """Two slices nearer than this lie at one position."""
+MIN_STEP_MM, MAX_STEP_MM = 0.05, 50.0
+"""Slices nearer or further apart are no volume's."""
 SPACING_TOLERANCE = 0.05
 """Share of the median slice distance by which one may differ."""
 GAP_TOLERANCE = 0.15
@@ -35,6 +37,8 @@ def even_step(positions: Points, normal: npt.NDArray[np.float64]) -> npt.NDArray
     usual_mm = float(np.median(distances_mm))
     if np.abs(distances_mm - usual_mm).max() > SPACING_TOLERANCE * usual_mm:
         raise _uneven(distances_mm)
+    if not MIN_STEP_MM <= usual_mm <= MAX_STEP_MM:
+        raise GlioserveError(ErrorCode.IRREGULAR_SPACING, f"Slices lie {usual_mm:.2f} mm apart.")
     step: npt.NDArray[np.float64] = normal * float(distances_mm.mean())
     return step
 

@@ -27,6 +27,7 @@ CASES = [
     *(("ImageOrientationPatient", "LO", v, INVALID) for v in (["0"] * 6, ["1", "0", "0"] * 2, ["1"] * 5)),
     *(("ImageOrientationPatient", "LO", v, INVALID) for v in (["nan"] * 6, ["2", "0", "0", "0", "2", "0"])),
     ("ImageOrientationPatient", "LO", ["1e300"] * 6, INVALID),
+    ("ImageOrientationPatient", "LO", ["1", "0", "0", "0.0015", "1", "0"], INVALID),
     ("Rows", "LO", "ten", INVALID),
     ("Rows", "US", 0, INVALID),
     ("Rows", "US", [36, 36], INVALID),

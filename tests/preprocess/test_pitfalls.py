@@ -25,6 +25,8 @@ from pydicom.uid import (
     generate_uid,
 )
 
+from glioserve_client import DicomStudy
+from glioserve_client.deidentify import deidentify
 from glioserve_contract import GlioserveError, Modality
 from glioserve_preprocess.assemble import assemble
 from glioserve_preprocess.geometry import Geometry, apply
@@ -329,6 +331,26 @@ def assemble_or_none(found):
 
 def sorted_signal(found):
     return sorted(assemble(found, Modality.T1).voxels.ravel().tolist())
+
+
+def sent(made):
+    """What the client sends of these files."""
+    files_sent = [f for f in DicomStudy.from_bytes(made).files if not f.reason_not_sent]
+    return deidentify(files_sent).contents
+
+
+@pytest.mark.parametrize("name", READ_RIGHT)
+def test_what_the_client_sends_is_read_right_too(name):
+    made, expected, geometry = READ_RIGHT[name]()
+    (found,) = stacks_of(read(sent(made), accept_identified=False))
+    assert_is(assemble(found, Modality.T1), np.asarray(expected), geometry, 1 if name == "JPEG baseline" else 0)
+
+
+@pytest.mark.parametrize("name", TOLD_APART)
+def test_what_the_client_sends_is_told_apart_too(name):
+    made, parts = TOLD_APART[name]
+    found = stacks_of(read(sent(files(made())), accept_identified=False))
+    assert sorted(s.slices for s in found) == sorted(parts.values())
 
 
 @pytest.mark.parametrize(("heading", "table"), [("Read right", READ_RIGHT), ("Told apart", TOLD_APART)])

@@ -13,6 +13,8 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import JPEG2000Lossless, RLELossless
 
+from glioserve_client import DicomStudy
+from glioserve_client.deidentify import deidentify
 from glioserve_contract import ErrorCode, GlioserveError, Modality, archive
 from glioserve_preprocess.assemble import assemble
 from glioserve_preprocess.read import read
@@ -175,6 +177,7 @@ REFUSED = {
     "missing slices": (without(2, 3, 6), ErrorCode.MISSING_SLICE),
     "single slice": (without(*range(1, 8)), ErrorCode.TOO_FEW_SLICES),
     "irregular spacing": (shifted(lambda i: along(2, 0.4 * i * i)), ErrorCode.IRREGULAR_SPACING),
+    "slices too far apart": (shifted(lambda i: along(2, 60 * i)), ErrorCode.IRREGULAR_SPACING),
     "gantry tilt": (shifted(lambda i: along(1, 0.7 * i)), ErrorCode.SHEARED_GEOMETRY),
     "conflicting duplicates": (two_in_one_place, ErrorCode.DUPLICATE_SLICE),
     "a copy at another place": (copy_elsewhere, ErrorCode.DUPLICATE_SLICE),
@@ -236,6 +239,24 @@ def test_refused(name, monkeypatch):
     sent = made()
     with pytest.raises(GlioserveError) as caught:
         assemble_all(sent)
+    assert caught.value.code is code
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_the_client_sends_is_refused_too(name, monkeypatch):
+    """By the client itself or by the server, with the same code."""
+    made, code = REFUSED[name]
+    if name == "zip bomb":
+        monkeypatch.setattr(archive, "MAX_REQUEST_BYTES", 2 << 20)
+    files_made = made()
+
+    def send():
+        sent = [f for f in DicomStudy.from_bytes(files_made).files if not f.reason_not_sent]
+        for found in stacks_of(read(deidentify(sent).contents, accept_identified=False)):
+            assemble(found, Modality.T1)
+
+    with pytest.raises(GlioserveError) as caught:
+        send()
     assert caught.value.code is code
 
 

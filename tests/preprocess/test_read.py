@@ -1,15 +1,20 @@
 """Bytes to instances: each kind of bad file has its code, and no message carries a value of the patient's."""
 
+import sys
+
 import numpy as np
 import pydicom
 import pytest
 from pydicom.dataset import Dataset
-from pydicom.uid import CTImageStorage, generate_uid
+from pydicom.uid import CTImageStorage, ImplicitVRLittleEndian, JPEG2000Lossless, generate_uid
 
-from glioserve_contract import ErrorCode, GlioserveError
+from glioserve_contract import ErrorCode, GlioserveError, Modality
 from glioserve_contract.identity import IDENTIFYING_ATTRIBUTES
+from glioserve_preprocess.assemble import assemble
 from glioserve_preprocess.read import read
-from support.scans import T1_HEADER, oblique, part10, series
+from glioserve_preprocess.stacks import stacks_of
+from support.encodings import encoded, zipped
+from support.scans import STUDY_UID, T1_HEADER, oblique, part10, series
 
 
 @pytest.fixture
@@ -107,3 +112,39 @@ def test_a_patient_id_must_be_a_pseudonym(datasets, patient_id):
         dataset.PatientID = patient_id
     message = refused([part10(d) for d in datasets], ErrorCode.IDENTIFIED_DICOM)
     assert "4711" not in message
+
+
+def test_identity_is_found_behind_the_pixels_and_in_archives(datasets):
+    content = part10(datasets[0])
+    element = b"\x10\x00\x10\x00PN\x08\x00SECRET1 "
+    assert "PatientName" in refused([content + element, part10(datasets[1])], ErrorCode.IDENTIFIED_DICOM)
+    datasets[0].PatientName = "SECRET1"
+    assert "PatientName" in refused([zipped([part10(d) for d in datasets])], ErrorCode.IDENTIFIED_DICOM)
+
+
+def test_identity_is_found_in_private_sequences_and_in_implicit_vr(datasets):
+    item = Dataset()
+    item.PatientName = "SECRET1"
+    datasets[0].private_block(0x2005, "MAKER", create=True).add_new(0x10, "SQ", [item])
+    assert "PatientName" in refused([part10(datasets[0])], ErrorCode.IDENTIFIED_DICOM)
+    datasets[1].ReferencedImageSequence = [item]
+    assert "PatientName" in refused([encoded(datasets[1], ImplicitVRLittleEndian)], ErrorCode.IDENTIFIED_DICOM)
+
+
+def test_nothing_of_a_files_values_is_warned_or_logged(datasets, caplog):
+    """Warnings are errors in this suite; what remains is pydicom's log."""
+    files = [part10(d).replace(STUDY_UID.encode(), (STUDY_UID[:-5] + "x.y.z").encode()) for d in datasets]
+    files = [f.replace(b"CS\x04\x00SE  ", b"CS\x04\x00se\xff ") for f in files]
+    with caplog.at_level("DEBUG"):
+        stacks_of(read(files, accept_identified=False))
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize("threads", [1, 8])
+def test_threads_change_nothing(threads, monkeypatch):
+    module = sys.modules[assemble.__module__]
+    monkeypatch.setattr(module, "THREADS", threads)
+    stored = np.random.default_rng(3).integers(0, 4000, (12, 32, 40)).astype(np.uint16)
+    made = series(stored, oblique((40, 32, 12), (1.0, 1.0, 4.0)), **T1_HEADER)
+    (found,) = stacks_of(read([encoded(d, JPEG2000Lossless) for d in made], accept_identified=False))
+    assert np.array_equal(assemble(found, Modality.T1).voxels, stored)
