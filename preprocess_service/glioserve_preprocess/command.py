@@ -17,6 +17,7 @@ from glioserve_contract.records import PreprocessRecord
 from glioserve_preprocess.folder import study_files
 from glioserve_preprocess.geometry import Volume, geometry_of_record, to_sitk
 from glioserve_preprocess.grid import sample, sample_mask
+from glioserve_preprocess.overrides import SeriesName
 from glioserve_preprocess.pipeline import Preprocessed, preprocess_dicom, preprocess_volumes
 from glioserve_preprocess.provenance import image_digest, replay
 
@@ -36,6 +37,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_volume,
         metavar="NAME=FILE",
         help=f"a sequence as a NIfTI file; NAME is one of {', '.join(Modality)}; once per sequence",
+    )
+    parser.add_argument(
+        "--series",
+        action="append",
+        default=[],
+        type=_series,
+        metavar="NAME=UID",
+        help="take the DICOM series of this SeriesInstanceUID (or UID#part) for a sequence; may be repeated",
     )
     parser.add_argument("--recipe", type=Path, required=True, help="recipe.json of the network")
     parser.add_argument("--out", type=Path, required=True, help="folder for the results; made if it is not there")
@@ -106,7 +115,7 @@ def _preprocess(args: argparse.Namespace, recipe: Recipe, read_nifti: NiftiReade
     files, others = study_files(args.study)
     if others:
         print(f"warning: {others} file(s) that are not DICOM were left aside")
-    return preprocess_dicom(files, recipe, accept_identified=True)
+    return preprocess_dicom(files, recipe, accept_identified=True, series=dict(args.series))
 
 
 def _replay(path: Path, result: Preprocessed) -> int:
@@ -116,6 +125,13 @@ def _replay(path: Path, result: Preprocessed) -> int:
     same = record.provenance is not None and image_digest(image) == record.provenance.image_sha256
     print(f"replay: {'the recorded input, to the bit' if same else 'NOT the recorded input: other software?'}")
     return 0 if same else 1
+
+
+def _series(text: str) -> tuple[Modality, SeriesName]:
+    name, _, uid = text.partition("=")
+    if name not in {m.value for m in Modality} or not uid:
+        raise argparse.ArgumentTypeError(f"must be NAME=UID with NAME one of {', '.join(Modality)}")
+    return Modality(name), SeriesName.parse(uid)
 
 
 def _volume(text: str) -> tuple[Modality, Path]:

@@ -51,6 +51,23 @@ def test_files_are_left_and_named(folder: Path, tmp_path: Path, capsys: pytest.C
     assert "is not shown" in err  # this study is not the one of the answer
 
 
+def test_series_named_on_the_command_line_reach_the_server(folder: Path) -> None:
+    with FakeServer(Answer(small_answer())) as server:
+        named = ["--series", "t1=1.2.840.99999.1.7", "--series", "t1ce=1.2.840.99999.1.7#echo 2"]
+        assert main(["predict", str(folder), "--url", server.url, *named]) == 0
+    sent = json.loads(server.requests[0].parameters["series"])
+    assert set(sent) == {"t1", "t1ce"}
+    assert sent["t1ce"] == f"{sent['t1']}#echo 2"
+    assert "99999" not in sent["t1"]
+
+
+@pytest.mark.parametrize("named", ["t3=1.2.3", "t1", "t1="])
+def test_a_series_named_wrongly_is_wrong_usage(folder: Path, named: str) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["predict", str(folder), "--url", "127.0.0.1:1", "--series", named])
+    assert caught.value.code == 2
+
+
 def test_volumes_by_name_and_no_heat_map(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = []
     for name in ("t1", "t1ce"):

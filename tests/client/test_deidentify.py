@@ -288,3 +288,36 @@ def test_pixels_that_are_not_what_their_syntax_says_are_a_typed_error() -> None:
 def test_the_patient_used_here_is_really_in_the_files() -> None:
     content = file_bytes(mr_dataset())
     assert all(value.encode() in content for value in PATIENT.values())
+
+
+@pytest.mark.parametrize(
+    ("attributes", "expected"),
+    [
+        ({"ContrastBolusAgent": "MAGNEVIST"}, "YES"),
+        ({"ContrastBolusAgent": "ohne"}, "NO"),
+        ({"ContrastBolusAgent": ""}, None),
+        ({"ContrastBolusVolume": "7.5", "ContrastBolusTotalDose": "7.5"}, "YES"),
+    ],
+)
+def test_of_the_agent_only_yes_or_no_is_sent(attributes: dict[str, str], expected: str | None) -> None:
+    again = sent(mr_dataset(**attributes))
+    assert again.get("ContrastBolusAgent") == expected
+    assert "ContrastBolusVolume" not in again
+
+
+def test_the_start_of_an_enhanced_image_is_sent_as_a_relative_time() -> None:
+    datasets = [
+        mr_dataset(
+            AcquisitionTime=None, SeriesTime=None, AcquisitionDateTime=f"2024022923{minute}00.5", SOPInstanceUID=u
+        )
+        for minute, u in (("10", "1.2.3.1"), ("42", "1.2.3.2"))
+    ]
+    result = deidentify([dicom_file(d) for d in datasets])
+    times = [pydicom.dcmread(BytesIO(c)).AcquisitionTime for c in result.contents]
+    assert times == ["000000.000000", "003200.000000"]
+    assert all("AcquisitionDateTime" not in pydicom.dcmread(BytesIO(c)) for c in result.contents)
+
+
+def test_chinese_terms_are_sent_as_their_english_words() -> None:
+    again = sent(mr_dataset(SpecificCharacterSet="GB18030", SeriesDescription="王小明 矢状位T1增强"))
+    assert again.SeriesDescription == "sag t1 enhanced"

@@ -1,5 +1,6 @@
 """What is sent, what is not, and the limits that hold before a byte leaves."""
 
+import json
 from io import BytesIO
 
 import numpy as np
@@ -89,3 +90,31 @@ def test_the_limits_hold_before_anything_is_sent(monkeypatch: pytest.MonkeyPatch
     for study in (dicom, volumes):
         with pytest.raises(errors.StudyTooLargeError, match="MiB"):
             encode(study)
+
+
+@pytest.mark.parametrize("identified", [True, False])
+def test_a_series_named_by_the_caller_is_sent_under_the_uid_that_the_files_carry(identified: bool) -> None:
+    study = DicomStudy.from_bytes(
+        [file_bytes(mr_dataset(SeriesInstanceUID=f"1.2.840.99999.1.{n}", SOPInstanceUID=f"1.2.3.{n}")) for n in (7, 8)]
+    )
+    series = {Modality.T1: "1.2.840.99999.1.7", Modality.T1CE: "1.2.840.99999.1.8#echo 2"}
+    encoded = encode(study, identified=identified, series=series)
+    named = json.loads(encoded.parameters["series"])
+    back = {m: encoded.original_series_uids[name.partition("#")[0]] for m, name in named.items()}
+    assert back == {"t1": "1.2.840.99999.1.7", "t1ce": "1.2.840.99999.1.8"}
+    assert named["t1ce"].endswith("#echo 2")
+    assert ("99999" in encoded.parameters["series"]) is identified
+    assert encode(study).parameters == {}
+
+
+def test_a_series_that_is_not_sent_cannot_be_named() -> None:
+    study = DicomStudy.from_bytes([file_bytes(mr_dataset())])
+    with pytest.raises(errors.UnknownSeriesError) as caught:
+        encode(study, series={Modality.T1: "1.2.840.99999.1.31337"})
+    assert "31337" not in str(caught.value)
+
+
+def test_volumes_are_named_by_their_keys() -> None:
+    study = VolumeStudy({Modality.T1: Volume(np.ones((2, 2, 2), np.float32), np.eye(4))})
+    with pytest.raises(ValueError, match="DICOM"):
+        encode(study, series={Modality.T1: "1.2.3"})

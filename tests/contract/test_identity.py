@@ -2,13 +2,28 @@
 
 import pydicom
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from glioserve_contract.identity import (
+    CODES,
     IDENTIFYING_ATTRIBUTES,
     KEPT_ATTRIBUTES,
     PATIENT_PSEUDONYM,
+    Treatment,
+    agent_given,
+    kept_codes,
 )
-from glioserve_contract.words import DESCRIPTION_WORDS, kept_words
+from glioserve_contract.words import (
+    DESCRIPTION_WORDS,
+    LONGEST_TEXT,
+    WITH_AGENT,
+    WITHOUT_AGENT,
+    kept_text,
+    kept_words,
+)
+
+MARKS = {WITH_AGENT, WITHOUT_AGENT}
 
 
 def test_nothing_is_both_sent_and_refused():
@@ -37,7 +52,116 @@ def test_every_element_of_the_same_name_counts_once():
 )
 def test_only_known_words_survive(description, kept):
     assert kept_words(description) == kept
-    assert set(kept_words(description).split()) <= DESCRIPTION_WORDS | {"+c"}
+    assert set(kept_words(description).split()) <= DESCRIPTION_WORDS | MARKS
+
+
+@pytest.mark.parametrize(
+    ("description", "kept"),
+    [
+        ("AXT1POST", "ax t1 post"),
+        ("eT1W_3D_TFE", "t1w 3d tfe"),
+        ("T2FLAIR", "t2 flair"),
+        ("*tfl3d1_16ns", "tfl3d"),
+        ("*tseR2d1rr19", "tse2d"),
+        ("t2_tirm_tra_dark-fluid", "t2 tirm tra darkfluid"),
+        ("t2_spc_da-fl_sag", "t2 spc darkfluid sag"),
+        ("AX T2*", "ax t2star"),
+        ("Axial T2 STAR", "axial t2star"),
+        ("T1C", "t1 +c"),
+        ("T1 C+", "t1 +c"),
+        ("Ax T1 -C", "ax t1 -c"),
+        ("T1 Gd-", "t1 -c"),
+        ("T1 w/o GD", "t1 without gd"),
+        ("BRAIN W/WO", "brain with without"),
+        ("MP-RAGE", "mprage"),
+    ],
+)
+def test_spellings_of_one_word_become_one(description, kept):
+    assert kept_words(description) == kept
+
+
+@pytest.mark.parametrize(
+    ("description", "kept"),
+    [
+        ("矢状位T1增强", "sag t1 enhanced"),
+        ("T1WI 横断位 平扫", "t1wi ax noncontrast"),
+        ("T1 增强前", "t1 noncontrast"),
+        ("未增强 T1", "noncontrast t1"),
+        ("T2 压水 冠状", "t2 flair cor"),
+        ("颅脑 血管造影", "brain angiography"),
+        ("造影後 T1", "enhanced t1"),
+        ("조영증강 T1", "enhanced t1"),
+        ("王小明 T1", "t1"),
+    ],
+)
+def test_terms_without_word_boundaries_become_their_english_word(description, kept):
+    assert kept_words(description) == kept
+    if "王" not in description and "조" not in description and "後" not in description:
+        misread = description.encode("gb18030").decode("latin-1")  # no SpecificCharacterSet, or a wrong one
+        assert kept_words(misread) == kept
+
+
+@pytest.mark.parametrize(
+    "name", ["Hans Zyxquist", "Postman", "Cormack", "Flairmont", "Isabel Contrastini", "王平", "Opp"]
+)
+def test_no_part_of_a_name_is_taken_for_a_word(name):
+    assert kept_words(f"{name} T1") == "t1"
+
+
+@given(st.lists(st.sampled_from(sorted(DESCRIPTION_WORDS | MARKS)), max_size=8) | st.text(max_size=40))
+def test_keeping_words_again_changes_nothing(words):
+    kept = kept_words(words if isinstance(words, str) else " ".join(words))
+    assert kept_words(kept) == kept
+    assert kept.isascii()
+    assert set(kept.split()) <= DESCRIPTION_WORDS | MARKS
+
+
+def test_words_that_do_not_fit_are_left_out_whole():
+    assert kept_text("T1 T1 sagittal transversal enhanced", 16) == "t1 sagittal"
+
+
+@pytest.mark.parametrize(
+    ("texts", "given_"),
+    [
+        ({}, None),
+        ({"ContrastBolusAgent": ""}, None),
+        ({"ContrastBolusAgent": "MAGNEVIST"}, True),
+        ({"ContrastBolusAgent": "Sinerem"}, True),
+        ({"ContrastBolusAgent": "NONE"}, False),
+        ({"ContrastBolusAgent": "ohne KM"}, False),
+        ({"ContrastBolusAgent": "sans"}, False),
+        ({"ContrastBolusAgent": "sin contraste"}, False),
+        ({"ContrastBolusAgent": "kein"}, False),
+        ({"ContrastBolusAgent": "无"}, False),
+        ({"ContrastBolusAgent": "w/o"}, False),
+        ({"ContrastBolusVolume": "0"}, None),
+        ({"ContrastBolusVolume": "7.5"}, True),
+        ({"ContrastBolusStartTime": "101500"}, True),
+        ({"ContrastBolusAgent": "NO", "ContrastBolusVolume": "7.5"}, False),
+    ],
+)
+def test_whether_an_agent_was_given(texts, given_):
+    assert agent_given(texts) is given_
+
+
+@pytest.mark.parametrize(
+    ("keyword", "text", "kept"),
+    [
+        ("ImageType", "ORIGINAL\\PRIMARY\\ZYXQUIST\\ND", ("ORIGINAL", "PRIMARY", "OTHER", "ND")),
+        ("ScanningSequence", "se\\ir\\zyx", ("SE", "IR")),
+        ("Manufacturer", "GE MEDICAL SYSTEMS", ("GE",)),
+        ("Manufacturer", "Zyxquist Imaging", ()),
+        ("BodyPartExamined", "CSPINE", ("CSPINE",)),
+        ("ImageType", "", ()),
+    ],
+)
+def test_codes_are_of_the_closed_lists(keyword, text, kept):
+    assert kept_codes(keyword, text) == kept
+
+
+def test_every_list_of_codes_is_of_an_attribute_that_is_sent_as_codes():
+    assert {k for k, t in KEPT_ATTRIBUTES.items() if t is Treatment.CODES} == set(CODES)
+    assert {k for k, t in KEPT_ATTRIBUTES.items() if t is Treatment.WORDS} == set(LONGEST_TEXT)
 
 
 @pytest.mark.parametrize("text", ["PSN-0123abcd", "PSN-" + "f" * 32])

@@ -61,6 +61,8 @@ class Received:
     metadata: dict[str, str]
     timeout_us: int
     remaining_s: float
+    parameters: dict[str, str]
+    """The text ones."""
     inputs: dict[str, Any] = field(repr=False, default_factory=dict)
 
 
@@ -138,6 +140,7 @@ def _received(request: Any, context: Any) -> Received:
         metadata=dict(context.invocation_metadata()),
         timeout_us=request.parameters["timeout"].int64_param,
         remaining_s=context.time_remaining(),
+        parameters={k: v.string_param for k, v in request.parameters.items() if v.HasField("string_param")},
         inputs=inputs,
     )
 
