@@ -20,7 +20,9 @@ _NAMES = ", ".join(f"{m}=FILE" for m in Modality)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
-    parser.add_argument("study", nargs="+", metavar="STUDY", help=f"a folder of DICOM files, or NIfTI files: {_NAMES}")
+    parser.add_argument(
+        "study", nargs="+", metavar="STUDY", help=f"a folder or zip archive of DICOM files, or NIfTI files: {_NAMES}"
+    )
     parser.add_argument("--url", required=True, type=_url, metavar="HOST:PORT", help="the server's gRPC address")
     parser.add_argument("--json", action="store_true", help="print the report as JSON and nothing else")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write report.json, .html, heatmap.nii.gz, overlay.png")

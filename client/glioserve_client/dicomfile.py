@@ -17,6 +17,7 @@ from datetime import datetime
 from io import BytesIO
 
 from pydicom import FileDataset, dcmread
+from pydicom.config import IGNORE
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
@@ -66,7 +67,7 @@ class DicomFile:
         if self.sop_class_uid == _DICOMDIR:
             return "a DICOMDIR"
         if self.sop_class_uid not in MR_IMAGE_CLASSES:
-            name = UID(self.sop_class_uid).name
+            name = UID(self.sop_class_uid, validation_mode=IGNORE).name  # its own check would warn with the value
             return f"not an MR image but {'of a private class' if name == self.sop_class_uid else name}"
         return "marked as having text burnt into its pixels" if self.burnt_in_text else ""
 
@@ -122,6 +123,7 @@ def parse(content: bytes, where: str) -> FileDataset:
             if not whole:
                 _name_transfer_syntax(dataset, where)
             transfer_syntax = str(dataset.file_meta.get("TransferSyntaxUID", ""))
+            cut = any(_is_cut(dataset, tag) for tag in dataset.keys())  # noqa: SIM118 - iterating converts values
     except CodedError:
         raise
     except Exception as error:  # pydicom raises whatever its parser trips over
@@ -131,7 +133,7 @@ def parse(content: bytes, where: str) -> FileDataset:
         raise error_for(ErrorCode.NOT_DICOM, f"{where} is not DICOM.")
     if not transfer_syntax or not sop_class_uid:
         raise error_for(ErrorCode.TRUNCATED_FILE, f"{where} ends within its header.")
-    if any(_is_cut(dataset, tag) for tag in dataset.keys()):  # noqa: SIM118 - iterating a Dataset converts values
+    if cut:
         raise error_for(ErrorCode.TRUNCATED_FILE, f"{where} ends before its last element does.")
     if sop_class_uid in MR_IMAGE_CLASSES and any(tag in dataset for tag in _FLOAT_PIXELS):
         raise error_for(ErrorCode.UNSUPPORTED_PIXELS, f"{where} has pixels that are no integers.")
@@ -159,8 +161,10 @@ def text_of(dataset: Dataset, keyword: str) -> str:
     UTF-8, else Latin-1: enough for numbers, codes, UIDs and the Western words of a description.
     """
     tag = tag_for_keyword(keyword)
-    element = dataset.get_item(tag) if tag is not None and tag in dataset else None
-    value = getattr(element, "value", None)
+    try:
+        value = getattr(dataset.get_item(tag), "value", None) if tag is not None and tag in dataset else None
+    except Exception:  # noqa: BLE001 - pydicom converts what has an unknown VR and no value
+        return ""
     if not isinstance(value, bytes):
         return ""
     try:
@@ -241,7 +245,7 @@ def _ordinal(text: str) -> int | None:
 
 def _sop_class_uid(dataset: FileDataset) -> str:
     with quiet_pydicom():
-        return text_of(dataset, "SOPClassUID") or str(dataset.file_meta.get("MediaStorageSOPClassUID", ""))
+        return text_of(dataset, "SOPClassUID") or text_of(dataset.file_meta, "MediaStorageSOPClassUID")
 
 
 def _is_cut(dataset: Dataset, tag: int) -> bool:

@@ -64,7 +64,7 @@ INSTANCES = Tensor(
     (-1,),
     "file",
     "–",
-    "The study's DICOM Part 10 files, any order, all series.",
+    "The study's DICOM files, or zip archives of them; any order, all series.",
     optional=True,
 )
 VOLUMES = tuple(

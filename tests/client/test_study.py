@@ -1,5 +1,6 @@
 """Reading a study: nothing that may be a slice is left out without a word, and nothing reads for ever."""
 
+import contextlib
 import os
 import zipfile
 from io import BytesIO
@@ -109,6 +110,19 @@ def test_a_bare_data_set_cut_anywhere_is_an_error() -> None:
     for length in range(8, len(bare) - 1, 7):
         with pytest.raises((errors.TruncatedFileError, errors.NotDicomError)):
             DicomStudy.from_bytes([bare[:length]])
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_a_spoilt_header_ends_in_a_code_and_quotes_nothing(seed: int) -> None:
+    """Warnings, which pydicom gives with the value, are errors in this suite."""
+    rng = np.random.default_rng(seed)
+    content = bytearray(WHOLE)
+    for at in rng.integers(128, 900, rng.integers(1, 12)):
+        content[at] = rng.integers(256)
+    with contextlib.suppress(errors.StudyError):  # and nothing else
+        study = DicomStudy.from_bytes([bytes(content)])
+        sent = deidentify([f for f in study.files if not f.reason_not_sent])
+        assert all(c[128:132] == b"DICM" for c in sent.contents)
 
 
 def archive(contents: dict[str, bytes]) -> bytes:
