@@ -96,10 +96,9 @@ def _inner(a: Array, b: Array) -> Mask:
     seen = (a > 0) & (b > 0)
     if not seen.any():
         return seen
-    tissue = seen.copy()
-    for image in (a, b):
-        tissue &= image > HEAD_SHARE * np.percentile(image[seen], 98)
-    head = ndimage.binary_closing(tissue, iterations=4)
+    signal = [image > HEAD_SHARE * np.percentile(image[seen], 98) for image in (a, b)]
+    tissue = seen & signal[0] & signal[1]
+    head = ndimage.binary_closing(signal[0] | signal[1], iterations=4)  # a suppressed scalp is the head's border too
     for plane in head:
         plane |= ndimage.binary_fill_holes(plane)
     margin = int(np.ceil(DEPTH_MM / WORKING_SPACING_MM)) + 1

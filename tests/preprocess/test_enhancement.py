@@ -1,0 +1,96 @@
+"""Which of two T1-weighted volumes is enhanced, told by the images: phantoms of fresh seeds, and a real patient."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from scipy import ndimage
+
+from glioserve_contract import Modality
+from glioserve_preprocess.enhancement import Enhancement, compare_enhancement
+from glioserve_preprocess.geometry import Volume, canonical
+from glioserve_preprocess.register import register
+from glioserve_preprocess.volumes import volume_of_array
+from support.phantoms import small_phantom
+
+FG_6692 = Path(__file__).resolve().parents[3] / "shared" / "data" / "tcga-fg-6692" / "nifti"
+SEEDS = range(300, 312)
+
+
+def both_orders(native: Volume, enhanced: Volume) -> tuple[Enhancement, Enhancement]:
+    """The answer to (native, enhanced) and to (enhanced, native)."""
+    enhanced_from_native = register(native, enhanced).moving_lps_from_reference_lps
+    forth = compare_enhancement(native, enhanced, enhanced_from_native)
+    return forth, compare_enhancement(enhanced, native, np.linalg.inv(enhanced_from_native))
+
+
+def pair(seed: int) -> tuple[Volume, Volume]:
+    phantom = small_phantom(seed)
+    return canonical(phantom.volume(Modality.T1)), canonical(phantom.volume(Modality.T1CE))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_phantoms(seed: int) -> None:
+    forth, back = both_orders(*pair(seed))
+    assert forth.first_is_enhanced is False
+    assert back.first_is_enhanced is True
+    assert min(forth.confidence, back.confidence) > 0.5
+
+
+@pytest.mark.parametrize("modality", [Modality.T1, Modality.T1CE])
+@pytest.mark.parametrize("seed", SEEDS[:4])
+def test_the_same_contrast_twice_is_alike(seed: int, modality: Modality) -> None:
+    """Another noise, a head that registration left half a millimetre off, another gain and a coil's shading."""
+    volume = canonical(small_phantom(seed).volume(modality))
+    rng = np.random.default_rng(seed)
+    noise = rng.normal(0, 0.02 * np.percentile(volume.voxels, 95), volume.voxels.shape)
+    shading = np.linspace(0.8, 1.2, volume.voxels.shape[0])[:, None, None]
+    again = replace(volume, voxels=np.abs((volume.voxels + noise) * 3.7 * shading).astype(np.float32))
+    off = np.eye(4)
+    off[:3, 3] = (0.4, -0.3, 0.3)
+    found = compare_enhancement(volume, again, off)
+    assert found.ambiguous
+    assert found.alike
+
+
+def test_a_suppressed_scalp_does_not_make_the_native_one_look_enhanced() -> None:
+    """Fat saturation darkens the scalp in the enhanced series: bright in the native one alone. At worst a tie."""
+    native, enhanced = pair(SEEDS[0])
+    transform = register(native, enhanced).moving_lps_from_reference_lps
+    head = ndimage.binary_fill_holes(enhanced.voxels > 0.15 * np.percentile(enhanced.voxels, 98))
+    depth_mm = ndimage.distance_transform_edt(head, sampling=enhanced.geometry.spacing_mm[::-1])
+    share = np.where(depth_mm < 9, np.float32(0.2), np.float32(1))
+    found = compare_enhancement(native, replace(enhanced, voxels=enhanced.voxels * share), transform)
+    assert found.first_is_enhanced is not True
+    assert found.second_excess > found.first_excess
+
+
+def test_images_without_a_head_say_nothing() -> None:
+    empty = volume_of_array(Modality.T1, np.zeros((12, 12, 12), np.float32), np.diag([2.0, 2.0, 2.0, 1.0]))
+    assert compare_enhancement(empty, empty, np.eye(4)) == Enhancement(None, 0.0, 0.0, 0.0)
+
+
+@pytest.mark.skipif(not FG_6692.is_dir(), reason="the real patient's study (../shared/data) is not here")
+def test_a_real_patient() -> None:
+    forth, back = both_orders(nifti("t1.nii.gz"), nifti("t1c.nii.gz"))
+    assert forth.first_is_enhanced is False
+    assert back.first_is_enhanced is True
+
+
+@pytest.mark.skipif(not FG_6692.is_dir(), reason="the real patient's study (../shared/data) is not here")
+@pytest.mark.parametrize("name", ["t1.nii.gz", "t1c.nii.gz"])
+def test_a_real_patient_against_itself(name: str) -> None:
+    volume = nifti(name)
+    off = np.eye(4)
+    off[:3, 3] = (0.4, -0.3, 0.3)
+    assert compare_enhancement(volume, volume, off).alike
+
+
+def nifti(name: str) -> Volume:
+    image = sitk.ReadImage(str(FG_6692 / name))
+    affine = np.eye(4)
+    affine[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * image.GetSpacing()
+    affine[:3, 3] = image.GetOrigin()
+    return canonical(volume_of_array(Modality.T1, sitk.GetArrayFromImage(image), affine))
