@@ -131,7 +131,10 @@ def _series(text: str) -> tuple[Modality, SeriesName]:
     name, _, uid = text.partition("=")
     if name not in {m.value for m in Modality} or not uid:
         raise argparse.ArgumentTypeError(f"must be NAME=UID with NAME one of {', '.join(Modality)}")
-    return Modality(name), SeriesName.parse(uid)
+    try:
+        return Modality(name), SeriesName.parse(uid)
+    except GlioserveError as error:
+        raise argparse.ArgumentTypeError(error.detail) from error
 
 
 def _volume(text: str) -> tuple[Modality, Path]:

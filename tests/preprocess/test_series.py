@@ -5,12 +5,14 @@ import json
 import numpy as np
 import pytest
 
+from glioserve_cli.main import main
 from glioserve_contract import ErrorCode, GlioserveError, Modality
+from glioserve_contract.recipe import save_recipe
 from glioserve_preprocess.enhancement import Enhancement
 from glioserve_preprocess.geometry import Geometry, Volume
 from glioserve_preprocess.overrides import Overrides, SeriesName
 from glioserve_preprocess.series import choose_series
-from support.scans import FLAIR_HEADER, T1_HEADER, T1CE_HEADER, T2_HEADER, instances_of, series
+from support.scans import FLAIR_HEADER, T1_HEADER, T1CE_HEADER, T2_HEADER, instances_of, part10, series
 
 T1, T1CE, T2, FLAIR = Modality
 HEADERS = {T1: T1_HEADER, T1CE: T1CE_HEADER, T2: T2_HEADER, FLAIR: FLAIR_HEADER}
@@ -354,3 +356,28 @@ def test_volumes_cannot_be_renamed_onto_another_or_out_of_nothing(modalities):
     with pytest.raises(GlioserveError) as caught:
         Overrides(modalities=modalities).renamed({T1: volume(T1), T1CE: volume(T1CE)})
     assert caught.value.code is ErrorCode.INVALID_OVERRIDE
+
+
+# --- the offline command ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def offline(tmp_path, recipe):
+    folder = tmp_path / "study"
+    folder.mkdir()
+    for number, dataset in enumerate(study(t1=40, t1ce=40, t2=40)):
+        (folder / str(number)).write_bytes(part10(dataset))
+    save_recipe(recipe, tmp_path / "recipe.json")
+    return ["preprocess", str(folder), "--recipe", str(tmp_path / "recipe.json"), "--out", str(tmp_path / "out")]
+
+
+def test_a_series_named_on_the_command_line_has_to_be_there(offline, capsys):
+    assert main([*offline, "--series", "t1=1.2.3"]) == 1
+    assert "GLIO-1304" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("named", ["t1", "pd=1.2.3", "t1=", "t1=not-a-uid"])
+def test_a_series_named_wrongly_on_the_command_line_is_wrong_usage(offline, named):
+    with pytest.raises(SystemExit) as caught:
+        main([*offline, "--series", named])
+    assert caught.value.code == 2
