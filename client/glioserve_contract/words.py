@@ -117,6 +117,7 @@ _SPELLINGS = {
     "praekm": "pre km",
     "dp": "pd",
     "diffusie": "diffusion",
+    "postc": "post +c",
     "postkm": "post km",
     "postgd": "post gd",
     "precontraste": "pre contraste",

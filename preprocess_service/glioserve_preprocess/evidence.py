@@ -165,6 +165,8 @@ def _excluded(acquisition: Acquisition) -> str:
     described, named = set(_described(acquisition)), set(acquisition.sequence_name)
     if described & words.T1_WORDS | described & words.T2_WORDS | described & words.FLAIR_WORDS:
         described -= {"loc"}  # as in "T1 loc."; a localiser names no weighting
+    if described & words.T2_WORDS:  # "PD/T2" is a dual echo: timings say which of the two this stack is
+        described -= words.OTHER_IMAGES["a proton-density image"]
     for what, known in words.OTHER_IMAGES.items():
         if hit := (described | named) & known:
             return f"{what} (described as {' '.join(sorted(hit))})"
