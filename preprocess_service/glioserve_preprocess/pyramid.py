@@ -1,4 +1,4 @@
-"""One volume at several resolutions, and the head in it: what registration looks at."""
+"""One volume at several resolutions, in histogram bins, and the head in it: what registration looks at."""
 
 from __future__ import annotations
 
@@ -9,55 +9,118 @@ import numpy.typing as npt
 import SimpleITK as sitk
 from scipy import ndimage
 
-from glioserve_preprocess.geometry import Geometry, Volume
+from glioserve_preprocess.geometry import Geometry, Volume, apply
 
-LEVELS_MM = (8.0, 4.0, 2.0)
+LEVELS_MM = (8.0, 4.0, 1.0)
 """From coarse to fine. An axis whose spacing is coarser than the level stays as it is."""
-SMOOTHING_SHARE = 0.4
-"""Gaussian sigma in each level's mm: takes the steps off the box means. Along thick slices that is less than
-MIN_SIGMA_VOXELS and nothing is done: smoothing them cost accuracy (0.09 to 0.15 mm on phantoms)."""
-MIN_SIGMA_VOXELS = 0.2
+SMOOTHING_MM = (3.2, 1.6, 0.45)
+"""Gaussian sigma on each level: takes the steps off the box means, and noise off the finest. Along thick slices
+that is less than MIN_SIGMA_VOXELS and nothing is done: smoothing them cost accuracy (0.09 to 0.15 mm on phantoms)."""
+MIN_SIGMA_VOXELS = 0.3
+BINS = 24
+WINDOW_BINS = 3
+"""Kept free for the flanks of the Parzen window: values lie from 1 to BINS - WINDOW_BINS."""
+CLIPPED_PERCENTILES = (0.2, 99.5)
+"""Of a volume's voxels on the middle level: what is outside shares the outermost bins."""
 AIR_SHARE = 0.35
 """Of Otsu's threshold: darker voxels are air."""
 HALO_MM = 6.0
 """Around the head, so that its outline counts."""
 
 Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
 class Level:
-    """Smoothed voxels FP32 [z, y, x] and where they are."""
+    """Smoothed voxels FP32 [z, y, x] in bins, 1 to BINS - WINDOW_BINS, and where they are."""
 
     voxels: Floats
     geometry: Geometry
 
 
-def pyramid(volume: Volume) -> tuple[Level, ...]:
-    """The volume at each of LEVELS_MM, by box means of whole voxels (an axis is never refined) and a Gaussian."""
-    voxels, geometry = volume.voxels, volume.geometry
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A volume made ready once for any number of pairs."""
+
+    volume: Volume
+    levels: tuple[Level, ...]
+    regions: tuple[npt.NDArray[np.bool_], ...]
+    """The head with its halo, [z, y, x], on every level but the finest."""
+    centre_lps_mm: Doubles
+    """Of the head's outline: intensities differ too much between sequences for a centre of mass."""
+
+    def head_points_lps_mm(self, most: int = 2000) -> Doubles:
+        """Points all over the head, evenly picked, [n, 3]."""
+        inside = np.argwhere(self.regions[0])[:, ::-1]
+        inside = inside[:: max(1, len(inside) // most)]
+        return apply(self.levels[0].geometry.lps_from_voxel, inside.astype(np.float64))
+
+    def draw(self, level: int, samples: int, seed: int) -> tuple[Doubles, npt.NDArray[np.uint8]]:
+        """``samples`` points of the head, LPS mm [n, 3], and the bins of the volume there on ``level``.
+
+        Each is moved off its voxel by up to half a voxel: points on the grid would lock onto the slices of a moving
+        volume of the same spacing. The finest level draws from the head of the one before.
+        """
+        region = self.regions[min(level, len(self.regions) - 1)]
+        drawn_on = self.levels[min(level, len(self.regions) - 1)].geometry
+        rng = np.random.default_rng(seed)
+        inside = np.argwhere(region)
+        chosen = np.sort(rng.choice(len(inside), samples, replace=len(inside) < samples))  # neighbours share caches
+        picked = inside[chosen] + rng.uniform(-0.5, 0.5, (samples, 3))
+        points = apply(drawn_on.lps_from_voxel, picked[:, ::-1])
+        at = self.levels[level]
+        indices = apply(at.geometry.voxel_from_lps, points).T[::-1]
+        values = ndimage.map_coordinates(at.voxels, indices, order=1, mode="nearest")
+        return points, ((values - 1) * ((BINS - 1) / (BINS - WINDOW_BINS - 1))).astype(np.uint8)
+
+
+def prepare(volume: Volume) -> Prepared:
+    """Levels by box means of whole voxels (an axis is never refined) and a Gaussian, and the head on them."""
     levels = []
-    for spacing_mm in sorted(LEVELS_MM):
+    voxels, geometry = volume.voxels, volume.geometry
+    for spacing_mm, sigma_mm in sorted(zip(LEVELS_MM, SMOOTHING_MM, strict=True)):
         voxels, geometry = _shrink(voxels, geometry, spacing_mm)
-        sigmas = [SMOOTHING_SHARE * spacing_mm / s for s in geometry.spacing_mm[::-1]]
-        sigmas = [s if s > MIN_SIGMA_VOXELS else 0.0 for s in sigmas]
-        levels.append(Level(ndimage.gaussian_filter(voxels, sigmas, mode="nearest", truncate=3.0), geometry))
-    return tuple(reversed(levels))
+        levels.append((_smoothed(voxels, geometry, sigma_mm), geometry))
+    levels.reverse()
+    regions = tuple(_head_region(voxels, geometry) for voxels, geometry in levels[:-1])
+    low, high = np.percentile(levels[len(levels) // 2][0], CLIPPED_PERCENTILES)
+    for smoothed, _ in levels:
+        _into_bins(smoothed, float(low), float(high))
+    centre = np.argwhere(regions[0]).mean(axis=0)[np.newaxis, ::-1]
+    done = tuple(Level(voxels, geometry) for voxels, geometry in levels)
+    return Prepared(volume, done, regions, apply(done[0].geometry.lps_from_voxel, centre)[0])
 
 
-def head_region(level: Level) -> npt.NDArray[np.bool_]:
-    """The head with its halo, [z, y, x] on ``level``'s grid; everything where no head stands out."""
-    head = level.voxels > AIR_SHARE * _otsu(level.voxels)
-    labels, count = ndimage.label(head)
+def _head_region(voxels: Floats, geometry: Geometry) -> npt.NDArray[np.bool_]:
+    """The head with its halo; everything where no head stands out."""
+    labels, count = ndimage.label(voxels > AIR_SHARE * _otsu(voxels))
     if count == 0:
-        return np.ones_like(head)
+        return np.ones(voxels.shape, dtype=bool)
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
-    head = labels == sizes.argmax()
-    spacing_zyx_mm = level.geometry.spacing_mm[::-1]
-    distance_mm = ndimage.distance_transform_edt(~head, sampling=spacing_zyx_mm)
-    region: npt.NDArray[np.bool_] = distance_mm <= HALO_MM
-    return ndimage.binary_fill_holes(region)  # type: ignore[no-any-return]
+    distance_mm = ndimage.distance_transform_edt(labels != sizes.argmax(), sampling=geometry.spacing_mm[::-1])
+    return np.asarray(ndimage.binary_fill_holes(distance_mm <= HALO_MM), dtype=bool)
+
+
+def _otsu(voxels: Floats) -> float:
+    otsu = sitk.OtsuThresholdImageFilter()
+    otsu.Execute(sitk.GetImageFromArray(np.minimum(voxels, np.percentile(voxels, 99.5).astype(np.float32))))
+    return float(otsu.GetThreshold())
+
+
+def _smoothed(voxels: Floats, geometry: Geometry, sigma_mm: float) -> Floats:
+    """A copy, always: the levels are turned into bins in place."""
+    sigmas = [s if s > MIN_SIGMA_VOXELS else 0.0 for s in (sigma_mm / np.array(geometry.spacing_mm[::-1])).tolist()]
+    smoothed: Floats = ndimage.gaussian_filter(voxels, sigmas, mode="nearest", truncate=3.0)
+    return smoothed if smoothed is not voxels else voxels.copy()
+
+
+def _into_bins(voxels: Floats, low: float, high: float) -> None:
+    voxels -= np.float32(low)
+    voxels *= np.float32((BINS - WINDOW_BINS - 1) / max(high - low, 1e-9))
+    np.clip(voxels, 0, BINS - WINDOW_BINS - 1, out=voxels)
+    voxels += np.float32(1)
 
 
 def _shrink(voxels: Floats, geometry: Geometry, spacing_mm: float) -> tuple[Floats, Geometry]:
@@ -82,9 +145,3 @@ def _box_mean(voxels: Floats, axis: int, factor: int) -> Floats:
         total += trimmed[offset::factor]
     total /= np.float32(factor)
     return np.ascontiguousarray(np.moveaxis(total, 0, axis))
-
-
-def _otsu(voxels: Floats) -> float:
-    otsu = sitk.OtsuThresholdImageFilter()
-    otsu.Execute(sitk.GetImageFromArray(np.minimum(voxels, np.percentile(voxels, 99.5).astype(np.float32))))
-    return float(otsu.GetThreshold())

@@ -16,8 +16,9 @@ import numpy.typing as npt
 from glioserve_contract import ErrorCode, GlioserveError, Modality
 from glioserve_contract.records import QualityCheck, Verdict
 from glioserve_preprocess.geometry import Matrix, Volume, apply
-from glioserve_preprocess.pyramid import LEVELS_MM
-from glioserve_preprocess.search import Found, Pair, prepare
+from glioserve_preprocess.pyramid import LEVELS_MM, prepare
+from glioserve_preprocess.rigid import Rigid
+from glioserve_preprocess.search import Found, Pair
 
 MIDDLE, FINE = 1, len(LEVELS_MM) - 1
 OFF_MM = 15.0
@@ -51,6 +52,8 @@ class Registration:
     contrast: float
     """Similarity over the highest one OFF_MM away."""
     overlap: float
+    both_ways_mm: float
+    """Mean distance over the head between the two directions' results, whose middle this is."""
     second_start_mm: float
     """Mean distance over the head between this result and the second search's."""
     rival: float
@@ -115,12 +118,13 @@ def _judge(pair: Pair, found: Found, back: Pair, second: Found) -> Registration:
     if second.nats > BETTER_RIVAL * first.nats:
         found = pair.refine(pair.of_matrix(np.linalg.inv(back.matrix(second))), FINE)
         first = back.refine(back.of_matrix(np.linalg.inv(pair.matrix(found))), MIDDLE)
-    matrix = pair.matrix(found)
-    head, seconds = pair.fixed.head_points_lps_mm(), np.linalg.inv(back.matrix(second))
-    apart_mm = float(np.linalg.norm(apply(matrix, head) - apply(seconds, head), axis=1).mean())
+    head = pair.fixed.head_points_lps_mm()
+    matrix, apart_mm = _both_ways(pair, found, back, head)
+    parameters_mm = pair.of_matrix(matrix)
+    second_mm = _apart_mm(matrix, np.linalg.inv(back.matrix(second)), head)
     middle = pair.similarity(MIDDLE)
-    nats, overlap = middle.nats(found.parameters_mm)[0], middle.overlap(found.parameters_mm)
-    around = max(middle.nats(found.parameters_mm + step)[0] for step in OFF_MM * np.vstack([np.eye(6), -np.eye(6)]))
+    nats, overlap = middle.nats(parameters_mm)[0], middle.overlap(parameters_mm)
+    around = max(middle.nats(parameters_mm + step)[0] for step in OFF_MM * np.vstack([np.eye(6), -np.eye(6)]))
     contrast = nats / max(around, 1e-9)
     moved_mm = mean_displacement_mm(matrix, head)
     if contrast < REFUSED_CONTRAST or overlap < REFUSED_OVERLAP or moved_mm > MAX_DISPLACEMENT_MM:
@@ -136,6 +140,24 @@ def _judge(pair: Pair, found: Found, back: Pair, second: Found) -> Registration:
         similarity_before=middle.nats(np.zeros(6))[0],
         contrast=contrast,
         overlap=overlap,
-        second_start_mm=apart_mm,
-        rival=second.nats / max(first.nats, 1e-9) if apart_mm > AGREEING_MM else 0.0,
+        both_ways_mm=apart_mm,
+        second_start_mm=second_mm,
+        rival=second.nats / max(first.nats, 1e-9) if second_mm > AGREEING_MM else 0.0,
     )
+
+
+def _both_ways(pair: Pair, found: Found, back: Pair, head_lps_mm: npt.NDArray[np.float64]) -> tuple[Matrix, float]:
+    """The middle of this result and that of the exchanged pair from there on, and their mean distance over the head.
+
+    Each direction interpolates the other volume, and errs by what that does to thick slices: together they err less.
+    """
+    there = pair.matrix(found)
+    again = np.linalg.inv(back.matrix(back.refine(back.of_matrix(np.linalg.inv(there)), FINE)))
+    apart_mm = _apart_mm(there, again, head_lps_mm)
+    if apart_mm > AGREEING_MM:
+        return there, apart_mm
+    return Rigid(pair.pivot_lps_mm, (found.parameters_mm + pair.of_matrix(again)) / 2).matrix, apart_mm
+
+
+def _apart_mm(first: Matrix, second: Matrix, points_lps_mm: npt.NDArray[np.float64]) -> float:
+    return float(np.linalg.norm(apply(first, points_lps_mm) - apply(second, points_lps_mm), axis=1).mean())

@@ -7,21 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from glioserve_preprocess.geometry import Matrix, apply
 from glioserve_preprocess.kernel import Information, MutualInformation
-from glioserve_preprocess.pyramid import Level
+from glioserve_preprocess.pyramid import BINS, Prepared
 
 RADIUS_MM = 70.0
 """A rotation is counted in mm at this distance from the pivot, so that all six numbers are of one size."""
-BINS = 40
-CLIPPED_PERCENTILES = (0.2, 99.5)
-"""Of a volume's voxels: what is outside shares the outermost bins."""
-_WINDOW = 3
-"""Bins that the moving histogram keeps free for the Parzen window's flanks."""
-
 Doubles = npt.NDArray[np.float64]
 _IDENTITY = np.eye(3)
 
@@ -68,27 +61,15 @@ def rotation_of(vector: Doubles) -> tuple[Doubles, Doubles]:
 
 
 class Similarity:
-    """Mutual information of one level's fixed samples and moving voxels. Deterministic; not for several threads.
+    """Mutual information of points drawn from a fixed head and a moving volume. Not for several threads."""
 
-    ``samples``: how many points are drawn from ``region`` [z, y, x] of the fixed grid, each moved off its voxel by
-    up to half a voxel: points on the grid would lock onto the slices of a moving volume of the same spacing.
-    """
-
-    def __init__(
-        self, fixed: Level, region: npt.NDArray[np.bool_], moving: Level, pivot_lps_mm: Doubles, samples: int, seed: int
-    ) -> None:
-        rng = np.random.default_rng(seed)
-        inside = np.argwhere(region)
-        picked = inside[rng.choice(len(inside), samples, replace=len(inside) < samples)].astype(np.float64)
-        picked += rng.uniform(-0.5, 0.5, picked.shape)
-        values = ndimage.map_coordinates(fixed.voxels, picked.T, order=1, mode="nearest")
-        points = apply(fixed.geometry.lps_from_voxel, picked[:, ::-1]) - pivot_lps_mm
-        low, high = np.percentile(fixed.voxels, CLIPPED_PERCENTILES)
-        fixed_bins = np.clip((values - low) / max(high - low, 1e-9) * BINS, 0, BINS - 1).astype(np.uint8)
-        self._information = MutualInformation(points.astype(np.float32), fixed_bins, _in_bins(moving.voxels), BINS)
-        voxel_from_lps = moving.geometry.voxel_from_lps
+    def __init__(self, fixed: Prepared, moving: Prepared, level: int, samples: int, seed: int) -> None:
+        points, bins = fixed.draw(level, samples, seed)
+        self._pivot_lps_mm = fixed.centre_lps_mm
+        centred = (points - self._pivot_lps_mm).astype(np.float32)
+        self._information = MutualInformation(centred, bins, moving.levels[level].voxels, BINS)
+        voxel_from_lps = moving.levels[level].geometry.voxel_from_lps
         self._turn, self._start = voxel_from_lps[:3, :3], voxel_from_lps[:3, 3]
-        self._pivot_lps_mm = pivot_lps_mm
 
     def nats(self, parameters_mm: Doubles) -> tuple[float, Doubles]:
         """Mutual information of what overlaps, and its gradient by the six parameters, per mm."""
@@ -117,9 +98,3 @@ class Similarity:
         c = self._turn.T @ by_affine[:, :3] @ rotation.T
         torque = np.array([c[2, 1] - c[1, 2], c[0, 2] - c[2, 0], c[1, 0] - c[0, 1]])
         return np.concatenate([jacobian.T @ torque / RADIUS_MM, self._turn.T @ by_affine[:, 3]])
-
-
-def _in_bins(voxels: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    low, high = (np.float32(p) for p in np.percentile(voxels, CLIPPED_PERCENTILES))
-    scale = np.float32((BINS - 1 - _WINDOW) / max(high - low, np.float32(1e-9)))
-    return np.clip((voxels - low) * scale, 0, BINS - 1 - _WINDOW) + np.float32(1)

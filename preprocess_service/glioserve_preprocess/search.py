@@ -10,14 +10,13 @@ from dataclasses import dataclass, field
 from itertools import product
 
 import numpy as np
-import numpy.typing as npt
 from scipy.optimize import minimize
 
-from glioserve_preprocess.geometry import Matrix, Volume, apply
-from glioserve_preprocess.pyramid import LEVELS_MM, Level, head_region, pyramid
+from glioserve_preprocess.geometry import Matrix
+from glioserve_preprocess.pyramid import LEVELS_MM, Prepared
 from glioserve_preprocess.rigid import RADIUS_MM, Doubles, Rigid, Similarity
 
-SAMPLES = (6_000, 20_000, 60_000)
+SAMPLES = (6_000, 20_000, 120_000)
 """Points drawn from the fixed head on each level."""
 RANKING_SAMPLES = 2_000
 START_ANGLES_DEG = (-25.0, 0.0, 25.0)
@@ -38,32 +37,6 @@ GRADIENT_TOLERANCE = 5e-4
 SEED = 20251
 
 Objective = Callable[[Doubles], tuple[float, Doubles]]
-
-
-@dataclass(frozen=True, eq=False)
-class Prepared:
-    """A volume made ready once for any number of pairs. ``regions``: the head [z, y, x] on each level."""
-
-    volume: Volume
-    levels: tuple[Level, ...]
-    regions: tuple[npt.NDArray[np.bool_], ...]
-    centre_lps_mm: Doubles
-    """Of the head's outline: intensities differ too much between sequences for a centre of mass."""
-
-    def head_points_lps_mm(self, most: int = 2000) -> Doubles:
-        """Points all over the head, evenly picked, [n, 3]."""
-        inside = np.argwhere(self.regions[0])[:, ::-1]
-        inside = inside[:: max(1, len(inside) // most)]
-        return apply(self.levels[0].geometry.lps_from_voxel, inside.astype(np.float64))
-
-
-def prepare(volume: Volume) -> Prepared:
-    """The pyramid and the head of a volume."""
-    levels = pyramid(volume)
-    regions = [head_region(level) for level in levels[:-1]]
-    regions.append(_nearest(regions[-1], levels[-1].voxels.shape))
-    centre = np.argwhere(regions[0]).mean(axis=0)[np.newaxis, ::-1]
-    return Prepared(volume, levels, tuple(regions), apply(levels[0].geometry.lps_from_voxel, centre)[0])
 
 
 @dataclass(frozen=True)
@@ -87,23 +60,21 @@ class Pair:
         count = samples or SAMPLES[level]
         key = (level, count)
         if key not in self._similarities:
-            self._similarities[key] = Similarity(
-                self.fixed.levels[level],
-                self.fixed.regions[level],
-                self.moving.levels[level],
-                self.fixed.centre_lps_mm,
-                count,
-                SEED + level,
-            )
+            self._similarities[key] = Similarity(self.fixed, self.moving, level, count, SEED + level)
         return self._similarities[key]
+
+    @property
+    def pivot_lps_mm(self) -> Doubles:
+        """What the six parameters turn about: the fixed head's centre."""
+        return self.fixed.centre_lps_mm
 
     def matrix(self, found: Found) -> Matrix:
         """Fixed LPS mm to moving LPS mm."""
-        return Rigid(self.fixed.centre_lps_mm, found.parameters_mm).matrix
+        return Rigid(self.pivot_lps_mm, found.parameters_mm).matrix
 
     def of_matrix(self, matrix: Matrix) -> Doubles:
         """The six parameters of a rigid matrix."""
-        return Rigid.of_matrix(matrix, self.fixed.centre_lps_mm).parameters_mm
+        return Rigid.of_matrix(matrix, self.pivot_lps_mm).parameters_mm
 
     def search(self) -> Found:
         """From nothing to the end of the middle level."""
@@ -150,10 +121,3 @@ def climb(objective: Objective, start_mm: Doubles, voxel_mm: float, iterations: 
     options = {"maxiter": iterations, "ftol": NATS_TOLERANCE, "gtol": 1.0}
     end = minimize(descend, start_mm / voxel_mm, jac=True, method="L-BFGS-B", options=options)
     return Found(end.x * voxel_mm, float(-end.fun * GRADIENT_TOLERANCE))
-
-
-def _nearest(region: npt.NDArray[np.bool_], shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
-    """A mask on a finer grid over the same box."""
-    picks = (np.minimum(np.arange(n) * m // n, m - 1) for n, m in zip(shape, region.shape, strict=True))
-    finer: npt.NDArray[np.bool_] = region[np.ix_(*picks)]
-    return finer
