@@ -18,7 +18,7 @@ from glioserve_contract.records import QualityCheck, Verdict
 from glioserve_preprocess.geometry import Matrix, Volume, apply
 from glioserve_preprocess.pyramid import LEVELS_MM, prepare
 from glioserve_preprocess.rigid import Rigid
-from glioserve_preprocess.search import Found, Pair
+from glioserve_preprocess.search import APART_MM, Found, Pair
 
 MIDDLE, FINE = 1, len(LEVELS_MM) - 1
 OFF_MM = 15.0
@@ -52,6 +52,8 @@ class Registration:
     contrast: float
     """Similarity over the highest one OFF_MM away."""
     overlap: float
+    displacement_mm: float
+    """Mean distance that the head moved from the header position."""
     both_ways_mm: float
     """Mean distance over the head between the two directions' results, whose middle this is."""
     second_start_mm: float
@@ -77,6 +79,17 @@ class Registration:
         """The worst of the checks."""
         return "review" if any(check.verdict == "review" for check in self.checks) else "ok"
 
+    @property
+    def refusal(self) -> str:
+        """Why nobody may use it; empty where a person may."""
+        if self.overlap < REFUSED_OVERLAP:
+            return f"only {self.overlap:.0%} of the head is in its field of view"
+        if self.contrast < REFUSED_CONTRAST:
+            return f"at the best position it is {self.contrast:.2f} times as similar as {OFF_MM:.0f} mm away"
+        if self.displacement_mm > MAX_DISPLACEMENT_MM:
+            return f"the head would have moved by {self.displacement_mm:.0f} mm"
+        return ""
+
 
 def register(reference: Volume, moving: Volume) -> Registration:
     """The rigid transform from ``reference`` to ``moving`` space; see :func:`register_all`."""
@@ -88,14 +101,22 @@ def register_all(reference: Volume, moving: Sequence[Volume], threads: int = 1) 
 
     Raises GLIO-1501 where two heads do not overlap or no position stands out; the message names the sequence.
     """
+    found = examine(reference, moving, threads)
+    for registration in found:
+        if registration.refusal:
+            detail = f"{registration.modality} could not be aligned to {reference.modality}: {registration.refusal}."
+            raise GlioserveError(ErrorCode.REGISTRATION_FAILED, detail)
+    return found
+
+
+def examine(reference: Volume, moving: Sequence[Volume], threads: int = 1) -> list[Registration]:
+    """:func:`register_all` without the refusal: for whoever wants to see what was refused."""
     with ThreadPoolExecutor(max(1, threads), thread_name_prefix="register") as pool:
         fixed, *others = pool.map(prepare, [reference, *moving])
         there = [pool.submit(_search, Pair(fixed, other), to_the_end=True) for other in others]
         back = [pool.submit(_search, Pair(other, fixed), to_the_end=False) for other in others]
-        judged = [
-            pool.submit(_judge, *pair.result(), *second.result()) for pair, second in zip(there, back, strict=True)
-        ]
-        return [result.result() for result in judged]
+        both = [(*pair.result(), *second.result()) for pair, second in zip(there, back, strict=True)]
+        return list(pool.map(lambda pair: _judge(*pair), both))
 
 
 def mean_displacement_mm(matrix: Matrix, points_lps_mm: npt.NDArray[np.float64]) -> float:
@@ -109,7 +130,7 @@ def _search(pair: Pair, *, to_the_end: bool) -> tuple[Pair, Found]:
 
 
 def _judge(pair: Pair, found: Found, back: Pair, second: Found) -> Registration:
-    """Whether the position stands out, the heads overlap and the second search agrees, or at least found no better.
+    """The figures that tell whether the position stands out, the heads overlap and the second search found the same.
 
     Where the second search found better, the first one starts again from there.
     """
@@ -125,21 +146,14 @@ def _judge(pair: Pair, found: Found, back: Pair, second: Found) -> Registration:
     middle = pair.similarity(MIDDLE)
     nats, overlap = middle.nats(parameters_mm)[0], middle.overlap(parameters_mm)
     around = max(middle.nats(parameters_mm + step)[0] for step in OFF_MM * np.vstack([np.eye(6), -np.eye(6)]))
-    contrast = nats / max(around, 1e-9)
-    moved_mm = mean_displacement_mm(matrix, head)
-    if contrast < REFUSED_CONTRAST or overlap < REFUSED_OVERLAP or moved_mm > MAX_DISPLACEMENT_MM:
-        raise GlioserveError(
-            ErrorCode.REGISTRATION_FAILED,
-            f"{modality} could not be aligned: {overlap:.0%} of the head shared, similarity {contrast:.2f} times that "
-            f"{OFF_MM:.0f} mm away, after moving {moved_mm:.0f} mm.",
-        )
     return Registration(
         modality=modality,
         moving_lps_from_reference_lps=matrix,
         similarity=nats,
         similarity_before=middle.nats(np.zeros(6))[0],
-        contrast=contrast,
+        contrast=nats / max(around, 1e-9),
         overlap=overlap,
+        displacement_mm=mean_displacement_mm(matrix, head),
         both_ways_mm=apart_mm,
         second_start_mm=second_mm,
         rival=second.nats / max(first.nats, 1e-9) if second_mm > AGREEING_MM else 0.0,
@@ -154,9 +168,10 @@ def _both_ways(pair: Pair, found: Found, back: Pair, head_lps_mm: npt.NDArray[np
     there = pair.matrix(found)
     again = np.linalg.inv(back.matrix(back.refine(back.of_matrix(np.linalg.inv(there)), FINE)))
     apart_mm = _apart_mm(there, again, head_lps_mm)
-    if apart_mm > AGREEING_MM:
+    other_mm = pair.of_matrix(again)
+    if apart_mm > AGREEING_MM or np.linalg.norm(other_mm - found.parameters_mm) > APART_MM:  # half a turn has two names
         return there, apart_mm
-    return Rigid(pair.pivot_lps_mm, (found.parameters_mm + pair.of_matrix(again)) / 2).matrix, apart_mm
+    return Rigid(pair.pivot_lps_mm, (found.parameters_mm + other_mm) / 2).matrix, apart_mm
 
 
 def _apart_mm(first: Matrix, second: Matrix, points_lps_mm: npt.NDArray[np.float64]) -> float:
