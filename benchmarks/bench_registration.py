@@ -28,7 +28,6 @@ from glioserve_contract import Modality
 from glioserve_preprocess.geometry import Matrix
 from peer_process import ELASTIX, OURS, PEERS, PEERS_PYTHON, Tool, require_peers
 from registration_cases import FIRST_SEED, LEVELS, MOVING, REAL, Case, RealStudy, phantom_case, real_case, real_study
-from registration_hard import KINDS, hard_case
 from registration_report import (
     accuracy,
     agreement,
@@ -37,7 +36,6 @@ from registration_report import (
     family_consensus,
     pair_rows,
     print_report,
-    self_check,
 )
 from registration_run import Outcome, first_call, matrices_of, run_cases
 
@@ -56,11 +54,6 @@ def cases(study: RealStudy | None, truth: dict[Modality, Matrix], per_group: int
             if study is not None and truth:
                 makers.append(partial(real_case, study, number, level, truth))
     return makers
-
-
-def hard_cases(per_kind: int) -> list[Callable[[], Case]]:
-    """Makers of ``per_kind`` pairs of each kind."""
-    return [partial(hard_case, number, kind) for number in range(per_kind) for kind in KINDS]
 
 
 def compare(args: argparse.Namespace, folder: Path) -> None:
@@ -83,24 +76,21 @@ def compare(args: argparse.Namespace, folder: Path) -> None:
         CONSENSUS.write_text(json.dumps({m.value: matrix.tolist() for m, matrix in truth.items()}), encoding="utf-8")
     per_group = args.pairs or (FULL_PAIRS if args.full else -(-DEFAULT_PAIRS // (len(LEVELS) * (2 if study else 1))))
     outcomes = run_cases(cases(study, truth, per_group), tools, warm, folder, args.jobs)
-    hard = run_cases(hard_cases(per_group), (OURS,), (), folder, args.jobs)
     first = first_call(OURS, phantom_case(0, "small"), folder)
     accuracies = accuracy(outcomes, tools)
     cpu_s = costs([*native, *outcomes], tools)
     agreements = agreement(native, study, tools) if study else {}
-    checks = self_check([*outcomes, *hard])
-    print_report(accuracies, cpu_s, first, agreements, checks)
+    print_report(accuracies, cpu_s, first, agreements)
     judged = bars(accuracies, cpu_s, first, agreements)
     print_bars(judged)
     BUILD.mkdir(parents=True, exist_ok=True)
-    (BUILD / "pairs.json").write_text(json.dumps(pair_rows([*native, *outcomes, *hard]), indent=1), encoding="utf-8")
+    (BUILD / "pairs.json").write_text(json.dumps(pair_rows([*native, *outcomes]), indent=1), encoding="utf-8")
     print(f"every pair: {os.path.relpath(BUILD / 'pairs.json', ROOT)}")
     figures = {
         "accuracy": accuracies,
         "cpu_s_median": cpu_s,
         "first_call": vars(first),
         "native_mm": agreements,
-        "self_check": checks,
         "bars": [bar.record() for bar in judged],
     }
     settings = {"pairs_per_group": per_group, "first_seed": FIRST_SEED, "jobs": args.jobs}
@@ -119,14 +109,9 @@ def ours_only(args: argparse.Namespace, folder: Path) -> None:
         print("FG-6692 is left out: a whole run has to find its consensus first")
     per_group = args.pairs or 3
     outcomes = run_cases(cases(study, truth, per_group), (OURS,), (OURS,), folder, args.jobs)
-    outcomes += run_cases(hard_cases(per_group), (OURS,), (), folder, args.jobs) if args.hard else []
     rows = [[group, *by_tool[OURS.name].values()] for group, by_tool in accuracy(outcomes, (OURS,)).items()]
     columns = ["group", *"pairs mean_mm median_mm p95_mm max_mm failures no_answer review".split()]
     print_table(f"Ours: {costs(outcomes, (OURS,))[OURS.name]:.2f} CPU s per pair", columns, rows)
-    checks = self_check(outcomes)
-    print_table(
-        "Self-check", ["group", *next(iter(checks.values()))], [[g, *row.values()] for g, row in checks.items()]
-    )
 
 
 def _same(case: Case) -> Case:
@@ -146,7 +131,6 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=0, metavar="N", help="of each group, instead of the default")
     parser.add_argument("--jobs", type=int, default=1, help="pairs at a time, each tool on one thread")
     parser.add_argument("--ours-only", action="store_true", help="no peers, no bars, no results file")
-    parser.add_argument("--hard", action="store_true", help="with --ours-only: the pairs meant to fail too")
     args = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="bench_registration-"))
     try:

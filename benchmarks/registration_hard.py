@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from glioserve_preprocess.geometry import Geometry, Volume
+from glioserve_training.phantom import make_phantom
 from registration_cases import Case, phantom_case
 
 _Change = Callable[[np.random.Generator, Case], Case]
@@ -69,4 +70,36 @@ def _corner(rng: np.random.Generator, case: Case) -> Case:
     return replace(case, moving=Volume(case.moving.modality, voxels, cut))
 
 
-KINDS: Mapping[str, _Change] = {"turned": _turned, "slab": _slab, "noisy": _noisy, "one side": _corner}
+def _shaded(rng: np.random.Generator, case: Case) -> Case:
+    """A coil's shading of up to a factor of several from one side to the other."""
+    voxels, strength = case.moving.voxels, rng.uniform(0.3, 0.8)
+    field = np.zeros(voxels.shape, dtype=np.float32)
+    for axis, count in enumerate(voxels.shape):
+        ramp = np.linspace(-1, 1, count, dtype=np.float32) * np.float32(rng.normal() * strength)
+        field += ramp.reshape([-1 if a == axis else 1 for a in range(3)])
+    return replace(case, moving=replace(case.moving, voxels=np.asarray(voxels * np.exp(field), dtype=np.float32)))
+
+
+def _mirrored(rng: np.random.Generator, case: Case) -> Case:
+    """Left for right, as a wrong affine does: nothing but a failure can come of it."""
+    voxels = np.ascontiguousarray(case.moving.voxels[:, :, ::-1])
+    return replace(case, moving=replace(case.moving, voxels=voxels), true=None)
+
+
+def _someone_else(rng: np.random.Generator, case: Case) -> Case:
+    """The sequence of another patient: likewise."""
+    other = make_phantom(OTHERS_SEED + int(rng.integers(1000))).volume(case.moving.modality)
+    return replace(case, moving=other, true=None)
+
+
+OTHERS_SEED = 90_000
+KINDS: Mapping[str, _Change] = {
+    "turned": _turned,
+    "slab": _slab,
+    "noisy": _noisy,
+    "one side": _corner,
+    "shaded": _shaded,
+    "mirrored": _mirrored,
+    "another head": _someone_else,
+}
+"""What was done; ``mirrored`` and ``another head`` have no right answer (``true`` is None)."""

@@ -82,25 +82,6 @@ def agreement(native: Sequence[Outcome], study: RealStudy, tools: Sequence[Tool]
     return table
 
 
-def self_check(outcomes: Sequence[Outcome]) -> dict[str, dict[str, int]]:
-    """Group -> how many of our failures and of our good results the self-check flags (``review``, or refuses)."""
-    table: dict[str, dict[str, int]] = {}
-    for o in outcomes:
-        if o.tool is not OURS or (o.tre_mm is None and o.answer.matrix is not None):
-            continue
-        row = table.setdefault(
-            o.group, dict.fromkeys(("pairs", "off", "off_flagged", "good", "good_flagged", "refused"), 0)
-        )
-        row["pairs"] += 1
-        if o.answer.matrix is None:
-            row["refused"] += 1
-            continue
-        off = o.failed
-        row["off" if off else "good"] += 1
-        row["off_flagged" if off else "good_flagged"] += o.answer.verdict == "review"
-    return table
-
-
 def bars(
     accuracies: Mapping[str, Mapping[str, Mapping[str, float]]],
     cpu_s: Mapping[str, float],
@@ -144,7 +125,6 @@ def print_report(
     cpu_s: Mapping[str, float],
     first: FirstCall,
     agreements: Mapping[str, Mapping[str, float]],
-    checks: Mapping[str, Mapping[str, int]],
 ) -> None:
     """The tables, bars apart."""
     for group, by_tool in accuracies.items():
@@ -156,10 +136,6 @@ def print_report(
     print_table("Ours in a fresh process", list(asdict(first)), [list(asdict(first).values())])
     for case, row in agreements.items():
         print_table(f"{case}: mean distance over the brain, mm", ["what", "mm"], [[k, v] for k, v in row.items()])
-    if checks:
-        columns = ["group", *next(iter(checks.values()))]
-        print_table("Our self-check: results that are off by > 2 mm, and good ones, and how many of them it flags",
-                    columns, [[group, *row.values()] for group, row in checks.items()])  # fmt: skip
 
 
 def pair_rows(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:

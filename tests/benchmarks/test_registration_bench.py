@@ -148,8 +148,6 @@ def test_what_gave_no_answer_is_a_failure_and_in_no_mean():
     figures = report.accuracy(outcomes, (peers.OURS,))["group"]["glioserve"]
     assert (figures["pairs"], figures["failures"], figures["no_answer"]) == (3, 2, 1)
     assert figures["mean_mm"] == pytest.approx(1.75)
-    checks = report.self_check(outcomes)["group"]
-    assert checks == {"pairs": 3, "off": 1, "off_flagged": 1, "good": 1, "good_flagged": 0, "refused": 1}
 
 
 @pytest.mark.parametrize(

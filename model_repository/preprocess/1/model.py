@@ -24,6 +24,7 @@ class TritonPythonModel:
         check_contract(args["model_config"])
         repository = Path(args["model_repository"]).parent
         self.recipe = load_versions(repository / "classifier")[-1].manifest.recipe
+        self.threads = int(os.environ.get("OMP_NUM_THREADS") or 0) or None
         self.accept_identified = os.environ.get("GLIOSERVE_ACCEPT_IDENTIFIED_DICOM") == "1"
         self.metrics = Metrics(pb_utils)
 
@@ -37,10 +38,14 @@ class TritonPythonModel:
             raise GlioserveError(ErrorCode.BOTH_INPUTS)
         if files is not None:
             result = preprocess_dicom(
-                files, self.recipe, accept_identified=self.accept_identified, series=overrides.series
+                files,
+                self.recipe,
+                accept_identified=self.accept_identified,
+                series=overrides.series,
+                threads=self.threads,
             )
         elif volumes:
-            result = preprocess_volumes(overrides.renamed(volumes), self.recipe)
+            result = preprocess_volumes(overrides.renamed(volumes), self.recipe, threads=self.threads)
         else:
             raise GlioserveError(ErrorCode.NO_INPUT)
         self.metrics.observe(result.record.timings_s)
