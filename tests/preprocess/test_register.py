@@ -1,4 +1,6 @@
-"""Rigid registration against phantoms whose true motion is known."""
+"""Rigid registration against phantoms whose true motion is known, and against what it must not accept."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -6,7 +8,9 @@ import pytest
 from glioserve_contract import ErrorCode, GlioserveError, Modality
 from glioserve_preprocess.brain import mask_points_lps_mm
 from glioserve_preprocess.geometry import Geometry, Volume, apply
-from glioserve_preprocess.register import mean_displacement_mm, register
+from glioserve_preprocess.register import examine, mean_displacement_mm, register, register_all
+from glioserve_preprocess.rigid import RADIUS_MM, Rigid, rotation_of
+from glioserve_training.phantom import make_phantom
 
 
 def motion(angles_deg, shift_mm):
@@ -19,33 +23,139 @@ def motion(angles_deg, shift_mm):
     return matrix
 
 
-@pytest.mark.parametrize("modality", [Modality.T1, Modality.T2])
-@pytest.mark.parametrize("extra", [np.eye(4), motion((6, -5, 8), (9, -7, 6))], ids=["as scanned", "moved further"])
-def test_the_true_motion_is_found(phantom, phantom_volumes, modality, extra):
-    reference, moving = phantom_volumes[Modality.T1CE], phantom_volumes[modality]
-    moved = Geometry(moving.geometry.size_voxels, extra @ moving.geometry.lps_from_voxel)
-    found = register(reference, Volume(modality, moving.voxels, moved)).moving_lps_from_reference_lps
+SMALL, LARGE = motion((6, -5, 8), (9, -7, 6)), motion((-20, 25, 19), (22, -28, 18))
+
+
+@pytest.fixture(scope="module")
+def brain(phantom, phantom_volumes):
+    geometry = phantom_volumes[Modality.T1CE].geometry
+    return mask_points_lps_mm(phantom.brain_mask(Modality.T1CE, geometry), geometry)
+
+
+def moved(volume, extra):
+    geometry = volume.geometry
+    return replace(volume, geometry=Geometry(geometry.size_voxels, extra @ geometry.lps_from_voxel))
+
+
+def error_mm(phantom, brain, found, modality, extra):
     true = extra @ phantom.moving_lps_from_reference_lps(modality, Modality.T1CE)
-    brain = mask_points_lps_mm(phantom.brain_mask(Modality.T1CE, reference.geometry), reference.geometry)
-    error_mm = np.linalg.norm(apply(found, brain) - apply(true, brain), axis=1)
-    assert error_mm.mean() < 1.0
-    np.testing.assert_allclose(np.linalg.det(found[:3, :3]), 1, atol=1e-6)
+    return float(np.linalg.norm(apply(found, brain) - apply(true, brain), axis=1).mean())
 
 
-def test_the_similarity_grows(phantom_volumes):
-    result = register(phantom_volumes[Modality.T1CE], phantom_volumes[Modality.T2])
-    assert result.similarity > result.similarity_before > 0
+@pytest.mark.parametrize("modality", [Modality.T1, Modality.T2])
+@pytest.mark.parametrize("extra", [np.eye(4), SMALL, LARGE], ids=["as scanned", "moved further", "moved far"])
+def test_the_true_motion_is_found(phantom, phantom_volumes, brain, modality, extra):
+    found = register(phantom_volumes[Modality.T1CE], moved(phantom_volumes[modality], extra))
+    assert error_mm(phantom, brain, found.moving_lps_from_reference_lps, modality, extra) < 0.5
+    assert found.verdict == "ok"
+    assert found.similarity > found.similarity_before
+    assert found.second_start_mm < 2
+    np.testing.assert_allclose(np.linalg.det(found.moving_lps_from_reference_lps[:3, :3]), 1, atol=1e-6)
 
 
-def test_what_is_no_head_is_refused(phantom_volumes):
-    reference = phantom_volumes[Modality.T1CE]
-    noise = np.random.default_rng(0).random(reference.voxels.shape, dtype=np.float32)
-    with pytest.raises(GlioserveError) as caught:
-        register(reference, Volume(Modality.T2, noise, reference.geometry))
+def test_the_same_bits_on_any_number_of_threads(phantom_volumes):
+    moving = [phantom_volumes[m] for m in (Modality.T1, Modality.T2)]
+    one, several = (register_all(phantom_volumes[Modality.T1CE], moving, threads) for threads in (1, 3))
+    for a, b in zip(one, several, strict=True):
+        assert np.array_equal(a.moving_lps_from_reference_lps, b.moving_lps_from_reference_lps)
+        assert (a.similarity, a.contrast, a.second_start_mm) == (b.similarity, b.contrast, b.second_start_mm)
+
+
+def test_exchanged_roles_give_the_inverse(phantom_volumes, brain):
+    t1ce, t2 = phantom_volumes[Modality.T1CE], phantom_volumes[Modality.T2]
+    there = register(t1ce, t2).moving_lps_from_reference_lps
+    back = register(t2, t1ce).moving_lps_from_reference_lps
+    assert mean_displacement_mm(back @ there, brain) < 0.3
+
+
+def test_a_cavity_in_one_scan_only(phantom, phantom_volumes, brain):
+    """As after an operation between two sequences of a merged study: 4 cm of the brain are fluid."""
+    t2 = phantom_volumes[Modality.T2]
+    centre = apply(phantom.moving_lps_from_reference_lps(Modality.T2, Modality.T1CE), brain.mean(axis=0)[np.newaxis])
+    z, y, x = np.indices(t2.voxels.shape)
+    places = apply(t2.geometry.lps_from_voxel, np.stack([x, y, z], axis=-1).reshape(-1, 3).astype(float))
+    hole = (np.linalg.norm(places - centre - [30, 10, 20], axis=1) < 20).reshape(t2.voxels.shape)
+    emptied = replace(t2, voxels=np.where(hole, np.percentile(t2.voxels, 99), t2.voxels).astype(np.float32))
+    found = register(phantom_volumes[Modality.T1CE], emptied)
+    assert hole.sum() > 1000
+    assert error_mm(phantom, brain, found.moving_lps_from_reference_lps, Modality.T2, np.eye(4)) < 0.5
+    assert found.verdict == "ok"
+
+
+def part_of(volume, axis, start, stop):
+    """Voxels ``start`` to ``stop`` along an array axis, where they were."""
+    affine = volume.geometry.lps_from_voxel.copy()
+    affine[:3, 3] += affine[:3, 2 - axis] * start
+    voxels = np.ascontiguousarray(np.moveaxis(np.moveaxis(volume.voxels, axis, 0)[start:stop], 0, axis))
+    z, y, x = voxels.shape
+    return Volume(volume.modality, voxels, Geometry((x, y, z), affine))
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_half_of_the_field_of_view(phantom, phantom_volumes, brain, axis):
+    t1 = phantom_volumes[Modality.T1]
+    count = t1.voxels.shape[axis]
+    half = moved(part_of(t1, axis, count // 4, 3 * count // 4), SMALL)
+    found = register(phantom_volumes[Modality.T1CE], half)
+    assert error_mm(phantom, brain, found.moving_lps_from_reference_lps, Modality.T1, SMALL) < 1
+    assert 0.25 < found.overlap < 0.95
+
+
+def test_what_shows_no_head_is_refused_by_name(phantom_volumes):
+    t2 = phantom_volumes[Modality.T2]
+    noise = replace(t2, voxels=np.random.default_rng(0).random(t2.voxels.shape, dtype=np.float32))
+    with pytest.raises(GlioserveError, match="t2 could not be aligned to t1ce") as caught:
+        register_all(phantom_volumes[Modality.T1CE], [phantom_volumes[Modality.T1], noise])
     assert caught.value.code is ErrorCode.REGISTRATION_FAILED
-    assert "t2" in str(caught.value)
 
 
-def test_displacement_of_a_shift_is_its_length():
-    points = np.random.default_rng(0).normal(size=(10, 3))
+@pytest.mark.parametrize("modality", [Modality.T1, Modality.T2])
+def test_another_head_does_not_pass_as_well_aligned(phantom_volumes, modality):
+    other = make_phantom(12, "recurrence").volume(modality)
+    (found,) = examine(phantom_volumes[Modality.T1CE], [other])
+    assert found.refusal or found.verdict == "review"
+
+
+def test_a_constant_volume_is_refused(phantom_volumes):
+    t1 = phantom_volumes[Modality.T1]
+    with pytest.raises(GlioserveError) as caught:
+        register(phantom_volumes[Modality.T1CE], replace(t1, voxels=np.full_like(t1.voxels, 7)))
+    assert caught.value.code is ErrorCode.REGISTRATION_FAILED
+
+
+def test_each_figure_has_its_range(phantom_volumes):
+    found = register(phantom_volumes[Modality.T1CE], phantom_volumes[Modality.T1])
+    assert [c.name for c in found.checks] == [f"t1_registration_{n}" for n in ("contrast", "overlap", "rival")]
+    for change in ({"contrast": 1.4}, {"overlap": 0.2}, {"rival": 0.95}):
+        assert replace(found, **change).verdict == "review"
+        assert not replace(found, **change).refusal
+    for change in ({"contrast": 1.05}, {"overlap": 0.05}, {"displacement_mm": 900.0}):
+        assert replace(found, **change).refusal
+
+
+def test_displacement_is_a_distance():
+    points = np.random.default_rng(0).uniform(-60, 60, (50, 3))
+    assert mean_displacement_mm(np.eye(4), points) == 0
     assert mean_displacement_mm(motion((0, 0, 0), (3, 4, 0)), points) == pytest.approx(5)
+
+
+@pytest.mark.parametrize("vector", [(0, 0, 0), (1e-9, 0, 0), (0.3, -0.2, 0.5), (0, 0, 3.1), (1e-4, -2e-4, 1e-4)])
+def test_the_rotation_and_its_slopes(vector):
+    vector = np.array(vector, dtype=float)
+    matrix, jacobian = rotation_of(vector)
+    np.testing.assert_allclose(matrix @ matrix.T, np.eye(3), atol=1e-12)
+    assert np.linalg.det(matrix) == pytest.approx(1)
+    for axis in range(3):
+        step = np.zeros(3)
+        step[axis] = 1e-6
+        turn = (rotation_of(vector + step)[0] @ rotation_of(vector - step)[0].T - np.eye(3)) / 2e-6
+        slope = np.array([turn[2, 1], turn[0, 2], turn[1, 0]])
+        np.testing.assert_allclose(slope, jacobian[:, axis], atol=1e-6)
+    assert np.array_equal(rotation_of(np.zeros(3))[0], np.eye(3))
+
+
+def test_parameters_and_matrix_are_each_others_inverse():
+    pivot = np.array([10.0, -20.0, 30.0])
+    rigid = Rigid(pivot, np.array([0.1 * RADIUS_MM, -0.3 * RADIUS_MM, 0.2 * RADIUS_MM, 4.0, -5.0, 6.0]))
+    np.testing.assert_allclose(Rigid.of_matrix(rigid.matrix, pivot).parameters_mm, rigid.parameters_mm, atol=1e-9)
+    np.testing.assert_allclose(apply(rigid.matrix, pivot[np.newaxis])[0], pivot + np.array([4, -5, 6]))
