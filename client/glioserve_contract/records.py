@@ -65,13 +65,13 @@ class RegistrationRecord:
     modality: Modality
     moving_lps_from_reference_lps: Affine
     similarity: float
-    """Mutual information in nats, after."""
+    """Mutual information in nats, after, times the overlap."""
     similarity_before: float
-    """Mutual information in nats at the header position."""
+    """The same at the header position."""
     mean_displacement_mm: float
     """Mean distance that brain voxels moved from the header position."""
     verdict: Verdict = "ok"
-    """Of the three figures below; their ranges are in ``quality``."""
+    """Of the gain in similarity and of the three figures below; their ranges are in ``quality``."""
     contrast: float = 0.0
     """Similarity over the highest one 15 mm away in any of the six parameters."""
     overlap: float = 0.0

@@ -23,11 +23,13 @@ from glioserve_preprocess.search import APART_MM, Found, Pair
 MIDDLE, FINE = 1, len(LEVELS_MM) - 1
 OFF_MM = 15.0
 """How far away from the optimum, in each of the six parameters, the similarity is looked at for the contrast."""
-USUAL_CONTRAST, REFUSED_CONTRAST = 1.65, 1.3
+USUAL_CONTRAST, REFUSED_CONTRAST = 1.7, 1.3
 """Similarity at the optimum over the highest 15 mm away: below the first a person should look, below the second
 nothing was found. Calibrated by ``make bench NAME=registration_check``."""
 USUAL_OVERLAP, REFUSED_OVERLAP = 0.25, 0.1
 """Share of the reference's head in the moving field of view."""
+REFUSED_NATS = 0.05
+"""Similarity of two things that have nothing to do with each other; heads reach five times that and more."""
 USUAL_RIVAL, BETTER_RIVAL = 0.9, 1.1
 """Similarity of another position that the second search found over this one's: above the first nobody can tell the two
 apart, above the second the other one is right."""
@@ -46,7 +48,7 @@ class Registration:
     modality: Modality
     moving_lps_from_reference_lps: Matrix
     similarity: float
-    """Mutual information in nats on the 4 mm level."""
+    """Mutual information in nats on the 4 mm level, times the overlap."""
     similarity_before: float
     """The same at the header position."""
     contrast: float
@@ -66,6 +68,7 @@ class Registration:
         """Every figure with its usual range; ``review`` outside. What is worse than that is an error, no result."""
         return (
             self._check("contrast", min(self.contrast, MOST), "ratio", USUAL_CONTRAST, MOST),
+            self._check("gain", self.similarity - self.similarity_before, "nat", 0.0, MOST),
             self._check("overlap", self.overlap, "share", USUAL_OVERLAP, 1.0),
             self._check("rival", min(self.rival, MOST), "ratio", 0.0, USUAL_RIVAL),
         )
@@ -84,6 +87,8 @@ class Registration:
         """Why nobody may use it; empty where a person may."""
         if self.overlap < REFUSED_OVERLAP:
             return f"only {self.overlap:.0%} of the head is in its field of view"
+        if self.similarity < REFUSED_NATS * self.overlap:
+            return "nothing in it resembles the reference"
         if self.contrast < REFUSED_CONTRAST:
             return f"at the best position it is {self.contrast:.2f} times as similar as {OFF_MM:.0f} mm away"
         if self.displacement_mm > MAX_DISPLACEMENT_MM:
@@ -149,8 +154,8 @@ def _judge(pair: Pair, found: Found, back: Pair, second: Found) -> Registration:
     return Registration(
         modality=modality,
         moving_lps_from_reference_lps=matrix,
-        similarity=nats,
-        similarity_before=middle.nats(np.zeros(6))[0],
+        similarity=middle.shared_nats(parameters_mm)[0],
+        similarity_before=middle.shared_nats(np.zeros(6))[0],
         contrast=nats / max(around, 1e-9),
         overlap=overlap,
         displacement_mm=mean_displacement_mm(matrix, head),
