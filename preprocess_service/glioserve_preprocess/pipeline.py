@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -18,6 +19,7 @@ from glioserve_contract.records import (
     Quality,
     QualityCheck,
     RegistrationRecord,
+    SequenceProvenance,
     SeriesRecord,
 )
 from glioserve_preprocess.assemble import assemble
@@ -34,6 +36,7 @@ from glioserve_preprocess.series import Choice, choose_series
 from glioserve_preprocess.stacks import Stack
 from glioserve_preprocess.volumes import check_contrast, pick_volumes, slice_axis_size
 
+_Channel = npt.NDArray[np.float32]
 MAX_USUAL_DISPLACEMENT_MM = 40.0
 """A head that moved further between two sequences deserves a look."""
 MIN_USUAL_COVERAGE = 0.95
@@ -117,13 +120,14 @@ def _finish(
     threads: int | None,
 ) -> Preprocessed:
     """register -> brain -> grid -> normalise: the same for both ways in."""
+    threads = threads or available_cores()
     volumes = {m: canonical(volume) for m, volume in native.items()}
     for volume in volumes.values():
         check_contrast(volume)
     reference = volumes[recipe.reference]
     with watch.stage("register"):
         others = [volumes[m] for m in recipe.channels if m is not recipe.reference]
-        registrations = register_all(reference, others, threads or available_cores())
+        registrations = register_all(reference, others, threads)
     with watch.stage("brain"):
         native_mask = extract_brain(reference, recipe.brain_extraction)
         brain = check_brain(native_mask, reference.geometry)
@@ -131,26 +135,28 @@ def _finish(
     target = network_geometry(recipe.grid, points_lps_mm.mean(axis=0))
     to_moving: dict[Modality, Matrix] = {r.modality: r.moving_lps_from_reference_lps for r in registrations}
     to_moving[recipe.reference] = np.eye(4)
-    with watch.stage("grid"):
-        brain_mask = sample_mask(native_mask, reference.geometry, target)
-        sampled = [
-            sample(volumes[m].voxels, volumes[m].geometry, target, to_moving[m], where=brain_mask, outside=np.nan)
-            for m in recipe.channels
-        ]
-    with watch.stage("normalise"):
-        channels = zip(recipe.channels, sampled, strict=True)
-        ranges = [intensity_range(s, brain_mask, recipe.intensity, f"The {m} sequence") for m, s in channels]
-        image = np.stack([scale(s, brain_mask, *r) for s, r in zip(sampled, ranges, strict=True)])
-        provenance = provenance_of(
-            image,
-            native_mask,
-            [
-                sequence_provenance(
-                    volumes[s.modality], s.series_instance_uid, to_moving[s.modality], target, recipe.intensity, r
+    with ThreadPoolExecutor(threads) as pool:
+        with watch.stage("grid"):
+            brain_mask = sample_mask(native_mask, reference.geometry, target)
+
+            def sampled_once(m: Modality) -> npt.NDArray[np.float32]:
+                volume = volumes[m]
+                return sample(volume.voxels, volume.geometry, target, to_moving[m], where=brain_mask, outside=np.nan)
+
+            sampled = list(pool.map(sampled_once, recipe.channels))
+        with watch.stage("normalise"):
+
+            def normalised(of: SeriesRecord, voxels: npt.NDArray[np.float32]) -> tuple[_Channel, SequenceProvenance]:
+                m = of.modality
+                low_high = intensity_range(voxels, brain_mask, recipe.intensity, f"The {m} sequence")
+                how = sequence_provenance(
+                    volumes[m], of.series_instance_uid, to_moving[m], target, recipe.intensity, low_high
                 )
-                for s, r in zip(series, ranges, strict=True)
-            ],
-        )
+                return scale(voxels, brain_mask, *low_high), how
+
+            channels, steps = zip(*pool.map(normalised, series, sampled), strict=True)
+            image = np.stack(channels)
+            provenance = provenance_of(image, native_mask, steps)
     record = PreprocessRecord(
         contract_version=CONTRACT_VERSION,
         preprocessing_digest=preprocessing_digest(recipe),
