@@ -7,7 +7,7 @@ OUT    ?= out
 DEMO_MIN_SLICES ?=
 NAME   ?=
 TESTS  ?= tests
-KERNEL := preprocess_service/glioserve_preprocess/kernel/mutual_information.c
+KERNEL := $(wildcard preprocess_service/glioserve_preprocess/kernel/*.c)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONDONTWRITEBYTECODE := 1
