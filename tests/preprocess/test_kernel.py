@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_preprocess import kernel
-from glioserve_preprocess.kernel import MutualInformation
+from glioserve_preprocess.kernel import MutualInformation, library
 
 BINS = 24
 SHAPE = (14, 18, 16)
@@ -145,7 +145,7 @@ def test_what_would_write_outside_the_histogram_is_refused(change, text):
 
 
 def test_a_kernel_that_was_not_built_is_named(monkeypatch, tmp_path):
-    monkeypatch.setattr(kernel, "LIBRARY", tmp_path / "missing.so")
+    monkeypatch.setattr(library, "FOLDER", tmp_path)
     kernel._function.cache_clear()
     with pytest.raises(GlioserveError, match="not built") as caught:
         MutualInformation(np.zeros((3, 3), np.float32), np.zeros(3, np.uint8), smooth_image(0), BINS)

@@ -7,17 +7,14 @@ so that nothing is compiled while a server starts: the first call costs what the
 from __future__ import annotations
 
 import ctypes
-import sys
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from glioserve_contract import ErrorCode, GlioserveError
+from glioserve_preprocess.kernel.library import load
 
-LIBRARY = Path(__file__).with_name("mutual_information" + (".dll" if sys.platform == "win32" else ".so"))
 MAX_FIXED_BINS = 256
 _SCRATCH_PER_SAMPLE = 8
 _RESULT = 26
@@ -85,13 +82,8 @@ class MutualInformation:
 
 @cache
 def _function() -> ctypes._NamedFuncPointer:
-    """The library's only function, loaded once; ctypes lets go of the interpreter while it runs."""
-    try:
-        function = ctypes.CDLL(str(LIBRARY)).glio_mutual_information
-    except OSError as error:
-        raise GlioserveError(
-            ErrorCode.MISSING_LIBRARY, "The registration kernel is not built: install glioserve again (pip install)."
-        ) from error
+    """The library's only function, loaded once."""
+    function = load("mutual_information").glio_mutual_information
     pointer, i32, i64 = ctypes.c_void_p, ctypes.c_int32, ctypes.c_int64
     function.argtypes = [pointer, pointer, i64, pointer, pointer, pointer, i32, i32, pointer, pointer, pointer]
     function.restype = ctypes.c_int

@@ -7,16 +7,12 @@ input gives the same bits. Built as :mod:`kernel` is.
 from __future__ import annotations
 
 import ctypes
-import sys
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from glioserve_contract import ErrorCode, GlioserveError
-
-LIBRARY = Path(__file__).with_name("resample" + (".dll" if sys.platform == "win32" else ".so"))
+from glioserve_preprocess.kernel.library import load
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
@@ -75,12 +71,7 @@ def sample_axis(source: Floats, axis: int, kernel: Doubles, limit: float, places
 
 @cache
 def _library() -> ctypes.CDLL:
-    try:
-        library = ctypes.CDLL(str(LIBRARY))
-    except OSError as error:
-        raise GlioserveError(
-            ErrorCode.MISSING_LIBRARY, "The resampling kernel is not built: install glioserve again (pip install)."
-        ) from error
+    library = load("resample")
     pointer, i64, double, single = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double, ctypes.c_float
     library.glio_sample.argtypes = [*[pointer] * 8, single, pointer, pointer]
     library.glio_sample_axis.argtypes = [
