@@ -78,6 +78,7 @@ def examine(
     """All findings; a server of one's own is needed where a repository or a binary is named."""
     yield from _machine()
     yield from _packages()
+    yield _kernels()
     if sys.platform == "linux":
         yield from _server(tritonserver, needed=repository is not None or tritonserver is not None)
     if repository is not None:
@@ -128,6 +129,18 @@ def _packages() -> Iterator[Finding]:
         if extra not in _HIDDEN_EXTRAS:
             yield _extra(extra, names, told)
             told.update(names)
+
+
+def _kernels() -> Finding:
+    """The compiled part of preprocessing, which a wheel of another machine lacks."""
+    from glioserve_preprocess.kernel.library import KERNELS, load
+
+    try:
+        for name in KERNELS:
+            load(name)
+    except GlioserveError as error:
+        return Finding("packages", "kernels", "fail", error.detail, "pip install --force-reinstall --no-deps glioserve")
+    return Finding("packages", "kernels", "ok", ", ".join(KERNELS))
 
 
 def _extra(extra: str, names: list[str], told: set[str]) -> Finding:

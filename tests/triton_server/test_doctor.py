@@ -73,6 +73,13 @@ def test_a_base_package_that_is_missing_fails(monkeypatch: pytest.MonkeyPatch) -
     assert base.found.endswith("lacks pydicom")
 
 
+def test_a_kernel_that_was_not_built_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("glioserve_preprocess.kernel.library.FOLDER", tmp_path)
+    (finding,) = [f for f in examine() if f.name == "kernels"]
+    assert finding.state == "fail"
+    assert "mutual_information" in finding.found
+
+
 def test_half_an_extra_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "_version", lambda name: None if name == "nvidia-pytriton" else "1.0")
     serve = _found()["[serve]"]

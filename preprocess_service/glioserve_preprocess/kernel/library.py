@@ -8,6 +8,7 @@ from pathlib import Path
 
 from glioserve_contract import ErrorCode, GlioserveError
 
+KERNELS = ("mutual_information", "resample")
 FOLDER = Path(__file__).parent
 SUFFIX = ".dll" if sys.platform == "win32" else ".so"
 
