@@ -14,6 +14,8 @@ MAX_SHEAR_COSINE = 1e-3
 """Largest cosine between two voxel axes of a grid that we call rectangular: 0.06 degrees, half a voxel over 500."""
 MIN_SPACING_MM, MAX_SPACING_MM = 0.05, 50.0
 """Of voxels; beyond, the unit is not mm."""
+MAX_EXTENT_MM = 1000.0
+"""Of a field of view along an axis; beyond, it is no head's, or the unit is not mm."""
 MAX_NAN_SHARE = 0.5
 """Of a volume's voxels: what lies outside its field of view. Such NaN must reach the volume's border."""
 MAX_MAGNITUDE = 1e12

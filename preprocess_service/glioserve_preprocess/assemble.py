@@ -17,7 +17,7 @@ from glioserve_contract import ErrorCode, GlioserveError, Modality
 from glioserve_contract.limits import MAX_VOLUME_VOXELS
 from glioserve_preprocess.decode import decode, same_image
 from glioserve_preprocess.frames import Frame, Plane
-from glioserve_preprocess.geometry import Geometry, Volume, checked_affine
+from glioserve_preprocess.geometry import Volume, checked_geometry
 from glioserve_preprocess.quiet import quiet_pydicom
 from glioserve_preprocess.spacing import SAME_POSITION_MM, even_step
 from glioserve_preprocess.stacks import Stack
@@ -48,7 +48,7 @@ def _assemble(stack: Stack, modality: Modality) -> Volume:
     if voxels_needed > MAX_VOLUME_VOXELS:
         raise GlioserveError(ErrorCode.STUDY_TOO_LARGE, f"{voxels_needed} voxels; at most {MAX_VOLUME_VOXELS}.")
     step = even_step(_positions(placed), plane.normal)
-    geometry = Geometry((plane.columns, plane.rows, len(placed)), _affine(plane, step))
+    geometry = checked_geometry((plane.columns, plane.rows, len(placed)), _affine(plane, step), "Its grid")
     voxels = np.empty(geometry.shape, dtype=np.float32)
     if any(f.instance.encapsulated for f in placed):
         with ThreadPoolExecutor(THREADS) as pool:
@@ -67,7 +67,7 @@ def _affine(plane: Plane, step: npt.NDArray[np.float64]) -> npt.NDArray[np.float
     affine[:3, 1] = np.array(plane.orientation[3:]) * row_mm
     affine[:3, 2] = step
     affine[:3, 3] = plane.position_lps_mm
-    return checked_affine(affine, "Its grid")
+    return affine
 
 
 def _positions(frames: Sequence[Frame]) -> npt.NDArray[np.float64]:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import SimpleITK as sitk
 
 from glioserve_contract import ErrorCode, GlioserveError, Modality
-from glioserve_contract.limits import MAX_SHEAR_COSINE, MAX_SPACING_MM, MIN_SPACING_MM
+from glioserve_contract.limits import MAX_EXTENT_MM, MAX_SHEAR_COSINE, MAX_SPACING_MM, MIN_SPACING_MM
 from glioserve_contract.recipe import Grid
 from glioserve_contract.records import Affine, GridRecord, Vector
 
@@ -82,6 +82,15 @@ def checked_affine(matrix: Matrix, what: str) -> Matrix:
     if np.abs(cosines).max() > MAX_SHEAR_COSINE:
         raise GlioserveError(ErrorCode.INVALID_AFFINE, f"{what}: its axes are not at right angles.")
     return matrix
+
+
+def checked_geometry(size_voxels: tuple[int, int, int], lps_from_voxel: Matrix, what: str) -> Geometry:
+    """The grid, if :func:`checked_affine` holds and it spans at most a metre along each axis (GLIO-1107)."""
+    geometry = Geometry(size_voxels, checked_affine(lps_from_voxel, what))
+    extents_mm = np.array(size_voxels) * geometry.spacing_mm
+    if (extents_mm > MAX_EXTENT_MM).any():
+        raise GlioserveError(ErrorCode.INVALID_AFFINE, f"{what}: a field of view of {extents_mm.round().tolist()} mm.")
+    return geometry
 
 
 def network_geometry(grid: Grid, centre_lps_mm: npt.NDArray[np.float64]) -> Geometry:

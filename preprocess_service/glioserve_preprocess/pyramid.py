@@ -13,6 +13,8 @@ from glioserve_preprocess.geometry import Geometry, Volume, apply
 
 LEVELS_MM = (8.0, 4.0, 1.0)
 """From coarse to fine. An axis whose spacing is coarser than the level stays as it is."""
+MAX_FINEST_VOXELS = 1 << 25
+"""A field of view of more voxels than this at 1 mm (twice a head's) is refined at 2 mm: memory is for studies."""
 SMOOTHING_MM = (3.2, 1.6, 0.45)
 """Gaussian sigma on each level: takes the steps off the box means, and noise off the finest. Along thick slices
 that is less than MIN_SIGMA_VOXELS and nothing is done: smoothing them cost accuracy (0.09 to 0.15 mm on phantoms)."""
@@ -80,7 +82,8 @@ def prepare(volume: Volume) -> Prepared:
     levels = []
     voxels, geometry = volume.voxels, volume.geometry
     for spacing_mm, sigma_mm in sorted(zip(LEVELS_MM, SMOOTHING_MM, strict=True)):
-        voxels, geometry = _shrink(voxels, geometry, spacing_mm)
+        too_many = np.prod([min(n, n * s / spacing_mm) for n, s in _axes(geometry)]) > MAX_FINEST_VOXELS
+        voxels, geometry = _shrink(voxels, geometry, 2 * spacing_mm if too_many else spacing_mm)
         levels.append((_smoothed(voxels, geometry, sigma_mm), geometry))
     levels.reverse()
     regions = tuple(_head_region(voxels, geometry) for voxels, geometry in levels[:-1])
@@ -123,9 +126,13 @@ def _into_bins(voxels: Floats, low: float, high: float) -> None:
     voxels += np.float32(1)
 
 
+def _axes(geometry: Geometry) -> list[tuple[int, float]]:
+    """(voxels, spacing in mm) of x, y and z."""
+    return list(zip(geometry.size_voxels, geometry.spacing_mm, strict=True))
+
+
 def _shrink(voxels: Floats, geometry: Geometry, spacing_mm: float) -> tuple[Floats, Geometry]:
-    factors = [max(1, round(spacing_mm / s)) for s in geometry.spacing_mm]
-    factors = [f if n >= 2 * f else 1 for f, n in zip(factors, geometry.size_voxels, strict=True)]
+    factors = [f if n >= 2 * (f := max(1, round(spacing_mm / s))) else 1 for n, s in _axes(geometry)]
     affine = geometry.lps_from_voxel.copy()
     for axis, factor in enumerate(factors):
         if factor > 1:

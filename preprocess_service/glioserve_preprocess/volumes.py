@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from glioserve_contract import ErrorCode, GlioserveError, Modality
 from glioserve_contract.limits import MAX_MAGNITUDE, MAX_NAN_SHARE, MAX_VOLUME_VOXELS, MIN_RANGE
-from glioserve_preprocess.geometry import Geometry, Matrix, Volume, checked_affine
+from glioserve_preprocess.geometry import Geometry, Matrix, Volume, checked_geometry
 
 
 def volume_of_array(modality: Modality, voxels: npt.NDArray[np.generic], lps_from_voxel: Matrix) -> Volume:
@@ -33,8 +33,7 @@ def volume_of_array(modality: Modality, voxels: npt.NDArray[np.generic], lps_fro
         raise GlioserveError(ErrorCode.STUDY_TOO_LARGE, f"{what} has {voxels.size} voxels.")
     array = _single_precision(voxels, what)
     z, y, x = array.shape
-    affine = checked_affine(np.asarray(lps_from_voxel, dtype=np.float64), what)
-    return Volume(modality, array, Geometry((x, y, z), affine))
+    return Volume(modality, array, checked_geometry((x, y, z), np.asarray(lps_from_voxel, dtype=np.float64), what))
 
 
 def _single_precision(voxels: npt.NDArray[np.generic], what: str) -> npt.NDArray[np.float32]:

@@ -5,13 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glioserve_contract import GlioserveError
+from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_contract.recipe import Grid
 from glioserve_preprocess.geometry import (
     Geometry,
     apply,
     canonical,
     checked_affine,
+    checked_geometry,
     geometry_of_record,
     isotropic_cover,
     network_geometry,
@@ -98,3 +99,11 @@ def test_spacing_is_the_length_of_the_axes(geometry):
 
 def test_shape_is_the_size_backwards():
     assert Geometry((2, 3, 4), np.eye(4)).shape == (4, 3, 2)
+
+
+def test_a_field_of_view_of_over_a_metre_is_no_heads():
+    affine = np.diag([1.0, 1.0, 20.0, 1.0])
+    assert checked_geometry((256, 256, 50), affine, "The t1 volume").size_voxels == (256, 256, 50)
+    with pytest.raises(GlioserveError, match=r"1020\.0") as caught:
+        checked_geometry((256, 256, 51), affine, "The t1 volume")
+    assert caught.value.code is ErrorCode.INVALID_AFFINE

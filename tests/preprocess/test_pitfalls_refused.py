@@ -178,6 +178,7 @@ REFUSED = {
     "single slice": (without(*range(1, 8)), ErrorCode.TOO_FEW_SLICES),
     "irregular spacing": (shifted(lambda i: along(2, 0.4 * i * i)), ErrorCode.IRREGULAR_SPACING),
     "slices too far apart": (shifted(lambda i: along(2, 60 * i)), ErrorCode.IRREGULAR_SPACING),
+    "field of view over 1 m": (with_header(PixelSpacing=[30, 30]), ErrorCode.INVALID_AFFINE),
     "gantry tilt": (shifted(lambda i: along(1, 0.7 * i)), ErrorCode.SHEARED_GEOMETRY),
     "conflicting duplicates": (two_in_one_place, ErrorCode.DUPLICATE_SLICE),
     "a copy at another place": (copy_elsewhere, ErrorCode.DUPLICATE_SLICE),

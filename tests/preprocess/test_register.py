@@ -8,8 +8,9 @@ import pytest
 from glioserve_contract import ErrorCode, GlioserveError, Modality
 from glioserve_preprocess.brain import mask_points_lps_mm
 from glioserve_preprocess.geometry import Geometry, Volume, apply
+from glioserve_preprocess.pyramid import LEVELS_MM, prepare
 from glioserve_preprocess.register import examine, mean_displacement_mm, register, register_all
-from glioserve_preprocess.rigid import RADIUS_MM, Rigid, rotation_of
+from glioserve_preprocess.rigid import RADIUS_MM, Rigid, Similarity, rotation_of
 from glioserve_training.phantom import make_phantom
 
 
@@ -131,6 +132,28 @@ def test_each_figure_has_its_range(phantom_volumes):
         assert not replace(found, **change).refusal
     for change in ({"contrast": 1.05}, {"overlap": 0.05}, {"displacement_mm": 900.0}, {"similarity": 0.01}):
         assert replace(found, **change).refusal
+
+
+@pytest.mark.parametrize("level", [0, 1])
+def test_the_gradient_is_that_of_the_similarity(phantom_volumes, level):
+    """Central differences over a tenth of a voxel, along each of the six parameters; far from the optimum."""
+    similarity = Similarity(*(prepare(phantom_volumes[m]) for m in (Modality.T1CE, Modality.T2)), level, 20_000, seed=1)
+    at = np.array([9.0, -6.0, 4.0, 5.0, -7.0, 3.0])
+    for objective in (similarity.nats, similarity.shared_nats):
+        gradient = objective(at)[1]
+        for axis in range(6):
+            step = np.zeros(6)
+            step[axis] = 0.1 * LEVELS_MM[level]
+            slope = (objective(at + step)[0] - objective(at - step)[0]) / (2 * step[axis])
+            assert abs(slope - gradient[axis]) < 0.03 * np.abs(gradient).max()
+
+
+def test_a_very_large_field_of_view_is_refined_at_two_millimetres():
+    rng = np.random.default_rng(0)
+    large = Volume(Modality.T1, rng.random((330, 330, 330), dtype=np.float32), Geometry((330,) * 3, np.eye(4)))
+    usual = Volume(Modality.T1, large.voxels[:200], Geometry((330, 330, 200), np.eye(4)))
+    assert prepare(large).levels[-1].geometry.spacing_mm == (2.0, 2.0, 2.0)
+    assert prepare(usual).levels[-1].geometry.spacing_mm == (1.0, 1.0, 1.0)
 
 
 def test_displacement_is_a_distance():
