@@ -15,6 +15,7 @@ from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
+from pydicom.sequence import Sequence as DicomSequence
 from pydicom.tag import BaseTag, Tag
 
 from glioserve_contract import ErrorCode, GlioserveError
@@ -90,10 +91,11 @@ def items(dataset: Dataset, keyword: str | BaseTag) -> Sequence[Dataset]:
         value = dataset[tag].value
     except Exception:  # noqa: BLE001 - pydicom raises many kinds on a damaged sequence
         raise malformed(keyword, "cannot be parsed") from None
-    found = [] if value is None else value
-    if not isinstance(found, Sequence) or not all(isinstance(item, Dataset) for item in found):
+    if value is None:
+        return ()
+    if not isinstance(value, DicomSequence):  # which holds data sets alone: thousands need no look at each
         raise malformed(keyword, "is no sequence")
-    return found
+    return value
 
 
 def element_of(dataset: Dataset, keyword: str | BaseTag) -> DataElement | RawDataElement | None:

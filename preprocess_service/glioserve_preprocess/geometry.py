@@ -152,6 +152,11 @@ def to_sitk_transform(matrix: Matrix) -> sitk.AffineTransform:
 
 
 def apply(matrix: Matrix, points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """``points`` [n, 3] through a 4 x 4 matrix."""
-    mapped: npt.NDArray[np.float64] = points @ matrix[:3, :3].T + matrix[:3, 3]
+    """``points`` [n, 3] through a 4 x 4 matrix.
+
+    Sums of columns, not a matrix product: a BLAS would start threads for it, whose idle spinning costs more than
+    the sums.
+    """
+    x, y, z = points[:, 0:1], points[:, 1:2], points[:, 2:3]
+    mapped: npt.NDArray[np.float64] = x * matrix[:3, 0] + y * matrix[:3, 1] + z * matrix[:3, 2] + matrix[:3, 3]
     return mapped

@@ -260,9 +260,10 @@ def _repeats(group: Part) -> list[Part]:
     if group.problem is not None or not _has_repeats(group.members):
         return [group]
     whole_mm = _least_step_mm(group.members)
+    keys = {id(m): {name: _repeat_key(m, name) for name in _REPEATS} for m in group.members}
     for count in (1, 2):
         for names in combinations(_REPEATS, count):
-            parts = _by(lambda m, names=names: tuple(_repeat_key(m, n) for n in names))(group.members)  # type: ignore[misc]
+            parts = _by(lambda m, names=names: tuple(keys[id(m)][n] for n in names))(group.members)  # type: ignore[misc]
             if len(parts) < 2 or any(_has_repeats(part) for part in parts):
                 continue
             if all(len(part) == 1 or _least_step_mm(part) < 1.5 * whole_mm for part in parts):

@@ -20,18 +20,24 @@ def _drop(_: logging.LogRecord) -> bool:
 @contextmanager
 def quiet_pydicom() -> Iterator[None]:
     """Silences pydicom while any thread is inside. Filters are global, so users are counted, not stacked."""
-    logger = logging.getLogger("pydicom")
     with _lock:
         _inside["users"] += 1
         if _inside["users"] == 1:
             _restore.enter_context(warnings.catch_warnings())
             warnings.filterwarnings("ignore", module=r"pydicom\b")
-            logger.addFilter(_drop)
+            for logger in _loggers():
+                logger.addFilter(_drop)
+                _restore.callback(logger.removeFilter, _drop)
     try:
         yield
     finally:
         with _lock:
             _inside["users"] -= 1
             if not _inside["users"]:
-                logger.removeFilter(_drop)
                 _restore.close()
+
+
+def _loggers() -> list[logging.Logger]:
+    """A filter holds for its own logger alone, never for those below it."""
+    below = [name for name in list(logging.root.manager.loggerDict) if name.startswith("pydicom.")]
+    return [logging.getLogger(name) for name in ("pydicom", *below)]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import threadpool_limits
 
 from glioserve_contract import ErrorCode, GlioserveError, Modality
 from glioserve_contract.records import QualityCheck, Verdict
@@ -116,7 +117,8 @@ def register_all(reference: Volume, moving: Sequence[Volume], threads: int = 1) 
 
 def examine(reference: Volume, moving: Sequence[Volume], threads: int = 1) -> list[Registration]:
     """:func:`register_all` without the refusal: for whoever wants to see what was refused."""
-    with ThreadPoolExecutor(max(1, threads), thread_name_prefix="register") as pool:
+    # The optimiser's linear algebra is of size 6; a BLAS that starts threads for it doubles the cost of everything.
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(max(1, threads)) as pool:
         fixed, *others = pool.map(prepare, [reference, *moving])
         there = [pool.submit(_search, Pair(fixed, other), to_the_end=True) for other in others]
         back = [pool.submit(_search, Pair(other, fixed), to_the_end=False) for other in others]

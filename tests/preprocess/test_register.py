@@ -4,13 +4,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from glioserve_contract import ErrorCode, GlioserveError, Modality
+from glioserve_preprocess import search
 from glioserve_preprocess.brain import mask_points_lps_mm
 from glioserve_preprocess.geometry import Geometry, Volume, apply
 from glioserve_preprocess.pyramid import LEVELS_MM, prepare
 from glioserve_preprocess.register import examine, mean_displacement_mm, register, register_all
 from glioserve_preprocess.rigid import RADIUS_MM, Rigid, Similarity, rotation_of
+from glioserve_preprocess.search import climb
 from glioserve_training.phantom import make_phantom
 
 
@@ -60,6 +63,21 @@ def test_the_same_bits_on_any_number_of_threads(phantom_volumes):
     for a, b in zip(one, several, strict=True):
         assert np.array_equal(a.moving_lps_from_reference_lps, b.moving_lps_from_reference_lps)
         assert (a.similarity, a.contrast, a.second_start_mm) == (b.similarity, b.contrast, b.second_start_mm)
+
+
+def test_no_blas_starts_threads_meanwhile(phantom_volumes, monkeypatch):
+    """The optimiser calls one for matrices of six rows; its idle threads would spin for as long as the search runs."""
+    seen = set()
+
+    def looked_at(*arguments):
+        seen.update(library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas")
+        return climb(*arguments)
+
+    monkeypatch.setattr(search, "climb", looked_at)
+    with threadpool_limits(2, user_api="blas"):
+        register(phantom_volumes[Modality.T1CE], phantom_volumes[Modality.T1])
+        assert {i["num_threads"] for i in threadpool_info() if i["user_api"] == "blas"} == {2}
+    assert seen == {1}
 
 
 def test_exchanged_roles_give_the_inverse(phantom_volumes, brain):
