@@ -121,9 +121,9 @@ def _finish(
 ) -> Preprocessed:
     """register -> brain -> grid -> normalise: the same for both ways in."""
     threads = threads or available_cores()
-    volumes = {m: canonical(volume) for m, volume in native.items()}
-    for volume in volumes.values():
-        check_contrast(volume)
+    with ThreadPoolExecutor(threads) as pool:
+        volumes = dict(zip(native, pool.map(canonical, native.values()), strict=True))
+        list(pool.map(check_contrast, volumes.values()))
     reference = volumes[recipe.reference]
     with watch.stage("register"):
         others = [volumes[m] for m in recipe.channels if m is not recipe.reference]

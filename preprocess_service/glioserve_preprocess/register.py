@@ -117,13 +117,18 @@ def register_all(reference: Volume, moving: Sequence[Volume], threads: int = 1) 
 
 def examine(reference: Volume, moving: Sequence[Volume], threads: int = 1) -> list[Registration]:
     """:func:`register_all` without the refusal: for whoever wants to see what was refused."""
-    # The optimiser's linear algebra is of size 6; a BLAS that starts threads for it doubles the cost of everything.
+    # A BLAS that starts threads for a 4 x 4 inverse lets them spin for longer than the registration takes.
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(max(1, threads)) as pool:
         fixed, *others = pool.map(prepare, [reference, *moving])
-        there = [pool.submit(_search, Pair(fixed, other), to_the_end=True) for other in others]
-        back = [pool.submit(_search, Pair(other, fixed), to_the_end=False) for other in others]
-        both = [(*pair.result(), *second.result()) for pair, second in zip(there, back, strict=True)]
-        return list(pool.map(lambda pair: _judge(*pair), both))
+        searches = [
+            (
+                pool.submit(_search, Pair(fixed, other), to_the_end=True),
+                pool.submit(_search, Pair(other, fixed), to_the_end=False),
+            )
+            for other in others
+        ]
+        judged = [pool.submit(_judge, *pair.result(), *second.result()) for pair, second in searches]
+        return [registration.result() for registration in judged]
 
 
 def mean_displacement_mm(matrix: Matrix, points_lps_mm: npt.NDArray[np.float64]) -> float:

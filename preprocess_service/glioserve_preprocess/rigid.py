@@ -10,11 +10,14 @@ import numpy.typing as npt
 from scipy.spatial.transform import Rotation
 
 from glioserve_preprocess.geometry import Matrix, apply
-from glioserve_preprocess.kernel import Information, MutualInformation
-from glioserve_preprocess.pyramid import BINS, Prepared
+from glioserve_preprocess.kernel import Information, Motion, MutualInformation
+from glioserve_preprocess.pyramid import BINS, LEVELS_MM, Prepared
 
 RADIUS_MM = 70.0
 """A rotation is counted in mm at this distance from the pivot, so that all six numbers are of one size."""
+GRADIENT_TOLERANCE = 5e-4
+"""Nats per voxel of the level: a search ends where nothing gains more."""
+
 Doubles = npt.NDArray[np.float64]
 _IDENTITY = np.eye(3)
 
@@ -70,6 +73,8 @@ class Similarity:
         self._information = MutualInformation(centred, bins, moving.levels[level].voxels, BINS)
         voxel_from_lps = moving.levels[level].geometry.voxel_from_lps
         self._turn, self._start = voxel_from_lps[:3, :3], voxel_from_lps[:3, 3]
+        self._motion = Motion(self._turn, self._start, self._pivot_lps_mm, RADIUS_MM)
+        self._voxel_mm = LEVELS_MM[level]
 
     def nats(self, parameters_mm: Doubles) -> tuple[float, Doubles]:
         """Mutual information of what overlaps, and its gradient by the six parameters, per mm."""
@@ -82,6 +87,17 @@ class Similarity:
         found, rotation, jacobian = self._at(parameters_mm)
         by_affine = found.overlap * found.nats_gradient + found.nats * found.overlap_gradient
         return found.overlap * found.nats, self._by_parameters(by_affine, rotation, jacobian)
+
+    def climb(self, start_mm: Doubles, iterations: int, *, times_overlap: bool) -> tuple[Doubles, float]:
+        """The nearest maximum of :meth:`nats`, or of :meth:`shared_nats`: its six parameters, and its value."""
+        return self._information.climb(
+            self._motion,
+            start_mm,
+            voxel_mm=self._voxel_mm,
+            tolerance=GRADIENT_TOLERANCE,
+            iterations=iterations,
+            times_overlap=times_overlap,
+        )
 
     def overlap(self, parameters_mm: Doubles) -> float:
         """Share of the samples that lie in the moving field of view."""

@@ -5,12 +5,10 @@ Every seed is fixed and one search runs in one thread, so the same pair gives th
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import product
 
 import numpy as np
-from scipy.optimize import minimize
 
 from glioserve_preprocess.geometry import Matrix
 from glioserve_preprocess.pyramid import LEVELS_MM, Prepared
@@ -30,13 +28,7 @@ of those the best also on the middle one."""
 TRIAL_ITERATIONS, MAX_ITERATIONS = 6, 40
 APART_MM = 8.0
 """Two ends of searches nearer than this (norm of the six parameters) are one."""
-NATS_TOLERANCE = 1e-5
-"""Relative gain below which a search ends."""
-GRADIENT_TOLERANCE = 5e-4
-"""Nats per voxel of the level, likewise."""
 SEED = 20251
-
-Objective = Callable[[Doubles], tuple[float, Doubles]]
 
 
 @dataclass(frozen=True)
@@ -79,11 +71,11 @@ class Pair:
     def search(self) -> Found:
         """From nothing to the end of the middle level."""
         coarse = self.similarity(0)
-        tried = [climb(coarse.shared_nats, x, LEVELS_MM[0], TRIAL_ITERATIONS) for x in self._ranked_starts()]
+        tried = [_climb(coarse, start, TRIAL_ITERATIONS) for start in self._ranked_starts()]
         followed: list[Found] = []
         for trial in sorted(tried, key=lambda found: -found.nats):
             if len(followed) < STARTS_FOLLOWED and _is_new(trial, followed):
-                followed.append(climb(coarse.shared_nats, trial.parameters_mm, LEVELS_MM[0], MAX_ITERATIONS))
+                followed.append(_climb(coarse, trial.parameters_mm))
         best: list[Found] = []
         for end in sorted(followed, key=lambda found: -found.nats):
             if len(best) < STARTS_REFINED and _is_new(end, best):
@@ -93,9 +85,7 @@ class Pair:
 
     def refine(self, parameters_mm: Doubles, level: int) -> Found:
         """From a start in the neighbourhood to the optimum on ``level``."""
-        similarity = self.similarity(level)
-        objective = similarity.nats if level == len(LEVELS_MM) - 1 else similarity.shared_nats
-        return climb(objective, parameters_mm, LEVELS_MM[level], MAX_ITERATIONS)
+        return _climb(self.similarity(level), parameters_mm, times_overlap=level < len(LEVELS_MM) - 1)
 
     def _ranked_starts(self) -> list[Doubles]:
         together = self.moving.centre_lps_mm - self.fixed.centre_lps_mm
@@ -111,13 +101,7 @@ def _is_new(found: Found, others: list[Found]) -> bool:
     return all(np.linalg.norm(found.parameters_mm - o.parameters_mm) > APART_MM for o in others)
 
 
-def climb(objective: Objective, start_mm: Doubles, voxel_mm: float, iterations: int) -> Found:
-    """To the nearest maximum, by L-BFGS-B in units of the level's voxels."""
-
-    def descend(voxels: Doubles) -> tuple[float, Doubles]:
-        nats, slope = objective(voxels * voxel_mm)
-        return -nats / GRADIENT_TOLERANCE, -slope * (voxel_mm / GRADIENT_TOLERANCE)
-
-    options = {"maxiter": iterations, "ftol": NATS_TOLERANCE, "gtol": 1.0}
-    end = minimize(descend, start_mm / voxel_mm, jac=True, method="L-BFGS-B", options=options)
-    return Found(end.x * voxel_mm, float(-end.fun * GRADIENT_TOLERANCE))
+def _climb(
+    similarity: Similarity, start_mm: Doubles, iterations: int = MAX_ITERATIONS, *, times_overlap: bool = True
+) -> Found:
+    return Found(*similarity.climb(start_mm, iterations, times_overlap=times_overlap))

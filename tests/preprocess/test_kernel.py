@@ -9,7 +9,8 @@ from scipy import ndimage
 
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_preprocess import kernel
-from glioserve_preprocess.kernel import MutualInformation, library
+from glioserve_preprocess.kernel import Motion, MutualInformation, library
+from glioserve_preprocess.rigid import rotation_of
 
 BINS = 24
 SHAPE = (14, 18, 16)
@@ -70,6 +71,39 @@ def test_the_information_of_a_copy_is_its_entropy_but_for_the_window():
     expected = float((joint[joint > 0] * np.log(joint[joint > 0] / outer[joint > 0])).sum())
     assert found.nats == pytest.approx(expected, rel=1e-9)
     assert found.overlap == pytest.approx(1, abs=1e-12)
+
+
+@pytest.mark.parametrize("times_overlap", [False, True])
+@pytest.mark.parametrize("away", [(0, 0, 0), (3, -2, 2, 1.5, -1, 1), (-2, 3, -3, -1, 2, 1)])
+def test_the_climb_ends_where_no_direction_gains(information, away, times_overlap):
+    """At the top the values all around are lower; the value is the information's own at the end's affine map."""
+    motion = Motion(np.eye(3), np.zeros(3), np.array([8.0, 9.0, 7.0]), 10.0)
+    moved = MutualInformation(
+        information._points - np.float32([8, 9, 7]), information._fixed_bins, information._moving, BINS
+    )
+    options = {"voxel_mm": 1.0, "tolerance": 1e-4, "iterations": 60, "times_overlap": times_overlap}
+    start = np.resize(np.array(away, dtype=float) / 3, 6)
+    end, value = moved.climb(motion, start, **options)
+
+    def objective(parameters):
+        rotation = rotation_of(parameters[:3] / 10)[0]
+        found = moved(np.hstack([rotation, (motion.pivot_lps_mm + parameters[3:])[:, np.newaxis]]))
+        return found.nats * (found.overlap if times_overlap else 1)
+
+    assert value == pytest.approx(objective(end), rel=1e-6)
+    assert value >= objective(start)
+    for step in np.vstack([np.eye(6), -np.eye(6)]) * 0.5:
+        assert objective(end + step) < value
+    again, _ = moved.climb(motion, start, **options)
+    assert np.array_equal(again, end)
+
+
+def test_a_climb_without_any_overlap_stays_where_it_is(information):
+    motion = Motion(np.eye(3), np.full(3, 1e5), np.zeros(3), 10.0)
+    start = np.arange(6.0)
+    end, value = information.climb(motion, start, voxel_mm=1.0, tolerance=1e-4, iterations=9, times_overlap=False)
+    assert np.array_equal(end, start)
+    assert value == 0
 
 
 def test_no_overlap_is_zero_not_a_number(information):
@@ -146,8 +180,8 @@ def test_what_would_write_outside_the_histogram_is_refused(change, text):
 
 def test_a_kernel_that_was_not_built_is_named(monkeypatch, tmp_path):
     monkeypatch.setattr(library, "FOLDER", tmp_path)
-    kernel._function.cache_clear()
+    kernel._library.cache_clear()
     with pytest.raises(GlioserveError, match="not built") as caught:
         MutualInformation(np.zeros((3, 3), np.float32), np.zeros(3, np.uint8), smooth_image(0), BINS)
     assert caught.value.code is ErrorCode.MISSING_LIBRARY
-    kernel._function.cache_clear()
+    kernel._library.cache_clear()

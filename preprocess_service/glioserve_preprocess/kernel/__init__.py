@@ -1,4 +1,4 @@
-"""The compiled part of registration: one function of C, called through ctypes, which lets other threads run.
+"""The compiled part of registration: two functions of C, called through ctypes, which lets other threads run.
 
 Built by ``hatch_build.py`` when the package is installed (any C compiler; the ``ziglang`` wheel where there is none),
 so that nothing is compiled while a server starts: the first call costs what the hundredth does.
@@ -34,6 +34,20 @@ class Information:
     overlap_gradient: Doubles
 
 
+@dataclass(frozen=True, eq=False)
+class Motion:
+    """How six parameters in mm move a point q that is relative to the pivot: to the moving image's voxel
+    ``turn (R(rotation) q + pivot + shift) + start``, the parameters being rotation vector x ``radius_mm``, then shift.
+    """
+
+    turn: Doubles
+    """[3, 3]: of the moving image's voxel_from_lps."""
+    start: Doubles
+    """[3]: likewise."""
+    pivot_lps_mm: Doubles
+    radius_mm: float
+
+
 class MutualInformation:
     """Of fixed samples and a moving image, as a function of the affine map between them. Not for several threads.
 
@@ -48,27 +62,26 @@ class MutualInformation:
             raise ValueError("a fixed sample is outside the histogram")
         if not (float(moving.min()) >= 1 and float(moving.max()) <= bins - 3):  # NaN fails too
             raise ValueError("a moving voxel is outside the histogram")
-        self._function = _function()
+        self._library = _library()
         self._points = np.ascontiguousarray(points, dtype=np.float32)
         self._fixed_bins = np.ascontiguousarray(fixed_bins, dtype=np.uint8)
         self._moving = np.ascontiguousarray(moving, dtype=np.float32)
         self._size = np.array(moving.shape[::-1], dtype=np.int64)
         self._bins = bins
         self._samples = np.empty(len(points) * _SCRATCH_PER_SAMPLE, dtype=np.float32)
-        self._tables = np.empty(2 * bins * bins + 2 * bins, dtype=np.float64)
+        self._tables = np.empty(2 * bins * (bins + 1), dtype=np.float64)
         self._result = np.empty(_RESULT, dtype=np.float64)
 
     def __call__(self, voxel_from_point: Doubles) -> Information:
         """At ``voxel_from_point`` [3, 4]; all zero where no sample lies in the image."""
         matrix = np.ascontiguousarray(voxel_from_point, dtype=np.float64)
-        self._function(
+        self._library.glio_mutual_information(
             self._points.ctypes.data,
             self._fixed_bins.ctypes.data,
             len(self._fixed_bins),
             self._moving.ctypes.data,
             self._size.ctypes.data,
             matrix.ctypes.data,
-            self._bins,
             self._bins,
             self._samples.ctypes.data,
             self._tables.ctypes.data,
@@ -79,12 +92,57 @@ class MutualInformation:
         count = max(1, len(self._fixed_bins))
         return Information(float(nats), by_nats.copy(), float(weight) / count, by_weight / count)
 
+    def climb(
+        self,
+        motion: Motion,
+        parameters_mm: Doubles,
+        *,
+        voxel_mm: float,
+        tolerance: float,
+        iterations: int,
+        times_overlap: bool,
+    ) -> tuple[Doubles, float]:
+        """The nearest maximum from ``parameters_mm`` [6], by BFGS in units of ``voxel_mm``: its parameters, its value.
+
+        ``times_overlap``: what is made large is the information times the overlap. It ends where no parameter gains
+        more than ``tolerance`` nats a unit, a step gains less than 1e-5 of the whole, or after ``iterations``.
+        """
+        turn, start, pivot = (
+            np.ascontiguousarray(v, dtype=np.float64) for v in (motion.turn, motion.start, motion.pivot_lps_mm)
+        )
+        end = np.array(parameters_mm, dtype=np.float64)
+        nats = self._library.glio_climb(
+            self._points.ctypes.data,
+            self._fixed_bins.ctypes.data,
+            len(self._fixed_bins),
+            self._moving.ctypes.data,
+            self._size.ctypes.data,
+            self._bins,
+            self._samples.ctypes.data,
+            self._tables.ctypes.data,
+            turn.ctypes.data,
+            start.ctypes.data,
+            pivot.ctypes.data,
+            motion.radius_mm,
+            voxel_mm,
+            tolerance,
+            int(times_overlap),
+            iterations,
+            end.ctypes.data,
+        )
+        return end, float(nats)
+
 
 @cache
-def _function() -> ctypes._NamedFuncPointer:
-    """The library's only function, loaded once."""
-    function = load("mutual_information").glio_mutual_information
-    pointer, i32, i64 = ctypes.c_void_p, ctypes.c_int32, ctypes.c_int64
-    function.argtypes = [pointer, pointer, i64, pointer, pointer, pointer, i32, i32, pointer, pointer, pointer]
-    function.restype = ctypes.c_int
-    return function
+def _library() -> ctypes.CDLL:
+    """The library with its functions' types, loaded once."""
+    library = load("mutual_information")
+    pointer, i32, i64, double = ctypes.c_void_p, ctypes.c_int32, ctypes.c_int64, ctypes.c_double
+    evaluated, climbed = library.glio_mutual_information, library.glio_climb
+    evaluated.argtypes = [pointer, pointer, i64, pointer, pointer, pointer, i32, pointer, pointer, pointer]
+    climbed.argtypes = [
+        pointer, pointer, i64, pointer, pointer, i32, pointer, pointer,
+        pointer, pointer, pointer, double, double, double, i32, i32, pointer,
+    ]  # fmt: skip
+    evaluated.restype, climbed.restype = ctypes.c_int, double
+    return library
