@@ -34,13 +34,14 @@ def sample(
     source_lps_from_target_lps: Matrix,
     where: npt.NDArray[np.uint8] | None = None,
     outside: float = 0.0,
+    threads: int = 1,
 ) -> npt.NDArray[np.float32]:
     """``voxels`` [z, y, x] of ``source``'s grid on ``target``'s grid, FP32 [z, y, x]; linear, ``outside`` (0 or NaN)
     beyond the source's field of view.
 
     ``source_lps_from_target_lps`` carries the target's points into the source's own space (the registration).
     Voxels of the target for which ``where`` [z, y, x] is 0 become 0 and cost nothing. The same bits whatever the
-    number of threads; any number of Python threads may call it at once, and they run in parallel.
+    number of ``threads``; any number of Python threads may call it at once, and they run in parallel.
     """
     source_from_target = source.voxel_from_lps @ source_lps_from_target_lps @ target.lps_from_voxel
     sigmas = np.array(antialias_sigma_mm(source, target, source_lps_from_target_lps)) / source.spacing_mm
@@ -58,7 +59,7 @@ def sample(
     if axes is None:
         x, y, z = kernels
         limits = cast(Vector, tuple(limit.tolist()))
-        return sample_places(array, (x, y, z), limits, source_from_target, target.shape, where, outside)
+        return sample_places(array, (x, y, z), limits, source_from_target, target.shape, where, outside, threads)
     return _sample_parallel(array, kernels, limit, source_from_target, target, axes, where, outside)
 
 

@@ -139,11 +139,10 @@ def _finish(
         with watch.stage("grid"):
             brain_mask = sample_mask(native_mask, reference.geometry, target)
 
-            def sampled_once(m: Modality) -> npt.NDArray[np.float32]:
-                volume = volumes[m]
-                return sample(volume.voxels, volume.geometry, target, to_moving[m], where=brain_mask, outside=np.nan)
-
-            sampled = list(pool.map(sampled_once, recipe.channels))
+            sampled = [
+                sample(v.voxels, v.geometry, target, to_moving[m], brain_mask, outside=np.nan, threads=threads)
+                for m, v in ((m, volumes[m]) for m in recipe.channels)
+            ]
         with watch.stage("normalise"):
 
             def normalised(of: SeriesRecord, voxels: npt.NDArray[np.float32]) -> tuple[_Channel, SequenceProvenance]:

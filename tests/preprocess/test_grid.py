@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from glioserve_contract.recipe import Grid
-from glioserve_preprocess.geometry import apply, network_geometry
+from glioserve_preprocess.geometry import Geometry, apply, network_geometry
 from glioserve_preprocess.grid import antialias_sigma_mm, sample, sample_mask
 from support.geometries import (
     axis_flips,
@@ -23,6 +23,7 @@ from support.geometries import (
     rigid_motions,
     volumes,
 )
+from support.scans import oblique
 
 CENTRE = (12.0, -7.0, 30.0)
 HERE = np.eye(4)
@@ -284,3 +285,17 @@ def test_a_mask_comes_back_from_the_network_within_half_a_voxel_of_its_boundary(
     half_mm = max(np.linalg.norm(native.spacing_mm), spacing_mm * np.sqrt(3)) / 2
     assert (wrong <= half_mm).all(), f"{wrong.max():.2f} mm, half a voxel is {half_mm:.2f} mm"
     assert int(back.sum()) == pytest.approx(int(mask.sum()), rel=0.03)
+
+
+def test_slabs_on_threads_give_the_same_bits():
+    rng = np.random.default_rng(4)
+    source = oblique((40, 36, 20), (1.1, 0.9, 4.0), 3)
+    voxels = rng.random(source.shape, dtype=np.float32)
+    target = Geometry((31, 29, 7), np.diag([2.0, 2.0, 9.0, 1.0]))
+    target.lps_from_voxel[:3, 3] = apply(source.lps_from_voxel, np.array([[4.0, 4.0, 2.0]]))[0]
+    where = (rng.random(target.shape) < 0.7).astype(np.uint8)
+    one, three = (
+        sample(voxels, source, target, np.eye(4), where=where, outside=np.nan, threads=threads) for threads in (1, 3)
+    )
+    assert np.array_equal(one, three, equal_nan=True)
+    assert np.isfinite(one[where > 0]).any()

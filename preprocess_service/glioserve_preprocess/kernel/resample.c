@@ -51,18 +51,19 @@ static int64_t weigh(double u, int64_t n, double limit, const double *kernel, in
  * source_from_target: [3][4], row-major, target voxel to source voxel.
  * where: [target] or NULL; voxels where it is 0 become 0 and cost nothing. outside: the value beyond the border.
  * kernels: the three axes' taps after each other, each 0, 2 * radius + 1 taps, 0.
- * scratch: 4 * (2 * max(radius) + 2) floats.
+ * scratch: 4 * (2 * max(radius) + 2) floats. first_z, last_z: the target slices to fill, the last one left out.
  * out: [target_size[2]][target_size[1]][target_size[0]]. */
 EXPORT void glio_sample(const float *source, const int64_t *size, const double *limit,
                         const double *source_from_target, const int64_t *target_size, const uint8_t *where,
-                        const double *kernels, const int64_t *radius, float outside, float *scratch, float *out) {
+                        const double *kernels, const int64_t *radius, float outside, int64_t first_z, int64_t last_z,
+                        float *scratch, float *out) {
     const double *a = source_from_target, *kx = kernels, *ky = kx + 2 * radius[0] + 3, *kz = ky + 2 * radius[1] + 3;
     const int64_t row = size[0], plane = size[0] * size[1];
     int64_t widest = radius[0] > radius[1] ? radius[0] : radius[1];
     if (radius[2] > widest) widest = radius[2];
     widest = 2 * widest + 2;
     float *wx = scratch, *wy = wx + widest, *wz = wy + widest, *sums = wz + widest;
-    for (int64_t z = 0, k = 0; z < target_size[2]; z++)
+    for (int64_t z = first_z, k = first_z * target_size[0] * target_size[1]; z < last_z; z++)
         for (int64_t y = 0; y < target_size[1]; y++)
             for (int64_t x = 0; x < target_size[0]; x++, k++) {
                 int64_t i, j, l, nx, ny, nz;

@@ -7,6 +7,7 @@ input gives the same bits. Built as :mod:`kernel` is.
 from __future__ import annotations
 
 import ctypes
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
 import numpy as np
@@ -27,6 +28,7 @@ def sample_places(
     target_shape: Triple,
     where: npt.NDArray[np.uint8] | None,
     outside: float,
+    threads: int = 1,
 ) -> Floats:
     """``source`` [z, y, x] at every voxel of a target grid, FP32 ``target_shape`` [z, y, x]; ``outside`` beyond its
     border, 0 where ``where`` is 0.
@@ -43,13 +45,23 @@ def sample_places(
     chosen = None if where is None else np.ascontiguousarray(where, dtype=np.uint8)
     if source.ndim != 3 or (chosen is not None and chosen.shape != target_shape):
         raise ValueError(f"source {source.shape}, where {None if chosen is None else chosen.shape}")
-    scratch = np.empty(4 * (2 * int(radii.max()) + 2), dtype=np.float32)
     out = np.empty(target_shape, dtype=np.float32)
-    _library().glio_sample(
-        source.ctypes.data, size.ctypes.data, limits.ctypes.data, matrix.ctypes.data, target_size.ctypes.data,
-        None if chosen is None else chosen.ctypes.data, taps.ctypes.data, radii.ctypes.data, outside,
-        scratch.ctypes.data, out.ctypes.data,
-    )  # fmt: skip
+    library = _library()
+
+    def fill(first_z: int, last_z: int) -> None:
+        scratch = np.empty(4 * (2 * int(radii.max()) + 2), dtype=np.float32)
+        library.glio_sample(
+            source.ctypes.data, size.ctypes.data, limits.ctypes.data, matrix.ctypes.data, target_size.ctypes.data,
+            None if chosen is None else chosen.ctypes.data, taps.ctypes.data, radii.ctypes.data, outside,
+            first_z, last_z, scratch.ctypes.data, out.ctypes.data,
+        )  # fmt: skip
+
+    if threads == 1:
+        fill(0, target_shape[0])
+    else:
+        ends = [target_shape[0] * n // (2 * threads) for n in range(2 * threads + 1)]  # slabs hold more or less brain
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(fill, ends[:-1], ends[1:]))
     return out
 
 
@@ -73,7 +85,7 @@ def sample_axis(source: Floats, axis: int, kernel: Doubles, limit: float, places
 def _library() -> ctypes.CDLL:
     library = load("resample")
     pointer, i64, double, single = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double, ctypes.c_float
-    library.glio_sample.argtypes = [*[pointer] * 8, single, pointer, pointer]
+    library.glio_sample.argtypes = [*[pointer] * 8, single, i64, i64, pointer, pointer]
     library.glio_sample_axis.argtypes = [
         pointer, i64, i64, i64, double, pointer, i64, pointer, i64, single, pointer, pointer, pointer,
     ]  # fmt: skip
