@@ -185,3 +185,11 @@ def test_a_kernel_that_was_not_built_is_named(monkeypatch, tmp_path):
         MutualInformation(np.zeros((3, 3), np.float32), np.zeros(3, np.uint8), smooth_image(0), BINS)
     assert caught.value.code is ErrorCode.MISSING_LIBRARY
     kernel._library.cache_clear()
+
+
+def test_a_kernel_of_another_build_is_not_called(monkeypatch):
+    monkeypatch.setattr(library, "ABI", library.ABI + 1)
+    for name in library.KERNELS:
+        with pytest.raises(GlioserveError, match=name) as caught:
+            library.load(name)
+        assert caught.value.code is ErrorCode.MISSING_LIBRARY

@@ -13,12 +13,20 @@ FOLDER = Path(__file__).parent
 SUFFIX = ".dll" if sys.platform == "win32" else ".so"
 
 
+ABI = 2
+"""Of the functions' arguments, in the C sources too: a library of another build would crash the process."""
+
+
 def load(name: str) -> ctypes.CDLL:
     """The library of ``<name>.c``; ctypes lets go of the interpreter while its functions run. Raises GLIO-5110."""
     try:
-        return ctypes.CDLL(str(FOLDER / f"{name}{SUFFIX}"))
-    except OSError as error:
+        library = ctypes.CDLL(str(FOLDER / f"{name}{SUFFIX}"))
+        built = library.glio_abi()
+    except (OSError, AttributeError):
+        built = None
+    if built != ABI:
         raise GlioserveError(
             ErrorCode.MISSING_LIBRARY,
-            f"The {name} kernel is not built for this machine: install glioserve again (pip install).",
-        ) from error
+            f"The {name} kernel is not built for this machine and version: install glioserve again (pip install).",
+        )
+    return library

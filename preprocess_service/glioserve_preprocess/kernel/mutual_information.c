@@ -340,3 +340,6 @@ EXPORT double glio_climb(const float *points, const uint8_t *fixed_bin, int64_t 
     for (int i = 0; i < 6; i++) parameters[i] = x[i] * voxel_mm;
     return -f * tolerance;
 }
+
+/* To be raised with every change of an argument: library.py compares it, since a stale library would crash. */
+EXPORT int32_t glio_abi(void) { return 2; }
