@@ -34,10 +34,10 @@ from glioserve_client.dicomfile import (
     clock_us,
     datetime_us,
     parse,
-    quiet_pydicom,
     text_of,
 )
 from glioserve_client.errors import error_for
+from glioserve_client.quiet import quiet
 from glioserve_contract import ErrorCode
 from glioserve_contract.identity import AGENT_ATTRIBUTES, KEPT_ATTRIBUTES, Treatment, agent_given, kept_codes
 from glioserve_contract.words import LONGEST_TEXT, kept_text
@@ -122,7 +122,7 @@ def _rebuilt(file: DicomFile, names: Pseudonyms, origin_us: int, where: str) -> 
     instance_uid = names.uid(text_of(source, "SOPInstanceUID") or secrets.token_hex())
     meta, buffer = FileMetaDataset(), BytesIO()
     try:
-        with quiet_pydicom():
+        with quiet("pydicom"):
             meta.MediaStorageSOPClassUID = UID(file.sop_class_uid)
             meta.MediaStorageSOPInstanceUID = UID(instance_uid)
             meta.TransferSyntaxUID = source.file_meta.TransferSyntaxUID

@@ -6,12 +6,7 @@ may name the patient.
 
 from __future__ import annotations
 
-import logging
 import re
-import threading
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from io import BytesIO
@@ -23,6 +18,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from glioserve_client.errors import CodedError, error_for
+from glioserve_client.quiet import quiet
 from glioserve_contract import ErrorCode
 
 _PREAMBLE_BYTES = 128
@@ -44,7 +40,6 @@ CLOCKS = {"AcquisitionTime": "AcquisitionDate", "SeriesTime": "SeriesDate", "Con
 """The times that are sent, relative, and the date that each belongs to."""
 _TIME = re.compile(r"(\d{2}):?(\d{2})?:?(\d{2})?(?:\.(\d{1,6}))?\d*")
 MICROSECONDS_PER_DAY = 86_400_000_000
-_pydicom_is_quiet = threading.RLock()
 
 
 @dataclass(frozen=True)
@@ -54,11 +49,11 @@ class DicomFile:
     content: bytes = field(repr=False)
     name: str = field(repr=False)
     """Relative to the folder that was read; empty for bytes."""
-    sop_class_uid: str
+    sop_class_uid: str = field(repr=False)
     series_instance_uid: str = field(repr=False)
     burnt_in_text: bool
     """The file itself says so (BurnedInAnnotation). That it does not say so proves nothing."""
-    first_us: int | None
+    first_us: int | None = field(repr=False)
     """Its earliest clock in microseconds, for times relative to the study's first; None without any."""
 
     @property
@@ -70,26 +65,6 @@ class DicomFile:
             name = UID(self.sop_class_uid, validation_mode=IGNORE).name  # its own check would warn with the value
             return f"not an MR image but {'of a private class' if name == self.sop_class_uid else name}"
         return "marked as having text burnt into its pixels" if self.burnt_in_text else ""
-
-
-@contextmanager
-def quiet_pydicom() -> Iterator[None]:
-    """Keep pydicom's warnings and log lines, which quote values, off the caller's streams.
-
-    One thread at a time, as filters are global; what another thread's pydicom logs is let through.
-    """
-    here, logger = threading.get_ident(), logging.getLogger("pydicom")
-
-    def from_elsewhere(record: logging.LogRecord) -> bool:
-        return record.thread != here
-
-    with _pydicom_is_quiet, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        logger.addFilter(from_elsewhere)
-        try:
-            yield
-        finally:
-            logger.removeFilter(from_elsewhere)
 
 
 def looks_like_dicom(content: bytes) -> bool:
@@ -118,7 +93,7 @@ def parse(content: bytes, where: str) -> FileDataset:
     if not whole and not _is_bare(content):
         raise error_for(ErrorCode.NOT_DICOM, f"{where} is not DICOM.")
     try:
-        with quiet_pydicom():
+        with quiet("pydicom"):
             dataset = dcmread(BytesIO(content), force=True)
             if not whole:
                 _name_transfer_syntax(dataset, where)
@@ -244,7 +219,7 @@ def _ordinal(text: str) -> int | None:
 
 
 def _sop_class_uid(dataset: FileDataset) -> str:
-    with quiet_pydicom():
+    with quiet("pydicom"):
         return text_of(dataset, "SOPClassUID") or text_of(dataset.file_meta, "MediaStorageSOPClassUID")
 
 

@@ -11,6 +11,7 @@ millimetres (also where none is given) or microns. Where voxels lie is never gue
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,12 @@ import numpy as np
 import numpy.typing as npt
 
 from glioserve_client.errors import error_for
+from glioserve_client.quiet import quiet
 from glioserve_contract import ErrorCode
 from glioserve_contract.limits import MAX_VOLUME_VOXELS
 
 MM_PER_UNIT = {"mm": 1.0, "unknown": 1.0, "meter": 1000.0, "micron": 0.001}
+_SUFFIXES = re.compile(r"\.(nii|hdr|img)(\.gz|\.bz2)?$", re.IGNORECASE)
 MAX_SPACING_DIFFERENCE = 0.01
 """Between sform and qform, as a share: an sform that stretches the head belongs to a template's space."""
 
@@ -34,8 +37,11 @@ def read_nifti(path: Path) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64]]:
     """
     import nibabel
 
+    if not _SUFFIXES.search(path.name):  # nibabel would try readers of other formats, which leave the file open
+        raise error_for(ErrorCode.INVALID_VOLUME, "The file is not NIfTI by its name.")
     try:
-        image: Any = nibabel.load(path)
+        with quiet("nibabel"):
+            image: Any = nibabel.load(path)
     except Exception as error:  # nibabel and zlib raise many kinds; the message must not quote the path
         raise error_for(ErrorCode.INVALID_VOLUME, "The file cannot be read as NIfTI.") from error
     if not isinstance(image, (nibabel.Nifti1Image, nibabel.Nifti1Pair)):

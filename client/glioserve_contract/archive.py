@@ -67,14 +67,14 @@ def _is_visible(member: ZipInfo) -> bool:
 
 
 def _read(archive: ZipFile, member: ZipInfo, room: int, where: str) -> bytes:
-    pieces: list[bytes] = []
+    unpacked = BytesIO()  # grows in place: joining pieces would take their memory twice
     with archive.open(member) as file:
         while piece := file.read(_PIECE_BYTES):
             room -= len(piece)
             if room < 0:
                 raise _too_large(where)
-            pieces.append(piece)
-    return b"".join(pieces)
+            unpacked.write(piece)
+    return unpacked.getvalue()
 
 
 def _too_large(where: str) -> GlioserveError:

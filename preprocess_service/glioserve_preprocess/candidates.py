@@ -15,7 +15,7 @@ In this order, each only where the one before leaves a tie:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -136,6 +136,9 @@ class Candidate:
         return f"{self.name} ({self.slices} slices, {said}: {'; '.join(self.evidence.reasons)})"
 
 
+_Worse = Callable[[Candidate, Candidate, Modality], str]
+_Rivals = Callable[[Sequence[Candidate], Modality], Sequence[Candidate]]
+
 # Each says why ``one`` is worse than ``best``, or nothing where it is not.
 
 
@@ -184,31 +187,47 @@ def _repeated(one: Candidate, best: Candidate, modality: Modality) -> str:
     return "the same protocol was run again later" if again else ""
 
 
-_CRITERIA = (
-    _weaker,
-    _no_volume,
-    _derived,
-    _covers_less,
-    _fat_suppressed,
-    _thicker,
-    _fewer,
-    _not_axial,
-    _repeated,
+def _most(key: Callable[[Candidate, Modality], float]) -> _Rivals:
+    return lambda leaders, modality: (max(leaders, key=lambda c: key(c, modality)),)
+
+
+def _last_runs(leaders: Sequence[Candidate], _: Modality) -> tuple[Candidate, ...]:
+    """Of each protocol, the latest."""
+    last: dict[Acquisition, Candidate] = {}
+    for candidate in leaders:
+        rival = last.setdefault(candidate.protocol, candidate)
+        if (rival.acquisition.started_s or 0) < (candidate.acquisition.started_s or 0):
+            last[candidate.protocol] = candidate
+    return tuple(last.values())
+
+
+_CRITERIA: tuple[tuple[_Worse, _Rivals], ...] = (
+    (_weaker, _most(lambda c, modality: c.score(modality))),
+    (_no_volume, _most(lambda c, _: c.problem is None)),
+    (_derived, _most(lambda c, _: not c.derived)),
+    (_covers_less, _most(lambda c, _: c.extent_mm)),
+    (_fat_suppressed, _most(lambda c, _: not c.fat_suppressed)),
+    (_thicker, _most(lambda c, _: -c.slice_distance_mm)),
+    (_fewer, _most(lambda c, _: c.slices)),
+    (_not_axial, _most(lambda c, _: c.axial)),
+    (_repeated, _last_runs),
 )
+"""Each with those who beat whoever can be beaten: among thousands, nobody need be compared with everybody."""
 
 
 def preferred(candidates: Sequence[Candidate], modality: Modality) -> tuple[Candidate, ...]:
     """The best of ``candidates``; several where no criterion tells them apart."""
     leaders = tuple(candidates)
-    for worse in _CRITERIA:
-        kept = tuple(c for c in leaders if not any(worse(c, other, modality) for other in leaders))
+    for worse, strongest in _CRITERIA:
+        rivals = strongest(leaders, modality)
+        kept = tuple(c for c in leaders if not any(worse(c, other, modality) for other in rivals))
         leaders = kept or leaders  # a criterion that finds a fault in each of them tells nothing
     return leaders
 
 
 def runner_up(candidate: Candidate, best: Candidate, modality: Modality) -> RunnerUpRecord:
     """The record of one that was not chosen."""
-    why = next((said for worse in _CRITERIA if (said := worse(candidate, best, modality))), "another was named")
+    why = next((said for worse, _ in _CRITERIA if (said := worse(candidate, best, modality))), "another was named")
     return RunnerUpRecord(
         series_instance_uid=candidate.series_instance_uid,
         part=candidate.stack.part,

@@ -14,6 +14,7 @@ import numpy as np
 from pydicom.dataset import Dataset, FileDataset
 
 from glioserve_contract import ErrorCode, GlioserveError
+from glioserve_contract.limits import MAX_INSTANCES
 from glioserve_contract.records import Vector
 from glioserve_preprocess.attributes import comparable, items, malformed, numbers, text, texts, whole
 from glioserve_preprocess.part10 import Instance
@@ -24,8 +25,9 @@ MIN_PIXEL_MM, MAX_PIXEL_MM = 0.05, 50.0
 """A pixel outside is no MR image's, but a damaged header."""
 MAX_POSITION_MM = 1e5
 """Likewise: a slice a hundred metres from the scanner's centre."""
-MAX_SIDE_PIXELS = 1 << 14
-MAX_FRAMES = 1 << 14
+MIN_SIDE_PIXELS, MAX_SIDE_PIXELS = 2, 1 << 14
+"""A line of pixels is no slice."""
+MAX_FRAMES = MAX_INSTANCES
 _PLANE_GROUPS = {
     "ImagePositionPatient": "PlanePositionSequence",
     "ImageOrientationPatient": "PlaneOrientationSequence",
@@ -152,7 +154,7 @@ def _side(dataset: Dataset, keyword: str) -> int:
     value = whole(dataset, keyword)
     if value is None:
         raise GlioserveError(ErrorCode.MISSING_ATTRIBUTE, f"{keyword} is missing.")
-    if not 1 <= value <= MAX_SIDE_PIXELS:
+    if not MIN_SIDE_PIXELS <= value <= MAX_SIDE_PIXELS:
         raise malformed(keyword, f"is {value}")
     return value
 

@@ -31,6 +31,8 @@ OTHER_PLANE_DEGREES = 10.0
 """Planes further apart are another view (a localiser's); nearer ones are one view whose images disagree."""
 MIN_OWN_SLICES = 3
 """Fewer images that differ, in the same plane, are no stack of their own but strays of the one beside them."""
+MOST_STRAYS = 64
+"""That are tried one by one as slices of a stack."""
 
 
 _REPEATS = {
@@ -120,7 +122,7 @@ def parts_of(frames: Sequence[Placed]) -> list[Part]:
     groups = [part for group in groups for part in _planes(group)]
     groups = [part for group in groups for part in _matrices(group)]
     groups = [part for group in groups for part in _repeats(group)]
-    groups = [_without_its_stray(group, groups) for group in groups]
+    groups = _without_strays(groups)
     faulty: dict[tuple[str, ...] | None, list[Placed]] = defaultdict(list)
     for frame in frames:
         if frame.problem is not None:
@@ -166,15 +168,15 @@ def _near(values: Callable[[Placed], Sequence[float]], tolerance: float) -> Call
 
     def split(members: Sequence[Placed]) -> list[list[Placed]]:
         parts: list[list[Placed]] = []
-        firsts: list[npt.NDArray[np.float64]] = []
+        firsts = np.empty((len(members), len(values(members[0]))))  # one array: a study may have thousands of parts
         for member in sorted(members, key=lambda m: tuple(values(m))):
             own = np.array(values(member))
-            near = (i for i, first in enumerate(firsts) if np.abs(own - first).max() <= tolerance)
-            at = next(near, len(firsts))
-            if at == len(firsts):
-                firsts.append(own)
-                parts.append([])
-            parts[at].append(member)
+            near = np.flatnonzero(np.abs(firsts[: len(parts)] - own).max(axis=1, initial=0) <= tolerance)
+            if near.size:
+                parts[near[0]].append(member)
+            else:
+                firsts[len(parts)] = own
+                parts.append([member])
         return parts
 
     return split
@@ -191,15 +193,16 @@ _SPLITS = (
 
 def _planes(group: Part) -> list[Part]:
     """A part for each view; planes that are nearly, but not quite, the same are one part that cannot be read."""
+    parts = _near(lambda m: m.plane.orientation, ORIENTATION_TOLERANCE)(group.members)
+    normals = np.array([part[0].plane.normal for part in parts])
     views: list[list[list[Placed]]] = []
-    for part in _near(lambda m: m.plane.orientation, ORIENTATION_TOLERANCE)(group.members):
-        cosine = np.cos(np.radians(OTHER_PLANE_DEGREES))
-        near = (v for v in views if any(abs(part[0].plane.normal @ other[0].plane.normal) > cosine for other in v))
-        view = next(near, None)
-        if view is None:
-            views.append([part])
-        else:
-            view.append(part)
+    view_of = np.empty(len(parts), dtype=int)
+    for at, part in enumerate(parts):
+        alike = np.abs(normals[:at] @ normals[at]) > np.cos(np.radians(OTHER_PLANE_DEGREES))
+        view_of[at] = min(view_of[:at][alike], default=len(views))
+        if view_of[at] == len(views):
+            views.append([])
+        views[view_of[at]].append(part)
     found = []
     for number, view in enumerate(views, 1):
         name = (f"plane {number}",) if len(views) > 1 else ()
@@ -222,27 +225,37 @@ def _matrices(group: Part) -> list[Part]:
     return [replace(group, part=(*group.part, f"matrix {n}"), members=tuple(p)) for n, p in enumerate(parts, 1)]
 
 
-def _without_its_stray(group: Part, groups: Sequence[Part]) -> Part:
-    """Marks a part whose missing or outermost slices were set apart: read without them it would be short in silence."""
+def _without_strays(groups: Sequence[Part]) -> list[Part]:
+    """Marks parts whose missing or outermost slices were set apart: without them they would be short in silence."""
+    strays = [g for g in groups if len(g.members) < MIN_OWN_SLICES and g.problem is None]
+    grids = np.array([_grid_of(stray) for stray in strays]).reshape(len(strays), 8)
+    return [_without_its_stray(group, strays, grids) for group in groups] if strays else list(groups)
+
+
+def _without_its_stray(group: Part, strays: Sequence[Part], grids: npt.NDArray[np.float64]) -> Part:
     if group.problem is not None or len(group.members) < MIN_OWN_SLICES:
         return group
-    for other in groups:
-        if len(other.members) < MIN_OWN_SLICES and other.problem is None and _complete(group, other):
-            detail = f"It lacks slices that differ from the others ({', '.join(other.part)})."
+    on_its_grid = np.flatnonzero(np.abs(grids - _grid_of(group)).max(axis=1) <= ORIENTATION_TOLERANCE)
+    if len(on_its_grid) > MOST_STRAYS:
+        detail = f"{len(on_its_grid)} other images of the series, each on its own, may be slices of it."
+        return replace(group, problem=GlioserveError(ErrorCode.MIXED_GEOMETRY, detail))
+    for at in on_its_grid:
+        if _complete(group, strays[at]):
+            detail = f"It lacks slices that differ from the others ({', '.join(strays[at].part)})."
             return replace(group, problem=GlioserveError(ErrorCode.MIXED_GEOMETRY, detail))
     return group
 
 
+def _grid_of(group: Part) -> tuple[float, ...]:
+    plane = group.members[0].plane
+    return (plane.rows, plane.columns, *plane.orientation)
+
+
 def _complete(group: Part, stray: Part) -> bool:
-    """Whether the two together are one evenly spaced stack on one grid."""
-    first, other = group.members[0].plane, stray.members[0].plane
-    if (first.rows, first.columns) != (other.rows, other.columns):
-        return False
-    if np.abs(np.subtract(first.orientation, other.orientation)).max() > ORIENTATION_TOLERANCE:
-        return False
+    """Whether the two, on one grid, are together one evenly spaced stack."""
     positions = [m.plane.position_lps_mm for _, m in along((*group.members, *stray.members))]
     try:
-        even_step(np.array(positions), first.normal)
+        even_step(np.array(positions), group.members[0].plane.normal)
     except GlioserveError:
         return False
     return True

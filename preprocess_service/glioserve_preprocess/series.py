@@ -150,40 +150,57 @@ def _in_context(
         enhanced.append(chosen[Modality.T1CE])
     if Modality.T1 in chosen and Modality.T1CE in wanted:
         native.append(chosen[Modality.T1])
-    return [_beside(c, enhanced, native) for c in pool]
+    # who is certain to be enhanced in a way that another is not; scanners that keep the agent from its entry on write
+    # it into the native series as well: then words decide
+    stronger = {
+        points: [c for c in enhanced if c.evidence.contrast_points > points]
+        for points in {c.evidence.contrast_points for c in pool}
+    }
+    first_s = {
+        points: min((c.acquisition.started_s for c in found if c.acquisition.started_s is not None), default=None)
+        for points, found in stronger.items()
+    }
+    found = []
+    for candidate in pool:
+        points = candidate.evidence.contrast_points
+        beside = _Beside(bool(stronger[points]), first_s[points], bool(native) and not enhanced)
+        found.append(_beside(candidate, beside))
+    return found
 
 
-def _beside(candidate: Candidate, enhanced: Sequence[Candidate], native: Sequence[Candidate]) -> Candidate:
+@dataclass(frozen=True)
+class _Beside:
+    """The other T1-weighted series, as one of them sees them."""
+
+    stronger: bool
+    """Some are marked as enhanced, and more so than this one."""
+    stronger_from_s: float | None
+    """When the first of those was acquired."""
+    native_named: bool
+    """The caller named the native one, and none is marked as enhanced."""
+
+
+def _beside(candidate: Candidate, others: _Beside) -> Candidate:
     evidence, acquisition = candidate.evidence, candidate.acquisition
     if not evidence.is_t1_weighted:
         return candidate
-    stronger = [c for c in enhanced if c is not candidate and _marked_more(c, candidate)]
-    if native and not enhanced and evidence.contrast_open:
+    if others.native_named and evidence.contrast_open:
         said = "another T1 was named by the caller"
         return replace(candidate, evidence=evidence.with_contrast(ORDER_POINTS, said))
-    if not stronger:
+    if not others.stronger:
         return candidate
-    times = [c.acquisition.started_s for c in stronger if c.acquisition.started_s is not None]
-    if not times or acquisition.started_s is None:
+    if others.stronger_from_s is None or acquisition.started_s is None:
         if not evidence.contrast_open:
             return candidate
         said = "another series is marked as enhanced"
         return replace(candidate, evidence=evidence.with_contrast(-OTHERS_POINTS, said))
-    if acquisition.started_s < min(times):
+    if acquisition.started_s < others.stronger_from_s:
         said = "acquired before the series with contrast agent"
         return replace(candidate, evidence=evidence.with_contrast(-ORDER_POINTS, said))
-    if acquisition.started_s > min(times) and evidence.contrast_points < DECIDED:
+    if acquisition.started_s > others.stronger_from_s and evidence.contrast_points < DECIDED:
         said = "acquired after a series with contrast agent, so hardly native"
         return replace(candidate, evidence=evidence.with_contrast(ORDER_POINTS, said))
     return candidate
-
-
-def _marked_more(one: Candidate, other: Candidate) -> bool:
-    """Whether ``one`` is certain to be enhanced in a way that ``other`` is not.
-
-    Scanners that keep the agent from its entry on write it into the native series as well: then words decide.
-    """
-    return one.evidence.contrast_points > other.evidence.contrast_points
 
 
 def _by_images(pool: list[Candidate], wanted: Sequence[Modality], min_slices: int, compare: Compare) -> list[Candidate]:

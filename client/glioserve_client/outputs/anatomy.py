@@ -13,9 +13,10 @@ import numpy as np
 import numpy.typing as npt
 from pydicom.dataset import Dataset
 
-from glioserve_client.dicomfile import DicomFile, parse, quiet_pydicom
+from glioserve_client.dicomfile import DicomFile, parse
 from glioserve_client.outputs.display import Matrix, onto_grid
 from glioserve_client.prediction import Heatmap, Prediction
+from glioserve_client.quiet import quiet
 from glioserve_client.study import DicomStudy, Study
 
 UNEVEN_TOLERANCE = 0.1
@@ -73,7 +74,7 @@ def _slices(files: list[DicomFile]) -> list[_Slice]:
     slices = []
     for number, file in enumerate(files):
         try:
-            with quiet_pydicom():
+            with quiet("pydicom"):
                 slices += _frames(parse(file.content, f"File {number + 1}"))
         except Exception as error:  # decoders raise anything; an overlay is not worth an answer
             raise _NoAnatomyError(
