@@ -7,12 +7,15 @@ OUT    ?= out
 DEMO_MIN_SLICES ?=
 NAME   ?=
 TESTS  ?= tests
+N      ?= 5000
+SEED   ?= 1
+CASE   ?=
 KERNEL := $(wildcard preprocess_service/glioserve_preprocess/kernel/*.c)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help demo test lint peers bench demo-model docs tools clean
+.PHONY: help demo test lint peers bench fuzz demo-model docs tools clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -61,6 +64,9 @@ peers: build/peers/.done ## the registration tools that the benchmarks compare w
 bench: $(VENV)/.dev $(if $(filter registration preprocess,$(NAME)),peers) ## run benchmarks/bench_NAME.py; without NAME, list them
 	@if [ -z '$(NAME)' ]; then ls benchmarks/bench_*.py | sed 's/.*bench_\(.*\)\.py/make bench NAME=\1/'; \
 	else $(BIN)/python benchmarks/bench_$(NAME).py $(ARGS); fi
+
+fuzz: $(VENV)/.dev ## N mutated studies from SEED, each to an answer or a code (CASE=number: that one alone)
+	@OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m fuzz --cases $(N) --seed $(SEED) $(if $(CASE),--case $(CASE)) $(ARGS)
 
 demo-model: $(VENV)/.dev ## make examples/demo_model again from nothing: train, export, parity, manifest
 	@$(BIN)/python scripts/make_demo_model.py

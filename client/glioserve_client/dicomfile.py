@@ -7,6 +7,7 @@ may name the patient.
 from __future__ import annotations
 
 import re
+import zlib
 from dataclasses import dataclass, field
 from datetime import datetime
 from io import BytesIO
@@ -15,17 +16,27 @@ from pydicom import FileDataset, dcmread
 from pydicom.config import IGNORE
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
-from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.filereader import read_dataset
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
 
 from glioserve_client.errors import CodedError, error_for
 from glioserve_client.quiet import quiet
 from glioserve_contract import ErrorCode
+from glioserve_contract.limits import MAX_INFLATED_BYTES
 
 _PREAMBLE_BYTES = 128
 _PREFIX = b"DICM"
 _DICOMDIR = "1.2.840.10008.1.3.10"
 _UNDEFINED_LENGTH = 0xFFFFFFFF
 _PIXEL_DATA = 0x7FE00010
+_LONGEST_META_BYTES = 1 << 16
+_PIECE_BYTES = 1 << 16
 _FLOAT_PIXELS = (0x7FE00008, 0x7FE00009)
 MR_IMAGE_CLASSES = frozenset(
     {
@@ -84,6 +95,7 @@ def parse(content: bytes, where: str) -> FileDataset:
     Raises:
         NotDicomError: not DICOM. ``where`` opens the message ("File 3 of 9").
         TruncatedFileError: the file ends early, or an image has no pixels.
+        StudyTooLargeError: a deflated file inflates beyond the contract's limit.
         UndecodablePixelsError: nothing says how the pixels are compressed.
         UnsupportedPixelsError: an image's pixels are no integers.
     """
@@ -94,6 +106,7 @@ def parse(content: bytes, where: str) -> FileDataset:
         raise error_for(ErrorCode.NOT_DICOM, f"{where} is not DICOM.")
     try:
         with quiet("pydicom"):
+            _check_inflated_size(content, where)
             dataset = dcmread(BytesIO(content), force=True)
             if not whole:
                 _name_transfer_syntax(dataset, where)
@@ -201,6 +214,20 @@ def _name_transfer_syntax(dataset: FileDataset, where: str) -> None:
     implicit, little = dataset.original_encoding
     native = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian if little else ExplicitVRBigEndian
     dataset.file_meta.TransferSyntaxUID = native
+
+
+def _check_inflated_size(content: bytes, where: str) -> None:
+    """Before pydicom inflates a deflated file, which it does without a bound."""
+    if DeflatedExplicitVRLittleEndian.encode() not in content[:_LONGEST_META_BYTES]:
+        return
+    file = BytesIO(content)
+    file.seek(_PREAMBLE_BYTES + len(_PREFIX) if _has_prefix(content) else 0)
+    read_dataset(file, False, True, stop_when=lambda tag, _vr, _length: tag.group != 2)  # the meta header
+    inflater, size_bytes = zlib.decompressobj(-zlib.MAX_WBITS), 0
+    for start in range(file.tell(), len(content), _PIECE_BYTES):
+        size_bytes += len(inflater.decompress(content[start : start + _PIECE_BYTES]))  # at most a thousand times that
+        if size_bytes > MAX_INFLATED_BYTES:
+            raise error_for(ErrorCode.STUDY_TOO_LARGE, f"{where} inflates to over {MAX_INFLATED_BYTES >> 20} MiB.")
 
 
 def _has_only_begun(content: bytes) -> bool:

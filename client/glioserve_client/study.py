@@ -28,6 +28,7 @@ from glioserve_contract.limits import (
     MAX_INSTANCES,
     MAX_MAGNITUDE,
     MAX_NAN_SHARE,
+    MAX_POSITION_MM,
     MAX_REQUEST_BYTES,
     MAX_SHEAR_COSINE,
     MAX_SPACING_MM,
@@ -291,12 +292,15 @@ def _checked_affine(affine: npt.ArrayLike) -> npt.NDArray[np.float64]:
         raise error_for(ErrorCode.INVALID_AFFINE, "An affine is not an array of numbers.") from error
     if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or not np.allclose(matrix[3], (0, 0, 0, 1)):
         raise error_for(ErrorCode.INVALID_AFFINE, "An affine is not a finite 4 x 4 matrix that ends in 0, 0, 0, 1.")
-    lengths = np.linalg.norm(matrix[:3, :3], axis=0)
+    with np.errstate(over="ignore"):  # infinite lengths are too long
+        lengths = np.linalg.norm(matrix[:3, :3], axis=0)
     if (lengths < MIN_SPACING_MM).any() or (lengths > MAX_SPACING_MM).any():
         raise error_for(ErrorCode.INVALID_AFFINE, f"An affine has voxels of {np.round(lengths, 3).tolist()} mm.")
     axes = matrix[:3, :3] / lengths
     if np.abs(axes.T @ axes - np.eye(3)).max() > MAX_SHEAR_COSINE:
         raise error_for(ErrorCode.INVALID_AFFINE, "An affine's axes are not at right angles.")
+    if np.abs(matrix[:3, 3]).max() > MAX_POSITION_MM:
+        raise error_for(ErrorCode.INVALID_AFFINE, f"An affine's first voxel lies over {MAX_POSITION_MM:g} mm away.")
     return matrix
 
 

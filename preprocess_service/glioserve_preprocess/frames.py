@@ -14,7 +14,7 @@ import numpy as np
 from pydicom.dataset import Dataset, FileDataset
 
 from glioserve_contract import ErrorCode, GlioserveError
-from glioserve_contract.limits import MAX_INSTANCES
+from glioserve_contract.limits import MAX_INSTANCES, MAX_POSITION_MM
 from glioserve_contract.records import Vector
 from glioserve_preprocess.attributes import comparable, items, malformed, numbers, text, texts, whole
 from glioserve_preprocess.part10 import Instance
@@ -23,8 +23,6 @@ UNIT_TOLERANCE = 1e-3
 """By how much a direction cosine's length may differ from 1, and the two from a right angle."""
 MIN_PIXEL_MM, MAX_PIXEL_MM = 0.05, 50.0
 """A pixel outside is no MR image's, but a damaged header."""
-MAX_POSITION_MM = 1e5
-"""Likewise: a slice a hundred metres from the scanner's centre."""
 MIN_SIDE_PIXELS, MAX_SIDE_PIXELS = 2, 1 << 14
 """A line of pixels is no slice."""
 MAX_FRAMES = MAX_INSTANCES

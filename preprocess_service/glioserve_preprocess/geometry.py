@@ -15,7 +15,7 @@ import numpy.typing as npt
 import SimpleITK as sitk
 
 from glioserve_contract import ErrorCode, GlioserveError, Modality
-from glioserve_contract.limits import MAX_EXTENT_MM, MAX_SHEAR_COSINE, MAX_SPACING_MM, MIN_SPACING_MM
+from glioserve_contract.limits import MAX_EXTENT_MM, MAX_POSITION_MM, MAX_SHEAR_COSINE, MAX_SPACING_MM, MIN_SPACING_MM
 from glioserve_contract.recipe import Grid
 from glioserve_contract.records import Affine, GridRecord, Vector
 
@@ -75,12 +75,15 @@ def checked_affine(matrix: Matrix, what: str) -> Matrix:
     """``matrix`` if it is a finite, invertible, unsheared voxel-to-LPS map of 0.05 to 50 mm voxels (GLIO-1107)."""
     if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or not np.allclose(matrix[3], (0, 0, 0, 1)):
         raise GlioserveError(ErrorCode.INVALID_AFFINE, f"{what}: not a finite 4 x 4 affine.")
-    lengths = np.linalg.norm(matrix[:3, :3], axis=0)
+    with np.errstate(over="ignore"):  # infinite lengths are too long
+        lengths = np.linalg.norm(matrix[:3, :3], axis=0)
     if (lengths < MIN_SPACING_MM).any() or (lengths > MAX_SPACING_MM).any():
         raise GlioserveError(ErrorCode.INVALID_AFFINE, f"{what}: voxels of {np.round(lengths, 3).tolist()} mm.")
     cosines = (matrix[:3, :3] / lengths).T @ (matrix[:3, :3] / lengths) - np.eye(3)
     if np.abs(cosines).max() > MAX_SHEAR_COSINE:
         raise GlioserveError(ErrorCode.INVALID_AFFINE, f"{what}: its axes are not at right angles.")
+    if np.abs(matrix[:3, 3]).max() > MAX_POSITION_MM:
+        raise GlioserveError(ErrorCode.INVALID_AFFINE, f"{what}: it lies over {MAX_POSITION_MM:g} mm away.")
     return matrix
 
 

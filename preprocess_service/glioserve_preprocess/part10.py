@@ -18,7 +18,7 @@ from pydicom.uid import (
 )
 
 from glioserve_contract import ErrorCode, GlioserveError
-from glioserve_contract.limits import MAX_REQUEST_BYTES
+from glioserve_contract.limits import MAX_INFLATED_BYTES
 from glioserve_preprocess.attributes import element_of, text, whole
 
 NATIVE_SYNTAXES = frozenset(
@@ -155,9 +155,9 @@ def _inflated(content: bytes, what: str) -> tuple[bytes, FileMetaDataset | None]
     if text(meta, "TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
         return content, None
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    data = inflater.decompress(content[file.tell() :], MAX_REQUEST_BYTES)
+    data = inflater.decompress(content[file.tell() :], MAX_INFLATED_BYTES)
     if inflater.unconsumed_tail:
-        raise GlioserveError(ErrorCode.STUDY_TOO_LARGE, f"{what} inflates to over {MAX_REQUEST_BYTES >> 20} MiB.")
+        raise GlioserveError(ErrorCode.STUDY_TOO_LARGE, f"{what} inflates to over {MAX_INFLATED_BYTES >> 20} MiB.")
     if not inflater.eof:
         raise GlioserveError(ErrorCode.TRUNCATED_FILE, f"{what} ends before its deflated data set does.")
     return data, meta

@@ -1,0 +1,167 @@
+"""What the fuzz test found, each made small: none of it may come back."""
+
+import contextlib
+import gc
+import logging
+import sys
+import tracemalloc
+import zlib
+
+import pytest
+
+from fuzz import archives, crowds, entries, sources
+from fuzz.attributes import rewritten, set_raw
+from glioserve_client import DicomStudy, Volume, VolumeStudy
+from glioserve_contract import ErrorCode, GlioserveError, Modality
+from glioserve_contract.archive import unpack
+from glioserve_preprocess.pipeline import preprocess_dicom
+from glioserve_preprocess.read import read
+from glioserve_preprocess.series import choose_series
+from glioserve_preprocess.volumes import volume_of_array
+from support.scans import part10
+
+
+def calls_of(function):
+    """Calls of Python functions: what a run costs, told without a clock."""
+    count = 0
+
+    def counted(frame, event, argument):
+        nonlocal count
+        count += event == "call"
+
+    sys.setprofile(counted)
+    try:
+        function()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+def chosen(files):
+    """Calls that telling a study's stacks and sequences apart takes; which error it ends in is not the matter here."""
+    instances = read(files, accept_identified=True)
+
+    def choose():
+        with pytest.raises(GlioserveError):
+            choose_series(instances, (Modality.T1, Modality.T1CE), 1)
+
+    return calls_of(choose)
+
+
+CROWDS = {
+    "series": lambda n: crowds.files_of(n, 2, ["SeriesInstanceUID"]),
+    "enhanced series": lambda n: crowds.files_of(n, 2, ["SeriesInstanceUID"], header="t1ce"),
+    "unreadable series": lambda n: crowds.files_of(n, 1, ["SeriesInstanceUID"], broken=True),
+    "runs of one protocol": lambda n: crowds.files_of(n, 2, ["SeriesInstanceUID", "AcquisitionTime"]),
+    "stacks and strays": lambda n: [
+        *crowds.files_of(n, 4, ["EchoNumbers"]),
+        *crowds.files_of(n // 2, 1, ["EchoTime", "SOPInstanceUID"]),
+    ],
+    "frames of many stacks": lambda n: [crowds.object_of(n, 2, "stack")],
+}
+
+
+@pytest.mark.parametrize("crowd", CROWDS)
+def test_work_grows_as_the_study_does(crowd):
+    few, many = (chosen(CROWDS[crowd](n)) for n in (160, 320))
+    assert many < 2.3 * few
+
+
+def test_decoders_say_nothing_of_damaged_streams(caplog):
+    """Their log lines come from loggers below pydicom's own, which no filter on that one reaches."""
+    source = sources.classic("JPEG lossless")
+
+    def damage(dataset):
+        dataset.PixelData = dataset.PixelData.replace(b"\xff\xd8", bytes(2), 1)  # the stream's own start
+
+    files = [rewritten(f, damage) for f in source.files]
+    with caplog.at_level(logging.DEBUG), pytest.raises(GlioserveError) as caught:
+        preprocess_dicom(files, source.recipe, accept_identified=True)
+    assert caught.value.code is ErrorCode.UNDECODABLE_PIXELS
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("at", "value"), [(108, b"\x00\x00\xb4\x43"), (254, b"\x63\x00")], ids=["vox_offset", "sform_code"]
+)
+def test_nibabel_says_nothing_of_damaged_headers(tmp_path, caplog, at, value):
+    content = sources.nifti(1, False)[0]
+    (tmp_path / "t1.nii").write_bytes(content[:at] + value + content[at + len(value) :])
+    with caplog.at_level(logging.DEBUG), contextlib.suppress(GlioserveError):
+        VolumeStudy.from_nifti({Modality.T1: tmp_path / "t1.nii"})
+    assert not caplog.records
+
+
+def test_other_formats_are_not_tried_on_a_file(tmp_path):
+    """Some of nibabel's readers leave the file open, and Python then says which: warnings are errors here."""
+    path = tmp_path / f"{sources.MARKER}.mgh"
+    path.write_bytes(sources.nifti(1, False)[0])
+    with pytest.raises(GlioserveError) as caught:
+        VolumeStudy.from_nifti({Modality.T1: path})
+    assert caught.value.code is ErrorCode.INVALID_VOLUME
+    del caught
+    gc.collect()
+
+
+def test_a_study_shows_nothing_of_its_files():
+    def edit(dataset):
+        set_raw(dataset, "SOPClassUID", "UI", f"1.2.{sources.MARKER}".encode())
+
+    study = DicomStudy.from_bytes([rewritten(sources.classic("explicit little endian").files[0], edit)])
+    assert study.files[0].first_us is not None
+    assert sources.MARKER not in repr(study)
+    assert str(study.files[0].first_us) not in repr(study)
+
+
+def test_an_archive_takes_its_memory_once():
+    size = 40 << 20
+    bomb = archives.packed([bytes(size)])
+    tracemalloc.start()
+    try:
+        for _, content in unpack(bomb, "File 1"):
+            assert len(content) == size
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 1.5 * size
+
+
+def test_lines_of_pixels_are_no_slices():
+    (images,) = sources.datasets(Modality.T1)
+
+    def edit(dataset):
+        dataset.Rows, dataset.PixelData = 1, dataset.PixelData[: 2 * dataset.Columns]
+
+    files = [rewritten(part10(image), edit) for image in images]
+    with pytest.raises(GlioserveError) as caught:
+        preprocess_dicom(files, sources.recipe_of(Modality.T1), accept_identified=True)
+    assert caught.value.code is ErrorCode.INVALID_ATTRIBUTE
+
+
+@pytest.mark.parametrize("row", [(0, 0), (0, 3)], ids=["axis", "origin"])
+def test_numbers_near_the_end_of_double_precision_are_refused_without_a_warning(row):
+    volume = sources.head(Modality.T1)
+    affine = volume.geometry.lps_from_voxel.copy()
+    affine[row] = 1e300
+    for make in (lambda v, a: volume_of_array(Modality.T1, v, a), Volume):
+        with pytest.raises(GlioserveError) as caught:
+            make(volume.voxels, affine)
+        assert caught.value.code is ErrorCode.INVALID_AFFINE
+
+
+@pytest.mark.parametrize("entry", [entries.offline, entries.client])
+def test_a_deflated_file_that_inflates_without_end_is_stopped(entry):
+    content = sources.classic("deflated").files[0]
+    start = archives.end_of_meta(content)
+    whole = zlib.decompress(content[start:], -zlib.MAX_WBITS)
+    bomb = content[:start] + archives.zeros(300 << 20, whole)
+    assert len(bomb) < 2 << 20
+    tracemalloc.start()
+    try:
+        with pytest.raises(GlioserveError) as caught:
+            entry([bomb], sources.PAIR)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert caught.value.code is ErrorCode.STUDY_TOO_LARGE
+    assert peak < 600 << 20
