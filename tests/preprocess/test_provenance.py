@@ -77,10 +77,10 @@ def test_each_sequence_is_sampled_once_from_native_voxels_to_the_network(phantom
     calls, slope, offset = [], np.array([0.8, -0.5, 1.1]), 700.0
     real = pipeline.sample
 
-    def field(voxels, source, target, matrix, where=None, outside=0.0):
+    def field(voxels, source, target, matrix, where=None, outside=0.0, threads=1):
         calls.append((voxels, source, target, matrix))
         linear = (places_lps_mm(source) @ slope + offset).astype(np.float32)
-        return real(linear, source, target, matrix, where, outside)
+        return real(linear, source, target, matrix, where, outside, threads)
 
     monkeypatch.setattr(pipeline, "sample", field)
     done = preprocess_volumes(phantom_volumes, recipe)
