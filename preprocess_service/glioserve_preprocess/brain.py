@@ -7,6 +7,8 @@ passes :func:`check_brain`.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk
@@ -42,12 +44,18 @@ VOLUME_LITRES = (0.9, 2.2)
 """A plausible adult brain with its fluid (HD-BET's of a real patient: 1.6)."""
 REFUSED_LITRES = (0.4, 3.0)
 """Outside, no mask was found at all."""
+MAX_WORKING_LITRES = 125.0
+"""Of the field of view, half a metre to a side: in more than that nobody looks for a head, as it would take minutes."""
 
 
 def extract_brain(reference: Volume, method: BrainExtraction) -> npt.NDArray[np.uint8]:
     """The brain mask on ``reference``'s own grid, 0/1 [z, y, x]. Raises GLIO-1601 where there is no brain."""
     assert method.method == "classical"  # the schema knows no other yet
     working = isotropic_cover(reference.geometry, WORKING_SPACING_MM)
+    seen_litres = math.prod(working.size_voxels) * WORKING_SPACING_MM**3 / 1e6
+    if seen_litres > MAX_WORKING_LITRES:
+        detail = f"The reference's field of view holds {seen_litres:.0f} litres, not a head alone."
+        raise GlioserveError(ErrorCode.BRAIN_NOT_FOUND, detail)
     voxels = sample(reference.voxels, reference.geometry, working, np.eye(4))
     voxels = np.minimum(voxels, np.percentile(voxels, 99))
     head = _head(voxels)

@@ -7,13 +7,18 @@ import sys
 import tracemalloc
 import zlib
 
+import numpy as np
 import pytest
 
 from fuzz import archives, crowds, entries, sources
 from fuzz.attributes import rewritten, set_raw
-from glioserve_client import DicomStudy, Volume, VolumeStudy
+from glioserve_client import DicomStudy, VolumeStudy
+from glioserve_client import Volume as ClientVolume
 from glioserve_contract import ErrorCode, GlioserveError, Modality
 from glioserve_contract.archive import unpack
+from glioserve_contract.recipe import BrainExtraction
+from glioserve_preprocess.brain import extract_brain
+from glioserve_preprocess.geometry import Geometry, Volume
 from glioserve_preprocess.pipeline import preprocess_dicom
 from glioserve_preprocess.read import read
 from glioserve_preprocess.series import choose_series
@@ -143,7 +148,7 @@ def test_numbers_near_the_end_of_double_precision_are_refused_without_a_warning(
     volume = sources.head(Modality.T1)
     affine = volume.geometry.lps_from_voxel.copy()
     affine[row] = 1e300
-    for make in (lambda v, a: volume_of_array(Modality.T1, v, a), Volume):
+    for make in (lambda v, a: volume_of_array(Modality.T1, v, a), ClientVolume):
         with pytest.raises(GlioserveError) as caught:
             make(volume.voxels, affine)
         assert caught.value.code is ErrorCode.INVALID_AFFINE
@@ -165,3 +170,14 @@ def test_a_deflated_file_that_inflates_without_end_is_stopped(entry):
         tracemalloc.stop()
     assert caught.value.code is ErrorCode.STUDY_TOO_LARGE
     assert peak < 600 << 20
+
+
+def test_a_head_is_not_looked_for_in_a_cubic_metre():
+    affine = np.diag([50.0, 50.0, 50.0, 1.0])
+    volume = Volume(
+        Modality.T1CE, np.random.default_rng(0).random((19, 19, 19), dtype=np.float32), Geometry((19,) * 3, affine)
+    )
+    with pytest.raises(GlioserveError) as caught:
+        extract_brain(volume, BrainExtraction())
+    assert caught.value.code is ErrorCode.BRAIN_NOT_FOUND
+    assert "857 litres" in caught.value.detail
