@@ -63,9 +63,11 @@ def sample(
     return _sample_parallel(array, kernels, limit, source_from_target, target, axes, where, outside)
 
 
-def sample_mask(mask: npt.NDArray[np.uint8], source: Geometry, target: Geometry) -> npt.NDArray[np.uint8]:
+def sample_mask(
+    mask: npt.NDArray[np.uint8], source: Geometry, target: Geometry, threads: int = 1
+) -> npt.NDArray[np.uint8]:
     """A 0/1 mask [z, y, x] on another grid of the same space: 1 where the interpolated mask is at least a half."""
-    return (sample(mask, source, target, np.eye(4)) >= 0.5).astype(np.uint8)
+    return (sample(mask, source, target, np.eye(4), threads=threads) >= 0.5).astype(np.uint8)
 
 
 def antialias_sigma_mm(source: Geometry, target: Geometry, source_lps_from_target_lps: Matrix) -> Vector:

@@ -137,7 +137,7 @@ def _finish(
     to_moving[recipe.reference] = np.eye(4)
     with ThreadPoolExecutor(threads) as pool:
         with watch.stage("grid"):
-            brain_mask = sample_mask(native_mask, reference.geometry, target)
+            brain_mask = sample_mask(native_mask, reference.geometry, target, threads)
 
             sampled = [
                 sample(v.voxels, v.geometry, target, to_moving[m], brain_mask, outside=np.nan, threads=threads)
