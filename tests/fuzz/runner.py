@@ -12,9 +12,11 @@ import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, Queue
+from typing import IO
 
 ROOT = Path(__file__).resolve().parents[2]
 MAKING_S = 180.0
@@ -62,7 +64,7 @@ class Worker:
         self._module, self._seed, self._limits = module, seed, limits
         self._process: subprocess.Popen[bytes] | None = None
         self._answers = -1
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the worker
+        self._errors: IO[bytes] | None = None
         self._rest = b""
 
     def run(self, number: int) -> Found:
@@ -91,7 +93,12 @@ class Worker:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+            if self._process.stdin is not None:
+                with suppress(OSError):  # what it never read
+                    self._process.stdin.close()
             os.close(self._answers)
+            if self._errors is not None:
+                self._errors.close()
             self._process = None
 
     def _start(self) -> subprocess.Popen[bytes]:
@@ -99,7 +106,7 @@ class Worker:
         command = [sys.executable, "-m", "fuzz.worker", self._module, str(self._seed), str(write_end)]
         paths = [str(ROOT / "tests"), *filter(None, [os.environ.get("PYTHONPATH")])]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths)}
-        self._errors.truncate(0)
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stderr=self._errors, pass_fds=(write_end,), cwd=ROOT, env=environment
         )
@@ -128,9 +135,10 @@ class Worker:
         else:
             self._process.send_signal(signal.SIGABRT)  # faulthandler says where it was
             self._process.wait(timeout=10)
-        self.close()
+        assert self._errors is not None
         self._errors.seek(0)
         trace = self._errors.read().decode("utf-8", "replace")[-2500:]
+        self.close()
         return Found(number, *_named(self._module, self._seed, number), "failed", f"{why}\n{trace}")
 
 
