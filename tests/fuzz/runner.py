@@ -79,6 +79,9 @@ class Worker:
         line = self._line(self._limits.seconds)
         if line is None:
             return self._lost(number, f"no answer within {self._limits.seconds:g} s")
+        if not line and process.wait(timeout=10) == -signal.SIGTERM:  # somebody outside: no fault of the case
+            self.close()
+            return self.run(number)
         if not line:
             return self._lost(number, "")
         verdict = Found(number, **json.loads(line))
