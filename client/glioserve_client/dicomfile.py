@@ -15,7 +15,7 @@ from io import BytesIO
 from pydicom import FileDataset, dcmread
 from pydicom.config import IGNORE
 from pydicom.datadict import tag_for_keyword
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filereader import read_dataset
 from pydicom.uid import (
     UID,
@@ -28,6 +28,7 @@ from pydicom.uid import (
 from glioserve_client.errors import CodedError, error_for
 from glioserve_client.quiet import quiet
 from glioserve_contract import ErrorCode
+from glioserve_contract.bounded import BoundedReads
 from glioserve_contract.limits import MAX_INFLATED_BYTES
 
 _PREAMBLE_BYTES = 128
@@ -36,7 +37,6 @@ _DICOMDIR = "1.2.840.10008.1.3.10"
 _UNDEFINED_LENGTH = 0xFFFFFFFF
 _PIXEL_DATA = 0x7FE00010
 _LONGEST_META_BYTES = 1 << 16
-_PIECE_BYTES = 1 << 16
 _FLOAT_PIXELS = (0x7FE00008, 0x7FE00009)
 MR_IMAGE_CLASSES = frozenset(
     {
@@ -106,8 +106,7 @@ def parse(content: bytes, where: str) -> FileDataset:
         raise error_for(ErrorCode.NOT_DICOM, f"{where} is not DICOM.")
     try:
         with quiet("pydicom"):
-            _check_inflated_size(content, where)
-            dataset = dcmread(BytesIO(content), force=True)
+            dataset = _read(content, where)
             if not whole:
                 _name_transfer_syntax(dataset, where)
             transfer_syntax = str(dataset.file_meta.get("TransferSyntaxUID", ""))
@@ -216,18 +215,28 @@ def _name_transfer_syntax(dataset: FileDataset, where: str) -> None:
     dataset.file_meta.TransferSyntaxUID = native
 
 
-def _check_inflated_size(content: bytes, where: str) -> None:
-    """Before pydicom inflates a deflated file, which it does without a bound."""
-    if DeflatedExplicitVRLittleEndian.encode() not in content[:_LONGEST_META_BYTES]:
-        return
-    file = BytesIO(content)
-    file.seek(_PREAMBLE_BYTES + len(_PREFIX) if _has_prefix(content) else 0)
-    read_dataset(file, False, True, stop_when=lambda tag, _vr, _length: tag.group != 2)  # the meta header
-    inflater, size_bytes = zlib.decompressobj(-zlib.MAX_WBITS), 0
-    for start in range(file.tell(), len(content), _PIECE_BYTES):
-        size_bytes += len(inflater.decompress(content[start : start + _PIECE_BYTES]))  # at most a thousand times that
-        if size_bytes > MAX_INFLATED_BYTES:
-            raise error_for(ErrorCode.STUDY_TOO_LARGE, f"{where} inflates to over {MAX_INFLATED_BYTES >> 20} MiB.")
+def _read(content: bytes, where: str) -> FileDataset:
+    """Every element, as pydicom finds them; of a deflated file within bounds, which pydicom has none of."""
+    if DeflatedExplicitVRLittleEndian.encode() in content[:_LONGEST_META_BYTES]:
+        file = BytesIO(content)
+        file.seek(_PREAMBLE_BYTES + len(_PREFIX) if _has_prefix(content) else 0)
+        meta = FileMetaDataset(read_dataset(file, False, True, stop_when=lambda tag, _vr, _length: tag.group != 2))
+        if text_of(meta, "TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+            inflated = BoundedReads(_inflated(content[file.tell() :], where))
+            dataset = FileDataset(inflated, read_dataset(inflated, False, True), None, meta, False, True)
+            dataset.set_original_encoding(False, True, None)
+            return dataset
+    return dcmread(BoundedReads(content), force=True)
+
+
+def _inflated(deflated: bytes, where: str) -> bytes:
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    data = inflater.decompress(deflated, MAX_INFLATED_BYTES)
+    if inflater.unconsumed_tail:
+        raise error_for(ErrorCode.STUDY_TOO_LARGE, f"{where} inflates to over {MAX_INFLATED_BYTES >> 20} MiB.")
+    if not inflater.eof:
+        raise error_for(ErrorCode.TRUNCATED_FILE, f"{where} ends before its deflated data set does.")
+    return data
 
 
 def _has_only_begun(content: bytes) -> bool:

@@ -18,6 +18,7 @@ from pydicom.uid import (
 )
 
 from glioserve_contract import ErrorCode, GlioserveError
+from glioserve_contract.bounded import MOST_READS, BoundedReads
 from glioserve_contract.limits import MAX_INFLATED_BYTES
 from glioserve_preprocess.attributes import element_of, text, whole
 
@@ -127,7 +128,7 @@ def _parse(content: bytes, what: str) -> Instance:
         content, meta = _inflated(content, what)
     else:
         meta = None
-    file = BytesIO(content)
+    file = BoundedReads(content)
     found = _PixelsFound(file)
     if meta is None:
         dataset = read_partial(file, found, force=True)
@@ -165,7 +166,9 @@ def _inflated(content: bytes, what: str) -> tuple[bytes, FileMetaDataset | None]
 
 def _end_of_fragments(view: memoryview, position: int) -> int:
     """Where the encapsulated pixels end, behind their delimiter; beyond the file when it is cut (PS3.5 A.4)."""
-    while position + 8 <= len(view):
+    for _ in range(MOST_READS):
+        if position + 8 > len(view):
+            break
         group, element, length = struct.unpack_from("<HHI", view, position)
         position += 8
         if (group, element) == _SEQUENCE_END:
@@ -180,7 +183,7 @@ def _add_what_follows(dataset: FileDataset, rest: bytes, implicit: bool, little:
     """Elements behind the pixels: rare, but a name may stand there too."""
     if len(rest) < 8:
         return
-    trailer = read_dataset(BytesIO(rest), implicit, little)
+    trailer = read_dataset(BoundedReads(rest), implicit, little)
     for tag in trailer.keys():  # noqa: SIM118 - iterating a Dataset converts values
         element = element_of(trailer, tag)
         if element is not None and element.value:

@@ -56,6 +56,13 @@ def truncated(rng: Random, content: bytes) -> bytes:
     return content[:at]
 
 
+def broken_off(rng: Random, content: bytes) -> bytes:
+    """Zeros from somewhere on, as an interrupted copy leaves them; some files were meant to be large."""
+    at = _place(rng, content)
+    meant = len(content) - at if rng.random() < 0.9 else int(rng.integers(1 << 20, 64 << 20))
+    return content[:at] + bytes(meant)
+
+
 def inserted(rng: Random, content: bytes) -> bytes:
     """Bytes that move all that follows."""
     at = _place(rng, content)
@@ -88,6 +95,7 @@ SINGLE: tuple[Callable[[Random, bytes], bytes], ...] = (
     flipped,
     overwritten,
     truncated,
+    broken_off,
     inserted,
     removed,
     length_changed,

@@ -8,16 +8,19 @@ import tracemalloc
 import zlib
 
 import numpy as np
+import pydicom
 import pytest
 
 from fuzz import archives, crowds, entries, sources
 from fuzz.attributes import rewritten, set_raw
 from glioserve_client import DicomStudy, VolumeStudy
 from glioserve_client import Volume as ClientVolume
-from glioserve_contract import ErrorCode, GlioserveError, Modality
+from glioserve_contract import ErrorCode, GlioserveError, Modality, bounded
 from glioserve_contract.archive import unpack
 from glioserve_contract.recipe import BrainExtraction
+from glioserve_preprocess import part10 as part10_module
 from glioserve_preprocess.brain import extract_brain
+from glioserve_preprocess.frames import MAX_FRAMES
 from glioserve_preprocess.geometry import Geometry, Volume
 from glioserve_preprocess.pipeline import preprocess_dicom
 from glioserve_preprocess.read import read
@@ -181,3 +184,42 @@ def test_a_head_is_not_looked_for_in_a_cubic_metre():
         extract_brain(volume, BrainExtraction())
     assert caught.value.code is ErrorCode.BRAIN_NOT_FOUND
     assert "857 litres" in caught.value.detail
+
+
+BROKEN_OFF = {
+    "before the pixels": lambda content: content[:900] + bytes(20 << 20),
+    "behind the pixels": lambda content: content + bytes(20 << 20),
+    "in a sequence": lambda content: content[:900] + b"\x40\0\x75\x02SQ\0\0" + b"\xff" * 4 + ITEM + bytes(20 << 20),
+    "in fragments": lambda content: (
+        content[:900] + b"\xe0\x7f\x10\0OB\0\0" + b"\xff" * 4 + (ITEM[:4] + bytes(4)) * (3 << 20)
+    ),
+}
+ITEM = b"\xfe\xff\x00\xe0" + b"\xff" * 4
+
+
+@pytest.mark.parametrize("deflated", [False, True])
+@pytest.mark.parametrize("entry", [entries.offline, entries.client])
+@pytest.mark.parametrize("where", BROKEN_OFF)
+def test_where_a_copy_broke_off_zeros_are_not_read_one_by_one(where, entry, deflated, monkeypatch):
+    monkeypatch.setattr(bounded, "MOST_READS", 1000)
+    monkeypatch.setattr(part10_module, "MOST_READS", 1000)
+    content = BROKEN_OFF[where](sources.classic("explicit little endian").files[0])
+    if deflated:
+        start = archives.end_of_meta(content)
+        other = sources.classic("deflated").files[0]
+        packer = zlib.compressobj(1, zlib.DEFLATED, -zlib.MAX_WBITS)
+        content = other[: archives.end_of_meta(other)] + packer.compress(content[start:]) + packer.flush()
+
+    def refused():
+        with pytest.raises(GlioserveError) as caught:
+            entry([content], sources.PAIR)
+        assert caught.value.code is ErrorCode.TRUNCATED_FILE
+
+    assert calls_of(refused) < 100_000
+
+
+def test_the_longest_object_is_within_the_bound():
+    content = crowds.object_of(500, 2, "stack")
+    file = bounded.BoundedReads(content)
+    pydicom.dcmread(file)
+    assert (bounded.MOST_READS - file._left) * MAX_FRAMES / 500 < bounded.MOST_READS / 2

@@ -66,7 +66,7 @@ def _put(given: Given, modality: Modality, voxels: object = None, affine: object
 
 def _shape(rng: Random, given: Given, modality: Modality) -> None:
     voxels = _voxels(given, modality)
-    if voxels.ndim != 3:
+    if voxels.ndim != 3 or not voxels.size:
         return
     z, y, x = (int(n) for n in rng.integers(0, 4, 3) * rng.integers(0, 12, 3))
     ways = (
