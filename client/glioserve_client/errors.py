@@ -74,7 +74,10 @@
             ├── ServerNotFoundError           GLIO-5109
             ├── MissingLibraryError           GLIO-5110
             ├── ServerFailedError             GLIO-5111
-            └── RepositoryBusyError           GLIO-5112
+            ├── RepositoryBusyError           GLIO-5112
+            ├── BrainModelMissingError        GLIO-5113
+            ├── BrainModelMismatchError       GLIO-5114
+            └── InvalidBrainModelError        GLIO-5115
 
 Catch as wide as you need: ``StudyError`` when the study must change, ``error.retryable`` when sending it again
 may help, a leaf when you can do something about it. Leaves take their words from the contract's table. A message
@@ -350,3 +353,12 @@ class ServerFailedError(SetUpError, code=ErrorCode.SERVER_FAILED): ...
 
 
 class RepositoryBusyError(SetUpError, code=ErrorCode.REPOSITORY_BUSY): ...
+
+
+class BrainModelMissingError(SetUpError, code=ErrorCode.BRAIN_MODEL_MISSING): ...
+
+
+class BrainModelMismatchError(SetUpError, code=ErrorCode.BRAIN_MODEL_MISMATCH): ...
+
+
+class InvalidBrainModelError(SetUpError, code=ErrorCode.INVALID_BRAIN_MODEL): ...

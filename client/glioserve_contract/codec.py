@@ -151,3 +151,9 @@ def sha256_digest(content: bytes | Path) -> str:
                 hasher.update(block)
         return "sha256:" + hasher.hexdigest()
     return "sha256:" + hashlib.sha256(content).hexdigest()
+
+
+def is_sha256_digest(text: str) -> bool:
+    """Whether ``text`` is ``sha256:`` and 64 hex digits in lower case."""
+    head, _, digits = text.partition(":")
+    return head == "sha256" and len(digits) == 64 and set(digits) <= set("0123456789abcdef")

@@ -312,6 +312,18 @@ class ErrorCode(Enum):
         "GLIO-5112", Status.UNAVAILABLE, _YES, "Another process is writing to the model repository.",
         "Try again when it is done; if none runs, check that the file system supports locks.",
     )
+    BRAIN_MODEL_MISSING = _row(
+        "GLIO-5113", Status.NOT_FOUND, _FIX, "The brain extraction model that the recipe names is not there.",
+        "Put its .onnx and .json files into the folder that GLIOSERVE_BRAIN_MODELS names (docs/brain-extraction.md).",
+    )
+    BRAIN_MODEL_MISMATCH = _row(
+        "GLIO-5114", _BAD, _FIX, "The brain extraction model is not the one that the recipe was made with.",
+        "Put back the files that the recipe's digest is of; a changed model or card needs a recipe of its own.",
+    )
+    INVALID_BRAIN_MODEL = _row(
+        "GLIO-5115", _BAD, _FIX, "A brain extraction model does not fit its card, or the card its schema.",
+        "Correct what the message names; docs/brain-extraction.md has the contract.",
+    )
     # fmt: on
 
     @property

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from glioserve_contract.codec import SchemaError, from_dict, sha256_digest, to_dict
+from glioserve_contract.codec import SchemaError, from_dict, is_sha256_digest, sha256_digest, to_dict
 from glioserve_contract.errors import ErrorCode, GlioserveError
 from glioserve_contract.recipe import Recipe, preprocessing_digest
 
@@ -43,7 +43,7 @@ class Manifest:
     def check(self, path: str) -> None:
         """Digests are digests, and the recipe's is the one stated."""
         for name in ("weights_digest", "preprocessing_digest"):
-            if not _is_digest(getattr(self, name)):
+            if not is_sha256_digest(getattr(self, name)):
                 raise SchemaError(f"{path}.{name}", "must be 'sha256:' and 64 hex digits")
         if self.preprocessing_digest != preprocessing_digest(self.recipe):
             raise SchemaError(f"{path}.preprocessing_digest", "is not the recipe's")
@@ -60,11 +60,6 @@ class ServedVersion:
     name: str
     version: str
     manifest: Manifest
-
-
-def _is_digest(text: str) -> bool:
-    head, _, digits = text.partition(":")
-    return head == "sha256" and len(digits) == 64 and set(digits) <= set("0123456789abcdef")
 
 
 def model_id(weights_digest: str) -> tuple[int, ...]:

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from glioserve_contract.codec import SchemaError, canonical_json, from_dict, to_dict
+from glioserve_contract.brain_model import DEFAULT_BRAIN_DIGEST, DEFAULT_BRAIN_MODEL, is_model_file_name
+from glioserve_contract.codec import SchemaError, canonical_json, from_dict, is_sha256_digest, to_dict
 from glioserve_contract.errors import ErrorCode, GlioserveError
 from glioserve_contract.modality import REGISTRATION_ORDER, Modality
 
@@ -21,6 +22,8 @@ CLASSES = ("necrosis", "recurrence")
 
 
 DEFAULT_PERCENTILES = (0.5, 99.5)
+DEFAULT_BRAIN_METHOD: Literal["network", "classical"] = "classical"
+"""Of a recipe that says nothing about brain extraction."""
 
 
 @dataclass(frozen=True)
@@ -84,9 +87,34 @@ class Intensity:
 
 @dataclass(frozen=True)
 class BrainExtraction:
-    """How the brain mask is made on the reference: ``classical`` needs no weights."""
+    """How the brain mask is made on the reference.
 
-    method: Literal["classical"] = "classical"
+    ``network`` runs the brain model of the file ``model`` (:mod:`glioserve_contract.brain_model`), held to its
+    ``digest``; ours where neither is given. ``classical`` needs no weights and takes neither.
+    """
+
+    method: Literal["network", "classical"] = DEFAULT_BRAIN_METHOD
+    model: str | None = None
+    """File name of the ONNX file, without a folder: where it lies is the server's business."""
+    digest: str | None = None
+    """:func:`brain_model_digest` of the ONNX file and its card."""
+
+    def __post_init__(self) -> None:
+        if self.method == "network" and self.model is None and self.digest is None:  # one spelling, so one digest
+            object.__setattr__(self, "model", DEFAULT_BRAIN_MODEL)
+            object.__setattr__(self, "digest", DEFAULT_BRAIN_DIGEST)
+
+    def check(self, path: str) -> None:
+        """A plain file name and a digest for ``network``, nothing for ``classical``."""
+        if self.method == "classical":
+            for name in ("model", "digest"):
+                if getattr(self, name) is not None:
+                    raise SchemaError(f"{path}.{name}", "is only for the method 'network', not 'classical'")
+            return
+        if self.model is None or not is_model_file_name(self.model):
+            raise SchemaError(f"{path}.model", f"must be a plain file name that ends in .onnx, not {self.model!r}")
+        if self.digest is None or not is_sha256_digest(self.digest):
+            raise SchemaError(f"{path}.digest", "must be 'sha256:' and 64 hex digits")
 
 
 @dataclass(frozen=True)
