@@ -14,6 +14,7 @@ import SimpleITK as sitk
 from glioserve_contract import ErrorCode, GlioserveError, Modality, SchemaError, from_dict, to_dict
 from glioserve_contract.recipe import Recipe, load_recipe
 from glioserve_contract.records import PreprocessRecord
+from glioserve_preprocess.brain_model import site_folder
 from glioserve_preprocess.folder import study_files
 from glioserve_preprocess.geometry import Volume, geometry_of_record, to_sitk
 from glioserve_preprocess.grid import sample, sample_mask
@@ -109,13 +110,13 @@ def _preprocess(args: argparse.Namespace, recipe: Recipe, read_nifti: NiftiReade
         paths = dict(args.volume)
         if len(paths) < len(args.volume):
             raise GlioserveError(ErrorCode.INVALID_VOLUME, "--volume names a sequence twice.")
-        return preprocess_volumes(read_nifti(paths), recipe)
+        return preprocess_volumes(read_nifti(paths), recipe, brain_models=site_folder())
     if args.study is None:
         raise GlioserveError(ErrorCode.NO_INPUT, "Name a STUDY, or one --volume per sequence.")
     files, others = study_files(args.study)
     if others:
         print(f"warning: {others} file(s) that are not DICOM were left aside")
-    return preprocess_dicom(files, recipe, accept_identified=True, series=dict(args.series))
+    return preprocess_dicom(files, recipe, accept_identified=True, series=dict(args.series), brain_models=site_folder())
 
 
 def _replay(path: Path, result: Preprocessed) -> int:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -81,11 +82,13 @@ def preprocess_dicom(
     accept_identified: bool,
     series: Mapping[Modality, SeriesName] | None = None,
     threads: int | None = None,
+    brain_models: Path | None = None,
 ) -> Preprocessed:
     """DICOM Part 10 files of one study, any order, all series. Raises GLIO-11xx to -17xx.
 
     ``series``: the caller names which stands for a sequence, whatever headers say. ``threads``: for the work on
-    several sequences at once (None: one for each core); the answer is the same to the bit.
+    several sequences at once (None: one for each core); the answer is the same to the bit. ``brain_models``: a
+    site's own folder of brain models, looked into before the package's.
     """
     watch = Stopwatch()
     with watch.stage("read"):
@@ -95,20 +98,23 @@ def preprocess_dicom(
     with watch.stage("assemble"):
         volumes = {m: assemble(c.stack, m) for m, c in choice.chosen.items()}
     records = tuple(_series_record(volumes[m], choice) for m in recipe.channels)
-    return _finish(
-        volumes, records, (*instances.warnings, *choice.warnings), recipe, watch, threads or available_cores()
-    )
+    warnings = (*instances.warnings, *choice.warnings)
+    return _finish(volumes, records, warnings, recipe, watch, threads, brain_models)
 
 
 def preprocess_volumes(
-    volumes: Mapping[Modality, Volume], recipe: Recipe, *, threads: int | None = None
+    volumes: Mapping[Modality, Volume],
+    recipe: Recipe,
+    *,
+    threads: int | None = None,
+    brain_models: Path | None = None,
 ) -> Preprocessed:
     """Volumes with their affines, already told apart by the caller. Raises GLIO-11xx, -13xx, -15xx to -17xx."""
     watch = Stopwatch()
     with watch.stage("series"):
         picked, warnings = pick_volumes(volumes, recipe.channels, recipe.min_slices)
     series = tuple(_volume_record(picked[m]) for m in recipe.channels)
-    return _finish(picked, series, warnings, recipe, watch, threads)
+    return _finish(picked, series, warnings, recipe, watch, threads, brain_models)
 
 
 def _finish(
@@ -118,6 +124,7 @@ def _finish(
     recipe: Recipe,
     watch: Stopwatch,
     threads: int | None,
+    brain_models: Path | None,
 ) -> Preprocessed:
     """register -> brain -> grid -> normalise: the same for both ways in."""
     threads = threads or available_cores()
@@ -129,7 +136,7 @@ def _finish(
         others = [volumes[m] for m in recipe.channels if m is not recipe.reference]
         registrations = register_all(reference, others, threads)
     with watch.stage("brain"):
-        native_mask = extract_brain(reference, recipe.brain_extraction)
+        native_mask = extract_brain(reference, recipe.brain_extraction, brain_models)
         brain = check_brain(native_mask, reference.geometry)
         points_lps_mm = mask_points_lps_mm(native_mask, reference.geometry)
     target = network_geometry(recipe.grid, points_lps_mm.mean(axis=0))

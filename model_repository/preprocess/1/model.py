@@ -10,6 +10,7 @@ import triton_python_backend_utils as pb_utils
 from glioserve_contract import ErrorCode, GlioserveError, Modality, to_dict
 from glioserve_contract.manifest import load_versions
 from glioserve_contract.tensors import BRAIN_MASK, IMAGE, INSTANCES, PREPROCESS, affine_tensor, volume_tensor
+from glioserve_preprocess.brain_model import load_brain_model, site_folder
 from glioserve_preprocess.overrides import Overrides
 from glioserve_preprocess.pipeline import preprocess_dicom, preprocess_volumes
 from glioserve_preprocess.volumes import volume_of_array
@@ -26,6 +27,8 @@ class TritonPythonModel:
         self.recipe = load_versions(repository / "classifier")[-1].manifest.recipe
         self.threads = int(os.environ.get("OMP_NUM_THREADS") or 0) or None
         self.accept_identified = os.environ.get("GLIOSERVE_ACCEPT_IDENTIFIED_DICOM") == "1"
+        self.brain_models = site_folder()
+        load_brain_model(self.recipe.brain_extraction, self.brain_models)  # a broken one fails the load, not a study
         self.metrics = Metrics(pb_utils)
 
     def execute(self, requests):
@@ -43,9 +46,12 @@ class TritonPythonModel:
                 accept_identified=self.accept_identified,
                 series=overrides.series,
                 threads=self.threads,
+                brain_models=self.brain_models,
             )
         elif volumes:
-            result = preprocess_volumes(overrides.renamed(volumes), self.recipe, threads=self.threads)
+            result = preprocess_volumes(
+                overrides.renamed(volumes), self.recipe, threads=self.threads, brain_models=self.brain_models
+            )
         else:
             raise GlioserveError(ErrorCode.NO_INPUT)
         self.metrics.observe(result.record.timings_s)

@@ -1,0 +1,111 @@
+"""Whether a brain mask can be believed: its volume, shape and place, how sure the model is, and what a second says.
+
+Every figure has a usual range; outside it the study goes to ``review`` and no label is given. The ranges were set on
+synthetic heads, sound and spoilt, whose true masks are known (``make bench NAME=brain_gate``); no patient set them.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+from scipy.spatial import ConvexHull, QhullError
+
+from glioserve_contract.records import QualityCheck
+from glioserve_preprocess.brain_network import Margin, one_solid_piece
+from glioserve_preprocess.geometry import Geometry
+
+Mask = npt.NDArray[np.bool_]
+
+VOLUME_LITRES = (0.9, 2.2)
+"""A plausible adult brain with its fluid."""
+SOLIDITY = (0.80, 1.0)
+"""Volume over that of the convex hull: lobes of scalp or face that hang on to a mask lower it."""
+SLENDERNESS = (1.0, 1.75)
+"""Longest over shortest axis of the mask's ellipsoid of inertia."""
+BORDER_SHARE = (0.0, 0.15)
+"""Of the mask's surface that lies on the border of the field of view: a brain that is cut off."""
+UNSURENESS_MM = (0.0, 1.0)
+"""Mean difference, near the surface, between the distance that the model gives and the distance to the surface that
+follows from it: a model that knows where the surface is agrees with itself."""
+NEAR_MM = 6.0
+AGREEMENT_DICE = (0.92, 1.0)
+"""Of the masks that two sequences give on their own."""
+COARSE_MM = 3.0
+"""Spacing at which a mask without a margin is looked at."""
+
+
+def volume_check(mask: npt.NDArray[np.generic], geometry: Geometry) -> QualityCheck:
+    """Whether the mask [z, y, x] holds as much as a brain."""
+    litres = float(np.count_nonzero(mask)) * math.prod(geometry.spacing_mm) / 1e6
+    return check("brain_volume", litres, "litre", VOLUME_LITRES)
+
+
+def shape_checks(mask: Mask, geometry: Geometry) -> tuple[QualityCheck, ...]:
+    """Solidity, slenderness and border contact of a mask [z, y, x] on about COARSE_MM voxels that is not empty."""
+    surface = mask & ~ndimage.binary_erosion(mask, border_value=1)
+    border = np.ones(mask.shape, dtype=bool)
+    border[1:-1, 1:-1, 1:-1] = False
+    on_border = int((mask & border).sum())
+    touching = on_border / max(1, int(surface.sum()) + on_border)
+    spacing = np.array(geometry.spacing_mm)[::-1]
+    places = np.argwhere(mask) * spacing
+    spread = np.sqrt(np.maximum(np.linalg.eigvalsh(np.atleast_2d(np.cov(places.T))), 1e-9))
+    edge = np.argwhere(surface | (mask & border)) * spacing
+    return (
+        check("brain_solidity", _solidity(edge, int(mask.sum()), spacing), "share", SOLIDITY),
+        check("brain_slenderness", min(float(spread[-1] / spread[0]), 100.0), "ratio", SLENDERNESS),
+        check("brain_border", touching, "share", BORDER_SHARE),
+    )
+
+
+def unsureness_check(margin: Margin) -> QualityCheck | None:
+    """How far a signed distance contradicts itself; None for a model that gives something else."""
+    if margin.unit != "mm" or not (margin.values > 0).any() or (margin.values > 0).all():
+        return None
+    spacing = margin.geometry.spacing_mm[::-1]
+    inside = margin.values > 0
+    half = min(spacing) / 2
+    own = np.where(
+        inside,
+        ndimage.distance_transform_edt(inside, sampling=spacing) - half,
+        half - ndimage.distance_transform_edt(~inside, sampling=spacing),
+    )
+    near = np.abs(own) < NEAR_MM
+    difference = float(np.abs(own - margin.values)[near].mean())
+    return check("brain_unsureness", difference, "mm", UNSURENESS_MM)
+
+
+def agreement_check(one: Mask, other: Mask) -> QualityCheck:
+    """Dice of two masks on one grid."""
+    total = int(one.sum()) + int(other.sum())
+    dice = 2 * int((one & other).sum()) / total if total else 0.0
+    return check("brain_agreement", dice, "Dice", AGREEMENT_DICE)
+
+
+def margin_checks(margin: Margin) -> tuple[QualityCheck, ...]:
+    """All that one margin tells, on its own grid; its volume alone where it is empty."""
+    mask = one_solid_piece(margin.values > 0)
+    if not mask.any():
+        return (volume_check(mask, margin.geometry),)
+    unsure = unsureness_check(margin)
+    own = () if unsure is None else (unsure,)
+    return (volume_check(mask, margin.geometry), *shape_checks(mask, margin.geometry), *own)
+
+
+def check(name: str, value: float, unit: str, usual: tuple[float, float]) -> QualityCheck:
+    """``review`` outside the usual range."""
+    low, high = usual
+    return QualityCheck(name, value, unit, low, high, "ok" if low <= value <= high else "review")
+
+
+def _solidity(edge_mm: npt.NDArray[np.float64], voxels: int, spacing: npt.NDArray[np.float64]) -> float:
+    """The hull goes through voxel centres; half a voxel all around is added to it."""
+    try:
+        hull = ConvexHull(edge_mm)
+    except (QhullError, ValueError):  # flat, or a handful of voxels: no solid
+        return 0.0
+    whole = hull.volume + hull.area * float(spacing.min()) / 2
+    return min(1.0, voxels * float(np.prod(spacing)) / whole)
