@@ -111,18 +111,18 @@ def test_every_plane_of_a_scanner(
 
 
 def test_the_margin_is_in_the_models_unit_and_positive_inside(tmp_path: Path) -> None:
-    volume = blob_volume(blob_geometry((4.0, 4.0, 4.0)), dark=0.0)
+    volume = blob_volume(blob_geometry((4.0, 4.0, 4.0)), dark=1.0)
     distance, logit = (brain_margin(volume, loaded(tmp_path, name)) for name in NETWORKS)
     assert (distance.unit, logit.unit) == ("mm", "logit")
     assert brain_margin(volume, recording()[0]).unit == "probability"
     assert brain_margin(volume, recording(output_kind="logit")[0]).unit == "logit"
     truth = in_blob(places_lps_mm(distance.geometry) - moved_mm("LIA", 4.0))
-    for margin in (distance, replace(logit, values=logit.values)):
+    for margin in (distance, logit):
         assert margin.values.dtype == np.float32
         assert margin.values.shape == margin.geometry.shape
         assert margin.geometry.spacing_mm == pytest.approx((4.0, 4.0, 4.0))
-    assert 4 < distance.values[truth].mean() < distance.values.max() == pytest.approx(6.0)  # half of the slope of 12
-    assert -4 > distance.values[~truth].mean() > distance.values.min() == pytest.approx(-6.0)
+    assert 4 < distance.values[truth].mean() < distance.values.max() == pytest.approx(6.0, abs=0.1)  # half of the slope of 12
+    assert -4 > distance.values[~truth].mean() > distance.values.min() == pytest.approx(-6.0, abs=0.1)
 
 
 def test_the_threshold_moves_the_surface_in_its_own_unit(tmp_path: Path) -> None:
