@@ -76,9 +76,12 @@ def examine(
     repository: Path | None = None, profile: str | None = None, url: str | None = None, tritonserver: Path | None = None
 ) -> Iterator[Finding]:
     """All findings; a server of one's own is needed where a repository or a binary is named."""
+    from glioserve_cli.doctor_brain import brain_models
+
     yield from _machine()
     yield from _packages()
     yield _kernels()
+    yield from brain_models()
     if sys.platform == "linux":
         yield from _server(tritonserver, needed=repository is not None or tritonserver is not None)
     if repository is not None:
@@ -267,6 +270,7 @@ def _is_taken(port: int) -> bool:
 
 
 def _repository(repository: Path, profile: str | None) -> Iterator[Finding]:
+    from glioserve_cli.doctor_brain import recipes_brain_model
     from glioserve_triton.repository import check_repository, profiles
 
     try:
@@ -285,6 +289,7 @@ def _repository(repository: Path, profile: str | None) -> Iterator[Finding]:
         digest = served.manifest.weights_digest[:19]
         found = f"{recipe.name}, {recipe.architecture.name}, {channels}, weights {digest}…, files as in its manifest"
         yield Finding("repository", f"{served.name}/{served.version}", "ok", found)
+    yield recipes_brain_model(versions[-1].manifest.recipe.brain_extraction)
 
 
 def _reached(url: str) -> Iterator[Finding]:

@@ -13,7 +13,7 @@ from glioserve_contract.records import QualityCheck
 from glioserve_preprocess.brain_classical import classical_mask
 from glioserve_preprocess.brain_limits import refuse_volume, refuse_wide_field
 from glioserve_preprocess.brain_model import load_brain_model
-from glioserve_preprocess.brain_network import brain_margin, mask_of_margin
+from glioserve_preprocess.brain_network import Margin, brain_margin, mask_of_margin
 from glioserve_preprocess.geometry import Geometry, Volume, apply
 
 VOLUME_LITRES = (0.9, 2.2)
@@ -32,8 +32,13 @@ def extract_brain(
     refuse_wide_field(reference.geometry)
     if model is None:
         return classical_mask(reference)
-    mask = mask_of_margin(brain_margin(reference, model), reference.geometry)
-    refuse_volume(int(mask.sum()), math.prod(reference.geometry.spacing_mm))
+    return cut_mask(brain_margin(reference, model), reference.geometry)
+
+
+def cut_mask(margin: Margin, target: Geometry) -> npt.NDArray[np.uint8]:
+    """The brain mask of a margin on ``target``'s grid, 0/1 [z, y, x]. Raises GLIO-1601 where it is no brain's size."""
+    mask = mask_of_margin(margin, target)
+    refuse_volume(int(mask.sum()), math.prod(target.spacing_mm))
     return mask
 
 

@@ -75,7 +75,7 @@ def mask_of_margin(margin: Margin, target: Geometry) -> npt.NDArray[np.uint8]:
     affine[:3, 3] = apply(affine, np.array([[x.start, y.start, z.start]], dtype=np.float64))[0]
     part = Geometry((x.stop - x.start, y.stop - y.start, z.stop - z.start), affine)
     inside = sample(margin.values, margin.geometry, part, np.eye(4), outside=np.nan) > 0  # NaN is not
-    mask[z, y, x] = _one_solid_piece(inside)
+    mask[z, y, x] = one_solid_piece(inside)
     return mask
 
 
@@ -189,7 +189,7 @@ def _box_of_brain(margin: Margin, target: Geometry) -> tuple[slice, slice, slice
     return x, y, z
 
 
-def _one_solid_piece(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+def one_solid_piece(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     """The largest piece of face neighbours, with everything filled that it encloses."""
     labels, count = ndimage.label(mask)
     if count > 1:

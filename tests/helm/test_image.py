@@ -158,6 +158,9 @@ def test_the_wheel_builds_from_what_is_copied(tmp_path: Path) -> None:
     for module in ("contract/__init__", "client/py", "triton/command", "triton/guardian", "preprocess/register"):
         assert any(name.startswith(f"glioserve_{module}") for name in names), module
     assert "glioserve_export/_model_repository/glioma/config.pbtxt" in names
+    models = {file.name for file in context_files() if file.parent.parts[-2:] == ("glioserve_preprocess", "models")}
+    assert "README.md" in models
+    assert {f"glioserve_preprocess/models/{name}" for name in models} <= names
 
 
 # --- Its packages ---

@@ -3,6 +3,7 @@
 import json
 import socket
 from collections import namedtuple
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
@@ -11,7 +12,10 @@ import pytest
 from glioserve_cli import doctor, main
 from glioserve_cli.doctor import Finding, as_text, examine
 from glioserve_contract import CONTRACT_VERSION
+from glioserve_contract.brain_model import BRAIN_MODELS_VARIABLE
 from glioserve_triton import locate
+from support.brain_models import SYNTHSTRIP_LIKE, distance_network, write_brain_model
+from support.recipes import fake_export, tiny_recipe
 from support.triton import running_server
 
 Usage = namedtuple("Usage", "total used free")
@@ -78,6 +82,50 @@ def test_a_kernel_that_was_not_built_fails(monkeypatch: pytest.MonkeyPatch, tmp_
     (finding,) = [f for f in examine() if f.name == "kernels"]
     assert finding.state == "fail"
     assert "mutual_information" in finding.found
+
+
+def test_brain_models_are_told_with_the_digest_that_a_recipe_must_name(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    site = tmp_path / "hospital"
+    monkeypatch.setenv(BRAIN_MODELS_VARIABLE, str(site))
+    missing = _found()[BRAIN_MODELS_VARIABLE]
+    assert missing.state == "fail"
+    assert "mount" in missing.action
+    extraction = write_brain_model(site, "strip.onnx", distance_network(), SYNTHSTRIP_LIKE)
+    write_brain_model(site, "odd.onnx", b"", SYNTHSTRIP_LIKE, orientation="LLL")
+    (site / "alone.onnx").write_bytes(b"")
+    (site / "glioserve-brain.onnx").write_bytes(b"")
+    (site / "glioserve-brain.json").write_text(json.dumps(SYNTHSTRIP_LIKE))
+    findings = _found()
+    assert findings["strip.onnx"].state == "ok"
+    assert (
+        findings["strip.onnx"].found == f"of the site: synthstrip-like, 4 mm, signed_distance_mm, {extraction.digest}"
+    )
+    assert findings["odd.onnx"].state == "fail"
+    assert "odd.json: card.orientation:" in findings["odd.onnx"].found
+    assert findings["alone.onnx"].state == "fail"
+    assert findings["glioserve-brain.onnx"].state == "warn"
+    assert BRAIN_MODELS_VARIABLE not in findings
+
+
+def test_the_brain_model_of_a_repository_must_be_here(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, repository: Path
+) -> None:
+    assert _found(repository=repository)["brain extraction"].found == "classical, needs no model"
+    site = tmp_path / "site"
+    extraction = write_brain_model(site, "strip.onnx", distance_network(), SYNTHSTRIP_LIKE)
+    version = repository / "classifier" / "1"
+    model = (version / "model.onnx").read_bytes()
+    fake_export(version, replace(tiny_recipe(), brain_extraction=extraction), model=model)
+    missing = _found(repository=repository)["brain extraction"]
+    assert missing.state == "fail"
+    assert "GLIO-5113" in missing.found
+    assert BRAIN_MODELS_VARIABLE in missing.action
+    monkeypatch.setenv(BRAIN_MODELS_VARIABLE, str(site))
+    assert _found(repository=repository)["brain extraction"].state == "ok"
+    (site / "strip.json").write_text("{}")
+    assert "GLIO-5114" in _found(repository=repository)["brain extraction"].found
 
 
 def test_half_an_extra_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
