@@ -6,8 +6,9 @@ import argparse
 import time
 from pathlib import Path
 
-from glioserve_export.exporter import Exported, Progress, export, export_model
+from glioserve_export.exporter import Exported, Progress, check_brain_model, export, export_model
 from glioserve_networks import load_artifact
+from glioserve_preprocess.brain_model import site_folder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,11 +33,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Export, show each step, print the figures."""
+    progress, brain_models = _progress(), site_folder()
     if args.model_only is not None:
-        exported = export_model(load_artifact(args.artifact), args.model_only, progress=_progress())
+        artifact = load_artifact(args.artifact)
+        check_brain_model(artifact.recipe, brain_models, progress)
+        exported = export_model(artifact, args.model_only, progress=progress)
         where = f"{args.model_only}"
     else:
-        published = export(args.artifact, args.repository, args.version, progress=_progress())
+        published = export(args.artifact, args.repository, args.version, progress=progress, brain_models=brain_models)
         exported = published.exported
         where = f"version {published.version} of {args.repository}"
     for line in summary(exported, where):

@@ -13,7 +13,7 @@ from typing import cast
 
 import onnx
 
-from glioserve_contract import CONTRACT_VERSION, sha256_digest
+from glioserve_contract import CONTRACT_VERSION, ErrorCode, GlioserveError, sha256_digest
 from glioserve_contract.manifest import Manifest, save_manifest
 from glioserve_contract.recipe import Recipe, preprocessing_digest, save_recipe
 from glioserve_export.classifier_config import ONNX_FILE, CamGrid
@@ -28,6 +28,7 @@ from glioserve_export.repository import (
     check_can_join,
 )
 from glioserve_networks import Artifact, ClassifierNet, load_artifact
+from glioserve_preprocess.brain_model import read_model
 
 Progress = Callable[[str], None]
 
@@ -102,18 +103,42 @@ def write_version(exported: Exported, folder: Path) -> Manifest:
     return manifest
 
 
-def export(artifact_folder: Path, repository: Path, version: int | None = None, *, progress: Progress) -> Published:
+def export(
+    artifact_folder: Path,
+    repository: Path,
+    version: int | None = None,
+    *,
+    progress: Progress,
+    brain_models: Path | None = None,
+) -> Published:
     """Publish the artifact as the repository's ``version`` (the next, where none is named).
 
-    The repository is assembled where it is not there yet. What it would refuse is refused before the work.
+    The repository is assembled where it is not there yet. What it would refuse is refused before the work, and so is
+    a recipe whose brain model is here as another (GLIO-5114); ``brain_models``: a site's own folder of those.
     """
     artifact = load_artifact(artifact_folder)
+    check_brain_model(artifact.recipe, brain_models, progress)
     check_can_join(repository, preprocessing_digest(artifact.recipe), version)
     exported = convert(artifact, progress)
     with tempfile.TemporaryDirectory(prefix="glioserve-export-") as stage:
         write_version(exported, Path(stage))
         number = add_version(repository, Path(stage), version)
     return Published(number, exported)
+
+
+def check_brain_model(recipe: Recipe, brain_models: Path | None, progress: Progress) -> None:
+    """GLIO-5114 where the recipe's brain model is here under its name but is another.
+
+    That it is missing is told and no more: it need only be where the repository is served.
+    """
+    if recipe.brain_extraction.method == "classical":
+        return
+    try:
+        read_model(recipe.brain_extraction, brain_models)
+    except GlioserveError as error:
+        if error.code is not ErrorCode.BRAIN_MODEL_MISSING:
+            raise
+        progress(f"note: {error.detail} The server will need it.")
 
 
 def export_model(artifact: Artifact, folder: Path, *, progress: Progress) -> Exported:

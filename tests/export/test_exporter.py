@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +14,15 @@ from onnx import numpy_helper
 
 from glioserve_cli.main import main
 from glioserve_contract import ErrorCode, GlioserveError
+from glioserve_contract.brain_model import BRAIN_MODELS_VARIABLE
 from glioserve_contract.manifest import digest_of_model_id, load_manifest
 from glioserve_export.exporter import export, export_model
 from glioserve_export.onnx_export import export_onnx
 from glioserve_export.repository import add_version, checked_export, version_folder, versions
 from glioserve_networks import Artifact
+from support.brain_models import SYNTHSTRIP_LIKE, distance_network, write_brain_model
 from support.networks import tiny_artifact
-from support.recipes import fake_export
+from support.recipes import fake_export, tiny_recipe
 
 
 def silent(_: str) -> None:
@@ -105,6 +108,27 @@ def test_what_the_repository_would_refuse_is_refused_before_the_work(
     with pytest.raises(GlioserveError) as caught:
         export(artifact_folder, tmp_path / "repository", 1, progress=silent)
     assert caught.value.code is ErrorCode.VERSION_EXISTS
+
+
+def test_a_brain_model_that_is_another_is_refused_before_the_work_and_one_that_is_missing_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site = tmp_path / "site"
+    extraction = write_brain_model(site, "strip.onnx", distance_network(), SYNTHSTRIP_LIKE)
+    tiny_artifact(tmp_path / "artifact", replace(tiny_recipe(), brain_extraction=extraction))
+    command = ["export", str(tmp_path / "artifact"), "--model-only", str(tmp_path / "model")]
+    monkeypatch.setenv(BRAIN_MODELS_VARIABLE, str(site))
+    (site / "strip.json").write_text("{}")
+    with monkeypatch.context() as patched:
+        patched.setattr("glioserve_export.exporter.export_onnx", lambda *_: pytest.fail("the work was begun"))
+        assert main(command) == 1
+        assert ErrorCode.BRAIN_MODEL_MISMATCH.token in capsys.readouterr().err
+        with pytest.raises(GlioserveError, match=r"strip\.onnx"):
+            export(tmp_path / "artifact", tmp_path / "repository", progress=silent, brain_models=site)
+    (site / "strip.onnx").unlink()
+    assert main(command) == 0
+    assert "note: The package has no strip.onnx" in capsys.readouterr().out
+    assert checked_export(tmp_path / "model").recipe.brain_extraction == extraction
 
 
 def test_a_model_alone_replaces_its_three_files_and_no_others(artifact: Artifact, tmp_path: Path) -> None:

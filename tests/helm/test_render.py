@@ -88,9 +88,10 @@ def test_names_that_look_like_numbers_stay_text(helm4: Helm) -> None:
         "metrics": {"serviceMonitor": {"enabled": True}},
         "commonLabels": {"team": "8"},
         "image": {"tag": "9"},
+        "brainModels": {"existingClaim": "10", "subPath": "11"},
     }
-    rendered = helm4.template(values, arguments=["-n", "10"])
-    assert list(problems(rendered, outside={"PersistentVolumeClaim/1", "Secret/3"})) == []
+    rendered = helm4.template(values, arguments=["-n", "12"])
+    assert list(problems(rendered, outside={"PersistentVolumeClaim/1", "PersistentVolumeClaim/10", "Secret/3"})) == []
     for manifest in rendered:
         if manifest["kind"] == "ServiceMonitor":
             jsonschema.validate(manifest, SERVICE_MONITOR)

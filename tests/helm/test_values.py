@@ -11,6 +11,7 @@ import jsonschema
 import pytest
 import yaml
 
+from glioserve_contract.brain_model import BRAIN_MODELS_VARIABLE
 from glioserve_contract.tensors import ENSEMBLE
 from glioserve_triton.server import EXIT_MARGIN_S
 from support.helm_tools import (
@@ -119,6 +120,8 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("bad pull policy", nested("image.pullPolicy", "always"), "pullPolicy"),
     ("bad claim name", nested("persistence.existingClaim", "Models"), "existingClaim"),
     ("a path that leaves the claim", nested("persistence.subPath", "../other"), "subPath"),
+    ("a folder of no claim", nested("brainModels.subPath", "brain"), "brainModels/existingClaim"),
+    ("a brain model's path that leaves the claim", nested("brainModels.subPath", "/etc"), "subPath"),
     ("no sleep", nested("shutdown.preStopSeconds", 0), "preStopSeconds"),
     ("a wait that the supervisor refuses", nested("shutdown.drainTimeoutSeconds", 90000), "drainTimeoutSeconds"),
     ("bad duration", nested("metrics.serviceMonitor.interval", "15 s"), "interval"),
@@ -220,6 +223,19 @@ def test_two_preprocessing_instances_share_the_cpus() -> None:
     """The chart's arithmetic of threads holds the model repository to it."""
     config = (ROOT / "model_repository" / "preprocess" / "config.pbtxt").read_text()
     assert re.findall(r"count: (\d+)", config) == ["2"]
+
+
+@uses_helm
+def test_brain_models_of_ones_own_are_mounted_where_the_server_looks(helm4: Helm) -> None:
+    plain = server(helm4.template(CLAIM))
+    assert BRAIN_MODELS_VARIABLE not in {v["name"] for v in plain["env"]}
+    assert "brain-models" not in {m["name"] for m in plain["volumeMounts"]}
+    rendered = helm4.template(merged(CLAIM, {"brainModels": {"existingClaim": "strippers", "subPath": "v1"}}))
+    (volume,) = (v for v in pod_spec(rendered)["volumes"] if v["name"] == "brain-models")
+    assert volume["persistentVolumeClaim"] == {"claimName": "strippers", "readOnly": True}
+    (mount,) = (m for m in server(rendered)["volumeMounts"] if m["name"] == "brain-models")
+    assert mount == {"name": "brain-models", "mountPath": "/brain-models", "readOnly": True, "subPath": "v1"}
+    assert {"name": BRAIN_MODELS_VARIABLE, "value": mount["mountPath"]} in server(rendered)["env"]
 
 
 @uses_helm

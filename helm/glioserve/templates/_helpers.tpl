@@ -134,6 +134,9 @@ model_repository/preprocess has, at least 1. A library that starts a thread per 
 {{/* The image asks for all GPUs; on a node whose default runtime is NVIDIA's it would get them. */}}
 {{- $_ := set $own "NVIDIA_VISIBLE_DEVICES" "void" -}}
 {{- end -}}
+{{- if .Values.brainModels.existingClaim -}}
+{{- $_ := set $own "GLIOSERVE_BRAIN_MODELS" "/brain-models" -}}
+{{- end -}}
 {{- range .Values.extraEnv -}}
 {{- $_ := unset $own .name -}}
 {{- end -}}
