@@ -2,8 +2,9 @@
 
 import hashlib
 import json
+import re
 import subprocess
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from glioserve_contract import recipe as recipes
 from glioserve_contract.brain_model import (
     DEFAULT_BRAIN_DIGEST,
     DEFAULT_BRAIN_MODEL,
+    BrainModelCard,
     brain_model_digest,
     is_model_file_name,
     parse_brain_model_card,
@@ -193,6 +195,13 @@ def test_the_demo_recipes_digest_stands():
     folder = ROOT / "examples" / "demo_model"
     manifest = json.loads((folder / "manifest.json").read_text())
     assert preprocessing_digest(load_recipe(folder / "recipe.json")) == manifest["preprocessing_digest"]
+
+
+def test_the_cards_of_the_documentation_are_cards():
+    text = (ROOT / "docs" / "brain-extraction.md").read_text(encoding="utf-8")
+    cards = [parse_brain_model_card(block.encode()) for block in re.findall(r"```json\n(.*?)```", text, re.DOTALL)]
+    assert [card.name for card in cards] == ["synthstrip-1", "hd-bet-2"]
+    assert {f.name for f in fields(BrainModelCard)} <= set(re.findall(r"`(\w+)`", text))
 
 
 def test_the_default_digest_is_that_of_the_packaged_files():
