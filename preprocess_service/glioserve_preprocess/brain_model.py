@@ -136,7 +136,9 @@ def _session(name: str, model: bytes, threads: int) -> Any:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads would burn a core each
     options.enable_cpu_mem_arena = False  # it would keep the largest study's memory for good
     options.enable_mem_pattern = False  # one would be kept for every size of scan
-    options.log_severity_level = 3
+    # Weights lie in the file that the digest is of, or nowhere.
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
+    options.log_severity_level = 4  # what goes wrong is raised
     try:
         return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:

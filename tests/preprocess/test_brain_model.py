@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from onnx import TensorProto, helper
 
@@ -156,6 +158,17 @@ def _of_type(kind: int) -> bytes:
     return graph([helper.make_node("Identity", ["image"], ["distance"])], {}, "image", "distance", kind=kind)
 
 
+def _weights_elsewhere() -> bytes:
+    """The graph's weights are in another file, which the digest would not cover."""
+    model = onnx.load_from_string(distance_network())
+    with tempfile.TemporaryDirectory() as folder:
+        onnx.save_model(
+            model, f"{folder}/m.onnx", save_as_external_data=True, location="weights.bin", size_threshold=16
+        )
+        Path("weights.bin").write_bytes(Path(folder, "weights.bin").read_bytes())
+        return Path(folder, "m.onnx").read_bytes()
+
+
 def _two_inputs() -> bytes:
     nodes = [helper.make_node("Add", ["image", "more"], ["distance"])]
     return graph(nodes, {}, "image", "distance", further_inputs=("more",))
@@ -165,6 +178,7 @@ INVALID: list[tuple[str, Callable[[], bytes], dict[str, Any], str]] = [
     ("no graph", lambda: b"no graph", {}, "a.onnx cannot be loaded"),
     ("an empty file", lambda: b"", {}, "a.onnx cannot be loaded"),
     ("no operator that there is", lambda: _graph_of("Scalp"), {}, "a.onnx cannot be loaded"),
+    ("weights in another file", _weights_elsewhere, {}, "a.onnx cannot be loaded"),
     ("another input", distance_network, {"input": "t1"}, "takes ['image'], its card says 't1'"),
     ("another output", distance_network, {"output": "mask"}, "gives ['distance'], its card says 'mask'"),
     ("two inputs", _two_inputs, {}, "takes ['image', 'more']"),
@@ -198,8 +212,9 @@ INVALID: list[tuple[str, Callable[[], bytes], dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("make", "changes", "said"), [row[1:] for row in INVALID], ids=[row[0] for row in INVALID])
 def test_a_model_that_is_not_what_its_card_says(
-    site: Path, make: Callable[[], bytes], changes: dict[str, Any], said: str
+    site: Path, make: Callable[[], bytes], changes: dict[str, Any], said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(site.parent)
     error = refusal(write_brain_model(site, "a.onnx", make(), SYNTHSTRIP_LIKE, **changes), site)
     assert error.code is ErrorCode.INVALID_BRAIN_MODEL
     assert said in error.detail

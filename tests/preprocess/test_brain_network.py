@@ -121,7 +121,9 @@ def test_the_margin_is_in_the_models_unit_and_positive_inside(tmp_path: Path) ->
         assert margin.values.dtype == np.float32
         assert margin.values.shape == margin.geometry.shape
         assert margin.geometry.spacing_mm == pytest.approx((4.0, 4.0, 4.0))
-    assert 4 < distance.values[truth].mean() < distance.values.max() == pytest.approx(6.0, abs=0.1)  # half of the slope of 12
+    assert (
+        4 < distance.values[truth].mean() < distance.values.max() == pytest.approx(6.0, abs=0.1)
+    )  # half of the slope of 12
     assert -4 > distance.values[~truth].mean() > distance.values.min() == pytest.approx(-6.0, abs=0.1)
 
 

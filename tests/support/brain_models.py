@@ -79,6 +79,18 @@ def logits_network(move: Triple = MOVE, size: Triple | None = None) -> bytes:
     return graph(nodes, {"W": np.stack([-kernel, kernel])[:, None]}, "input", "logits", channels=2, size=size)
 
 
+def solid_network(reach: int = 6) -> bytes:
+    """``image`` -> ``distance``: below 0 where most of what lies within ``reach`` voxels is bright, deep in a head."""
+    width = 2 * reach + 1
+    nodes = [
+        helper.make_node(
+            "AveragePool", ["image"], ["blurred"], kernel_shape=[width] * 3, pads=[reach] * 6, count_include_pad=1
+        ),
+        helper.make_node("Sub", ["HALF", "blurred"], ["distance"]),
+    ]
+    return graph(nodes, {"HALF": np.float32(0.5)}, "image", "distance")
+
+
 def graph(
     nodes: Nodes,
     constants: Mapping[str, Any],
