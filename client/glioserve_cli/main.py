@@ -29,6 +29,7 @@ COMMANDS = {
     "preprocess": Command("glioserve_cli.offline", "preprocess", "run the preprocessing offline, to NIfTI files"),
     "phantom": Command("glioserve_training.phantom_command", "preprocess", "write a phantom DICOM study"),
     "train": Command("glioserve_training.train_command", "train", "train a network into an artifact"),
+    "train-brain": Command("glioserve_training.brain.command", "train", "train the brain extraction network"),
     "export": Command("glioserve_export.command", "export", "export an artifact into a model repository"),
     "serve": Command("glioserve_triton.command", "serve", "serve a model repository with Triton"),
     "doctor": Command("glioserve_cli.doctor", "", "say what is installed, found, reachable and wrong"),

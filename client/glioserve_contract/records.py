@@ -144,6 +144,20 @@ class Provenance:
 
 
 @dataclass(frozen=True)
+class BrainRecord:
+    """How the brain mask was made. Its figures are among the quality checks (``brain_...``)."""
+
+    method: str
+    """``network`` or ``classical``."""
+    model: str
+    """The network's name by its card; empty for the classical method."""
+    digest: str
+    """Of the network's two files, as the recipe has it; empty for the classical method."""
+    sequences: tuple[Modality, ...]
+    """Whose voxels the mask was made from: the reference alone, or all that voted because it was poor."""
+
+
+@dataclass(frozen=True)
 class PreprocessRecord:
     """What preprocessing did: the ``PREPROCESS`` tensor and the offline ``preprocess.json``."""
 
@@ -158,6 +172,7 @@ class PreprocessRecord:
     warnings: tuple[str, ...] = ()
     timings_s: dict[str, float] = field(default_factory=dict)
     provenance: Provenance | None = None
+    brain: BrainRecord | None = None
 
 
 @dataclass(frozen=True)
@@ -207,3 +222,4 @@ class Report:
     timings_s: dict[str, float]
     recipe: Recipe
     provenance: Provenance | None = None
+    brain: BrainRecord | None = None

@@ -1,52 +1,73 @@
-"""The brain mask on the reference sequence: by a network that the recipe names, or by the classical method."""
+"""The study's brain mask: the reference's own where it can be believed, else what all sequences vote for.
+
+``margin of the reference -> a second sequence's opinion -> gate``; only where the gate says no, every registered
+sequence is asked and the mean of their margins is cut. Each margin is computed in its sequence's own space and carried
+by the registration, so that no voxel is sampled twice.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from glioserve_contract import GlioserveError, Modality
 from glioserve_contract.recipe import BrainExtraction
-from glioserve_contract.records import QualityCheck
+from glioserve_contract.records import BrainRecord, QualityCheck
 from glioserve_preprocess.brain_classical import classical_mask
+from glioserve_preprocess.brain_gate import agreement_check, margin_checks, volume_check
 from glioserve_preprocess.brain_limits import refuse_volume, refuse_wide_field
-from glioserve_preprocess.brain_model import load_brain_model
-from glioserve_preprocess.brain_network import Margin, brain_margin, mask_of_margin
-from glioserve_preprocess.geometry import Geometry, Volume, apply
-
-VOLUME_LITRES = (0.9, 2.2)
-"""A plausible adult brain with its fluid (HD-BET's of a real patient: 1.6)."""
+from glioserve_preprocess.brain_model import BrainModel, load_brain_model
+from glioserve_preprocess.brain_network import Margin, brain_margin, mask_of_margin, one_solid_piece
+from glioserve_preprocess.geometry import Geometry, Matrix, Volume, apply
+from glioserve_preprocess.grid import sample
 
 
-def extract_brain(
-    reference: Volume, method: BrainExtraction, brain_models: Path | None = None
-) -> npt.NDArray[np.uint8]:
-    """The brain mask on ``reference``'s own grid, 0/1 [z, y, x].
+@dataclass(frozen=True, eq=False)
+class Brain:
+    """The mask on the reference's grid, 0/1 [z, y, x], what speaks for and against it, and how it was made."""
 
-    ``brain_models``: a site's own folder of brain models. Raises GLIO-1601 where there is no brain, GLIO-5113 to
-    -5115 where the recipe's network cannot be had.
+    mask: npt.NDArray[np.uint8]
+    checks: tuple[QualityCheck, ...]
+    record: BrainRecord
+
+
+@dataclass(frozen=True, eq=False)
+class _Opinion:
+    margin: Margin
+    checks: tuple[QualityCheck, ...]
+    sequences: tuple[Modality, ...]
+
+    @property
+    def reviews(self) -> int:
+        return sum(c.verdict == "review" for c in self.checks)
+
+
+def find_brain(
+    reference: Volume,
+    others: Sequence[Volume],
+    to_moving: Mapping[Modality, Matrix],
+    method: BrainExtraction,
+    brain_models: Path | None = None,
+) -> Brain:
+    """The brain of a registered study. ``to_moving``: moving_lps_from_reference_lps by sequence.
+
+    Raises GLIO-1601 where there is no brain, GLIO-5113 to -5115 where the recipe's network cannot be had.
     """
     model = load_brain_model(method, brain_models)
     refuse_wide_field(reference.geometry)
     if model is None:
-        return classical_mask(reference)
-    return cut_mask(brain_margin(reference, model), reference.geometry)
-
-
-def cut_mask(margin: Margin, target: Geometry) -> npt.NDArray[np.uint8]:
-    """The brain mask of a margin on ``target``'s grid, 0/1 [z, y, x]. Raises GLIO-1601 where it is no brain's size."""
-    mask = mask_of_margin(margin, target)
-    refuse_volume(int(mask.sum()), math.prod(target.spacing_mm))
-    return mask
-
-
-def check_brain(mask: npt.NDArray[np.uint8], geometry: Geometry) -> QualityCheck:
-    """Whether the mask's volume is a brain's."""
-    litres = float(mask.sum()) * float(np.prod(geometry.spacing_mm)) / 1e6
-    low, high = VOLUME_LITRES
-    return QualityCheck("brain_volume", litres, "litre", low, high, "ok" if low <= litres <= high else "review")
+        mask = classical_mask(reference)
+        record = BrainRecord("classical", "", "", (reference.modality,))
+        return Brain(mask, (volume_check(mask, reference.geometry),), record)
+    opinion = _opinion(reference, others, to_moving, model)
+    mask = mask_of_margin(opinion.margin, reference.geometry)
+    refuse_volume(int(mask.sum()), math.prod(reference.geometry.spacing_mm))
+    return Brain(mask, opinion.checks, BrainRecord("network", model.card.name, model.digest, opinion.sequences))
 
 
 def mask_points_lps_mm(mask: npt.NDArray[np.uint8], geometry: Geometry, most: int = 20000) -> npt.NDArray[np.float64]:
@@ -54,3 +75,60 @@ def mask_points_lps_mm(mask: npt.NDArray[np.uint8], geometry: Geometry, most: in
     indices = np.argwhere(mask)[:, ::-1]
     indices = indices[:: max(1, len(indices) // most)]
     return apply(geometry.lps_from_voxel, indices.astype(np.float64))
+
+
+def _opinion(
+    reference: Volume, others: Sequence[Volume], to_moving: Mapping[Modality, Matrix], model: BrainModel
+) -> _Opinion:
+    own = brain_margin(reference, model)
+    asked: dict[Modality, Margin] = {}
+    for volume in others[:1]:
+        _ask(asked, volume, to_moving, own, model)
+    alone = _judged(own, [own, *asked.values()], (reference.modality,))
+    if not alone.reviews or not others:
+        return alone
+    for volume in others[1:]:
+        _ask(asked, volume, to_moving, own, model)
+    if not asked:
+        return alone
+    margins = [own, *asked.values()]
+    vote = Margin(_mean([m.values for m in margins]), own.geometry, own.unit)
+    together = _judged(vote, margins, (reference.modality, *asked))
+    return together if together.reviews < alone.reviews else alone
+
+
+def _ask(
+    asked: dict[Modality, Margin], volume: Volume, to_moving: Mapping[Modality, Matrix], own: Margin, model: BrainModel
+) -> None:
+    """Another sequence's margin on the reference's margin grid, NaN where it does not look; one without a head has
+    no opinion."""
+    try:
+        margin = brain_margin(volume, model)
+    except GlioserveError:
+        return
+    matrix = to_moving[volume.modality]
+    values = sample(margin.values, margin.geometry, own.geometry, matrix, outside=np.nan)
+    asked[volume.modality] = Margin(values, own.geometry, own.unit)
+
+
+def _judged(margin: Margin, all_margins: Sequence[Margin], sequences: tuple[Modality, ...]) -> _Opinion:
+    """The margin's own figures, and the median agreement of the others with it, each where it looks."""
+    checks = margin_checks(margin)
+    mask = one_solid_piece(margin.values > 0)
+    agreements = []
+    for other in all_margins:
+        if other is margin:
+            continue
+        seen = np.isfinite(other.values)
+        agreements.append(agreement_check(mask & seen, one_solid_piece(np.where(seen, other.values, -1) > 0)))
+    if agreements:
+        agreements.sort(key=lambda c: c.value)
+        checks = (*checks, agreements[(len(agreements) - 1) // 2])
+    return _Opinion(margin, checks, sequences)
+
+
+def _mean(values: Sequence[npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
+    """Of those that look; the reference looks everywhere."""
+    stack = np.stack(values)
+    looks = np.isfinite(stack)
+    return np.asarray(np.where(looks, stack, 0).sum(axis=0) / looks.sum(axis=0), dtype=np.float32)

@@ -24,7 +24,7 @@ from glioserve_contract.records import (
     SeriesRecord,
 )
 from glioserve_preprocess.assemble import assemble
-from glioserve_preprocess.brain import check_brain, extract_brain, mask_points_lps_mm
+from glioserve_preprocess.brain import find_brain, mask_points_lps_mm
 from glioserve_preprocess.enhancement import Enhancement, compare_enhancement
 from glioserve_preprocess.geometry import Geometry, Matrix, Volume, affine_record, apply, canonical, network_geometry
 from glioserve_preprocess.grid import sample, sample_mask
@@ -135,13 +135,13 @@ def _finish(
     with watch.stage("register"):
         others = [volumes[m] for m in recipe.channels if m is not recipe.reference]
         registrations = register_all(reference, others, threads)
-    with watch.stage("brain"):
-        native_mask = extract_brain(reference, recipe.brain_extraction, brain_models)
-        brain = check_brain(native_mask, reference.geometry)
-        points_lps_mm = mask_points_lps_mm(native_mask, reference.geometry)
-    target = network_geometry(recipe.grid, points_lps_mm.mean(axis=0))
     to_moving: dict[Modality, Matrix] = {r.modality: r.moving_lps_from_reference_lps for r in registrations}
     to_moving[recipe.reference] = np.eye(4)
+    with watch.stage("brain"):
+        brain = find_brain(reference, others, to_moving, recipe.brain_extraction, brain_models)
+        native_mask = brain.mask
+        points_lps_mm = mask_points_lps_mm(native_mask, reference.geometry)
+    target = network_geometry(recipe.grid, points_lps_mm.mean(axis=0))
     with ThreadPoolExecutor(threads) as pool:
         with watch.stage("grid"):
             brain_mask = sample_mask(native_mask, reference.geometry, target, threads)
@@ -163,6 +163,7 @@ def _finish(
             channels, steps = zip(*pool.map(normalised, series, sampled), strict=True)
             image = np.stack(channels)
             provenance = provenance_of(image, native_mask, steps)
+    judged = (*brain.checks, *(c for r in registrations for c in r.checks))
     record = PreprocessRecord(
         contract_version=CONTRACT_VERSION,
         preprocessing_digest=preprocessing_digest(recipe),
@@ -171,10 +172,11 @@ def _finish(
         network_grid=target.record(),
         series=series,
         registrations=tuple(_registration_record(r, points_lps_mm) for r in registrations),
-        quality=_quality(volumes, to_moving, points_lps_mm, (brain, *(c for r in registrations for c in r.checks))),
+        quality=_quality(volumes, to_moving, points_lps_mm, judged),
         warnings=warnings,
         timings_s=dict(watch.timings_s),
         provenance=provenance,
+        brain=brain.record,
     )
     return Preprocessed(image, brain_mask, record, volumes, native_mask)
 

@@ -96,6 +96,7 @@ def answer(
         timings_s={**record.timings_s, **watch.timings_s},
         recipe=recipe,
         provenance=record.provenance,
+        brain=record.brain,
     )
     return Answer(np.array([by_class[name] for name in CLASSES], dtype=np.float32), heatmap, report)
 

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from glioserve_contract import ErrorCode, GlioserveError, Modality
 from glioserve_contract.recipe import Recipe, preprocessing_digest
-from glioserve_preprocess.brain import check_brain, extract_brain, mask_points_lps_mm
+from glioserve_preprocess.brain import find_brain, mask_points_lps_mm
 from glioserve_preprocess.brain_model import site_folder
 from glioserve_preprocess.geometry import Geometry, Matrix, Volume, network_geometry
 from glioserve_preprocess.grid import sample, sample_mask
@@ -122,12 +122,12 @@ def _draw(
 def _extracted(reference: Volume, recipe: Recipe) -> npt.NDArray[np.uint8] | None:
     """The serving code's own mask, unless it fails or sends the study to review."""
     try:
-        mask = extract_brain(reference, recipe.brain_extraction, site_folder())
+        brain = find_brain(reference, (), {}, recipe.brain_extraction, site_folder())
     except GlioserveError as error:
         if error.code is not ErrorCode.BRAIN_NOT_FOUND:
             raise
         return None
-    return mask if check_brain(mask, reference.geometry).verdict == "ok" else None
+    return brain.mask if all(c.verdict == "ok" for c in brain.checks) else None
 
 
 def _make_file(job: tuple[int, Recipe, Path]) -> None:

@@ -1,0 +1,37 @@
+"""The folded brain that heads are grown around: the MNI152 tissue maps that the nilearn package carries.
+
+ICBM 2009a nonlinear symmetric grey and white matter probabilities (Fonov et al. 2011, NeuroImage 54:313), 1 mm.
+Nothing of nilearn is run; its two files are read.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import numpy.typing as npt
+
+from glioserve_contract import ErrorCode, GlioserveError
+
+Array = npt.NDArray[np.float32]
+
+_FILE = "mni_icbm152_{}_tal_nlin_sym_09a_converted.nii.gz"
+
+
+@lru_cache(maxsize=1)
+def tissue_maps() -> tuple[Array, Array, npt.NDArray[np.float64]]:
+    """(grey, white, voxel_from_lps): probabilities FP32 [x, y, z] as they are stored, and the 4 x 4 map into them."""
+    package = find_spec("nilearn")
+    if package is None or package.origin is None:
+        raise GlioserveError(ErrorCode.INVALID_ARTIFACT, "Heads are grown from nilearn's maps: pip install nilearn.")
+    folder = Path(package.origin).parent / "datasets" / "data"
+    grey, white = (nib.load(folder / _FILE.format(name)) for name in ("gm", "wm"))
+    voxel_from_lps = np.linalg.inv(grey.affine) @ np.diag([-1.0, -1.0, 1.0, 1.0])
+    return _probabilities(grey), _probabilities(white), voxel_from_lps
+
+
+def _probabilities(image: nib.Nifti1Image) -> Array:
+    return np.asarray(np.asarray(image.dataobj, dtype=np.float32) / 255)

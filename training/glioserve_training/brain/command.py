@@ -1,0 +1,44 @@
+"""``glioserve train-brain --out DIR``: the brain extraction network, from nothing or from where it stopped."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+HELD_OUT = 8
+"""Heads that validation looks at; their seeds follow those of training."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.add_argument("--out", type=Path, required=True, help="folder for glioserve-brain.onnx, .json and .md")
+    parser.add_argument("--heads", type=int, default=96, help="synthetic heads to train on (default 96)")
+    parser.add_argument("--cache", type=Path, default=Path("build/brain_heads"), help="where heads are kept")
+    parser.add_argument("--checkpoint", type=Path, default=Path("build/brain.checkpoint.pt"), help="resumed if there")
+    parser.add_argument("--steps", type=int, help="instead of the settings' own")
+    parser.add_argument("--seed", type=int, default=0, help="of weights, order and scans")
+    parser.add_argument("--workers", type=int, default=2, help="processes that make heads")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Make the heads, train, printing a line every few minutes, and write the model."""
+    from glioserve_training.brain.bank import make_bank
+    from glioserve_training.brain.package import write_package
+    from glioserve_training.brain.trainer import BrainSettings, Progress, train_brain
+
+    settings = BrainSettings()
+    settings = replace(settings, steps=args.steps or settings.steps, seed=args.seed)
+    files = make_bank(args.cache, 0, args.heads + HELD_OUT, args.workers)
+
+    def show(progress: Progress) -> None:
+        print(
+            f"step {progress.step:5d}/{settings.steps}  loss {progress.loss:.3f}  Dice {progress.median_dice:.4f} "
+            f"(least {progress.least_dice:.4f})  {progress.seconds:.0f} s",
+            flush=True,
+        )
+
+    net, reached = train_brain(files[: args.heads], files[args.heads :], settings, args.checkpoint, on_progress=show)
+    digest = write_package(net, settings, args.heads, reached, args.out)
+    print(f"{args.out}: {digest}")
+    return 0

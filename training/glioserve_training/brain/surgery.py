@@ -1,0 +1,95 @@
+"""What a tumour and its treatment leave in a head: lesions, resection cavities, craniotomies. Painted into the labels.
+
+The signed distance stays as it was: a lesion or a cavity is part of the brain mask, whatever it looks like, because it
+is what the service is asked about; a bone flap or what has gathered under the scalp is not.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from glioserve_training.brain.head import SPACING_MM, Head, Labels, Tissue
+
+Place = npt.NDArray[np.int_]
+_BRAIN_FROM_MM = 1.0
+"""A voxel this deep in the mask can become lesion."""
+
+
+def operate(head: Head, rng: np.random.Generator) -> Labels:
+    """A copy of the head's labels with up to three lesions and, often, a craniotomy over one of them."""
+    labels = head.labels.copy()
+    if rng.random() < 0.3:
+        return labels
+    inside = np.flatnonzero((head.distance.ravel() < -30) & (labels.ravel() != Tissue.CEREBELLUM))
+    for _ in range(int(rng.integers(1, 4))):
+        centre = np.array(np.unravel_index(int(rng.choice(inside)), labels.shape))
+        _lesion(labels, head, centre, rng)
+    if rng.random() < 0.6:
+        convexity = np.flatnonzero((head.labels.ravel() == Tissue.BONE) & (head.distance.ravel() < 127))
+        z = np.unravel_index(convexity, labels.shape)[0]
+        high = convexity[z > labels.shape[0] * 0.6]
+        centre = np.array(np.unravel_index(int(rng.choice(high)), labels.shape))
+        _craniotomy(labels, head, centre, rng)
+        if rng.random() < 0.6:  # the cavity that it was opened for
+            _resection(labels, head, centre, rng)
+    return labels
+
+
+def _box(shape: tuple[int, ...], centre: Place, radius_voxels: float) -> tuple[slice, ...]:
+    r = int(np.ceil(radius_voxels))
+    return tuple(slice(max(0, int(c) - r), min(n, int(c) + r + 1)) for c, n in zip(centre, shape, strict=True))
+
+
+def _blob_mm(
+    box: tuple[slice, ...], centre: Place, radii_mm: npt.NDArray[np.float64], rng: np.random.Generator
+) -> npt.NDArray[np.float32]:
+    """About the distance to a bumpy ellipsoid's surface, negative inside, on the voxels of ``box``."""
+    grids = np.ogrid[box]
+    u = [((g - c) * SPACING_MM / r) for g, c, r in zip(grids, centre, radii_mm, strict=True)]
+    phases = rng.uniform(0, 2 * np.pi, 3)
+    waves = rng.uniform(2, 4.5, 3)
+    bumps = sum(np.sin(w * a + p) for w, a, p in zip(waves, u, phases, strict=True)) * rng.uniform(0.03, 0.12)
+    radius = np.sqrt(sum(a * a for a in u))
+    return np.asarray((radius * (1 + bumps) - 1) * radii_mm.mean(), dtype=np.float32)
+
+
+def _lesion(labels: Labels, head: Head, centre: Place, rng: np.random.Generator) -> None:
+    """Oedema, a ring or solid that enhances, a core of necrosis, blood or fluid."""
+    radii = rng.uniform(4, 24) * rng.uniform(0.7, 1.3, 3)
+    reach = float(rng.uniform(0, 22))
+    box = _box(labels.shape, centre, (radii.max() * 1.3 + reach) / SPACING_MM)
+    blob, part, depth = _blob_mm(box, centre, radii, rng), labels[box], head.distance[box]
+    brain = depth < -10 * _BRAIN_FROM_MM
+    part[brain & (blob < reach) & (part == Tissue.WHITE)] = Tissue.OEDEMA
+    part[brain & (blob < 0)] = Tissue.ENHANCING
+    core = rng.choice([Tissue.NECROTIC, Tissue.ENHANCING, Tissue.CAVITY, Tissue.BLOOD, Tissue.OEDEMA])
+    part[brain & (blob < -float(rng.uniform(1.5, 6)))] = core
+
+
+def _craniotomy(labels: Labels, head: Head, centre: Place, rng: np.random.Generator) -> None:
+    """A flap cut out of the skull: refitted behind a rim, or missing; fluid under the scalp."""
+    radius = float(rng.uniform(18, 48))
+    box = _box(labels.shape, centre, (radius + 8) / SPACING_MM)
+    part, depth = labels[box], head.distance[box]
+    from_centre = np.sqrt(sum(((g - c) * SPACING_MM) ** 2 for g, c in zip(np.ogrid[box], centre, strict=True)))
+    skull = ((part == Tissue.BONE) | (part == Tissue.MARROW)) & (depth > 0)
+    within = from_centre < radius
+    if rng.random() < 0.3:
+        part[skull & within] = rng.choice([Tissue.COLLECTION, Tissue.SOFT_A, Tissue.FAT, Tissue.CSF])
+    part[skull & (np.abs(from_centre - radius) < rng.uniform(1.5, 3.5))] = Tissue.FLAP_RIM
+    if rng.random() < 0.5:
+        scalp = within & np.isin(part, (Tissue.FAT, Tissue.MUSCLE, Tissue.SOFT_A))
+        part[scalp] = Tissue.COLLECTION
+    if rng.random() < 0.6:  # dura thickens under a flap; it may enhance
+        part[within & (part == Tissue.CSF) & (depth > 0)] = rng.choice([Tissue.DURA, Tissue.COLLECTION, Tissue.BLOOD])
+
+
+def _resection(labels: Labels, head: Head, centre: Place, rng: np.random.Generator) -> None:
+    """A cavity open to the brain's surface, with an enhancing or bloody edge."""
+    radii = rng.uniform(10, 30) * rng.uniform(0.7, 1.3, 3)
+    box = _box(labels.shape, centre, radii.max() * 1.3 / SPACING_MM + 8)
+    blob, part = _blob_mm(box, centre, radii + 8, rng), labels[box]
+    brain = head.distance[box] < -5
+    part[brain & (blob < 0)] = rng.choice([Tissue.ENHANCING, Tissue.BLOOD, Tissue.GREY])
+    part[brain & (blob < -float(rng.uniform(1.0, 4)))] = rng.choice([Tissue.CAVITY, Tissue.CSF, Tissue.COLLECTION])

@@ -1,0 +1,197 @@
+"""Trains the brain extraction network on heads that are rendered anew for every step."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional as F  # noqa: N812
+from torch.utils.data import DataLoader, IterableDataset
+
+from glioserve_contract import ErrorCode, GlioserveError
+from glioserve_training.brain.bank import load_head
+from glioserve_training.brain.scan import Sample, draw_size, scan_head
+from glioserve_training.brain.unet import BrainNet
+from glioserve_training.learner import has_bf16
+
+Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+"""Image, distance in mm and field of view, each [N, 1, D, H, W]."""
+
+
+@dataclass(frozen=True)
+class BrainSettings:
+    """One run. The defaults made the shipped model."""
+
+    steps: int = 3500
+    batch: int = 2
+    learning_rate: float = 3e-3
+    weight_decay: float = 1e-4
+    averaging: float = 0.995
+    """Of the weights over steps (exponential moving average); the average is what is handed over."""
+    near_mm: float = 3.0
+    """Distances this close to the surface weigh most."""
+    dice_weight: float = 1.0
+    clip_mm: float = 10.0
+    """Distances beyond are all the same: it is enough to know that the surface is far."""
+    validation_scans: int = 24
+    validate_every: int = 100
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """After some steps: what validation says of the averaged weights. Dice at the network's resolution."""
+
+    step: int
+    loss: float
+    median_dice: float
+    least_dice: float
+    seconds: float
+
+
+class _Scans(IterableDataset[Batch]):
+    """Batches from ``first`` to ``steps``; each depends on the seed and its number alone."""
+
+    def __init__(self, heads: list[Path], settings: BrainSettings, first: int) -> None:
+        self._heads, self._settings, self._first = heads, settings, first
+
+    def __iter__(self) -> Iterator[Batch]:
+        torch.set_num_threads(1)
+        info = torch.utils.data.get_worker_info()
+        mine, of = (0, 1) if info is None else (info.id, info.num_workers)
+        for step in range(self._first + mine, self._settings.steps, of):
+            rng = np.random.default_rng([self._settings.seed, step])
+            size = draw_size(rng)
+            chosen = rng.choice(len(self._heads), self._settings.batch, replace=False)
+            yield as_batch([scan_head(load_head(self._heads[i]), rng, size) for i in chosen])
+
+
+def as_batch(samples: list[Sample]) -> Batch:
+    """Samples of one size as tensors."""
+    image, distance, seen = (
+        torch.from_numpy(np.stack([getattr(s, name) for s in samples]))[:, None]
+        for name in ("image", "distance_mm", "seen")
+    )
+    return image, distance, seen
+
+
+def distance_loss(found: torch.Tensor, true: torch.Tensor, seen: torch.Tensor, settings: BrainSettings) -> torch.Tensor:
+    """Absolute error of the clipped distance, most weight near the surface, and one minus the soft Dice.
+
+    All [N, 1, D, H, W]; ``found`` and ``true`` in mm, voxels outside ``seen`` do not count.
+    """
+    near = torch.exp(-true.abs() / settings.near_mm) + 0.1
+    weight = near * seen
+    clip = settings.clip_mm
+    error = F.smooth_l1_loss(found, true.clamp(-clip, clip), beta=1.0, reduction="none")
+    # Beyond the clip only the wrong side of it is an error.
+    error = torch.where((true.abs() >= clip) & (found.sign() == true.sign()) & (found.abs() >= clip), 0 * error, error)
+    inside, is_inside = torch.sigmoid(-found) * seen, (true < 0) * seen
+    both = (inside * is_inside).sum(dim=(1, 2, 3, 4))
+    dice = (2 * both + 1) / (inside.sum(dim=(1, 2, 3, 4)) + is_inside.sum(dim=(1, 2, 3, 4)) + 1)
+    return (error * weight).sum() / weight.sum() + settings.dice_weight * (1 - dice).mean()
+
+
+def train_brain(
+    heads: list[Path],
+    held_out: list[Path],
+    settings: BrainSettings,
+    checkpoint: Path,
+    *,
+    on_progress: Callable[[Progress], None] = lambda _: None,
+) -> tuple[BrainNet, Progress]:
+    """The averaged network and what validation said of it last.
+
+    Goes on from ``checkpoint`` if it is there, and writes it at every validation. A run that was cut off and resumed
+    sees the same scans in the same order as one that was not.
+    """
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.manual_seed(settings.seed)
+    net = BrainNet().to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    average = torch.optim.swa_utils.AveragedModel(
+        net,
+        multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(settings.averaging),  # type: ignore[no-untyped-call]
+    )
+    optimiser = torch.optim.AdamW(net.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, settings))
+    parts = {"net": net, "average": average, "optimiser": optimiser, "schedule": schedule}
+    first, reached = (
+        _resume(checkpoint, settings, parts) if checkpoint.exists() else (0, Progress(0, 0.0, 0.0, 0.0, 0.0))
+    )
+    watched = list(_validation(held_out, settings))
+    loader = DataLoader(_Scans(heads, settings, first), batch_size=None, num_workers=1, prefetch_factor=6)
+    started, losses = time.perf_counter(), []
+    low_precision = device.type == "cuda" or has_bf16()
+    net.train()
+    for step, (image, distance, seen) in enumerate(loader, start=first + 1):
+        image = image.to(device).contiguous(memory_format=torch.channels_last_3d)
+        with torch.autocast(device.type, torch.bfloat16, enabled=low_precision):
+            found = net(image)
+        loss = distance_loss(found.float(), distance.to(device), seen.to(device), settings)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(net.parameters(), 5.0)
+        optimiser.step()
+        schedule.step()
+        average.update_parameters(net)
+        losses.append(loss.item())
+        if step % settings.validate_every == 0 or step == settings.steps:
+            scores = [dice_of(average.module, batch) for batch in watched]
+            seconds = time.perf_counter() - started
+            median, least = float(np.median(scores)), float(np.min(scores))
+            reached = Progress(step, float(np.mean(losses)), median, least, seconds)
+            on_progress(reached)
+            losses = []
+            _save(checkpoint, settings, reached, parts)
+    averaged = average.module
+    assert isinstance(averaged, BrainNet)
+    return averaged.cpu().eval(), reached
+
+
+def dice_of(net: torch.nn.Module, batch: Batch) -> float:
+    """Dice of distance < 0 in the field of view; ``net`` is left in evaluation mode."""
+    image, distance, seen = batch
+    net.eval()
+    device = next(net.parameters()).device
+    with torch.no_grad():
+        found = (net(image.to(device)).cpu() < 0) & seen
+    true = (distance < 0) & seen
+    return float(2 * (found & true).sum() / (found.sum() + true.sum()).clamp(min=1))
+
+
+def _rate(step: int, settings: BrainSettings) -> float:
+    """A short rise, then half a cosine down to a hundredth."""
+    warm = min(1.0, (step + 1) / 100)
+    return warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, step / settings.steps))))
+
+
+def _validation(held_out: list[Path], settings: BrainSettings) -> Iterator[Batch]:
+    for i in range(settings.validation_scans):
+        rng = np.random.default_rng([settings.seed, 10**9 + i])
+        yield as_batch([scan_head(load_head(held_out[i % len(held_out)]), rng, draw_size(rng))])
+
+
+def _save(file: Path, settings: BrainSettings, reached: Progress, parts: dict[str, Any]) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_suffix(".partial")
+    state = {name: part.state_dict() for name, part in parts.items()}
+    torch.save({"settings": asdict(settings), "reached": asdict(reached), **state}, partial)
+    partial.replace(file)
+
+
+def _resume(file: Path, settings: BrainSettings, parts: dict[str, Any]) -> tuple[int, Progress]:
+    """Steps done so far, and what validation said after them."""
+    state = torch.load(file, weights_only=True)
+    if state["settings"] != asdict(settings):
+        detail = f"{file.name} is of a run with other settings; remove it to start anew."
+        raise GlioserveError(ErrorCode.INVALID_ARTIFACT, detail)
+    for name, part in parts.items():
+        part.load_state_dict(state[name])
+    reached = Progress(**state["reached"])
+    return reached.step, reached
