@@ -67,13 +67,7 @@ def compare(args: argparse.Namespace, folder: Path) -> None:
     if study is None:
         print(f"FG-6692 is left out: there is no {os.path.relpath(REAL, ROOT)}")
     else:
-        native = run_cases([partial(_same, case) for case in study.native()], tools, warm, folder, args.jobs)
-        truth = {
-            m: family_consensus(matrices_of(native, c.name), tools, study)
-            for m, c in zip(MOVING, study.native(), strict=True)
-        }
-        BUILD.mkdir(parents=True, exist_ok=True)
-        CONSENSUS.write_text(json.dumps({m.value: matrix.tolist() for m, matrix in truth.items()}), encoding="utf-8")
+        native, truth = native_truth(study, folder, args.jobs)
     per_group = args.pairs or (FULL_PAIRS if args.full else -(-DEFAULT_PAIRS // (len(LEVELS) * (2 if study else 1))))
     outcomes = run_cases(cases(study, truth, per_group), tools, warm, folder, args.jobs)
     first = first_call(OURS, phantom_case(0, "small"), folder)
@@ -98,14 +92,33 @@ def compare(args: argparse.Namespace, folder: Path) -> None:
     write_result("registration", settings, figures, ("numpy", "SimpleITK"))
 
 
+def native_truth(study: RealStudy, folder: Path, jobs: int) -> tuple[list[Outcome], dict[Modality, Matrix]]:
+    """All tools on the native pairs, and their consensus per sequence, which is kept for other runs."""
+    require_peers()
+    tools: tuple[Tool, ...] = (OURS, *PEERS)
+    native = run_cases([partial(_same, case) for case in study.native()], tools, (OURS, ELASTIX), folder, jobs)
+    truth = {
+        m: family_consensus(matrices_of(native, c.name), tools, study)
+        for m, c in zip(MOVING, study.native(), strict=True)
+    }
+    BUILD.mkdir(parents=True, exist_ok=True)
+    CONSENSUS.write_text(json.dumps({m.value: matrix.tolist() for m, matrix in truth.items()}), encoding="utf-8")
+    return native, truth
+
+
+def kept_truth() -> dict[Modality, Matrix]:
+    """The consensus that the last whole run kept; empty where there was none."""
+    if not CONSENSUS.exists():
+        return {}
+    kept = json.loads(CONSENSUS.read_text(encoding="utf-8"))
+    return {Modality(m): np.array(matrix) for m, matrix in kept.items()}
+
+
 def ours_only(args: argparse.Namespace, folder: Path) -> None:
     """Ours alone; FG-6692 against the consensus that the last whole run kept."""
     study = real_study()
-    truth: dict[Modality, Matrix] = {}
-    if study and CONSENSUS.exists():
-        kept = json.loads(CONSENSUS.read_text(encoding="utf-8"))
-        truth = {Modality(m): np.array(matrix) for m, matrix in kept.items()}
-    else:
+    truth = kept_truth() if study else {}
+    if not truth:
         print("FG-6692 is left out: a whole run has to find its consensus first")
     per_group = args.pairs or 3
     outcomes = run_cases(cases(study, truth, per_group), (OURS,), (OURS,), folder, args.jobs)

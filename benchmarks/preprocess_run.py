@@ -28,7 +28,9 @@ import SimpleITK as sitk
 
 from glioserve_contract.codec import to_dict
 from glioserve_contract.recipe import Recipe, parse_recipe
+from glioserve_contract.records import BrainRecord
 from glioserve_preprocess import pipeline
+from glioserve_preprocess.brain import Brain
 
 TIMEOUT_S = 900.0
 CLOCKS = "time.perf_counter"
@@ -112,9 +114,9 @@ def _with_mask(file: str | None) -> AbstractContextManager[Any]:
     def known(reference: Any, *_: Any, **__: Any) -> Any:
         if reference.voxels.shape != mask.shape:
             raise SystemExit(f"the mask is of {mask.shape}, the reference of {reference.voxels.shape}")
-        return mask
+        return Brain(mask, (), BrainRecord("known", "", "", (reference.modality,)))
 
-    return mock.patch.object(pipeline, "extract_brain", known)
+    return mock.patch.object(pipeline, "find_brain", known)
 
 
 def _cost(task: Task, files: Sequence[bytes], recipe: Recipe, out: Measured) -> None:

@@ -63,8 +63,8 @@ def real_study() -> RealStudy | None:
     """None where the data are absent."""
     if not REAL.is_dir():
         return None
-    volumes = {m: _nifti(REAL / f"{name}.nii.gz", m) for m, name in _FILES.items()}
-    mask = _nifti(REAL / "t1c_brain_mask_hdbet.nii.gz", REFERENCE)
+    volumes = {m: read_nifti(REAL / f"{name}.nii.gz", m) for m, name in _FILES.items()}
+    mask = read_nifti(REAL / "t1c_brain_mask_hdbet.nii.gz", REFERENCE)
     return RealStudy(volumes, brain_points_lps_mm(mask.voxels, mask.geometry))
 
 
@@ -105,7 +105,7 @@ def _phantom(seed: int, modality: Modality) -> tuple[Volume, Volume, Points, Mat
     return reference, moving, points, phantom.moving_lps_from_reference_lps(modality, REFERENCE)
 
 
-def _nifti(file: Path, modality: Modality) -> Volume:
+def read_nifti(file: Path, modality: Modality) -> Volume:
     """[x, y, z] in RAS becomes [z, y, x] in LPS."""
     image = nibabel.loadsave.load(file)
     assert isinstance(image, nibabel.nifti1.Nifti1Image)

@@ -19,7 +19,7 @@ from glioserve_contract import ErrorCode, GlioserveError, Modality, bounded
 from glioserve_contract.archive import unpack
 from glioserve_contract.recipe import BrainExtraction
 from glioserve_preprocess import part10 as part10_module
-from glioserve_preprocess.brain import extract_brain
+from glioserve_preprocess.brain import find_brain
 from glioserve_preprocess.frames import MAX_FRAMES
 from glioserve_preprocess.geometry import Geometry, Volume
 from glioserve_preprocess.pipeline import preprocess_dicom
@@ -181,7 +181,7 @@ def test_a_head_is_not_looked_for_in_a_cubic_metre():
         Modality.T1CE, np.random.default_rng(0).random((19, 19, 19), dtype=np.float32), Geometry((19,) * 3, affine)
     )
     with pytest.raises(GlioserveError) as caught:
-        extract_brain(volume, BrainExtraction())
+        find_brain(volume, (), {}, BrainExtraction())
     assert caught.value.code is ErrorCode.BRAIN_NOT_FOUND
     assert "857 litres" in caught.value.detail
 

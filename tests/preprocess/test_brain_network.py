@@ -15,7 +15,7 @@ import pytest
 from glioserve_contract import ErrorCode, GlioserveError, Modality, from_dict
 from glioserve_contract.brain_model import BrainModelCard
 from glioserve_contract.recipe import BrainExtraction
-from glioserve_preprocess.brain import extract_brain
+from glioserve_preprocess.brain import find_brain
 from glioserve_preprocess.brain_model import BrainModel, load_brain_model
 from glioserve_preprocess.brain_network import Margin, brain_margin, mask_of_margin
 from glioserve_preprocess.geometry import Geometry, Volume
@@ -329,7 +329,7 @@ def test_a_cubic_metre_is_refused_by_the_network_too() -> None:
 def test_a_volume_that_no_brain_has_is_refused(tmp_path: Path, threshold: float, found: str) -> None:
     extraction = write_brain_model(tmp_path, "a.onnx", distance_network(), SYNTHSTRIP_LIKE, threshold=threshold)
     with pytest.raises(GlioserveError, match="brain mask holds") as caught:
-        extract_brain(blob_volume(blob_geometry()), extraction, tmp_path)
+        find_brain(blob_volume(blob_geometry()), (), {}, extraction, tmp_path)
     assert caught.value.code is ErrorCode.BRAIN_NOT_FOUND
     assert found in caught.value.detail
 
