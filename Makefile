@@ -15,7 +15,7 @@ KERNEL := $(wildcard preprocess_service/glioserve_preprocess/kernel/*.c)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help demo test lint peers bench fuzz demo-model docs tools clean
+.PHONY: help demo test lint peers bench fuzz brain-model demo-model docs tools clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -67,6 +67,9 @@ bench: $(VENV)/.dev $(if $(filter registration preprocess,$(NAME)),peers) ## run
 
 fuzz: $(VENV)/.dev ## N mutated studies from SEED, each to an answer or a code (CASE=number: that one alone)
 	@OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m fuzz --cases $(N) --seed $(SEED) $(if $(CASE),--case $(CASE)) $(ARGS)
+
+brain-model: $(VENV)/.dev ## train the brain extraction network again (over an hour on two cores; goes on where it stopped)
+	@$(BIN)/python scripts/make_brain_model.py $(ARGS)
 
 demo-model: $(VENV)/.dev ## make examples/demo_model again from nothing: train, export, parity, manifest
 	@$(BIN)/python scripts/make_demo_model.py

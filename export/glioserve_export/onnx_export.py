@@ -6,12 +6,6 @@ Opset 20 and IR 10 are read by ONNX Runtime from 1.19 on (the oldest of the serv
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import warnings
-from collections.abc import Iterator
-from typing import Any
-
 import onnx
 import torch
 from onnx import TensorProto
@@ -22,6 +16,7 @@ from glioserve_contract.recipe import Recipe
 from glioserve_contract.tensors import CAM, CLASSIFIER_MODEL, IMAGE, Tensor
 from glioserve_export.classifier_config import CamGrid, resolved_dims
 from glioserve_export.graph import ServedGraph
+from glioserve_networks.traced import quiet_exporter, strip_traces
 
 OPSET = 20
 BATCH = "batch"
@@ -43,7 +38,7 @@ def export_onnx(network: torch.nn.Module, recipe: Recipe, weights_digest: str) -
     graph = ServedGraph(network, weights_digest).eval()
     example = torch.zeros(_EXAMPLE_BATCH, len(recipe.channels), *recipe.grid.shape)
     batch = torch.export.Dim(BATCH, min=1, max=MAX_CLASSIFIER_BATCH)
-    with _quiet_exporter(), torch.no_grad():
+    with quiet_exporter(), torch.no_grad():
         program = torch.onnx.export(
             graph,
             (example,),
@@ -57,7 +52,7 @@ def export_onnx(network: torch.nn.Module, recipe: Recipe, weights_digest: str) -
         )
     assert program is not None  # with dynamo there is always one
     model = program.model_proto
-    _strip(model)
+    strip_traces(model)
     _describe(model, recipe, weights_digest)
     onnx.checker.check_model(model, full_check=True)
     check_signature(model, recipe)
@@ -111,26 +106,3 @@ def _describe(model: onnx.ModelProto, recipe: Recipe, weights_digest: str) -> No
             "glioserve.contract_version": CONTRACT_VERSION,
         },
     )
-
-
-def _strip(model: onnx.ModelProto) -> None:
-    """Take out the exporter's notes: stack traces with the paths of the machine that exported."""
-    graph = model.graph
-    holders: list[Any] = [graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer]
-    for holder in holders:
-        holder.ClearField("metadata_props")
-        holder.ClearField("doc_string")
-
-
-@contextlib.contextmanager
-def _quiet_exporter() -> Iterator[None]:
-    """Without the exporter's remarks that torchvision is absent (we need none of it) and its own deprecations."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*", category=FutureWarning)
-            yield
-    finally:
-        logger.setLevel(level)

@@ -20,6 +20,7 @@ from glioserve_contract.brain_model import (
     brain_model_digest,
     sidecar_name,
 )
+from glioserve_networks.traced import quiet_exporter, strip_traces
 from glioserve_training.brain.scan import GRID_MM, SCALED_PERCENTILES, SIZE_MULTIPLE
 from glioserve_training.brain.trainer import BrainSettings, Progress
 from glioserve_training.brain.unet import BrainNet
@@ -49,23 +50,22 @@ def exported(net: BrainNet) -> bytes:
     """The network as ONNX with free sizes; refused where it answers otherwise than PyTorch."""
     example = torch.zeros(1, 1, 48, 64, 80)
     depth, height, width = (torch.export.Dim(name, min=1) * SIZE_MULTIPLE for name in ("d", "h", "w"))
-    program = torch.onnx.export(
-        net.eval(),
-        (example,),
-        input_names=["image"],
-        output_names=["distance_mm"],
-        dynamic_shapes={"image": {2: depth, 3: height, 4: width}},
-        opset_version=OPSET,
-        dynamo=True,
-        verbose=False,
-    )
+    with quiet_exporter(), torch.no_grad():
+        program = torch.onnx.export(
+            net.eval(),
+            (example,),
+            input_names=["image"],
+            output_names=["distance_mm"],
+            dynamic_shapes={"image": {2: depth, 3: height, 4: width}},
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+        )
     assert program is not None
     model = program.model_proto
-    for node in model.graph.node:  # where it was traced: paths of the machine
-        del node.metadata_props[:]
-        node.doc_string = ""
+    strip_traces(model)
     onnx.checker.check_model(model, full_check=True)
-    graph = bytes(model.SerializeToString())
+    graph = bytes(model.SerializeToString(deterministic=True))
     _check_drift(net, graph)
     return graph
 
