@@ -16,17 +16,16 @@ import numpy as np
 
 from brain_cases import BrainCase
 from brain_spoilt import KINDS
-from common import ROOT, print_table, write_result
+from common import print_table, write_result
 from glioserve_contract import GlioserveError, Modality
 from glioserve_contract.recipe import BrainExtraction
 from glioserve_preprocess.brain import find_brain
 from glioserve_preprocess.geometry import Volume
-from glioserve_training.brain.bank import load_head, make_bank
+from glioserve_training.brain.head import make_head
 from glioserve_training.brain.scan import scan_volume
 
 FIRST_SEED = 2_000_000
 WRONG_DICE = 0.90
-HEADS = ROOT / "build" / "bench_brain"
 
 
 @dataclass(frozen=True)
@@ -46,8 +45,7 @@ class Judged:
 
 def judged_head(seed: int) -> list[Judged]:
     """One head in all its states."""
-    (file,) = make_bank(HEADS, seed, 1, 1)
-    head = load_head(file)
+    head = make_head(seed)
     first, mask = scan_volume(head, np.random.default_rng([seed, 1]), np.random.default_rng(seed))
     second, _ = scan_volume(head, np.random.default_rng([seed, 2]), np.random.default_rng(seed))
     third, _ = scan_volume(head, np.random.default_rng([seed, 3]), np.random.default_rng(seed))

@@ -19,6 +19,7 @@ from glioserve_contract import Modality
 from glioserve_preprocess.geometry import Geometry, Matrix, Volume, canonical
 from glioserve_preprocess.grid import sample
 from glioserve_training.brain.bank import load_head, make_bank
+from glioserve_training.brain.contrast import SEQUENCES, random_contrast, sequence_contrast
 from glioserve_training.brain.scan import scan_volume
 from glioserve_training.phantom.acquisition import rigid
 from registration_cases import REAL, REFERENCE, RealStudy, read_nifti
@@ -48,9 +49,14 @@ def synthetic_cases(count: int, folder: Path, workers: int) -> Iterator[partial[
 
 
 def _synthetic(file: Path) -> BrainCase:
+    """Sequences and random contrasts take turns: training draws one as often as the other."""
     seed = int(file.stem.rsplit("-", 1)[-1])
-    volume, mask = scan_volume(load_head(file), np.random.default_rng(seed))
-    return BrainCase(f"synthetic {seed}", "synthetic", volume, mask)
+    sequence = SEQUENCES[seed // 2 % len(SEQUENCES)] if seed % 2 else None
+    contrast = random_contrast if sequence is None else partial(sequence_contrast, sequence=sequence)
+    volume, mask = scan_volume(load_head(file), np.random.default_rng(seed), contrast=contrast)
+    return BrainCase(
+        f"synthetic {seed}", f"synthetic, {'any contrast' if sequence is None else 'a sequence'}", volume, mask
+    )
 
 
 def mask_of_real_study() -> Volume:

@@ -18,7 +18,7 @@ from glioserve_contract.codec import SchemaError, from_dict
 BRAIN_MODEL_SCHEMA = "glioserve/brain-model/1"
 DEFAULT_BRAIN_MODEL = "glioserve-brain.onnx"
 """Ours, which comes with the preprocessing package."""
-DEFAULT_BRAIN_DIGEST = "sha256:0000000000000000000000000000000000000000000000000000000000000000"
+DEFAULT_BRAIN_DIGEST = "sha256:ca6ba5c5368fcb795ccb61514c85185cae31efc1b34036e55d465fe64550f300"
 """Of our model's two files; a test holds it to them."""
 BRAIN_MODELS_VARIABLE = "GLIOSERVE_BRAIN_MODELS"
 """Environment variable: a site's own folder of brain models. It is looked into before the package's."""

@@ -22,7 +22,7 @@ CLASSES = ("necrosis", "recurrence")
 
 
 DEFAULT_PERCENTILES = (0.5, 99.5)
-DEFAULT_BRAIN_METHOD: Literal["network", "classical"] = "classical"
+DEFAULT_BRAIN_METHOD: Literal["network", "classical"] = "network"
 """Of a recipe that says nothing about brain extraction."""
 
 

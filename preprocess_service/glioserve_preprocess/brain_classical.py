@@ -54,7 +54,7 @@ def _head(voxels: npt.NDArray[np.float32]) -> Mask:
     """Everything inside the skin; the field of view's border is no skin."""
     otsu = sitk.OtsuThresholdImageFilter()
     otsu.Execute(sitk.GetImageFromArray(voxels))
-    head = _largest(_closed(voxels > AIR_SHARE * otsu.GetThreshold(), 5.0))
+    head = largest_piece(_closed(voxels > AIR_SHARE * otsu.GetThreshold(), 5.0))
     head = _closed(head, SKULL_CLOSING_MM)
     for axis in range(3):
         for plane in np.moveaxis(head, axis, 0):
@@ -80,7 +80,7 @@ def _brain_in_head(voxels: npt.NDArray[np.float32], head: Mask) -> Mask:
     spread = 1.4826 * float(np.median(np.abs(core - typical)))
     deep = depth_mm > MIN_DEPTH_MM
     tissue = deep & (voxels > DARK_SHARE * typical) & (voxels < typical + BRIGHT_SPREADS * spread)
-    loose = _largest(_depth_mm(tissue) > OPENING_MM)
+    loose = largest_piece(_depth_mm(tissue) > OPENING_MM)
     grown = deep & (_distance_mm(loose) <= REGROWTH_MM)
     mask = _closed(grown, SULCUS_CLOSING_MM)
     for plane in mask:
@@ -115,7 +115,8 @@ def _closed(mask: Mask, radius_mm: float) -> Mask:
     return shrunk[(slice(margin, -margin),) * 3] | mask
 
 
-def _largest(mask: Mask) -> Mask:
+def largest_piece(mask: Mask) -> Mask:
+    """The largest piece of face neighbours of a mask [z, y, x]; all of it where it is empty."""
     labels, count = ndimage.label(mask)
     if count == 0:
         return mask

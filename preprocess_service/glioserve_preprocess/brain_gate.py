@@ -21,17 +21,17 @@ Mask = npt.NDArray[np.bool_]
 
 VOLUME_LITRES = (0.9, 2.2)
 """A plausible adult brain with its fluid."""
-SOLIDITY = (0.80, 1.0)
+SOLIDITY = (0.83, 1.0)
 """Volume over that of the convex hull: lobes of scalp or face that hang on to a mask lower it."""
 SLENDERNESS = (1.0, 1.75)
 """Longest over shortest axis of the mask's ellipsoid of inertia."""
-BORDER_SHARE = (0.0, 0.15)
+BORDER_SHARE = (0.0, 0.10)
 """Of the mask's surface that lies on the border of the field of view: a brain that is cut off."""
-UNSURENESS_MM = (0.0, 1.0)
-"""Mean difference, near the surface, between the distance that the model gives and the distance to the surface that
-follows from it: a model that knows where the surface is agrees with itself."""
-NEAR_MM = 6.0
-AGREEMENT_DICE = (0.92, 1.0)
+UNSURENESS = (0.0, 0.4)
+"""Mean, near the surface, of how far the slope of the model's distance is off one: a true distance grows by a
+millimetre a millimetre, and that of a model that hesitates between two surfaces by less."""
+NEAR_MM = 4.0
+AGREEMENT_DICE = (0.90, 1.0)
 """Of the masks that two sequences give on their own."""
 COARSE_MM = 3.0
 """Spacing at which a mask without a margin is looked at."""
@@ -62,20 +62,13 @@ def shape_checks(mask: Mask, geometry: Geometry) -> tuple[QualityCheck, ...]:
 
 
 def unsureness_check(margin: Margin) -> QualityCheck | None:
-    """How far a signed distance contradicts itself; None for a model that gives something else."""
-    if margin.unit != "mm" or not (margin.values > 0).any() or (margin.values > 0).all():
+    """How unlike a distance a signed distance is; None for a model that gives something else."""
+    near = np.abs(margin.values) < NEAR_MM
+    if margin.unit != "mm" or not near.any() or min(margin.values.shape) < 2:
         return None
-    spacing = margin.geometry.spacing_mm[::-1]
-    inside = margin.values > 0
-    half = min(spacing) / 2
-    own = np.where(
-        inside,
-        ndimage.distance_transform_edt(inside, sampling=spacing) - half,
-        half - ndimage.distance_transform_edt(~inside, sampling=spacing),
-    )
-    near = np.abs(own) < NEAR_MM
-    difference = float(np.abs(own - margin.values)[near].mean())
-    return check("brain_unsureness", difference, "mm", UNSURENESS_MM)
+    along = np.gradient(margin.values, *margin.geometry.spacing_mm[::-1])
+    slope = np.sqrt(sum(g[near] ** 2 for g in along))
+    return check("brain_unsureness", float(np.abs(slope - 1).mean()), "ratio", UNSURENESS)
 
 
 def agreement_check(one: Mask, other: Mask) -> QualityCheck:

@@ -16,6 +16,7 @@ from scipy import ndimage
 
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_contract.brain_model import AXIS_OF_LETTER, BrainIntensity, BrainModelCard
+from glioserve_preprocess.brain_classical import largest_piece
 from glioserve_preprocess.brain_limits import refuse_wide_field
 from glioserve_preprocess.brain_model import BrainModel
 from glioserve_preprocess.geometry import Geometry, Volume, apply, canonical, isotropic_cover
@@ -191,11 +192,7 @@ def _box_of_brain(margin: Margin, target: Geometry) -> tuple[slice, slice, slice
 
 def one_solid_piece(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     """The largest piece of face neighbours, with everything filled that it encloses."""
-    labels, count = ndimage.label(mask)
-    if count > 1:
-        sizes = np.bincount(labels.ravel())
-        sizes[0] = 0
-        mask = labels == sizes.argmax()
+    mask = largest_piece(mask)
     outside, count = ndimage.label(np.pad(~mask, 1, constant_values=True))
     solid: npt.NDArray[np.bool_] = outside[1:-1, 1:-1, 1:-1] != outside[0, 0, 0]
     return solid if count > 1 else mask

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from support.brain_models import SYNTHSTRIP_LIKE, distance_network, write_brain_model
 
 from glioserve_contract import ErrorCode, GlioserveError, Modality
 from glioserve_contract.recipe import BrainExtraction
@@ -10,6 +9,7 @@ from glioserve_preprocess import brain as brain_module
 from glioserve_preprocess.brain import find_brain
 from glioserve_preprocess.brain_network import Margin
 from glioserve_preprocess.geometry import Geometry, Volume, isotropic_cover
+from support.brain_models import SYNTHSTRIP_LIKE, distance_network, write_brain_model
 
 METHODS = [BrainExtraction(), BrainExtraction("classical", None, None)]
 
@@ -31,26 +31,23 @@ def test_a_phantoms_brain_is_found(phantom, phantom_volumes, method):
     assert brain.record.sequences == (Modality.T1CE,)
 
 
-@pytest.mark.parametrize("method", METHODS, ids=lambda m: m.method)
-@pytest.mark.parametrize("level", [0.0, 100.0], ids=["empty", "constant"])
-def test_an_image_without_a_head_is_refused(level, method):
-    geometry = Geometry((40, 40, 40), np.diag([4.0, 4.0, 4.0, 1.0]))
-    with pytest.raises(GlioserveError) as caught:
-        find_brain(Volume(Modality.T1CE, np.full((40, 40, 40), level, np.float32), geometry), (), {}, method)
-    assert caught.value.code is ErrorCode.BRAIN_NOT_FOUND
-
-
-@pytest.mark.parametrize("method", METHODS, ids=lambda m: m.method)
-def test_a_brain_of_an_orange_is_refused_or_reviewed(method):
-    geometry = Geometry((40, 40, 40), np.diag([4.0, 4.0, 4.0, 1.0]))
+def orange():
     z, y, x = np.indices((40, 40, 40)) - 20
-    ball = ((x**2 + y**2 + z**2) < 8**2).astype(np.float32) * 100
+    return ((x**2 + y**2 + z**2) < 8**2) * 100
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda m: m.method)
+@pytest.mark.parametrize(
+    "voxels", [np.zeros((40, 40, 40)), np.full((40, 40, 40), 100.0), orange()], ids=["empty", "constant", "an orange"]
+)
+def test_what_is_no_head_is_refused_or_reviewed(voxels, method):
+    geometry = Geometry((40, 40, 40), np.diag([4.0, 4.0, 4.0, 1.0]))
     try:
-        brain = find_brain(Volume(Modality.T1CE, ball, geometry), (), {}, method)
+        brain = find_brain(Volume(Modality.T1CE, voxels.astype(np.float32), geometry), (), {}, method)
+        said = "review" if any(c.verdict == "review" for c in brain.checks) else "ok"
     except GlioserveError as error:
-        assert error.code is ErrorCode.BRAIN_NOT_FOUND
-    else:
-        assert "review" in {c.verdict for c in brain.checks}
+        said = error.code.token
+    assert said in ("review", ErrorCode.BRAIN_NOT_FOUND.token)
 
 
 GEOMETRY = Geometry((64, 72, 64), np.diag([3.0, 3.0, 3.0, 1.0]))

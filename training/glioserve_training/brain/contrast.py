@@ -9,10 +9,13 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from glioserve_contract import Modality
 from glioserve_training.brain.head import Tissue
 
-_ORDER = ("t1", "t1ce", "t2", "flair")
-# White matter on T1 is 1. Columns: T1, T1ce, T2, FLAIR.
+Means = npt.NDArray[np.float32]
+
+SEQUENCES = (Modality.T1, Modality.T1CE, Modality.T2, Modality.FLAIR)
+"""The columns of the table, where white matter on T1 is 1."""
 _TABLE: dict[Tissue, tuple[float, float, float, float]] = {
     Tissue.AIR: (0.0, 0.0, 0.0, 0.0),
     Tissue.SKIN: (0.85, 0.95, 0.4, 0.5),
@@ -48,22 +51,35 @@ _TABLE: dict[Tissue, tuple[float, float, float, float]] = {
 }
 
 
-def draw_contrast(rng: np.random.Generator) -> npt.NDArray[np.float32]:
-    """Mean intensity of each tissue, FP32 [len(Tissue)], about 0 to 2."""
+def draw_contrast(rng: np.random.Generator) -> Means:
+    """Mean intensity of each tissue, FP32 [len(Tissue)], about 0 to 2: like a sequence, or at random."""
     if rng.random() < 0.5:
-        column = int(rng.integers(len(_ORDER)))
-        means = np.array([_TABLE[tissue][column] for tissue in Tissue])
-        means = means * np.exp(rng.normal(0, 0.22, len(means))) + np.abs(rng.normal(0, 0.03, len(means)))
-        if rng.random() < 0.25:  # fat-suppressed
-            means[[Tissue.FAT, Tissue.MARROW]] *= rng.uniform(0.15, 0.5)
-    else:
-        means = rng.uniform(0.05, 1.8, len(Tissue))
-        # Real bone is dark, and neighbours differ: some of the time, keep that much.
-        if rng.random() < 0.6:
-            means[[Tissue.BONE, Tissue.FLAP_RIM]] = rng.uniform(0.02, 0.25, 2)
-        if rng.random() < 0.5:
-            means[[Tissue.VENTRICLE, Tissue.CAVITY]] = means[Tissue.CSF] * rng.uniform(0.9, 1.1, 2)
-        if rng.random() < 0.6:
-            means[[Tissue.DEEP_GREY, Tissue.CEREBELLUM]] = means[Tissue.GREY] * rng.uniform(0.9, 1.1, 2)
+        return sequence_contrast(rng, SEQUENCES[int(rng.integers(len(SEQUENCES)))])
+    return random_contrast(rng)
+
+
+def sequence_contrast(rng: np.random.Generator, sequence: Modality) -> Means:
+    """Near one of the four sequences, each tissue off by a fifth or so; sometimes fat-suppressed."""
+    column = SEQUENCES.index(sequence)
+    means = np.array([_TABLE[tissue][column] for tissue in Tissue])
+    means = means * np.exp(rng.normal(0, 0.22, len(means))) + np.abs(rng.normal(0, 0.03, len(means)))
+    if rng.random() < 0.25:
+        means[[Tissue.FAT, Tissue.MARROW]] *= rng.uniform(0.15, 0.5)
+    return _in_air(means, rng)
+
+
+def random_contrast(rng: np.random.Generator) -> Means:
+    """A number for each tissue; much of the time bone is dark and neighbours of one kind look alike."""
+    means = rng.uniform(0.05, 1.8, len(Tissue))
+    if rng.random() < 0.6:
+        means[[Tissue.BONE, Tissue.FLAP_RIM]] = rng.uniform(0.02, 0.25, 2)
+    if rng.random() < 0.5:
+        means[[Tissue.VENTRICLE, Tissue.CAVITY]] = means[Tissue.CSF] * rng.uniform(0.9, 1.1, 2)
+    if rng.random() < 0.6:
+        means[[Tissue.DEEP_GREY, Tissue.CEREBELLUM]] = means[Tissue.GREY] * rng.uniform(0.9, 1.1, 2)
+    return _in_air(means, rng)
+
+
+def _in_air(means: npt.NDArray[np.float64], rng: np.random.Generator) -> Means:
     means[Tissue.AIR] = 0.0 if rng.random() < 0.7 else rng.uniform(0, 0.08)
     return np.asarray(means, dtype=np.float32)

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from glioserve_preprocess.brain_classical import largest_piece
 from glioserve_training.brain.atlas import tissue_maps
 from glioserve_training.phantom.shapes import Array, Noise, Points, Triple, capsule, ellipsoid, union
 
@@ -119,7 +120,7 @@ def make_head(seed: int) -> Head:
     grey, white = _warped_tissue(rng, p, q)
     whole = grey + white
     fine = _noise(rng, p, 9.0)
-    tissue = _largest(whole + np.float32(0.12) * fine * (whole > 0.1) > build.tissue_threshold)
+    tissue = largest_piece(whole + np.float32(0.12) * fine * (whole > 0.1) > build.tissue_threshold)
     mask = ndimage.binary_fill_holes(closed(tissue, SULCUS_CLOSING_MM))
     distance = signed_distance_mm(mask)
     labels = np.zeros(mask.shape, dtype=np.uint8)
@@ -359,12 +360,3 @@ def _paint_vessels(
 
 def _noise(rng: np.random.Generator, p: Points, wavelength_mm: float) -> Array:
     return Noise(rng, BOX_LOW_MM, BOX_HIGH_MM, wavelength_mm).on_axes(*p)
-
-
-def _largest(mask: Mask) -> Mask:
-    pieces, count = ndimage.label(mask)
-    if count == 0:
-        return mask
-    sizes = np.bincount(pieces.ravel())
-    sizes[0] = 0
-    return np.asarray(pieces == sizes.argmax())

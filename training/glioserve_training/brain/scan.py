@@ -6,6 +6,7 @@ learns to ignore it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,7 +54,7 @@ def draw_size(rng: np.random.Generator) -> tuple[int, int, int]:
 
 def scan_head(head: Head, rng: np.random.Generator, size_voxels: tuple[int, int, int]) -> Sample:
     """One random look at ``head`` on a grid of ``size_voxels`` (x, y, z) of GRID_MM."""
-    volume = _rendered(head, rng)
+    volume = _rendered(head, rng, draw_contrast)
     axis, step_mm = _slices(rng)
     volume = _slice_profile(volume, axis, step_mm * float(rng.uniform(0.75, 1.0)))
     pose = _pose(rng)
@@ -78,19 +79,22 @@ def scan_head(head: Head, rng: np.random.Generator, size_voxels: tuple[int, int,
 
 
 def scan_volume(
-    head: Head, rng: np.random.Generator, placing: np.random.Generator | None = None
+    head: Head,
+    rng: np.random.Generator,
+    placing: np.random.Generator | None = None,
+    contrast: Callable[[np.random.Generator], Array] = draw_contrast,
 ) -> tuple[Volume, npt.NDArray[np.bool_]]:
     """One random look at ``head`` as a scanner stores it, and its true brain mask on the same voxels [z, y, x].
 
     In-plane voxels of about 1 mm; else as :func:`scan_head`, so what serving makes of it can be compared with truth.
     ``placing`` draws pose, warp and field of view: with equal ones, two scans are two sequences of one patient who
-    did not move.
+    did not move. ``contrast`` draws what tissues look like.
     """
     where = rng if placing is None else placing
     pose, warp = _pose(where), _warp(where)
     extent, start = _field_of_view(where, (SIZES[0][-1], SIZES[1][-1], SIZES[2][-1]))
     axis, step_mm = _slices(rng)
-    volume = _slice_profile(_rendered(head, rng), axis, step_mm * float(rng.uniform(0.75, 1.0)))
+    volume = _slice_profile(_rendered(head, rng, contrast), axis, step_mm * float(rng.uniform(0.75, 1.0)))
     spacing = np.full(3, rng.uniform(0.9, 1.3))
     spacing[axis] = step_mm
     places = [
@@ -112,10 +116,10 @@ def scaled(image: Array, seen: npt.NDArray[np.bool_]) -> Array:
     return np.where(seen, result, 0).astype(np.float32)
 
 
-def _rendered(head: Head, rng: np.random.Generator) -> torch.Tensor:
+def _rendered(head: Head, rng: np.random.Generator, contrast: Callable[[np.random.Generator], Array]) -> torch.Tensor:
     """Intensities FP32 [z, y, x] on the head's own grid: contrast, texture, a little blur."""
     labels = operate(head, rng)
-    means = draw_contrast(rng)
+    means = contrast(rng)
     volume = torch.from_numpy(means[labels])
     texture = _smooth_noise(rng, volume.shape, int(rng.choice((2, 3, 5))))
     volume = volume * (1 + float(rng.uniform(0, 0.14)) * texture)

@@ -28,7 +28,7 @@ Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 class BrainSettings:
     """One run. The defaults made the shipped model."""
 
-    steps: int = 3500
+    steps: int = 2800
     batch: int = 2
     learning_rate: float = 3e-3
     weight_decay: float = 1e-4
