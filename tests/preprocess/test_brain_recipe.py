@@ -15,7 +15,7 @@ from glioserve_cli.main import main
 from glioserve_contract import ErrorCode, GlioserveError, Modality
 from glioserve_contract.brain_model import BRAIN_MODELS_VARIABLE
 from glioserve_contract.recipe import BrainExtraction, Recipe, preprocessing_digest, save_recipe
-from glioserve_preprocess.brain import extract_brain
+from glioserve_preprocess.brain import find_brain
 from glioserve_preprocess.geometry import Volume, to_sitk
 from glioserve_preprocess.pipeline import preprocess_volumes
 from support.brain_models import SYNTHSTRIP_LIKE, solid_network, write_brain_model
@@ -40,8 +40,8 @@ def test_the_networks_mask_shapes_the_input(
     named = replace(recipe, channels=(Modality.T1CE,), brain_extraction=extraction)
     done = preprocess_volumes(phantom_volumes, named, threads=2, brain_models=site)
     reference = done.volumes[Modality.T1CE]
-    np.testing.assert_array_equal(done.native_mask, extract_brain(reference, extraction, site))
-    classical = extract_brain(reference, BrainExtraction("classical"))
+    np.testing.assert_array_equal(done.native_mask, find_brain(reference, (), {}, extraction, site).mask)
+    classical = find_brain(reference, (), {}, BrainExtraction("classical")).mask
     overlap = 2 * (done.native_mask & classical).sum() / (done.native_mask.sum() + classical.sum())
     assert 0.5 < overlap < 0.99  # the same head, by another method
     assert not done.image[:, done.brain_mask == 0].any()
