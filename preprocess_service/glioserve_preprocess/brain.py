@@ -22,7 +22,13 @@ from glioserve_preprocess.brain_classical import classical_mask
 from glioserve_preprocess.brain_gate import agreement_check, margin_checks, volume_check
 from glioserve_preprocess.brain_limits import refuse_volume, refuse_wide_field
 from glioserve_preprocess.brain_model import BrainModel, load_brain_model
-from glioserve_preprocess.brain_network import Margin, brain_margin, mask_of_margin, one_solid_piece
+from glioserve_preprocess.brain_network import (
+    Margin,
+    brain_margin,
+    crown_and_middle_lps_mm,
+    mask_of_margin,
+    one_solid_piece,
+)
 from glioserve_preprocess.geometry import Geometry, Matrix, Volume, apply
 from glioserve_preprocess.grid import sample
 
@@ -81,10 +87,11 @@ def _opinion(
     reference: Volume, others: Sequence[Volume], to_moving: Mapping[Modality, Matrix], model: BrainModel
 ) -> _Opinion:
     own = brain_margin(reference, model)
+    crown = crown_and_middle_lps_mm(reference)[0]
     asked: dict[Modality, Margin] = {}
     for volume in others[:1]:
         _ask(asked, volume, to_moving, own, model)
-    alone = _judged(own, [own, *asked.values()], (reference.modality,))
+    alone = _judged(own, crown, list(asked.values()), (reference.modality,))
     if not alone.reviews or not others:
         return alone
     for volume in others[1:]:
@@ -93,7 +100,7 @@ def _opinion(
         return alone
     margins = [own, *asked.values()]
     vote = Margin(_mean([m.values for m in margins]), own.geometry, own.unit)
-    together = _judged(vote, margins, (reference.modality, *asked))
+    together = _judged(vote, crown, margins, (reference.modality, *asked))
     return together if together.reviews < alone.reviews else alone
 
 
@@ -111,14 +118,14 @@ def _ask(
     asked[volume.modality] = Margin(values, own.geometry, own.unit)
 
 
-def _judged(margin: Margin, all_margins: Sequence[Margin], sequences: tuple[Modality, ...]) -> _Opinion:
-    """The margin's own figures, and the median agreement of the others with it, each where it looks."""
-    checks = margin_checks(margin)
+def _judged(
+    margin: Margin, crown_lps_mm: npt.NDArray[np.float64], beside: Sequence[Margin], sequences: tuple[Modality, ...]
+) -> _Opinion:
+    """The margin's own figures, and the median agreement of those beside it, each where it looks."""
+    checks = margin_checks(margin, crown_lps_mm)
     mask = one_solid_piece(margin.values > 0)
     agreements = []
-    for other in all_margins:
-        if other is margin:
-            continue
+    for other in beside:
         seen = np.isfinite(other.values)
         agreements.append(agreement_check(mask & seen, one_solid_piece(np.where(seen, other.values, -1) > 0)))
     if agreements:

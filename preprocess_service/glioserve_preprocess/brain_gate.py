@@ -15,7 +15,7 @@ from scipy.spatial import ConvexHull, QhullError
 
 from glioserve_contract.records import QualityCheck
 from glioserve_preprocess.brain_network import Margin, one_solid_piece
-from glioserve_preprocess.geometry import Geometry
+from glioserve_preprocess.geometry import Geometry, apply
 
 Mask = npt.NDArray[np.bool_]
 
@@ -25,6 +25,9 @@ SOLIDITY = (0.83, 1.0)
 """Volume over that of the convex hull: lobes of scalp or face that hang on to a mask lower it."""
 SLENDERNESS = (1.0, 1.75)
 """Longest over shortest axis of the mask's ellipsoid of inertia."""
+BELOW_CROWN_MM = (-10.0, 45.0)
+"""From the mask's top up to the head's: fluid, skull and scalp, and what a tilted head adds. A mask in the face or the
+neck, or in a head that the file turns upside down, lies lower."""
 BORDER_SHARE = (0.0, 0.10)
 """Of the mask's surface that lies on the border of the field of view: a brain that is cut off."""
 UNSURENESS = (0.0, 0.4)
@@ -61,6 +64,13 @@ def shape_checks(mask: Mask, geometry: Geometry) -> tuple[QualityCheck, ...]:
     )
 
 
+def position_check(mask: Mask, geometry: Geometry, crown_lps_mm: npt.NDArray[np.float64]) -> QualityCheck:
+    """How far the top of a mask [z, y, x] that is not empty lies below the head's, along the patient's axis."""
+    places = np.argwhere(mask)[:, ::-1].astype(np.float64)
+    top_mm = float(apply(geometry.lps_from_voxel, places)[:, 2].max())
+    return check("brain_below_crown", float(crown_lps_mm[2]) - top_mm, "mm", BELOW_CROWN_MM)
+
+
 def unsureness_check(margin: Margin) -> QualityCheck | None:
     """How unlike a distance a signed distance is; None for a model that gives something else."""
     near = np.abs(margin.values) < NEAR_MM
@@ -78,14 +88,15 @@ def agreement_check(one: Mask, other: Mask) -> QualityCheck:
     return check("brain_agreement", dice, "Dice", AGREEMENT_DICE)
 
 
-def margin_checks(margin: Margin) -> tuple[QualityCheck, ...]:
-    """All that one margin tells, on its own grid; its volume alone where it is empty."""
-    mask = one_solid_piece(margin.values > 0)
+def margin_checks(margin: Margin, crown_lps_mm: npt.NDArray[np.float64]) -> tuple[QualityCheck, ...]:
+    """All that one margin tells, on its own grid, in a head whose top is given; its volume alone where it is empty."""
+    mask, geometry = one_solid_piece(margin.values > 0), margin.geometry
     if not mask.any():
-        return (volume_check(mask, margin.geometry),)
+        return (volume_check(mask, geometry),)
     unsure = unsureness_check(margin)
     own = () if unsure is None else (unsure,)
-    return (volume_check(mask, margin.geometry), *shape_checks(mask, margin.geometry), *own)
+    where = position_check(mask, geometry, crown_lps_mm)
+    return (volume_check(mask, geometry), *shape_checks(mask, geometry), where, *own)
 
 
 def check(name: str, value: float, unit: str, usual: tuple[float, float]) -> QualityCheck:

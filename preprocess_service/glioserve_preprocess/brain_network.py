@@ -89,7 +89,7 @@ def _head_grid(volume: Volume, card: BrainModelCard) -> Geometry:
     size = np.minimum(cover.size_voxels, most)
     if (size == cover.size_voxels).all():
         return cover
-    crown, middle = apply(cover.voxel_from_lps, _crown_and_middle_lps_mm(volume))
+    crown, middle = apply(cover.voxel_from_lps, crown_and_middle_lps_mm(volume))
     start = np.rint(middle - (size - 1) / 2)
     start[2] = np.floor(crown[2] + ABOVE_HEAD_MM / card.spacing_mm) + 1 - size[2]
     start = np.clip(start, 0, np.array(cover.size_voxels) - size)
@@ -99,7 +99,7 @@ def _head_grid(volume: Volume, card: BrainModelCard) -> Geometry:
     return Geometry((x, y, z), affine)
 
 
-def _crown_and_middle_lps_mm(volume: Volume) -> npt.NDArray[np.float64]:
+def crown_and_middle_lps_mm(volume: Volume) -> npt.NDArray[np.float64]:
     """[2, 3]: a point as high as the top of what is bright, and the middle of the part below it."""
     coarse = isotropic_cover(volume.geometry, HEAD_SPACING_MM)
     voxels = sample(volume.voxels, volume.geometry, coarse, np.eye(4))

@@ -76,7 +76,8 @@ def opinions(monkeypatch, tmp_path):
 
         monkeypatch.setattr(brain_module, "brain_margin", margin_of)
         extraction = write_brain_model(tmp_path, "a.onnx", distance_network(), SYNTHSTRIP_LIKE)
-        volumes = [Volume(m, np.zeros(GEOMETRY.shape, np.float32), GEOMETRY) for m in margins]
+        head = (ellipsoid_mm() > -15).astype(np.float32)
+        volumes = [Volume(m, head, GEOMETRY) for m in margins]
         matrices = to_moving or {m: np.eye(4) for m in margins}
         return find_brain(volumes[0], volumes[1:], matrices, extraction, tmp_path), asked
 
@@ -112,6 +113,13 @@ def test_a_sequence_without_a_head_has_no_vote(opinions):
     brain, _ = opinions({T1CE: ellipsoid_mm(), T1: None, T2: None})
     assert brain.record.sequences == (T1CE,)
     assert "brain_agreement" not in {c.name for c in brain.checks}
+
+
+def test_a_mask_far_below_the_crown_asks_for_a_review(opinions):
+    """A brain where the neck is."""
+    low = np.roll(ellipsoid_mm(), -16, axis=0)
+    brain, _ = opinions({T1CE: low})
+    assert next(c for c in brain.checks if c.name == "brain_below_crown").verdict == "review"
 
 
 def test_a_second_opinion_is_carried_by_the_registration(opinions):
