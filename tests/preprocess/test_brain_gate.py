@@ -60,13 +60,9 @@ def test_a_brain_that_is_cut_off_touches_the_border():
     assert 0.1 < cut["brain_border"].value < 0.5
 
 
-@pytest.mark.parametrize(
-    "mask", [np.eye(64, 72)[..., None] * np.ones(60) > 2, np.zeros(SHAPE, bool)], ids=["no", "none"]
-)
-def test_an_empty_margin_has_a_volume_alone(mask):
-    checks = margin_checks(Margin(np.where(mask, 1.0, -1.0).astype(np.float32), GEOMETRY, "mm"), np.zeros(3))
-    assert [c.name for c in checks] == ["brain_volume"]
-    assert checks[0].verdict == "review"
+def test_an_empty_margin_has_a_volume_alone():
+    (judged,) = margin_checks(Margin(np.full(SHAPE, -1.0, np.float32), GEOMETRY, "mm"), np.zeros(3))
+    assert (judged.name, judged.verdict) == ("brain_volume", "review")
 
 
 @pytest.mark.parametrize("mask", [np.s_[10:11, 20:22, 5:6], np.s_[10:11, 20:60, 5:50]], ids=["specks", "a sheet"])
