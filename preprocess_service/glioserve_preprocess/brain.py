@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,8 +60,10 @@ def find_brain(
     to_moving: Mapping[Modality, Matrix],
     method: BrainExtraction,
     brain_models: Path | None = None,
+    threads: int = 1,
 ) -> Brain:
-    """The brain of a registered study. ``to_moving``: moving_lps_from_reference_lps by sequence.
+    """The brain of a registered study. ``to_moving``: moving_lps_from_reference_lps by sequence; ``threads``: for
+    several sequences at once, each on one, so the answer is the same to the bit.
 
     Raises GLIO-1601 where there is no brain, GLIO-5113 to -5115 where the recipe's network cannot be had.
     """
@@ -70,7 +73,7 @@ def find_brain(
         mask = classical_mask(reference)
         record = BrainRecord("classical", "", "", (reference.modality,))
         return Brain(mask, (volume_check(mask, reference.geometry),), record)
-    opinion = _opinion(reference, others, to_moving, model)
+    opinion = _opinion(reference, others, to_moving, model, threads)
     mask = mask_of_margin(opinion.margin, reference.geometry)
     refuse_volume(int(mask.sum()), math.prod(reference.geometry.spacing_mm))
     return Brain(mask, opinion.checks, BrainRecord("network", model.card.name, model.digest, opinion.sequences))
@@ -84,38 +87,53 @@ def mask_points_lps_mm(mask: npt.NDArray[np.uint8], geometry: Geometry, most: in
 
 
 def _opinion(
-    reference: Volume, others: Sequence[Volume], to_moving: Mapping[Modality, Matrix], model: BrainModel
+    reference: Volume, others: Sequence[Volume], to_moving: Mapping[Modality, Matrix], model: BrainModel, threads: int
 ) -> _Opinion:
-    own = brain_margin(reference, model)
+    first = _margins([reference, *others[:1]], model, threads)
+    own = first[0]
+    if isinstance(own, GlioserveError):
+        raise own
     crown = crown_and_middle_lps_mm(reference)[0]
-    asked: dict[Modality, Margin] = {}
-    for volume in others[:1]:
-        _ask(asked, volume, to_moving, own, model)
-    alone = _judged(own, crown, list(asked.values()), (reference.modality,))
+    beside = _carried(others[:1], first[1:], to_moving, own)
+    alone = _judged(own, crown, list(beside.values()), (reference.modality,))
     if not alone.reviews or not others:
         return alone
-    for volume in others[1:]:
-        _ask(asked, volume, to_moving, own, model)
-    if not asked:
+    beside |= _carried(others[1:], _margins(others[1:], model, threads), to_moving, own)
+    if not beside:
         return alone
-    margins = [own, *asked.values()]
+    margins = [own, *beside.values()]
     vote = Margin(_mean([m.values for m in margins]), own.geometry, own.unit)
-    together = _judged(vote, crown, margins, (reference.modality, *asked))
+    together = _judged(vote, crown, margins, (reference.modality, *beside))
     return together if together.reviews < alone.reviews else alone
 
 
-def _ask(
-    asked: dict[Modality, Margin], volume: Volume, to_moving: Mapping[Modality, Matrix], own: Margin, model: BrainModel
-) -> None:
-    """Another sequence's margin on the reference's margin grid, NaN where it does not look; one without a head has
-    no opinion."""
-    try:
-        margin = brain_margin(volume, model)
-    except GlioserveError:
-        return
-    matrix = to_moving[volume.modality]
-    values = sample(margin.values, margin.geometry, own.geometry, matrix, outside=np.nan)
-    asked[volume.modality] = Margin(values, own.geometry, own.unit)
+def _margins(volumes: Sequence[Volume], model: BrainModel, threads: int) -> list[Margin | GlioserveError]:
+    """Each sequence's own margin in its own space, or why it has none."""
+
+    def margin(volume: Volume) -> Margin | GlioserveError:
+        try:
+            return brain_margin(volume, model)
+        except GlioserveError as error:
+            return error
+
+    with ThreadPoolExecutor(max(1, min(threads, len(volumes)))) as pool:
+        return list(pool.map(margin, volumes))
+
+
+def _carried(
+    volumes: Sequence[Volume],
+    margins: Sequence[Margin | GlioserveError],
+    to_moving: Mapping[Modality, Matrix],
+    own: Margin,
+) -> dict[Modality, Margin]:
+    """Margins on the reference's margin grid, NaN where they do not look; what has no head has no opinion."""
+    carried = {}
+    for volume, margin in zip(volumes, margins, strict=True):
+        if isinstance(margin, Margin):
+            matrix = to_moving[volume.modality]
+            values = sample(margin.values, margin.geometry, own.geometry, matrix, outside=np.nan)
+            carried[volume.modality] = Margin(values, own.geometry, own.unit)
+    return carried
 
 
 def _judged(

@@ -138,7 +138,7 @@ def _finish(
     to_moving: dict[Modality, Matrix] = {r.modality: r.moving_lps_from_reference_lps for r in registrations}
     to_moving[recipe.reference] = np.eye(4)
     with watch.stage("brain"):
-        brain = find_brain(reference, others, to_moving, recipe.brain_extraction, brain_models)
+        brain = find_brain(reference, others, to_moving, recipe.brain_extraction, brain_models, threads)
         native_mask = brain.mask
         points_lps_mm = mask_points_lps_mm(native_mask, reference.geometry)
     target = network_geometry(recipe.grid, points_lps_mm.mean(axis=0))
