@@ -25,6 +25,10 @@ def put(container: Any, key: Any, value: Any) -> None:
     container[key] = value
 
 
+def volume(release: list[Manifest], name: str) -> Any:
+    return next(v for v in pod_spec(release)["volumes"] if v["name"] == name)
+
+
 Fault = Callable[[list[Manifest]], object]
 FAULTS: list[tuple[str, Fault]] = [
     ("bad name", lambda r: put(find(r, "Deployment")["metadata"], "name", "Rel_glioserve")),
@@ -48,7 +52,7 @@ FAULTS: list[tuple[str, Fault]] = [
     ),
     ("no ConfigMap", lambda r: r.remove(find(r, "ConfigMap"))),
     ("no ServiceAccount", lambda r: r.remove(find(r, "ServiceAccount"))),
-    ("no Secret", lambda r: put(pod_spec(r)["volumes"][3]["secret"], "secretName", "other")),
+    ("no Secret", lambda r: put(volume(r, "admin-token")["secret"], "secretName", "other")),
     ("is a hostPath", lambda r: put(pod_spec(r)["volumes"], 0, {"name": "models", "hostPath": {"path": "/"}})),
     ("a volume twice", lambda r: pod_spec(r)["volumes"].append({"name": "shm", "emptyDir": {}})),
     ("token", lambda r: find(r, "Pod")["spec"].pop("automountServiceAccountToken")),
@@ -62,8 +66,8 @@ FAULTS: list[tuple[str, Fault]] = [
     ("must be whole", lambda r: put(server(r)["resources"]["limits"], "nvidia.com/gpu", 0.5)),
     ("more memory than its limit", lambda r: put(server(r)["resources"]["requests"], "memory", "21Gi")),
     ("requests no cpu", lambda r: find(r, "Pod")["spec"]["containers"][0]["resources"]["requests"].pop("cpu")),
-    ("shm may take all", lambda r: put(pod_spec(r)["volumes"][1]["emptyDir"], "sizeLimit", "20Gi")),
-    ("shm may take all", lambda r: pod_spec(r)["volumes"][1]["emptyDir"].pop("sizeLimit")),
+    ("shm may take all", lambda r: put(volume(r, "shm")["emptyDir"], "sizeLimit", "20Gi")),
+    ("shm may take all", lambda r: volume(r, "shm")["emptyDir"].pop("sizeLimit")),
     ("runAsNonRoot", lambda r: put(pod_spec(r)["securityContext"], "runAsNonRoot", False)),
     ("runAsNonRoot", lambda r: put(pod_spec(r)["securityContext"], "runAsUser", 0)),
     ("seccomp", lambda r: put(pod_spec(r)["securityContext"]["seccompProfile"], "type", "Unconfined")),

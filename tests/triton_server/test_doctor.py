@@ -13,6 +13,7 @@ from glioserve_cli import doctor, main
 from glioserve_cli.doctor import Finding, as_text, examine
 from glioserve_contract import CONTRACT_VERSION
 from glioserve_contract.brain_model import BRAIN_MODELS_VARIABLE
+from glioserve_contract.recipe import BrainExtraction
 from glioserve_triton import locate
 from support.brain_models import SYNTHSTRIP_LIKE, distance_network, write_brain_model
 from support.recipes import fake_export, tiny_recipe
@@ -112,7 +113,8 @@ def test_brain_models_are_told_with_the_digest_that_a_recipe_must_name(
 def test_the_brain_model_of_a_repository_must_be_here(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, repository: Path
 ) -> None:
-    assert _found(repository=repository)["brain extraction"].found == "classical, needs no model"
+    ours = _found(repository=repository)["brain extraction"]
+    assert (ours.state, ours.found) == ("ok", "glioserve-brain.onnx, with the digest of the recipe")
     site = tmp_path / "site"
     extraction = write_brain_model(site, "strip.onnx", distance_network(), SYNTHSTRIP_LIKE)
     version = repository / "classifier" / "1"
@@ -126,6 +128,8 @@ def test_the_brain_model_of_a_repository_must_be_here(
     assert _found(repository=repository)["brain extraction"].state == "ok"
     (site / "strip.json").write_text("{}")
     assert "GLIO-5114" in _found(repository=repository)["brain extraction"].found
+    fake_export(version, replace(tiny_recipe(), brain_extraction=BrainExtraction("classical")), model=model)
+    assert _found(repository=repository)["brain extraction"].found == "classical, needs no model"
 
 
 def test_half_an_extra_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
