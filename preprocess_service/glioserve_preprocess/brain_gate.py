@@ -25,9 +25,10 @@ SOLIDITY = (0.83, 1.0)
 """Volume over that of the convex hull: lobes of scalp or face that hang on to a mask lower it."""
 SLENDERNESS = (1.0, 1.75)
 """Longest over shortest axis of the mask's ellipsoid of inertia."""
-BELOW_CROWN_MM = (-10.0, 45.0)
+BELOW_CROWN_MM = (-100.0, 45.0)
 """From the mask's top up to the head's: fluid, skull and scalp, and what a tilted head adds. A mask in the face or the
-neck, or in a head that the file turns upside down, lies lower."""
+neck, or in a head that the file turns upside down, lies lower. Only that end counts: where a sequence shows the scalp
+dark, the head seems to end lower than it does."""
 BORDER_SHARE = (0.0, 0.10)
 """Of the mask's surface that lies on the border of the field of view: a brain that is cut off."""
 UNSURENESS = (0.0, 0.4)
@@ -36,8 +37,6 @@ millimetre a millimetre, and that of a model that hesitates between two surfaces
 NEAR_MM = 4.0
 AGREEMENT_DICE = (0.90, 1.0)
 """Of the masks that two sequences give on their own."""
-COARSE_MM = 3.0
-"""Spacing at which a mask without a margin is looked at."""
 
 
 def volume_check(mask: npt.NDArray[np.generic], geometry: Geometry) -> QualityCheck:
@@ -47,7 +46,7 @@ def volume_check(mask: npt.NDArray[np.generic], geometry: Geometry) -> QualityCh
 
 
 def shape_checks(mask: Mask, geometry: Geometry) -> tuple[QualityCheck, ...]:
-    """Solidity, slenderness and border contact of a mask [z, y, x] on about COARSE_MM voxels that is not empty."""
+    """Solidity, slenderness and border contact of a mask [z, y, x] that is not empty."""
     surface = mask & ~ndimage.binary_erosion(mask, border_value=1)
     border = np.ones(mask.shape, dtype=bool)
     border[1:-1, 1:-1, 1:-1] = False
