@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -93,9 +94,13 @@ def _opinion(
     own = first[0]
     if isinstance(own, GlioserveError):
         raise own
-    crown = crown_and_middle_lps_mm(reference)[0]
+    judge = partial(
+        _judged,
+        image=sample(reference.voxels, reference.geometry, own.geometry, np.eye(4)),
+        crown_lps_mm=crown_and_middle_lps_mm(reference)[0],
+    )
     beside = _carried(others[:1], first[1:], to_moving, own)
-    alone = _judged(own, crown, list(beside.values()), (reference.modality,))
+    alone = judge(own, list(beside.values()), (reference.modality,))
     if not alone.reviews or not others:
         return alone
     beside |= _carried(others[1:], _margins(others[1:], model, threads), to_moving, own)
@@ -103,7 +108,7 @@ def _opinion(
         return alone
     margins = [own, *beside.values()]
     vote = Margin(_mean([m.values for m in margins]), own.geometry, own.unit)
-    together = _judged(vote, crown, margins, (reference.modality, *beside))
+    together = judge(vote, margins, (reference.modality, *beside))
     return together if together.reviews < alone.reviews else alone
 
 
@@ -137,10 +142,15 @@ def _carried(
 
 
 def _judged(
-    margin: Margin, crown_lps_mm: npt.NDArray[np.float64], beside: Sequence[Margin], sequences: tuple[Modality, ...]
+    margin: Margin,
+    beside: Sequence[Margin],
+    sequences: tuple[Modality, ...],
+    *,
+    image: npt.NDArray[np.float32],
+    crown_lps_mm: npt.NDArray[np.float64],
 ) -> _Opinion:
     """The margin's own figures, and the median agreement of those beside it, each where it looks."""
-    checks = margin_checks(margin, crown_lps_mm)
+    checks = margin_checks(margin, image, crown_lps_mm)
     mask = one_solid_piece(margin.values > 0)
     agreements = []
     for other in beside:

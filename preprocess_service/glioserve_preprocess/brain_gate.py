@@ -29,6 +29,17 @@ BELOW_CROWN_MM = (-100.0, 45.0)
 """From the mask's top up to the head's: fluid, skull and scalp, and what a tilted head adds. A mask in the face or the
 neck, or in a head that the file turns upside down, lies lower. Only that end counts: where a sequence shows the scalp
 dark, the head seems to end lower than it does."""
+ENCLOSED_SHARE = (0.5, 1.0)
+"""Of the rays that leave the mask upwards and sideways: those that meet something dark and then something bright again,
+the skull and the scalp. A bottle has neither."""
+RAYS = 400
+RAY_STEP_MM = 2.0
+SKULL_WITHIN_MM, SCALP_WITHIN_MM = 20.0, 36.0
+"""Beyond the mask's surface: how far a dark place and a bright one after it are looked for."""
+RISE = 0.2
+"""Of the brain's median intensity: what the scalp must be brighter than a place before it."""
+MIN_RAYS = RAYS // 10
+"""Fewer that stay in the field of view say nothing."""
 BORDER_SHARE = (0.0, 0.10)
 """Of the mask's surface that lies on the border of the field of view: a brain that is cut off."""
 UNSURENESS = (0.0, 0.4)
@@ -70,6 +81,38 @@ def position_check(mask: Mask, geometry: Geometry, crown_lps_mm: npt.NDArray[np.
     return check("brain_below_crown", float(crown_lps_mm[2]) - top_mm, "mm", BELOW_CROWN_MM)
 
 
+def enclosure_check(mask: Mask, image: npt.NDArray[np.float32], geometry: Geometry) -> QualityCheck | None:
+    """Whether a skull and a scalp lie around a mask that is not empty; ``image``, the scan, on the same grid [z, y, x].
+
+    Rays go from the mask's middle to where the third axis (superior) does not fall. None where too few of them stay in
+    the field of view.
+    """
+    turns = np.arange(RAYS) * np.pi * (3 - np.sqrt(5))  # a spiral spreads them evenly over half a sphere
+    rise = np.arange(RAYS) / RAYS
+    flat = np.sqrt(1 - rise**2)
+    directions = (
+        np.stack([rise, flat * np.sin(turns), flat * np.cos(turns)]) / np.array(geometry.spacing_mm)[::-1, None]
+    )
+    lengths_mm = np.arange(0, np.linalg.norm(np.array(mask.shape) * geometry.spacing_mm[::-1]), RAY_STEP_MM)
+    middle = np.argwhere(mask).mean(axis=0)
+    places = middle[:, None, None] + directions[:, :, None] * lengths_mm
+    inside = ndimage.map_coordinates(mask.astype(np.uint8), places, order=0) > 0
+    values = ndimage.map_coordinates(image, places, order=1, cval=np.nan)
+    leaves = inside.shape[1] - 1 - inside[:, ::-1].argmax(axis=1)
+    near, far = int(SKULL_WITHIN_MM / RAY_STEP_MM), int(SCALP_WITHIN_MM / RAY_STEP_MM)
+    enclosed = []
+    least = RISE * float(np.median(image[mask]))
+    for profile, surface in zip(values, leaves, strict=True):
+        beyond = profile[surface + 1 : surface + 1 + far]
+        if len(beyond) < far or not np.isfinite(beyond).all():
+            continue
+        brightest_after = np.maximum.accumulate(beyond[::-1])[::-1]
+        enclosed.append((brightest_after - beyond)[:near].max() > least)
+    if len(enclosed) < MIN_RAYS:
+        return None
+    return check("brain_enclosure", float(np.mean(enclosed)), "share", ENCLOSED_SHARE)
+
+
 def unsureness_check(margin: Margin) -> QualityCheck | None:
     """How unlike a distance a signed distance is; None for a model that gives something else."""
     near = np.abs(margin.values) < NEAR_MM
@@ -87,15 +130,20 @@ def agreement_check(one: Mask, other: Mask) -> QualityCheck:
     return check("brain_agreement", dice, "Dice", AGREEMENT_DICE)
 
 
-def margin_checks(margin: Margin, crown_lps_mm: npt.NDArray[np.float64]) -> tuple[QualityCheck, ...]:
-    """All that one margin tells, on its own grid, in a head whose top is given; its volume alone where it is empty."""
+def margin_checks(
+    margin: Margin, image: npt.NDArray[np.float32], crown_lps_mm: npt.NDArray[np.float64]
+) -> tuple[QualityCheck, ...]:
+    """All that one margin tells; its volume alone where it is empty.
+
+    ``image`` is the scan on the margin's grid [z, y, x], ``crown_lps_mm`` a point as high as the head's top.
+    """
     mask, geometry = one_solid_piece(margin.values > 0), margin.geometry
     if not mask.any():
         return (volume_check(mask, geometry),)
-    unsure = unsureness_check(margin)
-    own = () if unsure is None else (unsure,)
     where = position_check(mask, geometry, crown_lps_mm)
-    return (volume_check(mask, geometry), *shape_checks(mask, geometry), where, *own)
+    may_be_none = (enclosure_check(mask, image, geometry), unsureness_check(margin))
+    judged = (c for c in may_be_none if c is not None)
+    return (volume_check(mask, geometry), *shape_checks(mask, geometry), where, *judged)
 
 
 def check(name: str, value: float, unit: str, usual: tuple[float, float]) -> QualityCheck:

@@ -76,7 +76,8 @@ def opinions(monkeypatch, tmp_path):
 
         monkeypatch.setattr(brain_module, "brain_margin", margin_of)
         extraction = write_brain_model(tmp_path, "a.onnx", distance_network(), SYNTHSTRIP_LIKE)
-        head = (ellipsoid_mm() > -15).astype(np.float32)
+        inside = ellipsoid_mm()
+        head = np.select([inside > 0, inside > -6, inside > -15], [1.0, 0.1, 1.0], 0.0).astype(np.float32)
         volumes = [Volume(m, head, GEOMETRY) for m in margins]
         matrices = to_moving or {m: np.eye(4) for m in margins}
         return find_brain(volumes[0], volumes[1:], matrices, extraction, tmp_path), asked

@@ -5,6 +5,7 @@ import pytest
 
 from glioserve_preprocess.brain_gate import (
     agreement_check,
+    enclosure_check,
     margin_checks,
     position_check,
     shape_checks,
@@ -61,7 +62,9 @@ def test_a_brain_that_is_cut_off_touches_the_border():
 
 
 def test_an_empty_margin_has_a_volume_alone():
-    (judged,) = margin_checks(Margin(np.full(SHAPE, -1.0, np.float32), GEOMETRY, "mm"), np.zeros(3))
+    (judged,) = margin_checks(
+        Margin(np.full(SHAPE, -1.0, np.float32), GEOMETRY, "mm"), np.zeros(SHAPE, np.float32), np.zeros(3)
+    )
     assert (judged.name, judged.verdict) == ("brain_volume", "review")
 
 
@@ -78,6 +81,23 @@ def test_the_position_is_measured_from_the_crown():
     near, far = (position_check(mask, GEOMETRY, np.array([0, 0, top_mm + mm])) for mm in (15, 70))
     assert (near.verdict, far.verdict) == ("ok", "review")
     assert near.value == pytest.approx(15)
+
+
+def test_a_brain_lies_in_a_skull_and_a_scalp_and_a_bottle_does_not():
+    brain = ellipsoid((55, 70, 55), (0, 0, -10))
+    skull = ellipsoid((61, 76, 61), (0, 0, -10))
+    scalp = ellipsoid((70, 85, 70), (0, 0, -10))
+    head = np.select([brain, skull, scalp], [800, 60, 900], 0).astype(np.float32)
+    bottle = np.where(scalp, 800, 0).astype(np.float32)
+    in_head, in_bottle = (enclosure_check(brain, image, GEOMETRY) for image in (head, bottle))
+    assert (in_head.verdict, in_bottle.verdict) == ("ok", "review")
+    assert in_head.value > 0.95
+    assert in_bottle.value < 0.05
+
+
+def test_a_field_of_view_that_ends_at_the_brain_says_nothing_of_the_scalp():
+    brain = np.ones(SHAPE, dtype=bool)
+    assert enclosure_check(brain, brain.astype(np.float32), GEOMETRY) is None
 
 
 def test_a_true_distance_is_sure_and_a_flat_one_is_not():
