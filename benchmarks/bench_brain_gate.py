@@ -1,7 +1,7 @@
 """What the quality gate of the brain mask catches and what it flags for nothing, on synthetic heads.
 
 ``make bench NAME=brain_gate [ARGS='--heads 40 --first N']``: each head as it is and spoilt in each way of
-``brain_spoilt``, with a second, sound sequence of the same head beside it, and once without. A mask is wrong below a
+``brain_spoilt``: a T1ce alone, and with a sound T2 and FLAIR of the same head beside it. A mask is wrong below a
 Dice of 0.90, and always where there is no right answer (half a brain, no head). Caught: ``review`` or refused.
 """
 
@@ -21,6 +21,7 @@ from glioserve_contract import GlioserveError, Modality
 from glioserve_contract.recipe import BrainExtraction
 from glioserve_preprocess.brain import find_brain
 from glioserve_preprocess.geometry import Volume
+from glioserve_training.brain.contrast import sequence_contrast
 from glioserve_training.brain.head import make_head
 from glioserve_training.brain.scan import scan_volume
 
@@ -46,10 +47,17 @@ class Judged:
 def judged_head(seed: int) -> list[Judged]:
     """One head in all its states."""
     head = make_head(seed)
-    first, mask = scan_volume(head, np.random.default_rng([seed, 1]), np.random.default_rng(seed))
-    second, _ = scan_volume(head, np.random.default_rng([seed, 2]), np.random.default_rng(seed))
-    third, _ = scan_volume(head, np.random.default_rng([seed, 3]), np.random.default_rng(seed))
-    others = [Volume(m, v.voxels, v.geometry) for m, v in ((Modality.T2, second), (Modality.FLAIR, third))]
+    scans = [
+        scan_volume(
+            head,
+            np.random.default_rng([seed, number]),
+            np.random.default_rng(seed),
+            partial(sequence_contrast, sequence=modality),
+        )
+        for number, modality in enumerate((Modality.T1CE, Modality.T2, Modality.FLAIR))
+    ]
+    (first, mask), *rest = scans
+    others = [Volume(m, v.voxels, v.geometry) for m, (v, _) in zip((Modality.T2, Modality.FLAIR), rest, strict=True)]
     sound = BrainCase(f"head {seed}", "as it is", first, mask)
     cases = [sound, *(kind(sound, np.random.default_rng([seed, 4, i])) for i, kind in enumerate(KINDS))]
     return [_judged(case, beside) for case in cases for beside in ([], others)]

@@ -29,7 +29,7 @@ BELOW_CROWN_MM = (-100.0, 45.0)
 """From the mask's top up to the head's: fluid, skull and scalp, and what a tilted head adds. A mask in the face or the
 neck, or in a head that the file turns upside down, lies lower. Only that end counts: where a sequence shows the scalp
 dark, the head seems to end lower than it does."""
-ENCLOSED_SHARE = (0.5, 1.0)
+ENCLOSED_SHARE = (0.3, 1.0)
 """Of the rays that leave the mask upwards and sideways: those that meet something dark and then something bright again,
 the skull and the scalp. A bottle has neither."""
 RAYS = 400
