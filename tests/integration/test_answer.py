@@ -148,7 +148,7 @@ def test_concurrent_requests_are_batched_at_the_classifier(repository, offline):
     with running_server(repository) as server, triton.InferenceServerClient(server.grpc_url) as raw:
         admin = admin_headers(server)
         config = raw.get_model_config("classifier", headers=admin, as_json=True)["config"]
-        config["dynamic_batching"]["max_queue_delay_microseconds"] = "300000"
+        config["dynamic_batching"]["max_queue_delay_microseconds"] = "2000000"
         raw.load_model("classifier", headers=admin, config=json.dumps(config))
 
         def ask(index):
