@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 import urllib.request
 
 import numpy as np
@@ -163,7 +164,13 @@ def test_concurrent_requests_are_batched_at_the_classifier(repository, offline):
             thread.start()
         for thread in threads:
             thread.join(90)
-        after = scrape(server)
+        deadline = time.monotonic() + 10
+        while True:  # Triton counts after it has answered
+            after = scrape(server)
+            if total(after, "nv_inference_count") - total(before, "nv_inference_count") >= len(images):
+                break
+            assert time.monotonic() < deadline, "the answers were not counted"
+            time.sleep(0.1)
     np.testing.assert_allclose(found, wanted, atol=1e-4)
     grown = {n: total(after, n) - total(before, n) for n in ("nv_inference_count", "nv_inference_exec_count")}
     assert grown["nv_inference_count"] == 8
