@@ -51,8 +51,9 @@ class _Opinion:
     sequences: tuple[Modality, ...]
 
     @property
-    def reviews(self) -> int:
-        return sum(c.verdict == "review" for c in self.checks)
+    def doubt(self) -> tuple[bool, int]:
+        """No mask at all, which has few figures to be doubted, is worst; then how many are unusual."""
+        return not (self.margin.values > 0).any(), sum(c.verdict == "review" for c in self.checks)
 
 
 def find_brain(
@@ -101,7 +102,7 @@ def _opinion(
     )
     beside = _carried(others[:1], first[1:], to_moving, own)
     alone = judge(own, list(beside.values()), (reference.modality,))
-    if not alone.reviews or not others:
+    if alone.doubt == (False, 0) or not others:
         return alone
     beside |= _carried(others[1:], _margins(others[1:], model, threads), to_moving, own)
     if not beside:
@@ -109,7 +110,7 @@ def _opinion(
     margins = [own, *beside.values()]
     vote = Margin(_mean([m.values for m in margins]), own.geometry, own.unit)
     together = judge(vote, margins, (reference.modality, *beside))
-    return together if together.reviews < alone.reviews else alone
+    return together if together.doubt < alone.doubt else alone
 
 
 def _margins(volumes: Sequence[Volume], model: BrainModel, threads: int) -> list[Margin | GlioserveError]:

@@ -116,6 +116,15 @@ def test_a_sequence_without_a_head_has_no_vote(opinions):
     assert "brain_agreement" not in {c.name for c in brain.checks}
 
 
+def test_a_vote_for_nothing_never_wins(opinions):
+    """An empty mask has one figure to be doubted, its volume; a poor one may have more, and is a mask."""
+    poor, nothing = ellipsoid_mm(flaw=62), np.full(GEOMETRY.shape, -200, np.float32)
+    brain, asked = opinions({T1CE: poor, T1: nothing, T2: nothing})
+    assert asked == [T1CE, T1, T2]
+    assert brain.record.sequences == (T1CE,)
+    assert brain.mask.any()
+
+
 def test_a_mask_far_below_the_crown_asks_for_a_review(opinions):
     """A brain where the neck is."""
     low = np.roll(ellipsoid_mm(), -16, axis=0)
