@@ -14,13 +14,14 @@ from pathlib import Path
 
 from glioserve_cli.main import main as glioserve
 from glioserve_export.files import copy_files
-from glioserve_export.repository import EXPORTED_FILES, MANIFEST_FILE, checked_export
+from glioserve_export.repository import checked_export
+from glioserve_export.version_files import MANIFEST_FILE
 
 ROOT = Path(__file__).resolve().parents[1]
 SEED = 0
 PHANTOMS = 400
 MAX_BYTES = 5_000_000
-"""Of the three files together: they are stored in the source repository."""
+"""Of its files together: they are stored in the source repository."""
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -45,13 +46,13 @@ def train(args: argparse.Namespace, artifact: Path) -> int:
 
 def publish(exported: Path, out: Path) -> int:
     """Put the three files in place, the manifest last; refused when they are too large to be stored."""
-    checked_export(exported)
-    size = sum((exported / name).stat().st_size for name in (*EXPORTED_FILES, MANIFEST_FILE))
+    names = (*checked_export(exported).files, MANIFEST_FILE)
+    size = sum((exported / name).stat().st_size for name in names)
     if size > MAX_BYTES:
         print(f"{size / 1e6:.1f} MB are over the {MAX_BYTES / 1e6:.0f} MB that may be stored: {out} is as it was.")
         return 1
     out.mkdir(parents=True, exist_ok=True)
-    copy_files(exported, (*EXPORTED_FILES, MANIFEST_FILE), out)
+    copy_files(exported, names, out)
     checked_export(out)
     print(f"{out}: {size / 1e6:.2f} MB")
     return 0

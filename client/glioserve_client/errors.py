@@ -77,7 +77,17 @@
             ├── RepositoryBusyError           GLIO-5112
             ├── BrainModelMissingError        GLIO-5113
             ├── BrainModelMismatchError       GLIO-5114
-            └── InvalidBrainModelError        GLIO-5115
+            ├── InvalidBrainModelError        GLIO-5115
+            ├── InvalidCheckpointError        GLIO-5116
+            ├── ReferenceCaseFailedError      GLIO-5117
+            ├── VariantRefusedError           GLIO-5118
+            ├── EngineBuildFailedError        GLIO-5119
+            ├── EngineMismatchError           GLIO-5120
+            ├── InvalidCohortError            GLIO-5121
+            ├── GateRefusedError              GLIO-5122
+            ├── PromotionUndoneError          GLIO-5123
+            ├── VersionNotFoundError          GLIO-5124
+            └── StoreFailedError              GLIO-5125
 
 Catch as wide as you need: ``StudyError`` when the study must change, ``error.retryable`` when sending it again
 may help, a leaf when you can do something about it. Leaves take their words from the contract's table. A message
@@ -362,3 +372,33 @@ class BrainModelMismatchError(SetUpError, code=ErrorCode.BRAIN_MODEL_MISMATCH): 
 
 
 class InvalidBrainModelError(SetUpError, code=ErrorCode.INVALID_BRAIN_MODEL): ...
+
+
+class InvalidCheckpointError(SetUpError, code=ErrorCode.INVALID_CHECKPOINT): ...
+
+
+class ReferenceCaseFailedError(SetUpError, code=ErrorCode.REFERENCE_CASE_FAILED): ...
+
+
+class VariantRefusedError(SetUpError, code=ErrorCode.VARIANT_REFUSED): ...
+
+
+class EngineBuildFailedError(SetUpError, code=ErrorCode.ENGINE_BUILD_FAILED): ...
+
+
+class EngineMismatchError(SetUpError, code=ErrorCode.ENGINE_MISMATCH): ...
+
+
+class InvalidCohortError(SetUpError, code=ErrorCode.INVALID_COHORT): ...
+
+
+class GateRefusedError(SetUpError, code=ErrorCode.GATE_REFUSED): ...
+
+
+class PromotionUndoneError(SetUpError, code=ErrorCode.PROMOTION_UNDONE): ...
+
+
+class VersionNotFoundError(SetUpError, code=ErrorCode.VERSION_NOT_FOUND): ...
+
+
+class StoreFailedError(SetUpError, code=ErrorCode.STORE_FAILED): ...

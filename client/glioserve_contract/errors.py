@@ -270,7 +270,7 @@ class ErrorCode(Enum):
     )
     INVALID_ARTIFACT = _row(
         "GLIO-5102", _BAD, _FIX, "An artifact is incomplete, or its weights do not fit its recipe.",
-        "Write it again with training's `save_artifact`.",
+        "Write it again with training's `save_artifact`, or import it (`glioserve import`).",
     )
     INVALID_MANIFEST = _row(
         "GLIO-5103", _BAD, _FIX, "A manifest does not fit its schema or its files.",
@@ -323,6 +323,46 @@ class ErrorCode(Enum):
     INVALID_BRAIN_MODEL = _row(
         "GLIO-5115", _BAD, _FIX, "A brain extraction model does not fit its card, or the card its schema.",
         "Correct what the message names; docs/brain-extraction.md has the contract.",
+    )
+    INVALID_CHECKPOINT = _row(
+        "GLIO-5116", _BAD, _FIX, "A checkpoint cannot be imported: its format, keys or shapes are not the recipe's.",
+        "Correct the recipe, or export a plain state dict of the network; docs/networks.md says how.",
+    )
+    REFERENCE_CASE_FAILED = _row(
+        "GLIO-5117", Status.INTERNAL, _NO, "The network does not give the reference case its expected score.",
+        "Check the order of channels and classes, and the strides; do not serve it.",
+    )
+    VARIANT_REFUSED = _row(
+        "GLIO-5118", Status.INTERNAL, _NO, "A variant strays from the fp32 network by more than the recipe allows.",
+        "Serve fp32, or change recipe.variant_limits with good reason; the message has the figures.",
+    )
+    ENGINE_BUILD_FAILED = _row(
+        "GLIO-5119", Status.INTERNAL, _FIX, "The TensorRT plan could not be built.",
+        "The ONNX classifier serves meanwhile; the message has the end of the builder's log.",
+    )
+    ENGINE_MISMATCH = _row(
+        "GLIO-5120", Status.INTERNAL, _FIX, "A TensorRT plan is not this version's, or answers otherwise than ONNX.",
+        "Build it again on the GPU and with the TensorRT that serve it (`glioserve engine build`).",
+    )
+    INVALID_COHORT = _row(
+        "GLIO-5121", _BAD, _FIX, "A cohort table or folder cannot be evaluated.",
+        "Correct what the message names; docs/evaluation.md has the table's columns.",
+    )
+    GATE_REFUSED = _row(
+        "GLIO-5122", _BAD, _NO, "A version does not meet the repository's gate.",
+        "Evaluate or export it again, or override the gate with a reason, which is recorded.",
+    )
+    PROMOTION_UNDONE = _row(
+        "GLIO-5123", Status.INTERNAL, _FIX, "A promotion failed on the live server and was undone.",
+        "The version before serves; the message says what failed.",
+    )
+    VERSION_NOT_FOUND = _row(
+        "GLIO-5124", Status.NOT_FOUND, _FIX, "The repository has no such version.",
+        "Use one that `glioserve repository list` shows.",
+    )
+    STORE_FAILED = _row(
+        "GLIO-5125", Status.UNAVAILABLE, _YES, "A remote store cannot be read or written.",
+        "Check its URL, credentials and network; what was begun there is ignored until it is whole.",
     )
     # fmt: on
 

@@ -35,6 +35,14 @@ class Manifest:
     files: dict[str, str]
     parity: dict[str, Any]
     """Per output: the largest difference seen and the tolerance it was held to."""
+    cam_method: Literal["closed_form", "traced", "none"] = "closed_form"
+    """How CAM's weights are computed in the graph; ``none``: the network gives no map, and CAM is one zero."""
+    variants: dict[str, Any] = field(default_factory=dict)
+    """Name (fp16, bf16, int8) to its file, runtime and the figures of its gate; those that passed."""
+    evaluation: dict[str, Any] = field(default_factory=dict)
+    """Summary of ``glioserve evaluate``'s report and its digest; empty where it was never evaluated."""
+    publication: dict[str, Any] = field(default_factory=dict)
+    """How it came into its repository: when, from which manifest, the gate's verdict, an override and its reason."""
     versions: dict[str, str] = field(default_factory=dict)
     """Of glioserve, the contract and the libraries that exported it."""
     created: str = ""

@@ -118,6 +118,57 @@ class BrainExtraction:
 
 
 @dataclass(frozen=True)
+class VariantLimits:
+    """How far another precision of the network may stray from its fp32 ONNX on a calibration set.
+
+    A variant (fp16, bf16, int8) beyond any of them is refused (GLIO-5118). Labels are those of the recipe's
+    temperature and threshold; heat maps are compared for the predicted class.
+    """
+
+    max_probability_drift: float = 0.02
+    """Of SCORE, over all studies."""
+    max_label_flips: int = 0
+    min_heatmap_correlation: float = 0.98
+    """Pearson's, over CAM's voxels, of the worst study."""
+    min_same_peak: float = 0.95
+    """Share of studies whose CAM peaks in the same voxel."""
+
+    def check(self, path: str) -> None:
+        """Shares and correlations are 0 to 1."""
+        for name in ("max_probability_drift", "min_heatmap_correlation", "min_same_peak"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise SchemaError(f"{path}.{name}", f"must be 0 to 1, not {getattr(self, name)}")
+        if self.max_label_flips < 0:
+            raise SchemaError(f"{path}.max_label_flips", f"must not be negative, is {self.max_label_flips}")
+
+
+@dataclass(frozen=True)
+class ReferenceCase:
+    """A study whose answer is known from where the network was trained: ``reference_case.npz`` beside the recipe.
+
+    Swapped channels or classes invert answers without a sign of it; this catches them, at export and at load. Its
+    ``image`` is what the network is shown (FP32 [C, D, H, W]); never one of a patient who has not agreed.
+    """
+
+    digest: str
+    """SHA-256 of ``reference_case.npz``."""
+    score: float
+    """Probability of recurrence that the network gives there, before the recipe's temperature."""
+    tolerance: float = 0.01
+
+    def check(self, path: str) -> None:
+        """The case must tell its score from the one of swapped classes."""
+        if not is_sha256_digest(self.digest):
+            raise SchemaError(f"{path}.digest", "must be 'sha256:' and 64 hex digits")
+        if not 0 <= self.score <= 1:
+            raise SchemaError(f"{path}.score", f"must be 0 to 1, not {self.score}")
+        if not 0 < self.tolerance <= 0.1:
+            raise SchemaError(f"{path}.tolerance", f"must be above 0 and at most 0.1, not {self.tolerance}")
+        if abs(2 * self.score - 1) <= 2 * self.tolerance:
+            raise SchemaError(f"{path}.score", f"{self.score} is so near to 0.5 that swapped classes would pass")
+
+
+@dataclass(frozen=True)
 class Recipe:
     """See the module. ``channels`` and ``classes`` are in the network's own order, never assumed."""
 
@@ -135,6 +186,10 @@ class Recipe:
     sensitivity to necrosis means a *higher* threshold."""
     temperature: float = 1.0
     """Logits are divided by it before the softmax."""
+    heatmap: Literal["gradcam", "gradcam++"] = "gradcam"
+    """How CAM is weighed. Grad-CAM++ (Chattopadhay 2018) only where the graph has it exactly (GLIO-5106)."""
+    variant_limits: VariantLimits = field(default_factory=VariantLimits)
+    reference_case: ReferenceCase | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
     """Where the weights come from: data, seed, settings, date. Free; never patient data."""
 

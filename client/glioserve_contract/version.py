@@ -1,6 +1,6 @@
 """The contract's own semantic version: it changes with the wire, not with the code."""
 
-CONTRACT_VERSION = "1.2.0"
+CONTRACT_VERSION = "1.3.0"
 """Major: a caller must change. Minor: something was added. Patch: words only."""
 
 NOT_FOR_CLINICAL_USE = (

@@ -13,9 +13,7 @@ from glioserve_contract import CONTRACT_VERSION
 from glioserve_contract.limits import DEFAULT_TIMEOUT_S
 from glioserve_contract.recipe import Recipe
 from glioserve_contract.tensors import CLASSIFIER_MODEL, Tensor
-
-ONNX_FILE = "model.onnx"
-PLAN_FILE = "model.plan"
+from glioserve_export.version_files import ONNX_FILE, PLAN_FILE
 
 MAX_QUEUE_SIZE = 32
 """Studies that wait for the classifier: four full batches. One more is refused at once, so that the caller

@@ -10,14 +10,8 @@ from pathlib import Path
 from glioserve_contract import ErrorCode, GlioserveError, canonical_json, sha256_digest
 from glioserve_contract.manifest import load_manifest
 from glioserve_export.recipe_override import with_recipe_override
-from glioserve_export.repository import (
-    MANIFEST_FILE,
-    assemble,
-    checked_export,
-    ensure_version,
-    version_folder,
-    versions,
-)
+from glioserve_export.repository import assemble, checked_export, ensure_version, version_folder, versions
+from glioserve_export.version_files import MANIFEST_FILE
 
 _PACKAGED = Path(__file__).parent / "_demo_model"
 _CHECKOUT = Path(__file__).parents[2] / "examples" / "demo_model"

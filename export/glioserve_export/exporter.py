@@ -16,17 +16,12 @@ import onnx
 from glioserve_contract import CONTRACT_VERSION, ErrorCode, GlioserveError, sha256_digest
 from glioserve_contract.manifest import Manifest, save_manifest
 from glioserve_contract.recipe import Recipe, preprocessing_digest, save_recipe
-from glioserve_export.classifier_config import ONNX_FILE, CamGrid
+from glioserve_export.classifier_config import CamGrid
 from glioserve_export.files import sync_folder
 from glioserve_export.onnx_export import cam_grid, export_onnx
 from glioserve_export.parity import Parity, check_parity
-from glioserve_export.repository import (
-    EXPORTED_FILES,
-    MANIFEST_FILE,
-    RECIPE_FILE,
-    add_version,
-    check_can_join,
-)
+from glioserve_export.repository import add_version, check_can_join
+from glioserve_export.version_files import MANIFEST_FILE, ONNX_FILE, OPTIONAL_FILES, RECIPE_FILE, REQUIRED_FILES
 from glioserve_networks import Artifact, ClassifierNet, load_artifact
 from glioserve_preprocess.brain_model import read_model
 
@@ -94,7 +89,7 @@ def write_version(exported: Exported, folder: Path) -> Manifest:
         cam_grid=exported.cam_grid,
         cam_start_voxels=start_voxels,
         cam_step_voxels=step_voxels,
-        files={name: sha256_digest(folder / name) for name in EXPORTED_FILES},
+        files={name: sha256_digest(folder / name) for name in REQUIRED_FILES},
         parity=exported.parity.record(),
         versions={"contract": CONTRACT_VERSION, **{name: package_version(name) for name in _LIBRARIES}},
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -149,8 +144,10 @@ def export_model(artifact: Artifact, folder: Path, *, progress: Progress) -> Exp
     exported = convert(artifact, progress)
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as stage:
-        write_version(exported, Path(stage))
-        for name in (*EXPORTED_FILES, MANIFEST_FILE):
+        manifest = write_version(exported, Path(stage))
+        for name in (*manifest.files, MANIFEST_FILE):
             (Path(stage) / name).replace(folder / name)
+        for stale in set(OPTIONAL_FILES) - set(manifest.files):
+            (folder / stale).unlink(missing_ok=True)
     sync_folder(folder)
     return exported

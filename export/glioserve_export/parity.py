@@ -20,8 +20,8 @@ from torch import nn
 
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_contract.manifest import model_id
-from glioserve_contract.recipe import Recipe
 from glioserve_contract.tensors import CAM, IMAGE, LOGITS, MODEL_ID
+from glioserve_export.probes import INPUTS, Array, probe_studies
 from glioserve_networks import Artifact, ClassifierNet
 
 LOGITS_TOLERANCE = 1e-4
@@ -33,8 +33,6 @@ shown map has 256 grey levels. Seen for our networks: up to 8e-6."""
 
 BATCHES = ((0, 1, 2, 3, 4, 5, 6, 7), (4,), (0, 7), (5, 1, 6))
 """Indices into :data:`INPUTS` of the studies that share a batch: of 8, 1, 2 and 3."""
-
-Array = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -167,42 +165,6 @@ def _captured_features(network: nn.Module) -> Iterator[list[torch.Tensor]]:
         yield captured
     finally:
         del network.features
-
-
-INPUTS = ("random", "zeros", "random x 10", "ramp", "blobs", "brain", "one channel", "random, other seed")
-"""Kinds of study, in the order of :func:`probe_studies`."""
-
-
-def probe_studies(recipe: Recipe, seed: int = 0) -> Array:
-    """One study of each of :data:`INPUTS`: FP32 [8, C, D, H, W]; always the same for the same recipe."""
-    rng = np.random.default_rng(seed)
-    shape = (len(recipe.channels), *recipe.grid.shape)
-    axes = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape[1:]), indexing="ij")
-    radius = np.sqrt(sum(axis**2 for axis in axes))
-    channel_scale = np.linspace(1, 0.5, shape[0]).reshape(-1, 1, 1, 1)
-    ramp = (axes[0] + 2 * axes[1] + 4 * axes[2] + 7) / 14
-    blobs = sum(_blob(axes, rng) for _ in range(5))
-    brain = (radius < 0.8) * (0.5 + 0.1 * rng.standard_normal(shape)) + _blob(axes, rng)
-    one_channel = np.zeros(shape)
-    one_channel[0] = rng.random(shape[1:])
-    studies = (
-        rng.random(shape),
-        np.zeros(shape),
-        10 * rng.random(shape),
-        channel_scale * ramp,
-        channel_scale * blobs,
-        np.clip(brain, 0, 1),
-        one_channel,
-        rng.random(shape),
-    )
-    stacked: Array = np.stack([np.broadcast_to(study, shape) for study in studies]).astype(np.float32)
-    return stacked
-
-
-def _blob(axes: list[npt.NDArray[np.float64]], rng: np.random.Generator) -> npt.NDArray[np.float64]:
-    centre, width = rng.uniform(-0.5, 0.5, 3), rng.uniform(0.1, 0.4)
-    squared = sum(((axis - c) / width) ** 2 for axis, c in zip(axes, centre, strict=True))
-    return cast(npt.NDArray[np.float64], np.exp(-squared))
 
 
 def _session(model: bytes) -> onnxruntime.InferenceSession:

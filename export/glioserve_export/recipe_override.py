@@ -8,9 +8,9 @@ from pathlib import Path
 from glioserve_contract import sha256_digest
 from glioserve_contract.manifest import save_manifest
 from glioserve_contract.recipe import preprocessing_digest, save_recipe
-from glioserve_export.classifier_config import ONNX_FILE
 from glioserve_export.files import copy_files
-from glioserve_export.repository import RECIPE_FILE, checked_export
+from glioserve_export.repository import checked_export
+from glioserve_export.version_files import RECIPE_FILE
 
 
 def with_recipe_override(source: Path, target: Path, *, min_slices: int) -> None:
@@ -22,7 +22,7 @@ def with_recipe_override(source: Path, target: Path, *, min_slices: int) -> None
     manifest = checked_export(source)
     recipe = manifest.recipe.with_min_slices(min_slices)
     target.mkdir(parents=True, exist_ok=True)
-    copy_files(source, (ONNX_FILE,), target)
+    copy_files(source, set(manifest.files) - {RECIPE_FILE}, target)
     save_recipe(recipe, target / RECIPE_FILE)
     changed = replace(
         manifest,

@@ -15,14 +15,10 @@ from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_contract.manifest import Manifest, load_manifest
 from glioserve_contract.recipe import load_recipe
 from glioserve_contract.tensors import CLASSIFIER_MODEL
-from glioserve_export.classifier_config import ONNX_FILE, config_files
+from glioserve_export.classifier_config import config_files
 from glioserve_export.files import LOCK_TIMEOUT_S, copy_files, exclusive, staging, sync_folder, write_if_changed
 from glioserve_export.static_models import sync_static_models
-
-MANIFEST_FILE = "manifest.json"
-RECIPE_FILE = "recipe.json"
-EXPORTED_FILES = (ONNX_FILE, RECIPE_FILE)
-"""What a version holds besides its manifest, which names them with their digests."""
+from glioserve_export.version_files import MANIFEST_FILE, OPTIONAL_FILES, RECIPE_FILE, REQUIRED_FILES
 
 MARKER = ".glioserve.lock"
 """The lock, and the sign that a folder is ours to write into. Triton reads folders only."""
@@ -88,10 +84,12 @@ def check_can_join(repository: Path, preprocessing_digest: str, version: int | N
 def checked_export(source: Path) -> Manifest:
     """The manifest of an exported folder whose files are all there and as it says (GLIO-5103)."""
     manifest = load_manifest(source, verify_files=True)
-    if sorted(manifest.files) != sorted(EXPORTED_FILES):
+    named = set(manifest.files)
+    if not set(REQUIRED_FILES) <= named <= {*REQUIRED_FILES, *OPTIONAL_FILES}:
         raise GlioserveError(
             ErrorCode.INVALID_MANIFEST,
-            f"It names the files {', '.join(sorted(manifest.files))}, not {', '.join(EXPORTED_FILES)}.",
+            f"It names the files {', '.join(sorted(named))}, not {', '.join(REQUIRED_FILES)} and at most "
+            f"{', '.join(OPTIONAL_FILES)}.",
         )
     if load_recipe(source / RECIPE_FILE) != manifest.recipe:
         raise GlioserveError(ErrorCode.INVALID_MANIFEST, f"{RECIPE_FILE} is not the manifest's recipe.")

@@ -14,7 +14,7 @@ from glioserve_contract import ErrorCode, GlioserveError, Modality
 from glioserve_contract.manifest import digest_of_model_id
 from glioserve_contract.recipe import Architecture, Recipe
 from glioserve_export.graph import ServedGraph
-from glioserve_export.parity import INPUTS, probe_studies, reference
+from glioserve_export.parity import INPUTS, reference
 from glioserve_networks import ClassifierNet, build
 from support.networks import random_network
 from support.recipes import T1_T1CE_T2, TINY, tiny_recipe

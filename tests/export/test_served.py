@@ -14,7 +14,7 @@ from glioserve_contract.manifest import digest_of_model_id
 from glioserve_contract.tensors import CLASSIFIER_MODEL
 from glioserve_export.classifier_config import ONNXRUNTIME_CPU, ONNXRUNTIME_GPU, TENSORRT_GPU, resolved_dims
 from glioserve_export.exporter import export
-from glioserve_export.parity import LOGITS_TOLERANCE, probe_studies, reference
+from glioserve_export.parity import LOGITS_TOLERANCE, reference
 from glioserve_export.repository import add_version
 from glioserve_networks import Artifact
 from glioserve_triton.options import ServerOptions

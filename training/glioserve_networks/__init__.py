@@ -5,6 +5,7 @@ Imports the contract only. ``build(recipe.architecture, in_channels=len(recipe.c
 """
 
 from glioserve_networks.artifact import Artifact, load_artifact, save_artifact
-from glioserve_networks.registry import ClassifierNet, architectures, build
+from glioserve_networks.gradcam import ClassifierNet, TailedNet
+from glioserve_networks.registry import architectures, build
 
-__all__ = ["Artifact", "ClassifierNet", "architectures", "build", "load_artifact", "save_artifact"]
+__all__ = ["Artifact", "ClassifierNet", "TailedNet", "architectures", "build", "load_artifact", "save_artifact"]

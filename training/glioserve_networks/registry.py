@@ -1,56 +1,71 @@
-"""The architectures that a recipe may name, and what the exporter may ask of a built network."""
+"""The architectures that a recipe may name: ours, and those that a site's packages bring.
+
+A package adds one by an entry point of the group :data:`ENTRY_POINTS`, whose name is the architecture's and whose
+object is called as ``builder(in_channels=…, out_classes=2, **options)`` and returns a ``torch.nn.Module``. What it
+gets for it hangs on what the module can do: a :class:`~glioserve_networks.gradcam.ClassifierNet` has Grad-CAM in
+closed form, a :class:`~glioserve_networks.gradcam.TailedNet` by a traced gradient, any other module none.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol, cast, runtime_checkable
+from importlib.metadata import EntryPoint, entry_points
 
-import torch
 from torch import nn
 
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_contract.recipe import CLASSES, Architecture
-from glioserve_networks.resnet10 import ResNet10
+from glioserve_networks.densenet import DenseNet121
+from glioserve_networks.mresnet import MresNet
+from glioserve_networks.resnet import ResNet10, ResNet50
+from glioserve_networks.vgg import VGG11, VGG16
 
+ENTRY_POINTS = "glioserve.architectures"
 
-@runtime_checkable
-class ClassifierNet(Protocol):
-    """A network whose Grad-CAM is a closed form: ``forward(x) == head(mean(features(x) over d, h, w))``."""
-
-    @property
-    def head(self) -> nn.Linear:
-        """From the K pooled features to the recipe's two logits."""
-
-    def features(self, x: torch.Tensor) -> torch.Tensor:
-        """``x`` [N, C, D, H, W] to A [N, K, d, h, w], after the last block's ReLU."""
-
-    @property
-    def cam_lattice(self) -> tuple[float, float]:
-        """(start, step): voxel i of A is centred on voxel ``start + step * i`` of the input, along each axis."""
-
-
-_BUILDERS: dict[str, Callable[..., nn.Module]] = {"resnet10": ResNet10}
+_OURS: dict[str, Callable[..., nn.Module]] = {
+    "resnet10": ResNet10,
+    "resnet50": ResNet50,
+    "vgg11": VGG11,
+    "vgg16": VGG16,
+    "densenet121": DenseNet121,
+    "mresnet": MresNet,
+}
 
 
 def architectures() -> tuple[str, ...]:
-    """Names that ``recipe.architecture.name`` may have."""
-    return tuple(_BUILDERS)
+    """Names that ``recipe.architecture.name`` may have: ours first."""
+    return (*_OURS, *sorted(set(_site()) - set(_OURS)))
 
 
 def build(architecture: Architecture, in_channels: int) -> nn.Module:
-    """A freshly initialised network of two outputs (the recipe's classes, in its order); a :class:`ClassifierNet`.
+    """A freshly initialised network of two outputs (the recipe's classes, in its order).
 
-    Raises GLIO-5106 for an unknown name and GLIO-5101 for an option that the network does not take.
+    Raises GLIO-5106 for an unknown name or a site's architecture that cannot be loaded, and GLIO-5101 for an option
+    that the network does not take.
     """
-    builder = _BUILDERS.get(architecture.name)
-    if builder is None:
-        known = ", ".join(architectures())
-        raise GlioserveError(
-            ErrorCode.UNSUPPORTED_ARCHITECTURE, f"recipe.architecture.name is {architecture.name!r}, known: {known}."
-        )
+    builder = _OURS.get(architecture.name) or _load(architecture.name)
     try:
-        net = builder(in_channels=in_channels, out_classes=len(CLASSES), **architecture.options)
+        return builder(in_channels=in_channels, out_classes=len(CLASSES), **architecture.options)
     except (TypeError, ValueError) as error:
         raise GlioserveError(ErrorCode.INVALID_RECIPE, f"recipe.architecture.options: {error}.") from error
-    assert isinstance(net, ClassifierNet)
-    return cast(nn.Module, net)
+
+
+def _site() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+
+
+def _load(name: str) -> Callable[..., nn.Module]:
+    point = _site().get(name)
+    if point is None:
+        known = ", ".join(architectures())
+        raise GlioserveError(
+            ErrorCode.UNSUPPORTED_ARCHITECTURE, f"recipe.architecture.name is {name!r}, known: {known}."
+        )
+    try:
+        builder: Callable[..., nn.Module] = point.load()
+    except (ImportError, AttributeError) as error:
+        raise GlioserveError(
+            ErrorCode.UNSUPPORTED_ARCHITECTURE,
+            f"The site's architecture {name!r} ({point.value}) fails to load: {error}.",
+        ) from error
+    return builder

@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train, printing one line an epoch, and write the artifact."""
-    from glioserve_training.dataset import load_dataset
+    from glioserve_networks.dataset import load_dataset
     from glioserve_training.phantom_dataset import make_dataset
     from glioserve_training.trainer import EpochResult, train, write_artifact
 

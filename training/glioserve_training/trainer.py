@@ -21,8 +21,8 @@ from tqdm import tqdm
 from glioserve_contract import ErrorCode, GlioserveError, to_dict
 from glioserve_contract.recipe import Recipe
 from glioserve_networks import build, save_artifact
+from glioserve_networks.dataset import Split
 from glioserve_training.augment import augment
-from glioserve_training.dataset import Split
 from glioserve_training.learner import USUAL_CELLS, Learner
 from glioserve_training.metrics import HIT_MM, auc, peak_distance_mm
 from glioserve_training.settings import TrainSettings

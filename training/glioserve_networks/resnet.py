@@ -1,4 +1,4 @@
-"""MONAI's 3D ResNet10 with a choice of stride per stage, split where the exporter's Grad-CAM needs it.
+"""MONAI's 3D ResNets with a choice of stride per stage, split where the exporter's Grad-CAM needs it.
 
 Parameter names are MONAI's own (``conv1``, ``layer1`` … ``fc``), so a checkpoint of MONAI's network loads as is.
 """
@@ -9,18 +9,19 @@ from collections.abc import Sequence
 from typing import cast
 
 import torch
-from monai.networks.nets.resnet import ResNet
+from monai.networks.nets.resnet import ResNet as MonaiResNet
 from torch import nn
 
+from glioserve_networks.gradcam import GlobalAverage
 from glioserve_networks.lattice import lattice
 
 STAGE_WIDTHS = (64, 128, 256, 512)
-"""Channels of the four stages before ``widen_factor``."""
+"""Channels of the four stages before ``widen_factor``; a bottleneck's output has four times as many."""
 MONAI_STAGE_STRIDES = (1, 2, 2, 2)
 
 
-class ResNet10(ResNet):  # type: ignore[misc]  # MONAI is not typed
-    """Four stages of one basic block, then global average pooling and one linear layer.
+class ResNet(MonaiResNet):  # type: ignore[misc]  # MONAI is not typed
+    """Four stages of residual blocks, then global average pooling and one linear layer (He 2015, arXiv:1512.03385).
 
     ``stage_strides`` sets how much each stage shrinks its input. Strides are not parameters: they cannot be read
     back from a state dict, so the recipe must name them.
@@ -36,11 +37,14 @@ class ResNet10(ResNet):  # type: ignore[misc]  # MONAI is not typed
         no_max_pool: bool = False,
         stage_strides: Sequence[int] = MONAI_STAGE_STRIDES,
         bias_downsample: bool = True,
+        *,
+        block: str,
+        blocks: Sequence[int],
     ) -> None:
         _check(widen_factor, conv1_t_size, conv1_t_stride, stage_strides)
         super().__init__(
-            block="basic",
-            layers=[1, 1, 1, 1],
+            block=block,
+            layers=list(blocks),
             block_inplanes=list(STAGE_WIDTHS),
             spatial_dims=3,
             n_input_channels=in_channels,
@@ -51,6 +55,7 @@ class ResNet10(ResNet):  # type: ignore[misc]  # MONAI is not typed
             num_classes=out_classes,
             bias_downsample=bias_downsample,
         )
+        self.pool = GlobalAverage()
         for stage, stride in zip(self.stages, stage_strides, strict=True):
             _set_stride(stage[0], stride)
 
@@ -69,7 +74,8 @@ class ResNet10(ResNet):  # type: ignore[misc]  # MONAI is not typed
         """(start, step): voxel i of :meth:`features` is centred on voxel ``start + step * i`` of the input."""
         convolutions = [cast(nn.Conv3d, self.conv1)]
         for stage in self.stages:
-            convolutions += [cast(nn.Conv3d, stage[0].conv1), cast(nn.Conv3d, stage[0].conv2)]
+            for block in stage:
+                convolutions += [layer for layer in block.children() if isinstance(layer, nn.Conv3d)]
         layers = [(c.kernel_size[0], c.stride[0], cast(int, c.padding[0])) for c in convolutions]
         if not self.no_max_pool:
             layers.insert(1, (3, 2, 1))
@@ -86,8 +92,23 @@ class ResNet10(ResNet):  # type: ignore[misc]  # MONAI is not typed
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Logits [N, classes] of ``x`` [N, C, D, H, W]."""
-        logits: torch.Tensor = self.head(self.features(x).mean(dim=(2, 3, 4)))
+        logits: torch.Tensor = self.head(self.pool(self.features(x)))
         return logits
+
+
+class ResNet10(ResNet):
+    """One basic block per stage."""
+
+    def __init__(self, in_channels: int, out_classes: int, **options: object) -> None:
+        super().__init__(in_channels, out_classes, **options, block="basic", blocks=(1, 1, 1, 1))  # type: ignore[arg-type]
+
+
+class ResNet50(ResNet):
+    """3, 4, 6 and 3 bottlenecks. MONAI's ``resnet50`` has no bias in its shortcuts, so neither has this by default."""
+
+    def __init__(self, in_channels: int, out_classes: int, bias_downsample: bool = False, **options: object) -> None:
+        options["bias_downsample"] = bias_downsample
+        super().__init__(in_channels, out_classes, **options, block="bottleneck", blocks=(3, 4, 6, 3))  # type: ignore[arg-type]
 
 
 def _check(widen_factor: float, conv1_t_size: int, conv1_t_stride: int, stage_strides: Sequence[int]) -> None:
@@ -103,7 +124,8 @@ def _check(widen_factor: float, conv1_t_size: int, conv1_t_stride: int, stage_st
 
 
 def _set_stride(block: nn.Module, stride: int) -> None:
-    """MONAI fixes the strides 1, 2, 2, 2; only the block's first convolution and its shortcut carry them."""
-    cast(nn.Conv3d, block.conv1).stride = (stride,) * 3
+    """MONAI fixes the strides 1, 2, 2, 2; one convolution of a stage's first block and its shortcut carry them."""
+    strided = block.conv2 if hasattr(block, "conv3") else block.conv1
+    cast(nn.Conv3d, strided).stride = (stride,) * 3
     if block.downsample is not None:
         cast(nn.Conv3d, cast(nn.Sequential, block.downsample)[0]).stride = (stride,) * 3

@@ -93,6 +93,33 @@ def load_dataset(folder: Path, recipe: Recipe, validation_share: float, seed: in
 
     Refuses a dataset that was made by another preprocessing: the network would learn what it is never shown.
     """
+    _check_index(folder, recipe)
+    files = sorted(folder.glob("*.npz"))
+    if len(files) < 2:
+        raise GlioserveError(ErrorCode.INVALID_ARTIFACT, f"The dataset has {len(files)} patients; two are the least.")
+    order = np.random.default_rng(seed).permutation(len(files))
+    held_out = min(max(1, round(validation_share * len(files))), len(files) - 1)
+    return _join(files, order[held_out:], recipe), _join(files, order[:held_out], recipe)
+
+
+def load_studies(folder: Path, recipe: Recipe, limit: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    """(images FP32 [n, C, D, H, W], labels [n]): one of each label of each patient, evenly from the dataset, at most
+    ``limit``. For calibration and comparison; refuses what :func:`load_dataset` refuses."""
+    _check_index(folder, recipe)
+    files = sorted(folder.glob("*.npz"))
+    if not files:
+        raise GlioserveError(ErrorCode.INVALID_ARTIFACT, "The dataset has no patients.")
+    wanted = np.unique(np.linspace(0, len(files) - 1, min(limit, len(files))).round().astype(int))
+    images, labels = [], []
+    for file in (files[i] for i in wanted):
+        patient = load_patient(file, recipe)
+        for label in np.unique(patient.labels):
+            images.append(patient.images[np.flatnonzero(patient.labels == label)[0]])
+            labels.append(label)
+    return np.stack(images[:limit]).astype(np.float32), np.array(labels[:limit], dtype=np.int64)
+
+
+def _check_index(folder: Path, recipe: Recipe) -> None:
     try:
         index = from_dict(DatasetIndex, json.loads((folder / INDEX_FILE).read_text(encoding="utf-8")))
     except (OSError, json.JSONDecodeError, SchemaError) as error:
@@ -105,12 +132,6 @@ def load_dataset(folder: Path, recipe: Recipe, validation_share: float, seed: in
         raise GlioserveError(
             ErrorCode.INVALID_ARTIFACT, f"The dataset's classes are {index.classes}, the recipe's {recipe.classes}."
         )
-    files = sorted(folder.glob("*.npz"))
-    if len(files) < 2:
-        raise GlioserveError(ErrorCode.INVALID_ARTIFACT, f"The dataset has {len(files)} patients; two are the least.")
-    order = np.random.default_rng(seed).permutation(len(files))
-    held_out = min(max(1, round(validation_share * len(files))), len(files) - 1)
-    return _join(files, order[held_out:], recipe), _join(files, order[:held_out], recipe)
 
 
 def _join(files: list[Path], chosen: npt.NDArray[np.int64], recipe: Recipe) -> Split:

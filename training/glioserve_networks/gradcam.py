@@ -1,0 +1,158 @@
+"""Grad-CAM of what follows the last feature map, as a closed form of the forward pass.
+
+Grad-CAM weighs the feature map A [N, K, d, h, w] by the mean over its n voxels of the logit's gradient (Selvaraju
+et al. 2017, arXiv:1610.02391). Between A and the linear layers stand pools only. An average pool spreads the gradient
+of each of its cells over a window whose weights sum to 1, a maximum pool gives it to one voxel: either way the *sum*
+of the gradient over the voxels of a channel is the sum over the pooled cells. So the weight of channel k is
+``sum over cells of dy/dpooled[k, cell] / n``, however windows lie, and no autograd is needed when serving.
+
+Grad-CAM++ (Chattopadhay et al. 2018, arXiv:1710.11063) also needs the gradient's square and cube per voxel. Those are
+known where every voxel that receives a gradient receives the same one: where all is pooled into one cell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol, cast, runtime_checkable
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+EPSILON = 1e-6
+"""Of Grad-CAM++'s denominator. In 3D the squared gradients are often smaller: such a map hangs on this number."""
+
+
+class GlobalAverage(nn.Module):
+    """[N, K, d, h, w] to [N, K]: the mean over the voxels. (As ONNX, one ReduceMean.)"""
+
+    def forward(self, a: torch.Tensor) -> torch.Tensor:
+        return a.mean(dim=(2, 3, 4))
+
+
+@runtime_checkable
+class ClassifierNet(Protocol):
+    """A network whose Grad-CAM is a closed form: ``forward(x) == head(flatten(pool(features(x)), 1))``."""
+
+    @property
+    def pool(self) -> nn.Module:
+        """:class:`GlobalAverage`, or a chain of pools that :func:`pools_are_lossless` knows."""
+
+    @property
+    def head(self) -> nn.Module:
+        """A linear layer, or a chain of linear layers, ReLUs and dropouts, from the pooled features to two logits."""
+
+    def features(self, x: torch.Tensor) -> torch.Tensor:
+        """``x`` [N, C, D, H, W] to A [N, K, d, h, w], after the last convolution's ReLU."""
+
+    @property
+    def cam_lattice(self) -> tuple[float, float]:
+        """(start, step): voxel i of A is centred on voxel ``start + step * i`` of the input, along each axis."""
+
+
+@runtime_checkable
+class TailedNet(Protocol):
+    """A network that knows its last feature map but ends otherwise: ``forward(x) == tail(features(x))``."""
+
+    def features(self, x: torch.Tensor) -> torch.Tensor:
+        """``x`` [N, C, D, H, W] to A [N, K, d, h, w], after the last convolution's ReLU."""
+
+    def tail(self, a: torch.Tensor) -> torch.Tensor:
+        """A to the logits [N, 2], by differentiable operations."""
+
+    @property
+    def cam_lattice(self) -> tuple[float, float]:
+        """As in :class:`ClassifierNet`."""
+
+
+def has_closed_form(network: nn.Module) -> bool:
+    """Whether :func:`logits_and_gradient` is exact for this network."""
+    return (
+        isinstance(network, ClassifierNet)
+        and pools_are_lossless(network.pool)
+        and all(isinstance(layer, (nn.Linear, nn.ReLU, nn.Dropout)) for layer in _layers(network.head))
+    )
+
+
+def pools_are_lossless(pool: nn.Module) -> bool:
+    """Whether every pooled cell hands on exactly the gradient that it gets: nothing is lost in a padded border."""
+    return all(
+        isinstance(layer, (GlobalAverage, nn.AdaptiveAvgPool3d, nn.MaxPool3d, nn.AdaptiveMaxPool3d, nn.Identity))
+        for layer in _layers(pool)
+    )
+
+
+def pools_to_one_cell(pool: nn.Module) -> bool:
+    """Whether all voxels of a channel come down to one number: what Grad-CAM++'s closed form needs."""
+    last = list(_layers(pool))[-1]
+    return isinstance(last, GlobalAverage) or (
+        isinstance(last, nn.AdaptiveAvgPool3d) and last.output_size in (1, (1, 1, 1))
+    )
+
+
+def logits_and_gradient(network: ClassifierNet, a: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits [N, 2] of the feature map A, and each logit's gradient summed over A's voxels: [2, K] or [N, 2, K].
+
+    Differentiable itself, so that a map can be trained. The network must have a closed form.
+    """
+    pooled = torch.flatten(network.pool(a), 1)
+    layers = list(_layers(network.head))
+    if len(layers) == 1:
+        only = cast(nn.Linear, layers[0])
+        logits = only(pooled)
+        return logits, _summed_over_cells(only.weight, a.shape[1])
+    value, passed = pooled, []
+    for layer in layers:
+        value = layer(value)
+        passed.append(value)
+    # Backwards: the gradient of each logit with respect to what each layer was given.
+    last = cast(nn.Linear, layers[-1])
+    gradient = last.weight.unsqueeze(0)
+    for layer, given in zip(reversed(layers[:-1]), reversed(passed[:-1]), strict=True):
+        if isinstance(layer, nn.Linear):
+            gradient = torch.matmul(gradient, layer.weight)
+        elif isinstance(layer, nn.ReLU):
+            gradient = gradient * (given > 0).to(gradient.dtype).unsqueeze(1)
+    return value, _summed_over_cells(gradient, a.shape[1])
+
+
+def evidence(a: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
+    """Grad-CAM before its ReLU, [N, 2, d, h, w], of A and :func:`logits_and_gradient`'s second."""
+    voxels = a.shape[2] * a.shape[3] * a.shape[4]
+    if gradient.dim() == 2:
+        return functional.conv3d(a, (gradient / voxels)[:, :, None, None, None])
+    flat = torch.matmul(gradient / voxels, a.flatten(2))
+    return flat.reshape(-1, gradient.shape[1], *a.shape[2:])
+
+
+def plus_plus(network: ClassifierNet, a: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
+    """Grad-CAM++ before its ReLU, [N, 2, d, h, w], where :func:`pools_to_one_cell`.
+
+    Of the n voxels that receive gradient (all, behind averages; the windows' winners, behind a maximum pool) each
+    receives g = sum / n; alpha = g^2 / (2 g^2 + g^3 sum(A) + eps), and the channel weighs n ReLU(g) alpha.
+    """
+    receivers = a.shape[2] * a.shape[3] * a.shape[4]
+    pools = list(_layers(network.pool))
+    if len(pools) > 1:
+        winners = nn.Sequential(*pools[:-1])(a)
+        receivers = winners.shape[2] * winners.shape[3] * winners.shape[4]
+    g = (gradient if gradient.dim() == 3 else gradient.unsqueeze(0)) / receivers
+    total = a.sum(dim=(2, 3, 4)).unsqueeze(1)
+    square = g * g
+    weight = receivers * functional.relu(g) * square / (2 * square + total * square * g + EPSILON)
+    return torch.matmul(weight, a.flatten(2)).reshape(-1, weight.shape[1], *a.shape[2:])
+
+
+def _summed_over_cells(gradient: torch.Tensor, channels: int) -> torch.Tensor:
+    """[..., K * cells] to [..., K]."""
+    if gradient.shape[-1] == channels:
+        return gradient
+    return gradient.reshape(*gradient.shape[:-1], channels, -1).sum(dim=-1)
+
+
+def _layers(module: nn.Module) -> Iterator[nn.Module]:
+    if isinstance(module, nn.Sequential):
+        for child in module:
+            yield from _layers(child)
+    else:
+        yield module
