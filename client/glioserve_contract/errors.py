@@ -354,7 +354,7 @@ class ErrorCode(Enum):
     )
     PROMOTION_UNDONE = _row(
         "GLIO-5123", Status.INTERNAL, _FIX, "A promotion failed on the live server and was undone.",
-        "The version before serves; the message says what failed.",
+        "Mend what the message says failed; it also says which version serves.",
     )
     VERSION_NOT_FOUND = _row(
         "GLIO-5124", Status.NOT_FOUND, _FIX, "The repository has no such version.",

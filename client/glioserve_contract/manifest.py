@@ -11,6 +11,7 @@ from typing import Any, Literal
 from glioserve_contract.codec import SchemaError, from_dict, is_sha256_digest, sha256_digest, to_dict
 from glioserve_contract.errors import ErrorCode, GlioserveError
 from glioserve_contract.recipe import Recipe, preprocessing_digest
+from glioserve_contract.seal import BLANK_SEAL, SEAL, seal_holds, sealed_json
 
 MANIFEST_SCHEMA = "glioserve/manifest/1"
 
@@ -42,7 +43,8 @@ class Manifest:
     evaluation: dict[str, Any] = field(default_factory=dict)
     """Summary of ``glioserve evaluate``'s report and its digest; empty where it was never evaluated."""
     publication: dict[str, Any] = field(default_factory=dict)
-    """How it came into its repository: when, from which manifest, the gate's verdict, an override and its reason."""
+    """How it came into its repository: when, from which manifest, the gate's verdict, an override and its reason; and
+    the file's seal (:mod:`glioserve_contract.seal`). Empty in what was only exported."""
     versions: dict[str, str] = field(default_factory=dict)
     """Of glioserve, the contract and the libraries that exported it."""
     created: str = ""
@@ -81,15 +83,32 @@ def digest_of_model_id(words: tuple[int, ...]) -> str:
 
 
 def load_manifest(folder: Path, *, verify_files: bool = False) -> Manifest:
-    """Read ``folder/manifest.json``; with ``verify_files`` also hold every file to its digest (GLIO-5103)."""
+    """Read ``folder/manifest.json``; with ``verify_files`` also hold it to its seal and every file to its digest.
+
+    GLIO-5103 where anything is not as it should be.
+    """
     try:
-        manifest = from_dict(Manifest, json.loads((folder / "manifest.json").read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, SchemaError) as error:
+        text = (folder / "manifest.json").read_bytes()
+    except OSError as error:
         raise GlioserveError(ErrorCode.INVALID_MANIFEST, f"manifest.json: {error}.") from error
+    manifest = parse_manifest(text, verify_seal=verify_files)
     if verify_files:
         for name, digest in manifest.files.items():
             if not (folder / name).is_file() or sha256_digest(folder / name) != digest:
                 raise GlioserveError(ErrorCode.INVALID_MANIFEST, f"{name} is not the file the manifest names.")
+    return manifest
+
+
+def parse_manifest(text: bytes, *, verify_seal: bool = False) -> Manifest:
+    """A manifest from its file's bytes (GLIO-5103); only a published one is sealed."""
+    try:
+        manifest = from_dict(Manifest, json.loads(text))
+    except (UnicodeDecodeError, json.JSONDecodeError, SchemaError) as error:
+        raise GlioserveError(ErrorCode.INVALID_MANIFEST, f"manifest.json: {error}.") from error
+    if verify_seal and manifest.publication and not seal_holds(text):
+        raise GlioserveError(
+            ErrorCode.INVALID_MANIFEST, "manifest.json is not as it was published: a byte of it changed."
+        )
     return manifest
 
 
@@ -103,7 +122,12 @@ def load_versions(classifier: Path) -> tuple[ServedVersion, ...]:
 
 
 def save_manifest(manifest: Manifest, folder: Path) -> None:
-    """Write ``folder/manifest.json``."""
+    """Write ``folder/manifest.json``, sealed where it says how it was published."""
     manifest.check("manifest")
-    text = json.dumps(to_dict(manifest), indent=2) + "\n"
-    (folder / "manifest.json").write_text(text, encoding="utf-8")
+    value = to_dict(manifest)
+    if manifest.publication:
+        value["publication"][SEAL] = BLANK_SEAL
+        text = sealed_json(value)
+    else:
+        text = (json.dumps(value, indent=2) + "\n").encode()
+    (folder / "manifest.json").write_bytes(text)

@@ -186,8 +186,9 @@ class Recipe:
     sensitivity to necrosis means a *higher* threshold."""
     temperature: float = 1.0
     """Logits are divided by it before the softmax."""
-    heatmap: Literal["gradcam", "gradcam++"] = "gradcam"
-    """How CAM is weighed. Grad-CAM++ (Chattopadhay 2018) only where the graph has it exactly (GLIO-5106)."""
+    heatmap: Literal["gradcam", "gradcam++", "none"] = "gradcam"
+    """How CAM is weighed. Grad-CAM++ (Chattopadhay 2018) only where the graph has it exactly (GLIO-5106); ``none``
+    for a network whose gradient cannot be had."""
     variant_limits: VariantLimits = field(default_factory=VariantLimits)
     reference_case: ReferenceCase | None = None
     provenance: dict[str, Any] = field(default_factory=dict)

@@ -28,6 +28,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="write model.onnx, recipe.json and manifest.json there instead",
     )
+    parser.add_argument(
+        "--calibration",
+        type=Path,
+        metavar="DIR",
+        help="dataset of this recipe (made by `glioserve train`): some of its studies join the parity's probes",
+    )
     parser.add_argument("--version", type=int, metavar="N", help="the version's number (default: the next)")
 
 
@@ -37,10 +43,17 @@ def run(args: argparse.Namespace) -> int:
     if args.model_only is not None:
         artifact = load_artifact(args.artifact)
         check_brain_model(artifact.recipe, brain_models, progress)
-        exported = export_model(artifact, args.model_only, progress=progress)
+        exported = export_model(artifact, args.model_only, progress=progress, calibration=args.calibration)
         where = f"{args.model_only}"
     else:
-        published = export(args.artifact, args.repository, args.version, progress=progress, brain_models=brain_models)
+        published = export(
+            args.artifact,
+            args.repository,
+            args.version,
+            progress=progress,
+            brain_models=brain_models,
+            calibration=args.calibration,
+        )
         exported = published.exported
         where = f"version {published.version} of {args.repository}"
     for line in summary(exported, where):
@@ -51,17 +64,17 @@ def run(args: argparse.Namespace) -> int:
 def summary(exported: Exported, where: str) -> list[str]:
     """What was published and what was shown of it, a line each."""
     figures = [
-        f"  {f.output:<9} {f.difference:.1e} of {f.relative_to} (tolerance {f.tolerance:.0e})"
+        f"  {f.output:<11} {f.difference:.1e} of {f.relative_to} (tolerance {f.tolerance:.0e})"
         for f in exported.parity.figures
     ]
     return [
         f"exported {exported.recipe.name} as {where}",
         f"  ONNX      {len(exported.onnx) / 1e6:.2f} MB, traced in {exported.trace_s:.1f} s",
         f"  weights   {exported.weights_digest}",
-        f"  CAM grid  {exported.cam_grid}",
+        f"  CAM       {exported.cam_method}, grid {exported.cam_grid}",
         f"parity with PyTorch and autograd Grad-CAM, in {exported.parity_s:.1f} s ({exported.parity.runtime}):",
         *figures,
-        f"  MODEL_ID  {'equal' if exported.parity.model_id_equal else 'different'}",
+        f"  MODEL_ID    {'equal' if exported.parity.model_id_equal else 'different'}",
     ]
 
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib.metadata import version as package_version
 from pathlib import Path
-from typing import cast
 
 import onnx
 
@@ -18,15 +17,30 @@ from glioserve_contract.manifest import Manifest, save_manifest
 from glioserve_contract.recipe import Recipe, preprocessing_digest, save_recipe
 from glioserve_export.classifier_config import CamGrid
 from glioserve_export.files import sync_folder
+from glioserve_export.graph import CamMethod, cam_lattice, cam_method
 from glioserve_export.onnx_export import cam_grid, export_onnx
 from glioserve_export.parity import Parity, check_parity
+from glioserve_export.probes import Array
 from glioserve_export.repository import add_version, check_can_join
-from glioserve_export.version_files import MANIFEST_FILE, ONNX_FILE, OPTIONAL_FILES, RECIPE_FILE, REQUIRED_FILES
-from glioserve_networks import Artifact, ClassifierNet, load_artifact
+from glioserve_export.vectors import save_vectors
+from glioserve_export.version_files import (
+    MANIFEST_FILE,
+    ONNX_FILE,
+    OPTIONAL_FILES,
+    RECIPE_FILE,
+    REQUIRED_FILES,
+    VECTORS_FILE,
+)
+from glioserve_networks import Artifact, load_artifact
+from glioserve_networks.dataset import load_studies
 from glioserve_preprocess.brain_model import read_model
 
 Progress = Callable[[str], None]
 
+CALIBRATION_STUDIES = 64
+"""Of a dataset, at most."""
+PARITY_STUDIES = 3
+"""Of a calibration set, that parity is shown on besides the probes."""
 _LIBRARIES = ("glioserve", "torch", "monai", "onnx", "onnxscript", "onnxruntime", "numpy")
 
 
@@ -40,6 +54,7 @@ class Exported:
     cam_grid: CamGrid
     cam_lattice: tuple[float, float]
     """(start, step) in voxels of IMAGE: where the CAM's voxels lie."""
+    cam_method: CamMethod
     parity: Parity
     trace_s: float
     parity_s: float
@@ -53,8 +68,11 @@ class Published:
     exported: Exported
 
 
-def convert(artifact: Artifact, progress: Progress) -> Exported:
-    """The artifact's network as a proven graph; GLIO-5105 where parity does not hold."""
+def convert(artifact: Artifact, progress: Progress, calibration: Array | None = None) -> Exported:
+    """The artifact's network as a proven graph; GLIO-5105 where parity does not hold.
+
+    ``calibration`` FP32 [n, C, D, H, W]: studies as the network is shown them; some join the parity's probes.
+    """
     recipe = artifact.recipe
     progress(f"tracing {recipe.architecture.name} for {len(recipe.channels)} x {recipe.grid.shape} to ONNX")
     started = time.perf_counter()
@@ -62,24 +80,30 @@ def convert(artifact: Artifact, progress: Progress) -> Exported:
     model = export_onnx(network, recipe, artifact.weights_digest)
     traced = time.perf_counter()
     progress(f"parity of {len(model) / 1e6:.1f} MB ONNX with PyTorch and autograd Grad-CAM")
-    parity = check_parity(model, artifact, lambda step: progress(f"  {step}"))
+    parity = check_parity(model, artifact, lambda step: progress(f"  {step}"), _some(calibration))
     grid = cam_grid(onnx.load_from_string(model))
     return Exported(
         recipe=recipe,
         weights_digest=artifact.weights_digest,
         onnx=model,
         cam_grid=grid,
-        cam_lattice=cast(ClassifierNet, network).cam_lattice,
+        cam_lattice=cam_lattice(network, recipe),
+        cam_method=cam_method(network, recipe),
         parity=parity,
         trace_s=traced - started,
         parity_s=time.perf_counter() - traced,
     )
 
 
+def _some(calibration: Array | None) -> Array | None:
+    return None if calibration is None else calibration[:PARITY_STUDIES]
+
+
 def write_version(exported: Exported, folder: Path) -> Manifest:
     """Write ``model.onnx``, ``recipe.json`` and, last, the manifest that names them."""
     (folder / ONNX_FILE).write_bytes(exported.onnx)
     save_recipe(exported.recipe, folder / RECIPE_FILE)
+    save_vectors(exported.parity.vectors, folder)
     start_voxels, step_voxels = exported.cam_lattice
     manifest = Manifest(
         schema="glioserve/manifest/1",
@@ -89,8 +113,9 @@ def write_version(exported: Exported, folder: Path) -> Manifest:
         cam_grid=exported.cam_grid,
         cam_start_voxels=start_voxels,
         cam_step_voxels=step_voxels,
-        files={name: sha256_digest(folder / name) for name in REQUIRED_FILES},
+        files={name: sha256_digest(folder / name) for name in (*REQUIRED_FILES, VECTORS_FILE)},
         parity=exported.parity.record(),
+        cam_method=exported.cam_method,
         versions={"contract": CONTRACT_VERSION, **{name: package_version(name) for name in _LIBRARIES}},
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )
@@ -105,6 +130,7 @@ def export(
     *,
     progress: Progress,
     brain_models: Path | None = None,
+    calibration: Path | None = None,
 ) -> Published:
     """Publish the artifact as the repository's ``version`` (the next, where none is named).
 
@@ -114,7 +140,7 @@ def export(
     artifact = load_artifact(artifact_folder)
     check_brain_model(artifact.recipe, brain_models, progress)
     check_can_join(repository, preprocessing_digest(artifact.recipe), version)
-    exported = convert(artifact, progress)
+    exported = convert(artifact, progress, calibration_studies(calibration, artifact.recipe))
     with tempfile.TemporaryDirectory(prefix="glioserve-export-") as stage:
         write_version(exported, Path(stage))
         number = add_version(repository, Path(stage), version)
@@ -136,12 +162,17 @@ def check_brain_model(recipe: Recipe, brain_models: Path | None, progress: Progr
         progress(f"note: {error.detail} The server will need it.")
 
 
-def export_model(artifact: Artifact, folder: Path, *, progress: Progress) -> Exported:
+def calibration_studies(folder: Path | None, recipe: Recipe) -> Array | None:
+    """FP32 [n, C, D, H, W] of a dataset folder that was made for this recipe (GLIO-5104 otherwise)."""
+    return None if folder is None else load_studies(folder, recipe, CALIBRATION_STUDIES)[0]
+
+
+def export_model(artifact: Artifact, folder: Path, *, progress: Progress, calibration: Path | None = None) -> Exported:
     """The same three files into ``folder`` alone, replacing those of an earlier export and nothing else.
 
     The manifest comes last: a folder that was interrupted fails its digests and is never served.
     """
-    exported = convert(artifact, progress)
+    exported = convert(artifact, progress, calibration_studies(calibration, artifact.recipe))
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as stage:
         manifest = write_version(exported, Path(stage))

@@ -1,7 +1,7 @@
 """The served graph as ONNX bytes, by torch's dynamo exporter.
 
 Opset 20 and IR 10 are read by ONNX Runtime from 1.19 on (the oldest of the servers we name) and by TensorRT from
-10.1 on. The weights stay inside the file: the networks are far below protobuf's 2 GiB.
+10.1 on. The weights stay inside the file; a network too large for protobuf's 2 GiB is refused (:func:`_check_size`).
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ OPSET = 20
 BATCH = "batch"
 """Name of the one open dimension."""
 
+MAX_WEIGHTS_BYTES = int(1.8 * 2**30)
+"""Below protobuf's 2 GiB, with room for the rest of the graph."""
 _EXAMPLE_BATCH = 2
 """Of the traced input: torch would take a 1 for a constant."""
 _ONNX_TYPES = {"FP32": TensorProto.FLOAT, "INT32": TensorProto.INT32}
@@ -35,7 +37,8 @@ def export_onnx(network: torch.nn.Module, recipe: Recipe, weights_digest: str) -
 
     The same weights, recipe and library versions give the same bytes.
     """
-    graph = ServedGraph(network, weights_digest).eval()
+    _check_size(network)
+    graph = ServedGraph(network, recipe, weights_digest).eval()
     example = torch.zeros(_EXAMPLE_BATCH, len(recipe.channels), *recipe.grid.shape)
     batch = torch.export.Dim(BATCH, min=1, max=MAX_CLASSIFIER_BATCH)
     with quiet_exporter(), torch.no_grad():
@@ -58,6 +61,17 @@ def export_onnx(network: torch.nn.Module, recipe: Recipe, weights_digest: str) -
     check_signature(model, recipe)
     content: bytes = model.SerializeToString(deterministic=True)
     return content
+
+
+def _check_size(network: torch.nn.Module) -> None:
+    """GLIO-5106 before minutes of tracing would end in a file that cannot be written."""
+    size = sum(t.numel() * t.element_size() for t in network.state_dict().values())
+    if size > MAX_WEIGHTS_BYTES:
+        raise GlioserveError(
+            ErrorCode.UNSUPPORTED_ARCHITECTURE,
+            f"Its weights take {size / 2**30:.2f} GiB; one ONNX file holds {MAX_WEIGHTS_BYTES / 2**30:.1f}. "
+            "VGG's pool_cells of 7 is the usual reason: 1 makes it 17 times smaller.",
+        )
 
 
 def signature(model: onnx.ModelProto) -> Signature:

@@ -1,8 +1,9 @@
 """The proof that comes with every exported version: ONNX Runtime answers as the trained network does.
 
-Logits are held to the network itself, CAM to Grad-CAM by autograd through the network's own head (not to the closed
-form that the graph uses), MODEL_ID to the weights' digest. Eight different studies go through in batches of 1, 2,
-3 and 8; each reference is computed alone, so a graph that mixes studies of one batch is caught too.
+Logits are held to the network itself, CAM to Grad-CAM by autograd through what follows the feature map (not to the
+closed form that the graph uses) and, on some studies, to MONAI's own Grad-CAM; MODEL_ID to the weights' digest. The
+probe studies, and those of a calibration set where there is one, go through in batches of 1, 2, 3 and 8; each
+reference is computed alone, so a graph that mixes studies of one batch is caught too.
 """
 
 from __future__ import annotations
@@ -10,19 +11,24 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
 import torch
+from monai.visualize import GradCAM
 from torch import nn
 
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_contract.manifest import model_id
+from glioserve_contract.recipe import Recipe
 from glioserve_contract.tensors import CAM, IMAGE, LOGITS, MODEL_ID
+from glioserve_export.graph import cam_method
 from glioserve_export.probes import INPUTS, Array, probe_studies
-from glioserve_networks import Artifact, ClassifierNet
+from glioserve_export.vectors import Vectors
+from glioserve_networks import Artifact
+from glioserve_networks.gradcam import EPSILON, Split
 
 LOGITS_TOLERANCE = 1e-4
 """Of the study's largest logit, at least of 1. Where the answer is open (logits of order 1) it moves the
@@ -33,6 +39,8 @@ shown map has 256 grey levels. Seen for our networks: up to 8e-6."""
 
 BATCHES = ((0, 1, 2, 3, 4, 5, 6, 7), (4,), (0, 7), (5, 1, 6))
 """Indices into :data:`INPUTS` of the studies that share a batch: of 8, 1, 2 and 3."""
+MONAI_STUDIES = ("random", "brain")
+"""Those of :data:`INPUTS` that MONAI's Grad-CAM goes over too: a forward and a backward pass per class each."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +65,10 @@ class Parity:
     figures: tuple[Figure, ...]
     model_id_equal: bool
     runtime: str
+    inputs: tuple[str, ...]
+    batches: tuple[int, ...]
+    vectors: Vectors
+    """The probe studies and the network's answers to them."""
 
     @property
     def held(self) -> bool:
@@ -72,8 +84,8 @@ class Parity:
         return {
             **figures,
             MODEL_ID.name: {"equal": self.model_id_equal},
-            "inputs": list(INPUTS),
-            "batches": [len(batch) for batch in BATCHES],
+            "inputs": list(self.inputs),
+            "batches": list(self.batches),
             "runtime": self.runtime,
         }
 
@@ -86,40 +98,74 @@ def _quiet(_: str) -> None:
     pass
 
 
-def check_parity(model: bytes, artifact: Artifact, progress: Callable[[str], None] = _quiet) -> Parity:
-    """Compare the ONNX ``model`` with the artifact's network; GLIO-5105 with the figures where they differ."""
-    parity = compare(model, artifact, progress)
+def check_parity(
+    model: bytes, artifact: Artifact, progress: Callable[[str], None] = _quiet, calibration: Array | None = None
+) -> Parity:
+    """Compare the ONNX ``model`` with the artifact's network; GLIO-5105 with the figures where they differ.
+
+    ``calibration`` FP32 [n, C, D, H, W]: studies as the network is shown them, besides the probes.
+    """
+    parity = compare(model, artifact, progress, calibration)
     if not parity.held:
         raise GlioserveError(ErrorCode.PARITY_FAILED, f"{parity}.")
     return parity
 
 
-def compare(model: bytes, artifact: Artifact, progress: Callable[[str], None] = _quiet) -> Parity:
+def compare(
+    model: bytes, artifact: Artifact, progress: Callable[[str], None] = _quiet, calibration: Array | None = None
+) -> Parity:
     """The figures, whatever they are."""
-    network = artifact.network()
-    studies = probe_studies(artifact.recipe)
+    network, recipe = artifact.network(), artifact.recipe
+    studies = probe_studies(recipe)
+    names: tuple[str, ...] = INPUTS
+    batches: tuple[tuple[int, ...], ...] = BATCHES
+    if calibration is not None:
+        added = range(len(studies), len(studies) + len(calibration))
+        names = (*names, *(f"calibration {i + 1}" for i in range(len(calibration))))
+        studies = np.concatenate([studies, calibration])
+        batches = (*batches, *(tuple(added[i : i + 3]) for i in range(0, len(added), 3)))
     references = []
-    for index, (name, study) in enumerate(zip(INPUTS, studies, strict=True)):
-        progress(f"reference {index + 1} of {len(INPUTS)}: {name}")
-        references.append(reference(network, study))
+    for index, (name, study) in enumerate(zip(names, studies, strict=True)):
+        progress(f"reference {index + 1} of {len(names)}: {name}")
+        references.append(reference(network, study, recipe))
     session = _session(model)
     wanted_id = np.array(model_id(artifact.weights_digest), dtype=np.int32)
     logits_difference, cam_difference, same_id = 0.0, 0.0, True
-    for batch in BATCHES:
+    maps: dict[int, Array] = {}
+    for batch in batches:
         progress(f"ONNX Runtime, batch of {len(batch)}")
         logits, cam, identity = _run(session, studies[list(batch)])
         same_id &= identity.dtype == np.int32 and np.array_equal(identity, np.tile(wanted_id, (len(batch), 1)))
         for row, index in enumerate(batch):
             ref = references[index]
+            maps[index] = cam[row]
             logits_difference = max(
                 logits_difference, _relative(logits[row], ref.logits, max(1.0, float(np.abs(ref.logits).max())))
             )
-            cam_difference = max(cam_difference, _relative(cam[row], ref.cam, float(np.abs(ref.unrectified).max())))
-    figures = (
+            cam_difference = max(cam_difference, _relative(cam[row], ref.cam, ref.scale))
+    figures = [
         Figure(LOGITS.name, logits_difference, LOGITS_TOLERANCE, "the largest logit, at least 1"),
         Figure(CAM.name, cam_difference, CAM_TOLERANCE, "the largest value before the ReLU"),
+    ]
+    if recipe.heatmap == "gradcam" and cam_method(network, recipe) != "none":
+        chosen = [i for i, name in enumerate(names) if name in MONAI_STUDIES or name == "calibration 1"]
+        difference = 0.0
+        for index in chosen:
+            progress(f"MONAI's Grad-CAM: {names[index]}")
+            difference = max(
+                difference, _relative(maps[index], monai_map(network, studies[index]), references[index].scale)
+            )
+        figures.append(Figure(f"{CAM.name} (MONAI)", difference, CAM_TOLERANCE, "the largest value before the ReLU"))
+    probes = references[: len(INPUTS)]
+    vectors = Vectors(studies[: len(INPUTS)], np.stack([r.logits for r in probes]), np.stack([r.cam for r in probes]))
+    return Parity(
+        tuple(figures),
+        bool(same_id),
+        f"onnxruntime {onnxruntime.__version__}, CPU",
+        names,
+        tuple(len(batch) for batch in batches),
+        vectors,
     )
-    return Parity(figures, bool(same_id), f"onnxruntime {onnxruntime.__version__}, CPU")
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,42 +175,53 @@ class Reference:
     logits: Array
     """[2]."""
     cam: Array
-    """[2, d, h, w], Grad-CAM by autograd."""
+    """[2, d, h, w], by autograd; [2, 1, 1, 1] of zeros where the network has no map."""
     unrectified: Array
-    """[2, d, h, w], before the ReLU."""
+    """The same before the ReLU."""
+
+    @property
+    def scale(self) -> float:
+        """What CAM's differences are held to; 1 where there is no map."""
+        return float(np.abs(self.unrectified).max()) if self.unrectified.size > 2 else 1.0
 
 
-def reference(network: nn.Module, study: Array) -> Reference:
-    """Logits and Grad-CAM of both of one study [C, D, H, W], by autograd through whatever follows the features."""
-    with _captured_features(network) as captured:
-        logits = network(torch.from_numpy(study)[None])[0]
-    features = captured[0]
+def reference(network: nn.Module, study: Array, recipe: Recipe) -> Reference:
+    """Logits of the network itself for one study [C, D, H, W], and the map of both classes by autograd."""
+    image = torch.from_numpy(study)[None]
+    with torch.no_grad():
+        logits = network(image)[0]
+    if cam_method(network, recipe) == "none":
+        nothing = np.zeros((len(logits), 1, 1, 1), dtype=np.float32)
+        return Reference(logits.numpy(), nothing, nothing)
+    split = Split(network)
+    with torch.no_grad():
+        a = split.last(image)
+    a.requires_grad_()
     maps = []
-    for logit in logits:
-        (gradient,) = torch.autograd.grad(logit, features, retain_graph=True)
-        weights = gradient.mean(dim=(2, 3, 4), keepdim=True)
-        maps.append((weights * features).sum(dim=1)[0])
-    unrectified = torch.stack(maps).detach().numpy()
-    return Reference(logits.detach().numpy(), np.maximum(unrectified, 0), unrectified)
-
-
-@contextmanager
-def _captured_features(network: nn.Module) -> Iterator[list[torch.Tensor]]:
-    """While it holds, the network's last feature map is a leaf that takes gradients, and is handed out."""
-    original = cast(ClassifierNet, network).features
-    captured: list[torch.Tensor] = []
-
-    def features(x: torch.Tensor) -> torch.Tensor:
+    for logit in split.tail(a)[0]:
+        (gradient,) = torch.autograd.grad(logit, a, retain_graph=True)
         with torch.no_grad():
-            leaf = original(x)
-        captured.append(leaf.requires_grad_())
-        return leaf
+            weights = gradient if recipe.heatmap == "gradcam" else _plus_plus_share(gradient, a)
+            reduce = torch.mean if recipe.heatmap == "gradcam" else torch.sum
+            maps.append((reduce(weights, dim=(2, 3, 4), keepdim=True) * a).sum(dim=1)[0])
+    unrectified: Array = torch.stack(maps).numpy()
+    return Reference(logits.numpy(), np.maximum(unrectified, 0), unrectified)
 
-    network.features = features  # type: ignore[assignment]  # shadows the method on this instance only
-    try:
-        yield captured
-    finally:
-        del network.features
+
+def _plus_plus_share(gradient: torch.Tensor, a: torch.Tensor) -> torch.Tensor:
+    """What each voxel adds to its channel's weight in Grad-CAM++ (Chattopadhay 2018, equations 18 and 19)."""
+    square = gradient**2
+    alpha = square / (2 * square + a.sum(dim=(2, 3, 4), keepdim=True) * gradient**3 + EPSILON)
+    return torch.relu(gradient) * alpha
+
+
+def monai_map(network: nn.Module, study: Array) -> Array:
+    """MONAI's Grad-CAM of both classes [2, d, h, w] for one study [C, D, H, W], not scaled to [0, 1]."""
+    image = torch.from_numpy(study)[None].requires_grad_()  # else its hooks warn
+    cam = GradCAM(Split(network).eval(), target_layers="last")
+    maps = [cam.compute_map(image, class_idx=c)[0, 0].detach().numpy() for c in range(2)]
+    result: Array = np.stack(maps)
+    return result
 
 
 def _session(model: bytes) -> onnxruntime.InferenceSession:

@@ -65,7 +65,9 @@ def answer(
             if c.verdict == "review"
         )
     heatmap, about, warnings = None, None, record.warnings
-    if with_heatmap:
+    if with_heatmap and model.manifest.cam_method == "none":
+        warnings = (*warnings, "This model gives no heat map: its recipe or its architecture has none.")
+    elif with_heatmap:
         with watch.stage("heatmap"):
             raw = cam[recipe.classes.index(predicted)]
             heatmap, about = _heatmap(raw, model.manifest, brain_mask, record, predicted)

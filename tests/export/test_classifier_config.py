@@ -19,12 +19,13 @@ RECIPES = (
     tiny_recipe(tuple(Modality), (96, 96, 96)),
 )
 CAM_GRID = (5, 4, 6)
+SERVING = 3
 NAMES = tuple(profile.name for profile in PROFILES)
 
 
 def parsed(recipe: Recipe = RECIPES[1]) -> dict[str, model_config_pb2.ModelConfig]:
     """Every file, as Triton reads it: an unknown field or value raises."""
-    files = config_files(recipe, CAM_GRID)
+    files = config_files(recipe, CAM_GRID, SERVING)
     return {path: text_format.Parse(text, model_config_pb2.ModelConfig()) for path, text in files.items()}
 
 
@@ -48,7 +49,7 @@ def test_every_profile_has_the_contracts_tensors(recipe: Recipe) -> None:
 
 
 def test_the_profiles_are_files_and_the_default_is_the_cpus() -> None:
-    files = config_files(RECIPES[0], CAM_GRID)
+    files = config_files(RECIPES[0], CAM_GRID, SERVING)
     assert sorted(files) == sorted(["config.pbtxt", *(f"configs/{name}.pbtxt" for name in NAMES)])
     assert files["config.pbtxt"] == files[f"configs/{DEFAULT_PROFILE.name}.pbtxt"]
     assert NAMES == ("onnxruntime-cpu", "onnxruntime-gpu", "tensorrt-gpu")
@@ -103,11 +104,12 @@ def test_every_profile_runs_before_it_is_ready() -> None:
 
 def test_one_version_serves_at_a_time() -> None:
     for config in parsed().values():
-        assert config.version_policy.latest.num_versions == 1
+        assert list(config.version_policy.specific.versions) == [SERVING]
 
 
-def test_the_text_depends_on_shapes_alone() -> None:
+def test_the_text_depends_on_shapes_and_the_version_alone() -> None:
     """A version that may join a repository never changes the configuration of the versions there."""
     one, other = tiny_recipe(name="one"), tiny_recipe(name="other", classes=("recurrence", "necrosis"))
-    assert config_files(one, CAM_GRID) == config_files(other, CAM_GRID)
-    assert config_files(one, CAM_GRID) != config_files(one, (4, 4, 4))
+    assert config_files(one, CAM_GRID, SERVING) == config_files(other, CAM_GRID, SERVING)
+    assert config_files(one, CAM_GRID, SERVING) != config_files(one, (4, 4, 4), SERVING)
+    assert config_files(one, CAM_GRID, SERVING) != config_files(one, CAM_GRID, SERVING + 1)

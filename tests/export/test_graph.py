@@ -10,11 +10,12 @@ import torch
 from monai.visualize import GradCAM
 from torch import nn
 
-from glioserve_contract import ErrorCode, GlioserveError, Modality
+from glioserve_contract import Modality
 from glioserve_contract.manifest import digest_of_model_id
 from glioserve_contract.recipe import Architecture, Recipe
 from glioserve_export.graph import ServedGraph
-from glioserve_export.parity import INPUTS, reference
+from glioserve_export.parity import reference
+from glioserve_export.probes import INPUTS, probe_studies
 from glioserve_networks import ClassifierNet, build
 from support.networks import random_network
 from support.recipes import T1_T1CE_T2, TINY, tiny_recipe
@@ -33,7 +34,7 @@ CLOSED_FORM_TOLERANCE = 1e-5
 def served(recipe: Recipe, studies: np.ndarray) -> tuple[nn.Module, np.ndarray, np.ndarray, np.ndarray]:
     network = random_network(recipe, seed=len(recipe.channels))
     with torch.no_grad():
-        logits, cam, identity = ServedGraph(network, DIGEST)(torch.from_numpy(studies))
+        logits, cam, identity = ServedGraph(network, recipe, DIGEST)(torch.from_numpy(studies))
     return network, logits.numpy(), cam.numpy(), identity.numpy()
 
 
@@ -44,7 +45,7 @@ def test_the_closed_form_is_autograds_grad_cam_of_both_classes(recipe: Recipe) -
     assert cam.shape[:2] == (len(INPUTS), 2)
     assert (cam.max(axis=(0, 2, 3, 4)) > 0).all(), "both classes have maps to compare"
     for index, study in enumerate(studies):
-        ref = reference(network, study)
+        ref = reference(network, study, recipe)
         np.testing.assert_allclose(logits[index], ref.logits, rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(
             cam[index], ref.cam, rtol=0, atol=CLOSED_FORM_TOLERANCE * np.abs(ref.unrectified).max()
@@ -55,7 +56,7 @@ def test_monais_grad_cam_of_the_last_stage_is_the_same() -> None:
     recipe = RECIPES[2]
     studies = probe_studies(recipe)
     network, _, cam, _ = served(recipe, studies)
-    scales = [np.abs(reference(network, study).unrectified).max() for study in studies]
+    scales = [reference(network, study, recipe).scale for study in studies]
     monai = GradCAM(network, target_layers="layer4")
     for class_index in (0, 1):
         assert cam[:, class_index].max() > 0
@@ -69,7 +70,7 @@ def test_monais_grad_cam_of_the_last_stage_is_the_same() -> None:
 def test_the_reference_is_taken_of_the_logit_and_not_of_the_probability() -> None:
     """Of a softmax the two gradients sum to zero: the unrectified maps would be each other's negative."""
     recipe = RECIPES[2]
-    ref = reference(random_network(recipe), probe_studies(recipe)[0])
+    ref = reference(random_network(recipe), probe_studies(recipe)[0], recipe)
     assert np.abs(ref.unrectified.sum(axis=0)).max() > 0.1 * np.abs(ref.unrectified).max()
 
 
@@ -112,23 +113,3 @@ def test_the_lattice_in_the_manifest_is_where_the_map_looks(options: dict[str, o
     assert profile[0] == profile[-1] == 0, "the field was cut off"
     centre = (profile * np.arange(size)).sum() / profile.sum()
     assert centre == pytest.approx(start + step * cell, abs=1e-3)
-
-
-class TwoLayerHead(nn.Module):
-    """Like a network of the registry, but for its head."""
-
-    cam_lattice = (0.0, 4.0)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.head = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2))
-
-    def features(self, x: torch.Tensor) -> torch.Tensor:
-        return x
-
-
-@pytest.mark.parametrize("network", [TwoLayerHead(), nn.Linear(4, 2)])
-def test_a_head_whose_gradient_is_no_constant_is_refused(network: nn.Module) -> None:
-    with pytest.raises(GlioserveError, match=type(network).__name__) as caught:
-        ServedGraph(network, DIGEST)
-    assert caught.value.code is ErrorCode.UNSUPPORTED_ARCHITECTURE

@@ -15,6 +15,7 @@ from glioserve_contract.tensors import CLASSIFIER_MODEL
 from glioserve_export.classifier_config import ONNXRUNTIME_CPU, ONNXRUNTIME_GPU, TENSORRT_GPU, resolved_dims
 from glioserve_export.exporter import export
 from glioserve_export.parity import LOGITS_TOLERANCE, reference
+from glioserve_export.probes import probe_studies
 from glioserve_export.repository import add_version
 from glioserve_networks import Artifact
 from glioserve_triton.options import ServerOptions
@@ -52,7 +53,7 @@ def test_it_answers_as_the_trained_network(client: grpc.InferenceServerClient, a
     answer = client.infer(CLASSIFIER_MODEL.name, [image], client_timeout=TIMEOUT_S)
     network = artifact.network()
     for row, study in enumerate(studies):
-        ref = reference(network, study)
+        ref = reference(network, study, artifact.recipe)
         np.testing.assert_allclose(answer.as_numpy("LOGITS")[row], ref.logits, rtol=0, atol=LOGITS_TOLERANCE)
         np.testing.assert_allclose(
             answer.as_numpy("CAM")[row], ref.cam, rtol=0, atol=1e-4 * np.abs(ref.unrectified).max()

@@ -26,6 +26,8 @@ def random_network(recipe: Recipe, seed: int = 0) -> nn.Module:
                 module.bias.normal_(0, 0.2)
             elif isinstance(module, (nn.Conv3d, nn.Linear)) and module.bias is not None:
                 module.bias.normal_(0, 0.2)
+            if isinstance(module, nn.Linear):  # so that the input decides which ReLUs of a deep head are on
+                nn.init.kaiming_normal_(module.weight)
     return network.eval()
 
 

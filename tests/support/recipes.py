@@ -19,6 +19,15 @@ from glioserve_contract.recipe import (
     save_recipe,
 )
 
+SMALL: dict[str, Architecture] = {
+    "resnet10": Architecture("resnet10", {"widen_factor": 0.0625}),
+    "resnet50": Architecture("resnet50", {"widen_factor": 0.0625}),
+    "vgg11": Architecture("vgg11", {"widen_factor": 0.0625, "hidden": 32}),
+    "vgg16": Architecture("vgg16", {"widen_factor": 0.0625, "hidden": 32}),
+    "densenet121": Architecture("densenet121", {"widen_factor": 0.125}),
+    "mresnet": Architecture("mresnet", {"widen_factor": 0.0625}),
+}
+"""Every architecture of the registry, thin: seconds to export, on a grid of 32 and more."""
 TINY = Architecture(
     "resnet10",
     {
@@ -40,12 +49,13 @@ def tiny_recipe(
     name: str = "tiny",
     classes: tuple[str, str] = CLASSES,
     min_slices: int = 32,
+    architecture: Architecture = TINY,
 ) -> Recipe:
     """A recipe of 8 mm voxels."""
     return Recipe(
         schema=RECIPE_SCHEMA,
         name=name,
-        architecture=TINY,
+        architecture=architecture,
         channels=tuple(channels),
         classes=classes,
         grid=Grid(size_voxels=size_voxels, spacing_mm=(8.0, 8.0, 8.0)),

@@ -12,7 +12,7 @@ known where every voxel that receives a gradient receives the same one: where al
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol, cast, runtime_checkable
 
 import torch
@@ -63,6 +63,35 @@ class TailedNet(Protocol):
     @property
     def cam_lattice(self) -> tuple[float, float]:
         """As in :class:`ClassifierNet`."""
+
+
+def tail_of(network: nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
+    """From the feature map A to the logits."""
+    if isinstance(network, TailedNet):
+        return network.tail
+    net = cast(ClassifierNet, network)
+    return lambda a: net.head(torch.flatten(net.pool(a), 1))
+
+
+class Split(nn.Module):
+    """The same network with its feature map as a module of its own, ``last``: what a hook can get hold of."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.last = _Features(network)
+        self.tail = tail_of(network)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.tail(self.last(x))
+
+
+class _Features(nn.Module):
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return cast(TailedNet, self.network).features(x)
 
 
 def has_closed_form(network: nn.Module) -> bool:

@@ -8,10 +8,13 @@ the network of the recipe, whose Grad-CAM stays a closed form.
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import nn
 
 from glioserve_networks import ClassifierNet
+from glioserve_networks.gradcam import evidence, has_closed_form, logits_and_gradient
 
 USUAL_CELLS = 50
 """The head is multiplied by the share of the map that this many cells make up: a lesion and its surroundings."""
@@ -19,56 +22,64 @@ _MOMENTUM = 0.1
 
 
 class Learner(nn.Module):
-    """A network to train. With ``amplify`` off, it is the network and nothing else."""
+    """A network to train. With ``amplify`` off, or a head that is not one linear layer, it is the network alone."""
 
     def __init__(self, net: nn.Module, *, amplify: bool, bf16: bool) -> None:
         super().__init__()
-        assert isinstance(net, ClassifierNet)
         self.net = net
-        self._amplify = amplify
         self._bf16 = bf16 and has_bf16()
-        self.register_buffer("mean", torch.zeros(net.head.in_features))
+        self._explains = has_closed_form(net)
+        self._amplify = amplify and self._explains and isinstance(net.head, nn.Linear)
+        self.register_buffer("mean", torch.zeros(self._head.in_features if self._amplify else 0))
         self.register_buffer("gain", torch.ones(()))
         self.mean: torch.Tensor
         self.gain: torch.Tensor
 
     @property
-    def lattice(self) -> tuple[float, float]:
-        """The network's ``cam_lattice``."""
-        assert isinstance(self.net, ClassifierNet)
-        return self.net.cam_lattice
+    def _head(self) -> nn.Linear:
+        return cast(nn.Linear, self.net.head)
 
-    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    @property
+    def lattice(self) -> tuple[float, float]:
+        """The network's ``cam_lattice``; (0, 1) of one that has none, and so no evidence."""
+        return cast(ClassifierNet, self.net).cam_lattice if self._explains else (0.0, 1.0)
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Logits [N, 2] of ``images`` [N, C, D, H, W], and the evidence for each class [N, 2, d, h, w].
 
-        The evidence is the Grad-CAM before its ReLU, but for a positive factor.
+        The evidence is the Grad-CAM before its ReLU, but for a positive factor; None where it is no closed form.
         """
-        assert isinstance(self.net, ClassifierNet)
+        images = images.contiguous(memory_format=torch.channels_last_3d)
         with torch.autocast("cpu", torch.bfloat16, enabled=self._bf16):
-            a = self.net.features(images.contiguous(memory_format=torch.channels_last_3d))
+            if not self._explains:
+                plain: torch.Tensor = self.net(images)
+                return plain.float(), None
+            net = cast(ClassifierNet, self.net)
+            a = net.features(images)
         a = a.float()
+        if not self._amplify:
+            logits, gradient = logits_and_gradient(net, a)
+            return logits, evidence(a, gradient) * a[0, 0].numel()
         pooled = a.mean(dim=(2, 3, 4))
-        if self._amplify and self.training:
+        if self.training:
             self.gain.fill_(max(1.0, a[0, 0].numel() / USUAL_CELLS))
             self.mean.lerp_(pooled.detach().mean(dim=0), _MOMENTUM)
         weight, bias = self._folded()
-        evidence = torch.einsum("nkdhw,ck->ncdhw", a, self.net.head.weight)
-        return nn.functional.linear(pooled, weight, bias), evidence
+        return nn.functional.linear(pooled, weight, bias), torch.einsum("nkdhw,ck->ncdhw", a, self._head.weight)
 
     def network_state(self) -> dict[str, torch.Tensor]:
         """A copy of the network's own state dict, centre and gain folded into its head."""
-        assert isinstance(self.net, ClassifierNet)
         state = {k: v.detach().clone() for k, v in self.net.state_dict().items()}
-        names = {id(p): n for n, p in self.net.named_parameters()}
-        for parameter, folded in zip((self.net.head.weight, self.net.head.bias), self._folded(), strict=True):
-            state[names[id(parameter)]] = folded.detach().clone()
+        if self._amplify:
+            names = {id(p): n for n, p in self.net.named_parameters()}
+            for parameter, folded in zip((self._head.weight, self._head.bias), self._folded(), strict=True):
+                state[names[id(parameter)]] = folded.detach().clone()
         return state
 
     def _folded(self) -> tuple[torch.Tensor, torch.Tensor]:
         """(weight [2, K], bias [2]) of the linear layer that centre, gain and head are together."""
-        assert isinstance(self.net, ClassifierNet)
-        weight = self.net.head.weight * self.gain
-        return weight, self.net.head.bias - weight @ self.mean
+        weight = self._head.weight * self.gain
+        return weight, self._head.bias - weight @ self.mean
 
 
 def has_bf16() -> bool:

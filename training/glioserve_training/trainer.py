@@ -166,7 +166,7 @@ def _train_epoch(
             images, lesions = augment(images, lesions, generator)
         logits, maps = net(images)
         loss = F.cross_entropy(logits, labels, weight=weights)
-        if settings.localisation and lesions is not None:
+        if settings.localisation and lesions is not None and maps is not None:
             loss = loss + settings.localisation * localisation_loss(maps, labels, lesions, net.lattice)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -209,12 +209,12 @@ def localisation_loss(
 
 
 def predict(net: Learner, images: Any, batch: int) -> Iterator[tuple[Any, Any]]:
-    """(logits [n, 2], maps [n, 2, d, h, w]) per batch of FP16 ``images`` [N, C, D, H, W], as NumPy."""
+    """(logits [n, 2], maps [n, 2, d, h, w] or None) per batch of FP16 ``images`` [N, C, D, H, W], as NumPy."""
     net.eval()
     with torch.no_grad():
         for start in range(0, len(images), batch):
             logits, maps = net(torch.from_numpy(images[start : start + batch].astype(np.float32)))
-            yield logits.numpy(), maps.numpy()
+            yield logits.numpy(), None if maps is None else maps.numpy()
 
 
 def _validate(
@@ -232,7 +232,7 @@ def _validate(
     labels = torch.from_numpy(split.labels)
     score = logits.softmax(dim=1)[:, recipe.recurrence_index].numpy()
     hits = float("nan")
-    if split.lesions is not None:
+    if split.lesions is not None and outputs[0][1] is not None:
         maps = np.concatenate([o[1] for o in outputs])
         chosen = maps[np.arange(len(maps)), logits.argmax(dim=1).numpy()]
         distances = [

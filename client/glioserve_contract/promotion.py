@@ -1,0 +1,135 @@
+"""``classifier/promotion.json``: which version of a repository serves, and how that came about.
+
+The record is the truth; the version policies in the classifier's configurations follow from it. A repository that
+has none (made before there was one) serves its newest version.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from glioserve_contract.codec import SchemaError, from_dict
+from glioserve_contract.errors import ErrorCode, GlioserveError
+from glioserve_contract.manifest import ServedVersion, load_manifest
+from glioserve_contract.seal import BLANK_SEAL, seal_holds
+from glioserve_contract.tensors import CLASSIFIER_MODEL
+
+PROMOTION_FILE = "promotion.json"
+
+Action = Literal["publish", "promote", "rollback"]
+
+
+@dataclass(frozen=True)
+class Change:
+    """One change of what serves, or an attempt at one that was undone."""
+
+    action: Action
+    """``publish``: the first version of a repository serves at once."""
+    to_version: int
+    at: str
+    """UTC, ISO 8601."""
+    from_version: int | None = None
+    gate: dict[str, Any] = field(default_factory=dict)
+    """The verdict, rule by rule."""
+    override: str | None = None
+    """Why it was made although the gate refused."""
+    canary: dict[str, Any] = field(default_factory=dict)
+    """What each live server answered to the canary study; empty where only files were changed."""
+    undone: str | None = None
+    """What failed, where ``from_version`` went on serving."""
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A change on a live server whose end is not written yet; where no process works on it, it was cut off."""
+
+    action: Action
+    to_version: int
+    from_version: int
+    at: str
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """See the module."""
+
+    schema: Literal["glioserve/promotion/1"]
+    serving: int
+    previous: int | None = None
+    """The version that a rollback goes to."""
+    begun: Begun | None = None
+    history: tuple[Change, ...] = ()
+    """Oldest first; nothing is ever taken out."""
+    seal: str = BLANK_SEAL
+
+    def check(self, path: str) -> None:
+        """Versions are 1 or more."""
+        for name in ("serving", "previous"):
+            if (getattr(self, name) or 1) < 1:
+                raise SchemaError(f"{path}.{name}", f"must be 1 or more, not {getattr(self, name)}")
+
+    def recency(self, version: int) -> int:
+        """The greater, the later ``version`` served last; -1 where it never did."""
+        if version == self.serving:
+            return len(self.history) + 1
+        served = [i for i, change in enumerate(self.history) if version in (change.to_version, change.from_version)]
+        return max(served, default=-1)
+
+
+def load_promotion(classifier: Path) -> Promotion | None:
+    """The record beside the versions, None where there is none; GLIO-5108 where it is not as it was written."""
+    try:
+        text = (classifier / PROMOTION_FILE).read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _broken(f"cannot be read: {error.strerror}") from error
+    return parse_promotion(text)
+
+
+def parse_promotion(text: bytes) -> Promotion:
+    """The record from its file's bytes (GLIO-5108)."""
+    try:
+        promotion = from_dict(Promotion, json.loads(text))
+    except (UnicodeDecodeError, json.JSONDecodeError, SchemaError) as error:
+        raise _broken(f"does not fit its schema: {error}") from error
+    if not seal_holds(text):
+        raise _broken("is not as it was written: a byte of it changed")
+    return promotion
+
+
+def version_numbers(classifier: Path) -> tuple[int, ...]:
+    """The versions' numbers, oldest first: folders whose names are numbers as Triton counts them."""
+    names = (p.name for p in classifier.glob("[1-9]*") if p.is_dir())
+    return tuple(sorted(int(name) for name in names if name.isascii() and name.isdigit()))
+
+
+def serving_version(repository: Path) -> int | None:
+    """The number of the version that serves, None in a repository without versions (GLIO-5108: a broken record).
+
+    It need not be there: ``glioserve repository verify`` says so.
+    """
+    classifier = repository / CLASSIFIER_MODEL.name
+    promotion = load_promotion(classifier)
+    return max(version_numbers(classifier), default=None) if promotion is None else promotion.serving
+
+
+def load_serving(repository: Path) -> ServedVersion:
+    """The version that serves; GLIO-5108 where there is none, GLIO-5103 where its manifest cannot be read."""
+    number = serving_version(repository)
+    folder = repository / CLASSIFIER_MODEL.name / str(number)
+    if not (folder / "manifest.json").is_file():
+        what = "No version" if number is None else f"Version {number}, which is to serve, is not there, nor a manifest"
+        raise GlioserveError(ErrorCode.INVALID_REPOSITORY, f"{what} under {CLASSIFIER_MODEL.name}/.")
+    return ServedVersion(CLASSIFIER_MODEL.name, folder.name, load_manifest(folder))
+
+
+def _broken(problem: str) -> GlioserveError:
+    return GlioserveError(
+        ErrorCode.INVALID_REPOSITORY,
+        f"{CLASSIFIER_MODEL.name}/{PROMOTION_FILE} {problem}. Put it back from a backup; or move it away, whereupon "
+        "the newest version counts as serving, and promote the version that should (`glioserve repository promote`).",
+    )
