@@ -1,4 +1,6 @@
-"""The artifact: what training hands over. A folder with ``weights.safetensors`` and ``recipe.json``."""
+"""The artifact: what training hands over. A folder with ``weights.safetensors`` and ``recipe.json``, and with the
+``reference_case.npz`` of a recipe that has one.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +15,8 @@ from safetensors.torch import load_file, save_file
 
 from glioserve_contract import ErrorCode, GlioserveError, sha256_digest, to_dict
 from glioserve_contract.recipe import Recipe, load_recipe, parse_recipe, save_recipe
+from glioserve_contract.reference_case import REFERENCE_CASE_FILE
+from glioserve_networks.reference_case import Case, load_case, read_case
 from glioserve_networks.registry import build
 
 WEIGHTS_FILE = "weights.safetensors"
@@ -29,6 +33,8 @@ class Artifact:
     state_dict: dict[str, torch.Tensor]
     weights_digest: str
     """SHA-256 of ``weights.safetensors``: the graph's MODEL_ID and the manifest's key."""
+    reference_case: Case | None = None
+    """There iff the recipe has one, and the file is the one that it names."""
 
     def network(self) -> torch.nn.Module:
         """The network with these weights, in evaluation mode."""
@@ -37,13 +43,15 @@ class Artifact:
         return net.eval()
 
 
-def save_artifact(folder: Path, recipe: Recipe, state_dict: StateDict) -> str:
-    """Write both files and return the weights digest. ``folder`` is whole at all times, or not there.
+def save_artifact(folder: Path, recipe: Recipe, state_dict: StateDict, reference_case: bytes | None = None) -> str:
+    """Write the files and return the weights digest. ``folder`` is whole at all times, or not there.
 
-    Raises GLIO-5101 for a recipe, GLIO-5102 for weights that are not this recipe's network's.
+    ``reference_case`` is the file that ``recipe.reference_case`` is about, byte for byte. Raises GLIO-5101 for a
+    recipe, GLIO-5102 for weights that are not this recipe's network's or for another case than the recipe's.
     """
     parse_recipe(to_dict(recipe))
     _check_weights(recipe, state_dict)
+    _check_case(recipe, None if reference_case is None else read_case(reference_case, recipe))
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
         fresh, old = Path(scratch) / "fresh", Path(scratch) / "old"
@@ -51,6 +59,8 @@ def save_artifact(folder: Path, recipe: Recipe, state_dict: StateDict) -> str:
         # Cloned: safetensors refuses views that share storage with another tensor.
         save_file({k: v.detach().cpu().clone().contiguous() for k, v in state_dict.items()}, fresh / WEIGHTS_FILE)
         save_recipe(recipe, fresh / RECIPE_FILE)
+        if reference_case is not None:
+            (fresh / REFERENCE_CASE_FILE).write_bytes(reference_case)
         digest = sha256_digest(fresh / WEIGHTS_FILE)
         if folder.exists():
             _check_replaceable(folder)
@@ -60,7 +70,8 @@ def save_artifact(folder: Path, recipe: Recipe, state_dict: StateDict) -> str:
 
 
 def load_artifact(folder: Path) -> Artifact:
-    """Read and check both files: every tensor of the network, of its shape, and finite (GLIO-5101, GLIO-5102)."""
+    """Read and check the files: every tensor of the network, of its shape, and finite; the reference case that the
+    recipe names (GLIO-5101, GLIO-5102)."""
     for name in (RECIPE_FILE, WEIGHTS_FILE):
         if not (folder / name).is_file():
             raise GlioserveError(ErrorCode.INVALID_ARTIFACT, f"The artifact has no {name}.")
@@ -70,16 +81,35 @@ def load_artifact(folder: Path) -> Artifact:
     except (OSError, SafetensorError) as error:
         raise GlioserveError(ErrorCode.INVALID_ARTIFACT, f"{WEIGHTS_FILE} cannot be read: {error}.") from error
     _check_weights(recipe, state_dict)
-    return Artifact(recipe, dict(state_dict), sha256_digest(folder / WEIGHTS_FILE))
+    file = folder / REFERENCE_CASE_FILE
+    case = load_case(file, recipe) if file.exists() else None
+    _check_case(recipe, case)
+    return Artifact(recipe, dict(state_dict), sha256_digest(folder / WEIGHTS_FILE), case)
 
 
 def _check_replaceable(folder: Path) -> None:
     """Only an artifact is ever replaced: never somebody's folder of other things."""
     names = {p.name for p in folder.iterdir()} if folder.is_dir() else {folder.name}
-    if not names <= {WEIGHTS_FILE, RECIPE_FILE}:
+    if not names <= {WEIGHTS_FILE, RECIPE_FILE, REFERENCE_CASE_FILE}:
         raise GlioserveError(
             ErrorCode.INVALID_ARTIFACT, f"{folder.name} exists and is no artifact: it would be overwritten."
         )
+
+
+def _check_case(recipe: Recipe, case: Case | None) -> None:
+    wanted = None if recipe.reference_case is None else recipe.reference_case.digest
+    found = None if case is None else case.digest
+    if found == wanted:
+        return
+    if found is None:
+        raise GlioserveError(
+            ErrorCode.INVALID_ARTIFACT,
+            f"The recipe names a reference case, and its file ({REFERENCE_CASE_FILE}) is not there. It belongs to "
+            "weights that are known already: a network that is trained anew gets one of its own.",
+        )
+    raise GlioserveError(
+        ErrorCode.INVALID_ARTIFACT, f"{REFERENCE_CASE_FILE} is not the file that the recipe's reference_case names."
+    )
 
 
 def _check_weights(recipe: Recipe, state_dict: StateDict) -> None:

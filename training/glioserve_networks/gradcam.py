@@ -30,6 +30,33 @@ class GlobalAverage(nn.Module):
         return a.mean(dim=(2, 3, 4))
 
 
+class AdaptiveAverage(nn.Module):
+    """[N, K, d, h, w] to [N, K, cells, cells, cells]: torch's adaptive average pool, which has no ONNX counterpart.
+
+    Cell i is the mean of voxels floor(i n / cells) to ceil((i + 1) n / cells): windows may overlap. One product with
+    a constant matrix per axis.
+    """
+
+    def __init__(self, cells: int) -> None:
+        super().__init__()
+        self.cells = cells
+
+    def forward(self, a: torch.Tensor) -> torch.Tensor:
+        if self.cells == 1:
+            return a.mean(dim=(2, 3, 4), keepdim=True)
+        for axis in (2, 3, 4):
+            a = torch.matmul(a.transpose(axis, 4), self._windows(a.shape[axis]).to(a.dtype)).transpose(axis, 4)
+        return a
+
+    def _windows(self, size: int) -> torch.Tensor:
+        """[size, cells]: what each voxel adds to each cell."""
+        windows = torch.zeros(size, self.cells)
+        for cell in range(self.cells):
+            first, last = cell * size // self.cells, -(-(cell + 1) * size // self.cells)
+            windows[first:last, cell] = 1 / (last - first)
+        return windows
+
+
 @runtime_checkable
 class ClassifierNet(Protocol):
     """A network whose Grad-CAM is a closed form: ``forward(x) == head(flatten(pool(features(x)), 1))``."""
@@ -106,7 +133,7 @@ def has_closed_form(network: nn.Module) -> bool:
 def pools_are_lossless(pool: nn.Module) -> bool:
     """Whether every pooled cell hands on exactly the gradient that it gets: nothing is lost in a padded border."""
     return all(
-        isinstance(layer, (GlobalAverage, nn.AdaptiveAvgPool3d, nn.MaxPool3d, nn.AdaptiveMaxPool3d, nn.Identity))
+        isinstance(layer, (GlobalAverage, AdaptiveAverage, nn.AdaptiveAvgPool3d, nn.MaxPool3d, nn.Identity))
         for layer in _layers(pool)
     )
 
@@ -114,6 +141,8 @@ def pools_are_lossless(pool: nn.Module) -> bool:
 def pools_to_one_cell(pool: nn.Module) -> bool:
     """Whether all voxels of a channel come down to one number: what Grad-CAM++'s closed form needs."""
     last = list(_layers(pool))[-1]
+    if isinstance(last, AdaptiveAverage):
+        return last.cells == 1
     return isinstance(last, GlobalAverage) or (
         isinstance(last, nn.AdaptiveAvgPool3d) and last.output_size in (1, (1, 1, 1))
     )

@@ -12,6 +12,7 @@ from typing import cast
 import torch
 from torch import nn
 
+from glioserve_networks.gradcam import AdaptiveAverage
 from glioserve_networks.lattice import lattice
 
 POOL = "M"
@@ -51,7 +52,7 @@ class VGG(nn.Module):
         if hidden not in range(2, 4 * HIDDEN + 1):
             raise ValueError(f"hidden must be 2 to {4 * HIDDEN}, not {hidden}")
         self.features, width = _convolutions(LAYOUTS[depth], in_channels, widen_factor, batch_norm)
-        self.pool = nn.Sequential(nn.MaxPool3d(2), nn.AdaptiveAvgPool3d(pool_cells))
+        self.pool = nn.Sequential(nn.MaxPool3d(2), AdaptiveAverage(pool_cells))
         self.classifier = nn.Sequential(
             nn.Linear(width * pool_cells**3, hidden), nn.ReLU(), nn.Dropout(dropout),
             nn.Linear(hidden, hidden), nn.ReLU(), nn.Dropout(dropout),
