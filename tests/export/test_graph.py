@@ -100,6 +100,7 @@ def test_the_lattice_in_the_manifest_is_where_the_map_looks(
     """With equal weights the gradient of one CAM voxel is its receptive field: symmetric about the lattice's point."""
     monkeypatch.setattr(densenet, "BLOCKS", (1, 1, 1, 1))  # the whole network sees more than a thousand voxels
     network = build(architecture, 1).eval()
+    start, step = cast(ClassifierNet, network).cam_lattice
     for name, module in list(network.named_modules()):
         if isinstance(module, nn.Conv3d):
             nn.init.constant_(module.weight, 1 / module.weight[0].numel())
@@ -108,7 +109,6 @@ def test_the_lattice_in_the_manifest_is_where_the_map_looks(
         elif isinstance(module, nn.MaxPool3d):  # among equals a maximum takes the first
             average = nn.AvgPool3d(module.kernel_size, module.stride, module.padding)
             network.set_submodule(name, average)
-    start, step = cast(ClassifierNet, network).cam_lattice
     # All windows stay inside: the field of the deepest cell is the widest.
     size = 64 * round(step)
     image = torch.ones(1, 1, size, 32, 32, requires_grad=True)
