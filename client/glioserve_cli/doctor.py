@@ -274,7 +274,7 @@ def _repository(repository: Path, profile: str | None) -> Iterator[Finding]:
     from glioserve_triton.repository import check_repository, profiles
 
     try:
-        versions = check_repository(repository, profile)
+        checked = check_repository(repository, profile)
     except GlioserveError as error:
         yield Finding(
             "repository", _short(repository), "fail", _short(f"[{error.code}] {error.detail}"), error.code.row.action
@@ -283,13 +283,15 @@ def _repository(repository: Path, profile: str | None) -> Iterator[Finding]:
     yield Finding(
         "repository", _short(repository), "ok", f"whole; profiles {', '.join(profiles(repository)) or 'none'}"
     )
-    for served in versions:
+    for served in checked.versions:
         recipe = served.manifest.recipe
         channels = "+".join(map(str, recipe.channels))
         digest = served.manifest.weights_digest[:19]
         found = f"{recipe.name}, {recipe.architecture.name}, {channels}, weights {digest}…, files as in its manifest"
+        if served == checked.serving:
+            found = f"serves; {found}"
         yield Finding("repository", f"{served.name}/{served.version}", "ok", found)
-    yield recipes_brain_model(versions[-1].manifest.recipe.brain_extraction)
+    yield recipes_brain_model(checked.serving.manifest.recipe.brain_extraction)
 
 
 def _reached(url: str) -> Iterator[Finding]:

@@ -9,8 +9,12 @@ from pathlib import Path
 
 from glioserve_contract import ErrorCode, GlioserveError, canonical_json, sha256_digest
 from glioserve_contract.manifest import load_manifest
+from glioserve_contract.promotion import serving_version
+from glioserve_export.promotion import promote
+from glioserve_export.publication import checked_export, exported_files
 from glioserve_export.recipe_override import with_recipe_override
-from glioserve_export.repository import assemble, checked_export, ensure_version, version_folder, versions
+from glioserve_export.repository import assemble, ensure_version
+from glioserve_export.serving import manifest_of
 from glioserve_export.version_files import MANIFEST_FILE
 
 _PACKAGED = Path(__file__).parent / "_demo_model"
@@ -29,7 +33,7 @@ def demo_model_dir() -> Path:
 
 
 def demo_repository(build: Path, *, min_slices: int | None = None) -> Path:
-    """A repository below ``build`` whose newest version is the demo model; quick where it is there already.
+    """A repository below ``build`` that serves the demo model; quick where it is there already.
 
     With ``min_slices``, the variant of its recipe that wants so many slices. It is ``build/repository`` where that
     is new or serves this very model, else a folder of its own: another model's repository is left as it is.
@@ -38,11 +42,13 @@ def demo_repository(build: Path, *, min_slices: int | None = None) -> Path:
         wanted = checked_export(source)
         digest = sha256_digest(canonical_json(wanted.files).encode()).removeprefix("sha256:")
         repository = build / "repository"
-        newest = max(versions(repository), default=None)
-        if newest is not None and load_manifest(version_folder(repository, newest)).files != wanted.files:
+        serving = serving_version(repository)
+        if serving is not None and exported_files(manifest_of(repository, serving)) != wanted.files:
             repository = build / f"repository-{digest[:8]}"
         assemble(repository)
-        ensure_version(repository, source)
+        version = ensure_version(repository, source)
+        if serving_version(repository) != version:
+            promote(repository, version)
         return repository
 
 

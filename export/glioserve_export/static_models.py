@@ -38,8 +38,29 @@ def sync_static_models(repository: Path) -> tuple[str, ...]:
     return tuple(change for name in STATIC_MODELS for change in _sync(source / name, repository / name))
 
 
+def static_differences(repository: Path) -> tuple[str, ...]:
+    """What :func:`sync_static_models` would change, as paths below the repository."""
+    different = []
+    for name in STATIC_MODELS:
+        wanted, there = _files_of(static_repository() / name), _files_of(repository / name)
+        names = sorted(wanted.keys() | there.keys())
+        different += [
+            f"{name}/{relative}"
+            for relative in names
+            if relative not in wanted
+            or relative not in there
+            or wanted[relative].read_bytes() != there[relative].read_bytes()
+        ]
+    return tuple(different)
+
+
+def _files_of(folder: Path) -> dict[Path, Path]:
+    """Every file of a model by its path below the model's folder."""
+    return {path.relative_to(folder): path for path in folder.rglob("*") if path.is_file() and _ours(path)}
+
+
 def _sync(source: Path, target: Path) -> Iterator[str]:
-    wanted = {path.relative_to(source): path for path in source.rglob("*") if path.is_file() and _ours(path)}
+    wanted = _files_of(source)
     # Triton wants a version folder even of an ensemble, which has nothing to put there.
     (target / "1").mkdir(parents=True, exist_ok=True)
     for relative, path in sorted(wanted.items()):

@@ -61,9 +61,9 @@ def run(args: argparse.Namespace) -> int:
     """Serve until told to stop."""
     log = Log(sys.stderr, args.log_format)
     signals = _StopSignals()
-    versions = check_repository(args.repository, args.profile)
+    checked = check_repository(args.repository, args.profile)
     server = TritonServer(args.repository, _options(args), log.server_line)
-    log.event("starting", repository=args.repository, classifier_version=versions[-1].version)
+    log.event("starting", repository=args.repository, classifier_version=checked.serving.version)
     try:
         server.start(give_up=signals.first)
         log.event("ready", grpc=server.grpc_url, http=server.http_url, metrics=server.metrics_url)

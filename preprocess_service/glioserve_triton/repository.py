@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 from glioserve_contract import CONTRACT_VERSION, ErrorCode, GlioserveError, same_major
 from glioserve_contract.manifest import ServedVersion, load_manifest, load_versions
+from glioserve_contract.promotion import serving_version
 from glioserve_contract.recipe import load_recipe
 from glioserve_contract.tensors import CLASSIFIER_MODEL, MODELS, Model
 
@@ -21,8 +23,18 @@ def check_contract(model_config: str) -> None:
         )
 
 
-def check_repository(repository: Path, profile: str | None = None) -> tuple[ServedVersion, ...]:
-    """The classifier's versions, oldest first, of a repository that is whole and fit to serve under ``profile``.
+@dataclass(frozen=True)
+class CheckedRepository:
+    """A repository that is fit to serve."""
+
+    versions: tuple[ServedVersion, ...]
+    """Oldest first."""
+    serving: ServedVersion
+    """The one of them that serves."""
+
+
+def check_repository(repository: Path, profile: str | None = None) -> CheckedRepository:
+    """What a repository serves that is whole and fit to serve under ``profile``.
 
     GLIO-5108 names all that is missing; GLIO-5103 the version whose files are not its manifest's; GLIO-5104 the
     version that another preprocessing shapes the input for.
@@ -43,7 +55,15 @@ def check_repository(repository: Path, profile: str | None = None) -> tuple[Serv
                 ErrorCode.PREPROCESSING_MISMATCH,
                 f"classifier versions {versions[0].version} and {served.version} differ in their preprocessing.",
             )
-    return versions
+    number = serving_version(repository)
+    serving = next((served for served in versions if served.version == str(number)), None)
+    if serving is None:
+        raise GlioserveError(
+            ErrorCode.INVALID_REPOSITORY,
+            f"{repository.name} is to serve classifier version {number}, which it lacks: put it back, or promote "
+            "another (`glioserve repository promote`).",
+        )
+    return CheckedRepository(versions, serving)
 
 
 def profiles(repository: Path) -> tuple[str, ...]:

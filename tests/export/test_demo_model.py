@@ -11,12 +11,16 @@ import pytest
 
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_contract.manifest import digest_of_model_id, load_manifest
+from glioserve_contract.promotion import serving_version
 from glioserve_contract.recipe import preprocessing_digest
 from glioserve_export import demo_model
 from glioserve_export.demo_model import demo_model_dir, demo_repository
 from glioserve_export.onnx_export import cam_grid, check_signature
+from glioserve_export.promotion import promote
+from glioserve_export.publication import checked_export, exported_files
 from glioserve_export.recipe_override import with_recipe_override
-from glioserve_export.repository import add_version, checked_export, version_folder, versions
+from glioserve_export.repository import add_version, versions
+from glioserve_export.serving import version_folder
 from support.recipes import fake_export, tiny_recipe
 
 MAX_SHIPPED_BYTES = 5_000_000
@@ -57,7 +61,8 @@ def test_the_demo_is_assembled_once(tmp_path: Path, shipped: Path) -> None:
     assert demo_repository(tmp_path / "build") == repository
     assert demo_repository(tmp_path / "build", min_slices=32) == repository
     assert {p: p.stat().st_mtime_ns for p in repository.rglob("*")} == stamps
-    assert load_manifest(version_folder(repository, 1)) == load_manifest(shipped)
+    assert exported_files(load_manifest(version_folder(repository, 1))) == load_manifest(shipped).files
+    assert serving_version(repository) == 1
 
 
 def test_a_variant_gets_a_repository_of_its_own(tmp_path: Path, shipped: Path) -> None:
@@ -78,8 +83,23 @@ def test_another_models_repository_is_left_as_it_is(tmp_path: Path, shipped: Pat
     assert demo.parent == own.parent
     assert demo != own
     assert versions(own) == (1,)
-    add_version(demo_repository(tmp_path / "fresh"), fake_export(tmp_path / "newer", model=b"newer"))
-    assert demo_repository(tmp_path / "fresh") != tmp_path / "fresh" / "repository"
+
+
+def test_the_demo_model_serves_whatever_else_was_published(tmp_path: Path, shipped: Path) -> None:
+    """A version that waits changes nothing; where another was promoted, the demo gets a repository of its own, and
+    where that is its own already, it is promoted again."""
+    repository = demo_repository(tmp_path / "build")
+    newer = add_version(repository, fake_export(tmp_path / "newer", tiny_recipe(name="demo"), model=b"newer"))
+    assert demo_repository(tmp_path / "build") == repository
+    assert serving_version(repository) == 1
+    promote(repository, newer)
+    own = demo_repository(tmp_path / "build")
+    assert own != repository
+    promote(own, add_version(own, fake_export(tmp_path / "newest", tiny_recipe(name="demo"), model=b"newest")))
+    assert serving_version(own) == 2
+    assert demo_repository(tmp_path / "build") == own
+    assert serving_version(own) == 1
+    assert serving_version(repository) == newer
 
 
 def test_an_installation_without_the_demo_model_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

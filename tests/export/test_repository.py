@@ -15,20 +15,14 @@ from pathlib import Path
 import pytest
 
 import glioserve_export
-from glioserve_contract import ErrorCode, GlioserveError, Modality
+from glioserve_contract import ErrorCode, GlioserveError, Modality, sha256_digest
 from glioserve_contract.manifest import load_manifest
+from glioserve_contract.promotion import serving_version
 from glioserve_contract.recipe import load_recipe, preprocessing_digest
 from glioserve_export import files, static_models
-from glioserve_export.repository import (
-    MARKER,
-    add_version,
-    assemble,
-    check_can_join,
-    checked_export,
-    ensure_version,
-    version_folder,
-    versions,
-)
+from glioserve_export.publication import checked_export, exported_files
+from glioserve_export.repository import MARKER, add_version, assemble, check_can_join, ensure_version, versions
+from glioserve_export.serving import version_folder
 from glioserve_export.static_models import STATIC_MODELS, static_repository
 from support.recipes import fake_export, tiny_recipe
 
@@ -123,15 +117,23 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 # Versions
 
 
-def test_versions_are_numbered_and_hold_exactly_their_three_files(repository: Path, source: Path) -> None:
+def test_versions_are_numbered_and_hold_exactly_the_exports_files_and_the_card(repository: Path, source: Path) -> None:
     (source / "notes.txt").write_text("not named by the manifest")
     assert [add_version(repository, source) for _ in range(2)] == [1, 2]
     assert add_version(repository, source, 12) == 12
     assert versions(repository) == (1, 2, 12)
     for number in versions(repository):
         folder = version_folder(repository, number)
-        assert sorted(tree(folder)) == ["manifest.json", "model.onnx", "recipe.json"]
-        assert load_manifest(folder, verify_files=True) == load_manifest(source)
+        assert sorted(tree(folder)) == [
+            "manifest.json",
+            "model.onnx",
+            "model_card.html",
+            "model_card.md",
+            "recipe.json",
+        ]
+        published = load_manifest(folder, verify_files=True)
+        assert exported_files(published) == load_manifest(source).files
+        assert published.publication["source_manifest"] == sha256_digest(source / "manifest.json")
         assert folder.stat().st_mode & 0o055 == 0o055, "the server runs as somebody else"
     assert sorted(p.name for p in (repository / "classifier").iterdir()) == [
         "1",
@@ -139,7 +141,9 @@ def test_versions_are_numbered_and_hold_exactly_their_three_files(repository: Pa
         "2",
         "config.pbtxt",
         "configs",
+        "promotion.json",
     ]
+    assert serving_version(repository) == 1, "later ones wait for their promotion"
     assert set(STATIC_MODELS) < {p.name for p in repository.iterdir()}
 
 
@@ -275,12 +279,12 @@ def test_a_source_that_changes_while_it_is_copied_is_not_published(
 KILLED = """
 import sys, time
 from pathlib import Path
-from glioserve_export import files, repository
+from glioserve_export import publication, repository
 def stuck(source, names, target):
     (target / "model.onnx").write_bytes(b"half")
     print("copying", flush=True)
     time.sleep(60)
-repository.copy_files = stuck
+publication.copy_files = stuck
 repository.add_version(Path(sys.argv[1]), Path(sys.argv[2]))
 """
 

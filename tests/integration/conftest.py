@@ -8,7 +8,7 @@ import pytest
 
 from glioserve_client import ConnectionOptions, GliomaClient
 from glioserve_contract import Modality
-from glioserve_contract.manifest import load_versions
+from glioserve_contract.promotion import load_serving
 from glioserve_export.demo_model import demo_repository
 from glioserve_preprocess.pipeline import preprocess_dicom, preprocess_volumes
 from glioserve_preprocess.report import answer
@@ -53,7 +53,7 @@ class Offline:
     """The same pipeline without a server: preprocessing, ONNX Runtime, report."""
 
     def __init__(self, repository):
-        self.version = load_versions(repository / "classifier")[-1]
+        self.version = load_serving(repository)
         self.recipe = self.version.manifest.recipe
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1

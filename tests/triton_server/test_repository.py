@@ -44,7 +44,9 @@ def _add_other_preprocessing(repository: Path) -> None:
 def test_a_whole_one_gives_its_versions_oldest_first(repository: Path) -> None:
     for version in ("10", "9"):
         fake_export(repository / "classifier" / version)
-    assert [served.version for served in check_repository(repository, "batching")] == ["1", "9", "10"]
+    checked = check_repository(repository, "batching")
+    assert [served.version for served in checked.versions] == ["1", "9", "10"]
+    assert checked.serving == checked.versions[-1], "made before there was a record: the newest serves"
     assert profiles(repository) == ("batching", "onnxruntime-cpu")
 
 

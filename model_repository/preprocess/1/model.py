@@ -8,7 +8,7 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from glioserve_contract import ErrorCode, GlioserveError, Modality, to_dict
-from glioserve_contract.manifest import load_versions
+from glioserve_contract.promotion import load_serving
 from glioserve_contract.tensors import BRAIN_MASK, IMAGE, INSTANCES, PREPROCESS, affine_tensor, volume_tensor
 from glioserve_preprocess.brain_model import load_brain_model, site_folder
 from glioserve_preprocess.overrides import Overrides
@@ -24,7 +24,7 @@ class TritonPythonModel:
     def initialize(self, args):
         check_contract(args["model_config"])
         repository = Path(args["model_repository"]).parent
-        self.recipe = load_versions(repository / "classifier")[-1].manifest.recipe
+        self.recipe = load_serving(repository).manifest.recipe
         self.threads = int(os.environ.get("OMP_NUM_THREADS") or 0) or None
         self.accept_identified = os.environ.get("GLIOSERVE_ACCEPT_IDENTIFIED_DICOM") == "1"
         self.brain_models = site_folder()

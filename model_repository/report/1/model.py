@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from glioserve_contract import ErrorCode, GlioserveError, from_dict, to_dict
+from glioserve_contract import from_dict, to_dict
 from glioserve_contract import tensors as t
-from glioserve_contract.manifest import digest_of_model_id, load_versions
+from glioserve_contract.manifest import digest_of_model_id
 from glioserve_contract.records import PreprocessRecord
 from glioserve_preprocess.report import answer
 from glioserve_triton.adapter import Metrics, respond
 from glioserve_triton.repository import check_contract
+from glioserve_triton.served_versions import ServedVersions
 
 NO_HEATMAP = np.zeros((0, 0, 0), dtype=np.float32)
 
@@ -22,13 +23,8 @@ class TritonPythonModel:
 
     def initialize(self, args):
         check_contract(args["model_config"])
-        self.classifier = Path(args["model_repository"]).parent / "classifier"
+        self.versions = ServedVersions(Path(args["model_repository"]).parent / "classifier")
         self.metrics = Metrics(pb_utils)
-        self.load()
-
-    def load(self):
-        # The newest of equal weights is the one that Triton serves.
-        self.versions = {v.manifest.weights_digest: v for v in load_versions(self.classifier)}
 
     def execute(self, requests):
         return respond(pb_utils, requests, self.handle, self.metrics)
@@ -40,7 +36,7 @@ class TritonPythonModel:
         )
         wanted = set(request.requested_output_names())
         record = from_dict(PreprocessRecord, json.loads(record[0]))
-        model = self.find(digest_of_model_id(tuple(words[0].tolist())))
+        model = self.versions.find(digest_of_model_id(tuple(words[0].tolist())))
         result = answer(model, logits[0], cam[0], mask, record, with_heatmap=_wants_heatmap(request, wanted))
         self.metrics.observe(
             {s: result.report.timings_s[s] for s in ("report", "heatmap") if s in result.report.timings_s}
@@ -55,13 +51,6 @@ class TritonPythonModel:
             t.REPORT: np.array([json.dumps(to_dict(result.report))], dtype=object),
         }
         return [pb_utils.Tensor(tensor.name, value) for tensor, value in values.items() if tensor.name in wanted]
-
-    def find(self, digest):
-        if digest not in self.versions:
-            self.load()  # published since
-        if digest not in self.versions:
-            raise GlioserveError(ErrorCode.UNKNOWN_MODEL, f"Weights {digest[:19]}… are in no manifest.")
-        return self.versions[digest]
 
 
 def _wants_heatmap(request, wanted):
