@@ -20,7 +20,8 @@ from typing import Any
 
 from glioserve_contract import Modality, sha256_digest
 from glioserve_contract.recipe import CLASSES, Recipe
-from glioserve_networks.checkpoint import SAVE_ADVICE, open_archive, refusal, shown
+from glioserve_networks.checkpoint import SAVE_ADVICE, open_archive, refusal, shown, starts_as_archive
+from glioserve_networks.options import defaults_of
 
 MODEL = "models/model.pt"
 METADATA = "configs/metadata.json"
@@ -35,8 +36,8 @@ _MODALITY_NAMES = {
     "flair": Modality.FLAIR, "t2flair": Modality.FLAIR, "t2f": Modality.FLAIR,
 }  # fmt: skip
 """Spellings, without case and punctuation, of the sequences in a ``channel_def``."""
-_STRIDES = ("conv1_t_size", "conv1_t_stride", "no_max_pool", "widen_factor", "bias_downsample")
-"""Options of MONAI's networks that the recipe's have under the same name; the second and third no shape shows."""
+_COMPARED = ("conv1_t_size", "conv1_t_stride", "no_max_pool", "widen_factor", "bias_downsample")
+"""Options of MONAI's networks that ours have under the same name; no shape shows the second and the third."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def is_bundle(path: Path) -> bool:
     """Whether it is a folder, or a zip archive of a bundle (GLIO-5116 where it is a damaged one)."""
     if path.is_dir():
         return True
-    if not path.is_file() or not zipfile.is_zipfile(path):
+    if not path.is_file() or not starts_as_archive(path):
         return False
     with open_archive(path) as archive:
         return any(_inside(name) in (MODEL, METADATA) for name in archive.namelist())
@@ -120,12 +121,13 @@ def _checks(bundle: Bundle, recipe: Recipe) -> Iterator[tuple[str, Any, Any]]:
     network = network if isinstance(network, dict) else {}
     if _is_number(network.get("spatial_dims")):
         yield "the number of dimensions", network["spatial_dims"], 3
-    for name in _STRIDES:
+    if network.get("shortcut_type") == "A":
+        yield "shortcut_type", "A", "B"
+    options = {**defaults_of(recipe.architecture.name), **recipe.architecture.options}
+    for name in _COMPARED:
         stated = _one(network.get(name))
-        if stated is not None and name in recipe.architecture.options:
-            yield name, stated, recipe.architecture.options[name]
-        elif stated is not None and name in ("conv1_t_stride", "no_max_pool") and stated not in (1, False):
-            yield name, stated, "MONAI's default"
+        if stated is not None and name in options:
+            yield name, stated, options[name]
 
 
 def _first(ports: Any) -> dict[str, Any]:

@@ -78,7 +78,9 @@ def read_weights(path: Path) -> Checkpoint:
         return _safetensors(path)
     if start[0] == 0x80 and 1 <= start[1] <= 5:  # PROTO and its number
         return _torch(path, "PyTorch state dict (before 1.6)", mapped=False)
-    known = next((what for magic, what in _KNOWN_OTHERS.items() if start.startswith(magic)), "of no format that is read")
+    known = next(
+        (what for magic, what in _KNOWN_OTHERS.items() if start.startswith(magic)), "of no format that is read"
+    )
     raise refusal(f"The checkpoint is {known}: a PyTorch state dict, safetensors or a MONAI bundle is. {SAVE_ADVICE}")
 
 
@@ -99,7 +101,15 @@ def _check_torch_archive(path: Path) -> None:
     stored = sum(member.file_size for member in members)
     if stored > path.stat().st_size or any(m.compress_type != zipfile.ZIP_STORED for m in members):
         # PyTorch stores its tensors as they are, so that they can be mapped.
-        raise refusal("The checkpoint's archive is compressed, which PyTorch never does: save it with torch.save again.")
+        raise refusal(
+            "The checkpoint's archive is compressed, which PyTorch never does: save it with torch.save again."
+        )
+
+
+def starts_as_archive(path: Path) -> bool:
+    """Whether the file is a zip archive from its first byte on, as torch wants it."""
+    with path.open("rb") as file:
+        return file.read(len(_ZIP)) == _ZIP
 
 
 @contextmanager
@@ -159,7 +169,9 @@ def _unwrapped(loaded: Any) -> tuple[dict[str, torch.Tensor], tuple[str, ...]]:
         return _checked(loaded), ()
     found = [key for key in WRAPPERS if isinstance(loaded.get(key), Mapping) and loaded[key]]
     if len(found) > 1:
-        raise refusal(f"The checkpoint holds several state dicts ({', '.join(found)}): save the one that is meant alone.")
+        raise refusal(
+            f"The checkpoint holds several state dicts ({', '.join(found)}): save the one that is meant alone."
+        )
     if not found:
         raise refusal(
             f"The checkpoint holds {listed([str(key) for key in loaded])}, and no state dict under "
