@@ -1,0 +1,146 @@
+"""Make the variants that were asked for, and let none stay that its gate refuses.
+
+Every gate compares with the fp32 ONNX's answers by ONNX Runtime, study by study, on the calibration set:
+
+* fp16 as hardware that computes in fp16 would answer (:func:`fp16.rounded`), since no CPU runtime does;
+* bf16 and int8 as OpenVINO answers on this machine. bf16 needs no file: it is how the fp32 file is run.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from glioserve_contract import ErrorCode, GlioserveError
+from glioserve_contract.recipe import Recipe
+from glioserve_export.onnx_export import check_signature
+from glioserve_export.variants.compare import Array, Comparison, compare
+from glioserve_export.variants.fp16 import LARGEST, half_precision, rounded, subnormal_share
+from glioserve_export.variants.int8 import quantised
+from glioserve_export.variants.runtimes import Answers, by_onnxruntime, by_openvino
+from glioserve_export.version_files import FP16_FILE, INT8_FILE, ONNX_FILE
+
+VARIANTS = ("fp16", "bf16", "int8")
+BY_OPENVINO = ("bf16", "int8")
+MIN_STUDIES = 8
+"""Of a calibration set. Fewer would show nothing, and give int8 four for its ranges."""
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A variant before its gate."""
+
+    file: str
+    content: bytes | None
+    """None where it is the fp32 file."""
+    answers: Answers
+    facts: dict[str, Any]
+
+
+def check_wanted(names: Sequence[str], calibration: bool) -> None:
+    """GLIO-5118 before any work for what could not end well: no calibration set, or no OpenVINO."""
+    if names and not calibration:
+        raise GlioserveError(
+            ErrorCode.VARIANT_REFUSED, f"{', '.join(names)}: a variant needs a calibration set (--calibration DIR)."
+        )
+    if set(names) & set(BY_OPENVINO) and importlib.util.find_spec("openvino") is None:
+        raise GlioserveError(
+            ErrorCode.VARIANT_REFUSED,
+            f"{', '.join(n for n in names if n in BY_OPENVINO)}: the gate needs OpenVINO: "
+            "pip install 'glioserve[openvino]'.",
+        )
+
+
+def make_variants(
+    model: bytes,
+    recipe: Recipe,
+    images: Array,
+    names: Sequence[str],
+    folder: Path,
+    *,
+    progress: Progress,
+    threads: int = 1,
+    optional: bool = False,
+) -> dict[str, Any]:
+    """Write the files of the variants ``names`` into ``folder`` and return the manifest's ``variants``.
+
+    ``model``: the fp32 ONNX; ``images`` FP32 [n, C, D, H, W]: the calibration set. GLIO-5118, with the figures and
+    nothing written, where one is beyond ``recipe.variant_limits``; with ``optional`` it is left out instead.
+    """
+    check_wanted(names, calibration=len(images) > 0)
+    if not names:
+        return {}
+    if len(images) < MIN_STUDIES:
+        raise GlioserveError(
+            ErrorCode.VARIANT_REFUSED, f"The calibration set has {len(images)} studies; {MIN_STUDIES} are the least."
+        )
+    records: dict[str, Any] = {}
+    contents: dict[str, bytes] = {}
+    progress(f"answers of fp32 to {len(images)} calibration studies")
+    reference = by_onnxruntime(model, images, threads, lambda step: progress(f"  {step}"))
+    for name in (n for n in VARIANTS if n in names):
+        progress(f"variant {name}")
+        try:
+            candidate = _candidate(name, model, recipe, images, threads, lambda step: progress(f"  {step}"))
+            figures = _gate(name, recipe, reference, candidate)
+        except GlioserveError as error:
+            if not optional or error.code is not ErrorCode.VARIANT_REFUSED:
+                raise
+            progress(f"left out: {error.detail}")
+            continue
+        progress(f"{name}: {figures}")
+        if candidate.content is not None:
+            contents[candidate.file] = candidate.content
+        records[name] = {
+            "file": candidate.file,
+            "runtime": candidate.answers.runtime,
+            "figures": figures.record(),
+            "limits": asdict(recipe.variant_limits),
+            **candidate.facts,
+        }
+    for file, content in contents.items():  # only now, so that a later variant's refusal leaves nothing of an earlier
+        (folder / file).write_bytes(content)
+    return records
+
+
+def _candidate(
+    name: str, model: bytes, recipe: Recipe, images: Array, threads: int, step: Callable[[str], None]
+) -> Candidate:
+    if name == "bf16":
+        return Candidate(ONNX_FILE, None, by_openvino(model, images, "bf16", threads, step), {})
+    if name == "fp16":
+        content = half_precision(model)
+        check_signature(onnx.load_from_string(content), recipe)
+        runs = by_onnxruntime(content, images[:1], threads, step)
+        answers = by_onnxruntime(rounded(content), images, threads, step)
+        answers = Answers(answers.logits, answers.cam, runs.model_id, f"{answers.runtime}, every fp16 tensor rounded")
+        return Candidate(FP16_FILE, content, answers, {"subnormal_share": subnormal_share(content)})
+    ranges = images[: len(images) // 2]  # the gate sees as many that the ranges do not come from
+    step(f"ranges from {len(ranges)} studies")
+    content = quantised(model, ranges)
+    check_signature(onnx.load_from_string(content), recipe)
+    answers = by_openvino(content, images, "f32", threads, step)
+    return Candidate(INT8_FILE, content, answers, {"ranges_from_studies": len(ranges)})
+
+
+def _gate(name: str, recipe: Recipe, reference: Answers, candidate: Candidate) -> Comparison:
+    found = candidate.answers
+    if not (found.model_id == reference.model_id[0]).all() or found.model_id.dtype != np.int32:
+        raise GlioserveError(ErrorCode.VARIANT_REFUSED, f"{name} gives another MODEL_ID than fp32.")
+    figures = compare(recipe, reference.logits, reference.cam, found.logits, found.cam)
+    if name == "fp16" and figures.not_finite:
+        raise GlioserveError(
+            ErrorCode.VARIANT_REFUSED,
+            f"fp16: in {figures.not_finite} of {figures.studies} studies a value inside the network exceeds "
+            f"{LARGEST:.0f}, where fp16 ends.",
+        )
+    figures.check(name, recipe.variant_limits)
+    return figures
