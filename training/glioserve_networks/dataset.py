@@ -10,6 +10,7 @@ Each file is one patient, so that a split by file never puts a patient on both s
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -99,7 +100,8 @@ def load_dataset(folder: Path, recipe: Recipe, validation_share: float, seed: in
         raise GlioserveError(ErrorCode.INVALID_ARTIFACT, f"The dataset has {len(files)} patients; two are the least.")
     order = np.random.default_rng(seed).permutation(len(files))
     held_out = min(max(1, round(validation_share * len(files))), len(files) - 1)
-    return _join(files, order[held_out:], recipe), _join(files, order[:held_out], recipe)
+    training, validation = ([files[i] for i in sorted(part)] for part in (order[held_out:], order[:held_out]))
+    return join(training, recipe), join(validation, recipe)
 
 
 def load_studies(folder: Path, recipe: Recipe, limit: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
@@ -134,8 +136,9 @@ def _check_index(folder: Path, recipe: Recipe) -> None:
         )
 
 
-def _join(files: list[Path], chosen: npt.NDArray[np.int64], recipe: Recipe) -> Split:
-    patients = [load_patient(files[i], recipe) for i in sorted(chosen)]
+def join(files: Sequence[Path], recipe: Recipe) -> Split:
+    """The tensors of these files, in their order."""
+    patients = [load_patient(file, recipe) for file in files]
     lesions = [p.lesions for p in patients if p.lesions is not None]
     return Split(
         np.concatenate([p.images for p in patients]),

@@ -1,0 +1,104 @@
+"""A cohort's studies as training tensors, by the very preprocessing that serves: DICOM folder in, ``.npz`` out.
+
+What is made is kept under the digest of the preprocessing and of the study's own files, so that a second run, and
+every network of a grid, finds it there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+from tqdm import tqdm
+
+from glioserve_contract import GlioserveError
+from glioserve_contract.recipe import Recipe, preprocessing_digest
+from glioserve_networks.dataset import Patient, index_of, save_index, save_patient
+from glioserve_preprocess.brain_model import site_folder
+from glioserve_preprocess.folder import study_files
+from glioserve_preprocess.pipeline import preprocess_dicom
+
+
+@dataclass(frozen=True)
+class LabelledStudy:
+    """One case of a cohort. ``case`` names it in results; the folder's own name never does."""
+
+    case: str
+    folder: Path
+    label: str
+    """A class of the recipe."""
+
+
+@dataclass(frozen=True)
+class Excluded:
+    """A study that preprocessing refused, by the code of the refusal."""
+
+    case: str
+    code: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class CohortDataset:
+    """Case to its tensor file, in the folder of one preprocessing; and the cases that have none."""
+
+    folder: Path
+    files: dict[str, Path]
+    excluded: tuple[Excluded, ...]
+
+
+def make_cohort_dataset(studies: Sequence[LabelledStudy], recipe: Recipe, cache: Path, workers: int) -> CohortDataset:
+    """Preprocess what is not in ``cache`` yet. A study that is refused is excluded, not an error."""
+    folder = cache / preprocessing_digest(recipe).removeprefix("sha256:")[:12]
+    save_index(index_of(recipe, "cohort"), folder)
+    jobs = [(study, recipe, folder) for study in studies]
+    files: dict[str, Path] = {}
+    excluded = []
+    sequences = "+".join(recipe.channels)
+    for study, outcome in tqdm(_run(jobs, workers), total=len(jobs), desc=sequences, unit="study"):
+        if isinstance(outcome, Excluded):
+            excluded.append(outcome)
+        else:
+            files[study.case] = outcome
+    return CohortDataset(folder, files, tuple(excluded))
+
+
+_Job = tuple[LabelledStudy, Recipe, Path]
+
+
+def _run(jobs: list[_Job], workers: int) -> Iterator[tuple[LabelledStudy, Path | Excluded]]:
+    """In this process with one worker; else spawned, not forked: ITK's threads do not survive a fork."""
+    if workers < 2 or len(jobs) < 2:
+        yield from map(_make, jobs)
+        return
+    with multiprocessing.get_context("spawn").Pool(workers, _one_thread) as pool:
+        yield from pool.imap(_make, jobs)
+
+
+def _make(job: _Job) -> tuple[LabelledStudy, Path | Excluded]:
+    study, recipe, folder = job
+    try:
+        files, _ = study_files(study.folder)
+        target = folder / f"{_digest(files)}.npz"
+        if not target.exists():
+            image = preprocess_dicom(files, recipe, accept_identified=True, brain_models=site_folder()).image
+            label = np.array([recipe.classes.index(study.label)], dtype=np.int64)
+            save_patient(Patient(image[np.newaxis].astype(np.float16), label, None), target)
+        return study, target
+    except GlioserveError as error:
+        return study, Excluded(study.case, error.code.token, error.detail)
+
+
+def _digest(files: Sequence[bytes]) -> str:
+    """Of the study's content, whatever its files are called."""
+    digests = sorted(hashlib.sha256(content).digest() for content in files)
+    return hashlib.sha256(b"".join(digests)).hexdigest()[:24]
+
+
+def _one_thread() -> None:
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
