@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from io import BytesIO
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import SimpleITK as sitk
 from pydicom.dataset import FileDataset
 
+from glioserve_cli.main import main
 from glioserve_contract import Modality
 from glioserve_contract.identity import IDENTIFYING_ATTRIBUTES, PATIENT_PSEUDONYM
 from glioserve_preprocess.assemble import assemble
@@ -154,3 +156,16 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "necrosis" in capsys.readouterr().out
     assert json.loads(truth.read_text())["diagnosis"] == "necrosis"
     assert len(list(out.iterdir())) > 4 * 32
+
+
+def test_a_cohort_is_studies_and_a_table_of_labels(tmp_path: Path) -> None:
+    assert main(["phantom", str(tmp_path / "cohort"), "--seed", "4", "--cohort", "2"]) == 0
+    with (tmp_path / "cohort" / "cohort.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["study"] for row in rows] == ["phantom-4", "phantom-5"]
+    for seed, row in zip((4, 5), rows, strict=True):
+        assert row["label"] == make_phantom(seed).diagnosis
+        assert len(list((tmp_path / "cohort" / row["study"]).rglob("*.dcm"))) > 90
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "cohort").rglob("*.dcm")}
+    assert main(["phantom", str(tmp_path / "cohort"), "--seed", "4", "--cohort", "2"]) == 0
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "cohort").rglob("*.dcm")} == before
