@@ -1,4 +1,4 @@
-"""``glioserve phantom OUT --seed N --label necrosis``: a synthetic DICOM study to try things with, or a cohort of them."""
+"""``glioserve phantom OUT --seed N --label necrosis``: a synthetic DICOM study to try things with, or a cohort."""
 
 from __future__ import annotations
 
