@@ -14,13 +14,14 @@ from hypothesis import strategies as st
 
 from glioserve_contract import GlioserveError
 from glioserve_networks import build, load_artifact
+from glioserve_networks.calibration import fit_temperature
 from glioserve_networks.dataset import Patient, Split, index_of, save_index, save_patient
 from glioserve_training.augment import MAX_SHIFT_VOXELS, augment
 from glioserve_training.learner import USUAL_CELLS, Learner
 from glioserve_training.metrics import auc, peak_distance_mm
 from glioserve_training.settings import DEMO_RECIPE, PRESETS
 from glioserve_training.train_command import add_arguments, run
-from glioserve_training.trainer import EpochResult, fit_temperature, localisation_loss, train
+from glioserve_training.trainer import EpochResult, localisation_loss, train
 from support.recipes import tiny_recipe
 
 RECIPE = tiny_recipe()

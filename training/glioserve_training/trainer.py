@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from scipy import optimize
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 from tqdm import tqdm
@@ -21,6 +19,7 @@ from tqdm import tqdm
 from glioserve_contract import ErrorCode, GlioserveError, to_dict
 from glioserve_contract.recipe import Recipe
 from glioserve_networks import build, save_artifact
+from glioserve_networks.calibration import fit_temperature
 from glioserve_networks.dataset import Split
 from glioserve_training.augment import augment
 from glioserve_training.learner import USUAL_CELLS, Learner
@@ -100,20 +99,6 @@ def train(
     plain = Learner(fresh, amplify=False, bf16=False)
     logits = np.concatenate([logits for logits, _ in predict(plain, validation.images, settings.batch)])
     return Trained(best, best_state, fit_temperature(logits, validation.labels))
-
-
-def fit_temperature(logits: npt.NDArray[np.floating[Any]], labels: npt.NDArray[np.int64]) -> float:
-    """The temperature in [0.01, 100] of the least cross entropy of ``logits / T`` (Guo 2017, temperature scaling).
-
-    ``logits`` [n, 2], ``labels`` [n]. It moves no case across a threshold of one half.
-    """
-
-    def loss(log_t: float) -> float:
-        scaled = torch.from_numpy(np.asarray(logits, dtype=np.float64) / math.exp(log_t))
-        return float(F.cross_entropy(scaled, torch.from_numpy(np.asarray(labels, dtype=np.int64))))
-
-    found = optimize.minimize_scalar(loss, bounds=(math.log(0.01), math.log(100)), method="bounded")
-    return round(float(math.exp(found.x)), 4)
 
 
 def write_artifact(recipe: Recipe, settings: TrainSettings, trained: Trained, source: str, folder: Path) -> str:
