@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "study", nargs="+", metavar="STUDY", help=f"a folder or zip archive of DICOM files, or NIfTI files: {_NAMES}"
     )
-    parser.add_argument("--url", required=True, type=_url, metavar="HOST:PORT", help="the server's gRPC address")
+    parser.add_argument("--url", required=True, type=url, metavar="HOST:PORT", help="the server's gRPC address")
     parser.add_argument("--json", action="store_true", help="print the report as JSON and nothing else")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write report.json, .html, heatmap.nii.gz, overlay.png")
     parser.add_argument(
@@ -38,6 +38,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="send the DICOM files as they are, with the patient's name; the server must have been told to accept it",
     )
+    add_tls_arguments(parser)
+
+
+def add_tls_arguments(parser: argparse.ArgumentParser) -> None:
+    """Those that :func:`tls_of` reads."""
     tls = parser.add_argument_group("TLS")
     tls.add_argument("--tls", action="store_true", help="encrypt; any option below implies it")
     tls.add_argument("--tls-ca", type=Path, metavar="PEM", help="who may have signed the server's certificate")
@@ -61,7 +66,7 @@ def add_series_argument(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Exit code 0; our errors go to the command's entry point, which prints them in one line."""
     try:
-        tls, study = _tls(args), _study(args.study)
+        tls, study = tls_of(args), _study(args.study)
         _progress(args, "reading done, sending the study …")
         with GliomaClient(
             args.url,
@@ -106,7 +111,8 @@ def _study(arguments: list[str]) -> Study:
     return VolumeStudy.from_nifti(paths)
 
 
-def _tls(args: argparse.Namespace) -> TlsOptions | None:
+def tls_of(args: argparse.Namespace) -> TlsOptions | None:
+    """None for plain text."""
     wanted = args.tls or any((args.tls_ca, args.tls_cert, args.tls_key, args.tls_server_name))
     return TlsOptions(args.tls_ca, args.tls_key, args.tls_cert, args.tls_server_name) if wanted else None
 
@@ -116,7 +122,8 @@ def _progress(args: argparse.Namespace, text: str) -> None:
         print(text, file=sys.stderr)
 
 
-def _url(text: str) -> str:
+def url(text: str) -> str:
+    """argparse's type of a gRPC address."""
     try:
         return check_url(text)
     except ValueError as error:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
-import importlib
 import json
 import re
 import tempfile
@@ -49,10 +48,11 @@ class Store:
     def __init__(self, url: str, **options: Any) -> None:
         """``options`` are the file system's own (``endpoint_url`` of S3); the environment's and fsspec's apply too."""
         with _store_errors("opened"):
-            core = importlib.import_module("fsspec.core")
+            from fsspec.core import url_to_fs
+
             # Nobody else's cached listing: what another machine published must be seen.
             extra = {"use_listings_cache": False, "skip_instance_cache": True} if "memory:" not in url else {}
-            self._fs, root = core.url_to_fs(url, **extra, **options)
+            self._fs, root = url_to_fs(url, **extra, **options)
         self._root = root.rstrip("/")
 
     def versions(self) -> tuple[int, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -25,11 +27,39 @@ _CHANNEL_ARGUMENTS = [
 ]
 
 
+@dataclass(frozen=True)
+class AdminTls:
+    """TLS towards a server that asks for it; PEM files."""
+
+    root_certificates: Path | None = None
+    """Who may sign the server's certificate; None: the roots that gRPC brings."""
+    private_key: Path | None = field(default=None, repr=False)
+    certificate_chain: Path | None = None
+    server_name: str | None = None
+    """The name in the server's certificate where it differs from the URL's host."""
+
+    def client_options(self) -> dict[str, Any]:
+        """tritonclient's names."""
+        files = {
+            name: None if path is None else str(path)
+            for name in ("root_certificates", "private_key", "certificate_chain")
+            for path in [getattr(self, name)]
+        }
+        return {"ssl": True, **files}
+
+    def channel_arguments(self) -> list[tuple[str, str]]:
+        """gRPC's names."""
+        return [] if self.server_name is None else [("grpc.ssl_target_name_override", self.server_name)]
+
+
 class ServerAdmin:
     """A connection with the admin token. Calls raise ``InferenceServerException`` where they cannot be made."""
 
-    def __init__(self, url: str, admin_token: str) -> None:
-        self._client = triton.InferenceServerClient(url, channel_args=_CHANNEL_ARGUMENTS)
+    def __init__(self, url: str, admin_token: str, tls: AdminTls | None = None) -> None:
+        """``tls`` None: plain text, which is for a server of this machine or a trusted network."""
+        options = {} if tls is None else tls.client_options()
+        channel = [*_CHANNEL_ARGUMENTS, *([] if tls is None else tls.channel_arguments())]
+        self._client = triton.InferenceServerClient(url, channel_args=channel, **options)
         self._headers = {GRPC_ADMIN_HEADER: admin_token}
 
     def __enter__(self) -> ServerAdmin:
@@ -55,6 +85,18 @@ class ServerAdmin:
     def unload(self, model: str) -> None:
         """Take one model, not its steps, out of service: new requests are refused, those in flight go on."""
         self._client.unload_model(model, self._headers, unload_dependents=False, client_timeout=CALL_TIMEOUT_S)
+
+    def load(self, model: str, timeout_s: float) -> None:
+        """Have the model loaded as the repository now says; it returns when it is, or raises when it cannot be.
+
+        What served before goes on serving until then, and after a failure.
+        """
+        self._client.load_model(model, self._headers, client_timeout=timeout_s)
+
+    def ready_versions(self, model: str) -> frozenset[int]:
+        """Versions of the model that answer, by the repository's index."""
+        index: Any = self._client.get_model_repository_index(self._headers, client_timeout=CALL_TIMEOUT_S)
+        return frozenset(int(e.version) for e in index.models if e.name == model and e.state == "READY")
 
     def states(self, model: str) -> list[tuple[str, str]]:
         """(state, reason) of each version of the model in the repository's index."""

@@ -1,0 +1,243 @@
+"""``glioserve repository``: publish, list, verify, promote, roll back and fetch the versions of a classifier."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import signal
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from glioserve_client.command import add_tls_arguments, tls_of, url
+from glioserve_contract import ErrorCode, GlioserveError
+
+if TYPE_CHECKING:
+    from glioserve_export.listing import Listed
+    from glioserve_export.promotion import LiveServer, Promoted
+    from glioserve_export.verify import Verified
+
+DEFAULT_REPOSITORY = "build/repository"
+CANARY_TIMEOUT_S = 120.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """One subcommand each."""
+    commands = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    publish = commands.add_parser("publish", help="an exported folder becomes a version, if the gate passes it")
+    publish.add_argument("source", type=Path, metavar="SOURCE", help="what `glioserve export --model-only` wrote")
+    target = publish.add_mutually_exclusive_group()
+    _repository_option(target)
+    target.add_argument("--to", metavar="URL", help="a remote store instead: s3://bucket/prefix, file:///…")
+    publish.add_argument("--version", type=int, metavar="N", help="its number (default: the next)")
+    publish.add_argument(
+        "--evaluation", type=Path, metavar="FILE", help="evaluation.json of `glioserve evaluate`, of these weights"
+    )
+    _override_option(publish)
+
+    for name, summary in (("list", "the versions and which one serves"), ("verify", "every file against its digest")):
+        command = commands.add_parser(name, help=summary)
+        command.add_argument("where", nargs="?", default=DEFAULT_REPOSITORY, metavar="DIR|URL", help="%(default)s")
+        command.add_argument("--json", action="store_true", help="machine-readable")
+        if name == "verify":
+            command.add_argument("--version", type=int, metavar="N", help="this one alone")
+
+    promote = commands.add_parser("promote", help="another version serves")
+    promote.add_argument("version", type=int, metavar="N")
+    _override_option(promote)
+    rollback = commands.add_parser("rollback", help="the version before serves again")
+    for command in (promote, rollback):
+        _repository_option(command)
+        _live_options(command)
+
+    fetch = commands.add_parser("fetch", help="a version of a remote store into a repository")
+    fetch.add_argument("url", metavar="URL")
+    fetch.add_argument("--version", type=int, required=True, metavar="N")
+    _repository_option(fetch)
+    _override_option(fetch)
+
+
+def run(args: argparse.Namespace) -> int:
+    """0 done, 1 where `verify` found something; errors are told by the command's entry point."""
+    actions = {
+        "publish": _publish,
+        "list": _list,
+        "verify": _verify,
+        "promote": _promote,
+        "rollback": _promote,
+        "fetch": _fetch,
+    }
+    return actions[args.action](args)
+
+
+def _publish(args: argparse.Namespace) -> int:
+    from glioserve_contract.promotion import serving_version
+    from glioserve_export.publication import Terms
+    from glioserve_export.repository import add_version
+    from glioserve_export.serving import manifest_of
+    from glioserve_export.store import Store, publish_to
+
+    terms = Terms(args.evaluation, args.override)
+    if args.to is not None:
+        store = Store(args.to)
+        number = publish_to(store, args.source, args.version, terms=terms)
+        manifest = store.manifest(number)
+        then = f"fetch it: glioserve repository fetch {args.to} --version {number} --repository DIR"
+    else:
+        number = add_version(args.repository, args.source, args.version, terms=terms)
+        manifest = manifest_of(args.repository, number)
+        serving = serving_version(args.repository)
+        promote = f"glioserve repository promote {number} --repository {args.repository}"
+        then = "it serves" if serving == number else f"version {serving} serves; when it is to: {promote}"
+    print(f"published {manifest.recipe.name} as version {number}")
+    _print_verdict(manifest.publication["gate"], manifest.publication.get("override"))
+    print(then)
+    return 0
+
+
+def _list(args: argparse.Namespace) -> int:
+    from glioserve_export.listing import as_text, list_repository, list_store
+    from glioserve_export.store import Store, is_url
+
+    listed: Sequence[Listed]
+    listed = list_store(Store(args.where)) if is_url(args.where) else list_repository(Path(args.where))
+    print(json.dumps([version.record() for version in listed], indent=2) if args.json else as_text(listed))
+    return 0
+
+
+def _verify(args: argparse.Namespace) -> int:
+    from glioserve_export.store import Store, is_url, verify_store
+    from glioserve_export.verify import verify
+
+    found: Verified
+    found = (
+        verify_store(Store(args.where), args.version) if is_url(args.where) else verify(Path(args.where), args.version)
+    )
+    if args.json:
+        print(json.dumps({"versions": found.versions, "files": found.files, "problems": found.problems}, indent=2))
+    else:
+        for problem in found.problems:
+            print(f"PROBLEM  {problem}")
+        numbers = ", ".join(map(str, found.versions)) or "none"
+        print(f"versions {numbers}: {found.files} files, {len(found.problems)} problems")
+    return 1 if found.problems else 0
+
+
+def _promote(args: argparse.Namespace) -> int:
+    from glioserve_export.promotion import promote, rollback
+
+    def show(step: str) -> None:
+        print(step, flush=True)
+
+    with _stoppable(), _servers(args) as servers:
+        promoted: Promoted
+        if args.action == "promote":
+            promoted = promote(args.repository, args.version, servers, override=args.override, progress=show)
+        else:
+            promoted = rollback(args.repository, servers, progress=show)
+    for line in _told(promoted, servers):
+        print(line)
+    return 0
+
+
+def _told(promoted: Promoted, servers: Sequence[LiveServer]) -> Iterator[str]:
+    if promoted.cut_off is not None:
+        begun = promoted.cut_off
+        yield f"a {begun.action} to version {begun.to_version}, begun {begun.at} and cut off, was undone first"
+    if promoted.override is not None:
+        yield f"the gate was overridden: {promoted.override}"
+    for server, answer in promoted.canary.items():
+        what = f"{answer['label']}, score {answer['score']:.3f}"
+        yield f"{server}: version {answer['version']} answered the canary study ({what})"
+    if promoted.version == promoted.before:
+        yield f"version {promoted.version} serves, as before"
+    else:
+        yield f"version {promoted.version} serves; before it: {promoted.before}"
+    if not servers:
+        yield "only files changed: a server takes them up at its next start, or now if it polls or is named by --url"
+
+
+def _fetch(args: argparse.Namespace) -> int:
+    from glioserve_contract.promotion import serving_version
+    from glioserve_export.store import Store, fetch
+
+    number = fetch(Store(args.url), args.version, args.repository, override=args.override)
+    print(f"version {number} is in {args.repository}; version {serving_version(args.repository)} serves")
+    return 0
+
+
+def _print_verdict(gate: dict[str, dict[str, dict[str, object]]], override: str | None) -> None:
+    for name, rule in gate["rules"].items():
+        print(f"  {'ok    ' if rule['passed'] else 'FAILED'}  {name}: {rule['found']} ({rule['limit']})")
+    if override is not None:
+        print(f"  the gate was overridden: {override}")
+
+
+@contextlib.contextmanager
+def _servers(args: argparse.Namespace) -> Iterator[list[LiveServer]]:
+    """The named servers, connected."""
+    with contextlib.ExitStack() as stack:
+        servers: list[LiveServer] = []
+        if args.url:
+            from glioserve_cli.live_server import TritonLive, canary_study
+
+            token, study, tls = _token(args.admin_token_file), canary_study(args.canary), tls_of(args)
+            for address in args.url:
+                live = TritonLive(address, token, study, timeout_s=args.canary_timeout_s, tls=tls)
+                servers.append(stack.enter_context(live))
+        yield servers
+
+
+def _token(file: Path | None) -> str:
+    from glioserve_triton.options import ServerOptions
+
+    if file is None:
+        raise GlioserveError(ErrorCode.REQUEST_REFUSED, "A live server is steered with --admin-token-file alone.")
+    try:
+        return ServerOptions(admin_token=file.read_text(encoding="ascii").strip()).admin_token
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise GlioserveError(ErrorCode.REQUEST_REFUSED, f"The admin token's file {file.name}: {reason}.") from error
+
+
+@contextlib.contextmanager
+def _stoppable() -> Iterator[None]:
+    """SIGTERM, as a cluster ends a job, is Ctrl-C: what was begun is undone."""
+
+    def stop(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _repository_option(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument(
+        "--repository", type=Path, default=Path(DEFAULT_REPOSITORY), metavar="DIR", help="default: %(default)s"
+    )
+
+
+def _override_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--override", metavar="REASON", help="do it although the gate refuses; the reason is recorded")
+
+
+def _live_options(parser: argparse.ArgumentParser) -> None:
+    live = parser.add_argument_group("live servers")
+    live.add_argument(
+        "--url",
+        action="append",
+        default=[],
+        type=url,
+        metavar="HOST:PORT",
+        help="gRPC address of a server over this repository; again for each replica",
+    )
+    live.add_argument("--admin-token-file", type=Path, metavar="FILE", help="as given to `glioserve serve`")
+    live.add_argument("--canary", type=Path, metavar="DIR", help="DICOM study to send (default: a phantom)")
+    live.add_argument(
+        "--canary-timeout-s", type=float, default=CANARY_TIMEOUT_S, metavar="S", help="default: %(default)g"
+    )
+    add_tls_arguments(parser)
