@@ -75,7 +75,16 @@ def summary(exported: Exported, where: str) -> list[str]:
         f"parity with PyTorch and autograd Grad-CAM, in {exported.parity_s:.1f} s ({exported.parity.runtime}):",
         *figures,
         f"  MODEL_ID    {'equal' if exported.parity.model_id_equal else 'different'}",
+        *_case_line(exported),
     ]
+
+
+def _case_line(exported: Exported) -> list[str]:
+    case = exported.case_figures
+    if case is None:
+        return ["reference case: none. A swapped channel or class order would go unseen (docs/networks.md)."]
+    answers = f"network {case.pytorch:.4f}, graph {case.onnx:.4f}"
+    return [f"reference case: {answers}, expected {case.expected:.4f} (within {case.tolerance:g})"]
 
 
 def _progress() -> Progress:

@@ -21,6 +21,7 @@ from glioserve_export.graph import CamMethod, cam_lattice, cam_method
 from glioserve_export.onnx_export import cam_grid, export_onnx
 from glioserve_export.parity import Parity, check_parity
 from glioserve_export.probes import Array
+from glioserve_export.reference_case import CaseFigures, check_graph, check_network
 from glioserve_export.repository import add_version, check_can_join
 from glioserve_export.vectors import save_vectors
 from glioserve_export.version_files import (
@@ -28,11 +29,13 @@ from glioserve_export.version_files import (
     ONNX_FILE,
     OPTIONAL_FILES,
     RECIPE_FILE,
+    REFERENCE_CASE_FILE,
     REQUIRED_FILES,
     VECTORS_FILE,
 )
 from glioserve_networks import Artifact, load_artifact
 from glioserve_networks.dataset import load_studies
+from glioserve_networks.reference_case import Case
 from glioserve_preprocess.brain_model import read_model
 
 Progress = Callable[[str], None]
@@ -58,6 +61,9 @@ class Exported:
     parity: Parity
     trace_s: float
     parity_s: float
+    reference_case: Case | None = None
+    case_figures: CaseFigures | None = None
+    """What network and graph answer to it."""
 
 
 @dataclass(frozen=True)
@@ -69,18 +75,27 @@ class Published:
 
 
 def convert(artifact: Artifact, progress: Progress, calibration: Array | None = None) -> Exported:
-    """The artifact's network as a proven graph; GLIO-5105 where parity does not hold.
+    """The artifact's network as a proven graph; GLIO-5105 where parity does not hold, GLIO-5117 where network or graph
+    do not give the reference case its score.
 
     ``calibration`` FP32 [n, C, D, H, W]: studies as the network is shown them; some join the parity's probes.
     """
-    recipe = artifact.recipe
+    recipe, case = artifact.recipe, artifact.reference_case
+    network = artifact.network()
+    if case is not None:
+        progress("reference case: the network")
+        score = check_network(network, case, recipe)
     progress(f"tracing {recipe.architecture.name} for {len(recipe.channels)} x {recipe.grid.shape} to ONNX")
     started = time.perf_counter()
-    network = artifact.network()
     model = export_onnx(network, recipe, artifact.weights_digest)
     traced = time.perf_counter()
     progress(f"parity of {len(model) / 1e6:.1f} MB ONNX with PyTorch and autograd Grad-CAM")
     parity = check_parity(model, artifact, lambda step: progress(f"  {step}"), _some(calibration))
+    figures = None
+    if case is not None and recipe.reference_case is not None:
+        progress("reference case: the graph")
+        expected = recipe.reference_case
+        figures = CaseFigures(expected.score, expected.tolerance, score, check_graph(model, case, recipe))
     grid = cam_grid(onnx.load_from_string(model))
     return Exported(
         recipe=recipe,
@@ -92,6 +107,8 @@ def convert(artifact: Artifact, progress: Progress, calibration: Array | None = 
         parity=parity,
         trace_s=traced - started,
         parity_s=time.perf_counter() - traced,
+        reference_case=case,
+        case_figures=figures,
     )
 
 
@@ -104,6 +121,11 @@ def write_version(exported: Exported, folder: Path) -> Manifest:
     (folder / ONNX_FILE).write_bytes(exported.onnx)
     save_recipe(exported.recipe, folder / RECIPE_FILE)
     save_vectors(exported.parity.vectors, folder)
+    names, parity = [*REQUIRED_FILES, VECTORS_FILE], exported.parity.record()
+    if exported.reference_case is not None and exported.case_figures is not None:
+        (folder / REFERENCE_CASE_FILE).write_bytes(exported.reference_case.content)
+        names.append(REFERENCE_CASE_FILE)
+        parity["reference_case"] = exported.case_figures.record()
     start_voxels, step_voxels = exported.cam_lattice
     manifest = Manifest(
         schema="glioserve/manifest/1",
@@ -113,8 +135,8 @@ def write_version(exported: Exported, folder: Path) -> Manifest:
         cam_grid=exported.cam_grid,
         cam_start_voxels=start_voxels,
         cam_step_voxels=step_voxels,
-        files={name: sha256_digest(folder / name) for name in (*REQUIRED_FILES, VECTORS_FILE)},
-        parity=exported.parity.record(),
+        files={name: sha256_digest(folder / name) for name in names},
+        parity=parity,
         cam_method=exported.cam_method,
         versions={"contract": CONTRACT_VERSION, **{name: package_version(name) for name in _LIBRARIES}},
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),

@@ -128,7 +128,7 @@ def compare(
     for index, (name, study) in enumerate(zip(names, studies, strict=True)):
         progress(f"reference {index + 1} of {len(names)}: {name}")
         references.append(reference(network, study, recipe))
-    session = _session(model)
+    session = open_session(model)
     wanted_id = np.array(model_id(artifact.weights_digest), dtype=np.int32)
     logits_difference, cam_difference, same_id = 0.0, 0.0, True
     maps: dict[int, Array] = {}
@@ -224,7 +224,8 @@ def monai_map(network: nn.Module, study: Array) -> Array:
     return result
 
 
-def _session(model: bytes) -> onnxruntime.InferenceSession:
+def open_session(model: bytes) -> onnxruntime.InferenceSession:
+    """ONNX Runtime on the CPU, as parity is shown on; GLIO-5105 where it cannot load the graph."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     with _runtime_errors("load"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from glioserve_contract.reference_case import REFERENCE_CASE_FILE as REFERENCE_CASE_FILE
+
 ONNX_FILE = "model.onnx"
 """fp32: the artefact of record, which every other precision is held to."""
 RECIPE_FILE = "recipe.json"
@@ -9,7 +11,6 @@ MANIFEST_FILE = "manifest.json"
 """Names the others with their digests, and so is not among them."""
 VECTORS_FILE = "vectors.npz"
 """What the network answers to the probe studies: what a TensorRT plan is checked against, without torch."""
-REFERENCE_CASE_FILE = "reference_case.npz"
 FP16_FILE = "model_fp16.onnx"
 INT8_FILE = "model_int8.onnx"
 CARD_FILES = ("model_card.md", "model_card.html")

@@ -14,9 +14,11 @@ import time
 from pathlib import Path
 
 from glioserve_contract import ErrorCode, GlioserveError
+from glioserve_contract.tensors import CLASSIFIER_MODEL
 from glioserve_triton.logs import Log
 from glioserve_triton.options import ServerOptions
-from glioserve_triton.repository import check_repository
+from glioserve_triton.reference_case import check_served_cases
+from glioserve_triton.repository import CheckedRepository, check_repository
 from glioserve_triton.server import TritonServer
 
 WATCH_INTERVAL_S = 0.2
@@ -66,6 +68,7 @@ def run(args: argparse.Namespace) -> int:
     log.event("starting", repository=args.repository, classifier_version=checked.serving.version)
     try:
         server.start(give_up=signals.first)
+        _check_cases(server, checked, signals, log)
         log.event("ready", grpc=server.grpc_url, http=server.http_url, metrics=server.metrics_url)
         _watch(server, signals)
         log.event("draining", timeout_s=server.options.drain_timeout_s)
@@ -78,6 +81,24 @@ def run(args: argparse.Namespace) -> int:
         log.event("studies in flight may have been cut off", "warning")
     log.event("stopped")
     return 0
+
+
+def _check_cases(server: TritonServer, checked: CheckedRepository, signals: _StopSignals, log: Log) -> None:
+    """GLIO-5117 where a loaded version does not give its reference case the expected score: it must answer nobody."""
+    if all(served.manifest.recipe.reference_case is None for served in checked.versions):
+        return
+
+    def give_up() -> bool:
+        return signals.first() or server.process.poll() is not None
+
+    try:
+        scores = check_served_cases(server.grpc_url, server.repository / CLASSIFIER_MODEL.name, give_up=give_up)
+    except GlioserveError:
+        if (code := server.process.poll()) is not None:
+            raise server.failure(f"tritonserver ended by itself with code {code}") from None
+        raise
+    for version, score in scores.items():
+        log.event("reference case answered", classifier_version=version, score=f"{score:.4f}")
 
 
 def _watch(server: TritonServer, signals: _StopSignals) -> None:

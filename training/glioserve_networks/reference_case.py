@@ -35,6 +35,8 @@ class Case:
     """FP32 [C, D, H, W], channels in the *recipe's* order: as the server would show the study."""
     content: bytes
     """The file, byte for byte: what the recipe's digest is of."""
+    names_channels: bool = False
+    """Whether the file says which channel is which."""
 
     @property
     def digest(self) -> str:
@@ -88,7 +90,7 @@ def read_case(content: bytes, recipe: Recipe) -> Case:
         raise _invalid("has values that are not finite")
     if channels is not None:
         image = np.ascontiguousarray(image[list(recipe_order(channels, recipe))])
-    return Case(image, content)
+    return Case(image, content, channels is not None)
 
 
 def _check_members(archive: zipfile.ZipFile, recipe: Recipe) -> None:

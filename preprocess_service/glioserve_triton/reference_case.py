@@ -1,0 +1,151 @@
+"""The reference case at load: the classifier that a server really runs must give it the expected score.
+
+Parity was shown where the version was exported. Here the same study goes through the backend, the precision and the
+plan that serve, before a patient's does. It asks by inference, so no admin token is needed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tritonclient.grpc as triton
+from tritonclient.utils import InferenceServerException
+
+from glioserve_contract import ErrorCode, GlioserveError, sha256_digest
+from glioserve_contract.manifest import Manifest, digest_of_model_id, load_manifest
+from glioserve_contract.recipe import Recipe
+from glioserve_contract.reference_case import (
+    CHANNELS_ARRAY,
+    IMAGE_ARRAY,
+    REFERENCE_CASE_FILE,
+    check_score,
+    recipe_order,
+    served_tolerance,
+)
+from glioserve_contract.tensors import CLASSIFIER_MODEL, IMAGE, LOGITS, MODEL_ID
+
+TIMEOUT_S = 120.0
+"""For one answer. The largest network takes ten seconds on one processor core; a plan's first run may take longer."""
+_CALL_TIMEOUT_S = 5.0
+_POLL_S = 0.05
+
+Told = Callable[[], bool]
+"""Whether the caller wants the wait to end."""
+
+
+def _never() -> bool:
+    return False
+
+
+def check_reference_case(
+    server: triton.InferenceServerClient | str,
+    version_folder: Path,
+    version: str,
+    *,
+    give_up: Told = _never,
+    timeout_s: float = TIMEOUT_S,
+) -> float | None:
+    """The score that ``version`` of the served classifier gives the case of ``version_folder``; None without a case.
+
+    ``server`` is a client, or ``host:port`` of a server in plain text. GLIO-5117 where the answer is another, comes
+    from another network, or does not come in ``timeout_s``; GLIO-5103 where the folder's files are not its
+    manifest's; GLIO-5111 where ``give_up`` said so.
+    """
+    manifest = load_manifest(version_folder)
+    recipe = manifest.recipe
+    if recipe.reference_case is None:
+        return None
+    image = _image(version_folder, recipe)
+    opened = triton.InferenceServerClient(server) if isinstance(server, str) else nullcontext(server)
+    with opened as client:
+        logits, model_id = _ask(client, image, version, time.monotonic() + timeout_s, give_up)
+    _check_identity(model_id, manifest, version)
+    return check_score(logits, recipe, f"version {version} as it is served", served_tolerance(recipe))
+
+
+def check_served_cases(url: str, classifier: Path, *, give_up: Told = _never) -> dict[str, float]:
+    """Version to score, of all loaded versions that have a case; ``classifier`` is the repository's folder of them."""
+    with triton.InferenceServerClient(url) as client:
+        scores = {v: check_reference_case(client, classifier / v, v, give_up=give_up) for v in _loaded(client)}
+    return {version: score for version, score in scores.items() if score is not None}
+
+
+def _loaded(client: triton.InferenceServerClient) -> tuple[str, ...]:
+    try:
+        metadata: Any = client.get_model_metadata(CLASSIFIER_MODEL.name, client_timeout=_CALL_TIMEOUT_S)
+    except InferenceServerException as error:
+        raise _failed(f"The server does not say which versions it has loaded: {error.message()}.") from error
+    return tuple(metadata.versions)
+
+
+def _image(folder: Path, recipe: Recipe) -> npt.NDArray[np.float32]:
+    """[1, C, D, H, W], channels in the recipe's order."""
+    file = folder / REFERENCE_CASE_FILE
+    assert recipe.reference_case is not None
+    if not file.is_file() or sha256_digest(file) != recipe.reference_case.digest:
+        raise GlioserveError(
+            ErrorCode.INVALID_MANIFEST, f"{REFERENCE_CASE_FILE} of version {folder.name} is not the recipe's."
+        )
+    try:
+        with np.load(file, allow_pickle=False) as arrays:
+            image = arrays[IMAGE_ARRAY]
+            channels = [str(c) for c in arrays[CHANNELS_ARRAY]] if CHANNELS_ARRAY in arrays else None
+    except (OSError, ValueError, KeyError) as error:
+        raise GlioserveError(ErrorCode.INVALID_MANIFEST, f"{REFERENCE_CASE_FILE} cannot be read: {error}.") from error
+    ordered = image if channels is None else image[list(recipe_order(channels, recipe))]
+    return np.ascontiguousarray(ordered[None], dtype=np.float32)
+
+
+def _ask(
+    client: triton.InferenceServerClient, image: npt.NDArray[np.float32], version: str, deadline: float, give_up: Told
+) -> tuple[list[float], tuple[int, ...]]:
+    """Logits and MODEL_ID. The call is watched, so that neither a stuck server nor a signal is waited out."""
+    tensor = triton.InferInput(IMAGE.name, list(image.shape), IMAGE.dtype)
+    tensor.set_data_from_numpy(image)
+    wanted = [triton.InferRequestedOutput(name) for name in (LOGITS.name, MODEL_ID.name)]
+    done, came = Event(), {}
+
+    def receive(result: Any, error: InferenceServerException | None) -> None:
+        came["result"], came["error"] = result, error
+        done.set()
+
+    call = client.async_infer(
+        CLASSIFIER_MODEL.name,
+        [tensor],
+        receive,
+        model_version=version,
+        outputs=wanted,
+        client_timeout=max(0.0, deadline - time.monotonic()),
+    )
+    while not done.wait(_POLL_S):
+        if give_up():
+            call.cancel()
+            raise GlioserveError(ErrorCode.SERVER_FAILED, "Stopped before the reference case was answered.")
+        if time.monotonic() > deadline + _CALL_TIMEOUT_S:  # gRPC's own deadline has passed long since
+            call.cancel()
+            raise _failed(f"Version {version} does not answer the reference case.")
+    if came["error"] is not None:
+        raise _failed(f"Version {version} does not answer the reference case: {came['error'].message()}.")
+    logits, model_id = (came["result"].as_numpy(name) for name in (LOGITS.name, MODEL_ID.name))
+    if logits is None or model_id is None or len(logits) != 1 or len(model_id) != 1:
+        raise _failed(f"Version {version} answers the reference case without {LOGITS.name} and {MODEL_ID.name}.")
+    return [float(value) for value in logits[0]], tuple(int(word) for word in model_id[0])
+
+
+def _check_identity(model_id: tuple[int, ...], manifest: Manifest, version: str) -> None:
+    found = digest_of_model_id(model_id) if (len(model_id),) == MODEL_ID.shape else "no digest"
+    if found != manifest.weights_digest:
+        raise _failed(
+            f"Version {version} is answered by weights {found}, not by its manifest's {manifest.weights_digest}."
+        )
+
+
+def _failed(detail: str) -> GlioserveError:
+    return GlioserveError(ErrorCode.REFERENCE_CASE_FAILED, detail)
