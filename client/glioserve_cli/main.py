@@ -32,6 +32,9 @@ COMMANDS = {
     "train-brain": Command("glioserve_training.brain.command", "train", "train the brain extraction network"),
     "import": Command("glioserve_export.import_command", "export", "import an outside checkpoint into an artifact"),
     "export": Command("glioserve_export.command", "export", "export an artifact into a model repository"),
+    "repository": Command(
+        "glioserve_cli.repository", "", "publish, list, verify, promote, roll back and fetch versions of a model"
+    ),
     "serve": Command("glioserve_triton.command", "serve", "serve a model repository with Triton"),
     "doctor": Command("glioserve_cli.doctor", "", "say what is installed, found, reachable and wrong"),
     "demo": Command(
