@@ -41,6 +41,11 @@ class Change:
     undone: str | None = None
     """What failed, where ``from_version`` went on serving."""
 
+    def in_order(self) -> tuple[int | None, int | None]:
+        """The versions concerned, the one that served afterwards last."""
+        pair = (self.from_version, self.to_version)
+        return pair if self.undone is None else (pair[1], pair[0])
+
 
 @dataclass(frozen=True)
 class Begun:
@@ -68,15 +73,15 @@ class Promotion:
     def check(self, path: str) -> None:
         """Versions are 1 or more."""
         for name in ("serving", "previous"):
-            if (getattr(self, name) or 1) < 1:
-                raise SchemaError(f"{path}.{name}", f"must be 1 or more, not {getattr(self, name)}")
+            value: int | None = getattr(self, name)
+            if value is not None and value < 1:
+                raise SchemaError(f"{path}.{name}", f"must be 1 or more, not {value}")
 
     def recency(self, version: int) -> int:
         """The greater, the later ``version`` served last; -1 where it never did."""
-        if version == self.serving:
-            return len(self.history) + 1
-        served = [i for i, change in enumerate(self.history) if version in (change.to_version, change.from_version)]
-        return max(served, default=-1)
+        order = [number for change in self.history for number in change.in_order()]
+        order.append(self.serving)
+        return max((i for i, number in enumerate(order) if number == version), default=-1)
 
 
 def load_promotion(classifier: Path) -> Promotion | None:
