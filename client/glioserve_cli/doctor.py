@@ -83,7 +83,7 @@ def examine(
     yield _kernels()
     yield from brain_models()
     if sys.platform == "linux":
-        yield from _server(tritonserver, needed=repository is not None or tritonserver is not None)
+        yield from _server(tritonserver, repository, profile)
     if repository is not None:
         yield from _repository(repository, profile)
     if url is not None:
@@ -166,10 +166,11 @@ def _version(distribution: str) -> str | None:
         return None
 
 
-def _server(tritonserver: Path | None, *, needed: bool) -> Iterator[Finding]:
+def _server(tritonserver: Path | None, repository: Path | None, profile: str | None) -> Iterator[Finding]:
     """Where there is a tritonserver: whether it and its models could run here."""
     from glioserve_triton.locate import PYTHON, check_libraries, find_installation, python_library_folder
 
+    needed = repository is not None or tritonserver is not None
     try:
         installation = find_installation(tritonserver)
     except GlioserveError as error:
@@ -183,15 +184,18 @@ def _server(tritonserver: Path | None, *, needed: bool) -> Iterator[Finding]:
         yield Finding("server", "libraries", "ok", f"all found; Python stub for {PYTHON}, libpython in {where}")
     except GlioserveError as error:
         yield Finding("server", "libraries", "fail", error.detail, error.code.row.action)
-    yield from _backends(installation)
+    yield from _backends(installation, repository, profile)
     yield _shared_memory()
     yield _temporary_folder()
     yield from _ports()
 
 
-def _backends(installation: Installation) -> Iterator[Finding]:
+def _backends(installation: Installation, repository: Path | None, profile: str | None) -> Iterator[Finding]:
+    """The one that the repository's profile runs (the default's, where none is named) must be there."""
     from glioserve_triton.backend_folder import PYTHON_BASED
+    from glioserve_triton.profile import profile_needs
 
+    needed = (profile_needs(repository, profile).backend if repository else "") or "onnxruntime"
     for backend, package in PYTHON_BASED.items():
         version = _version(package)
         if (installation.backends / backend).is_dir():
@@ -200,7 +204,7 @@ def _backends(installation: Installation) -> Iterator[Finding]:
             yield Finding("server", backend, "ok", f"our backend, on the Python package {package} {version}")
         else:
             found = f"our backend lacks the Python package {package}"
-            yield Finding("server", backend, "fail", found, f"pip install {package}")
+            yield Finding("server", backend, "fail" if backend == needed else "--", found, f"pip install {package}")
 
 
 def _shared_memory() -> Finding:

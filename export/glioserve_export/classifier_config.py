@@ -2,18 +2,19 @@
 
 Triton's ``--model-config-name=<profile>`` picks the file in ``configs/``; ``config.pbtxt`` serves where none is
 named. The text depends on nothing but the shapes and the number of the version that serves.
-Fields: Triton's ``model_config.proto``; parameters: the onnxruntime backend's README.
+Fields: Triton's ``model_config.proto``; parameters: the READMEs of the onnxruntime and openvino backends.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from glioserve_contract import CONTRACT_VERSION
 from glioserve_contract.limits import DEFAULT_TIMEOUT_S
 from glioserve_contract.recipe import Recipe
 from glioserve_contract.tensors import CLASSIFIER_MODEL, Tensor
-from glioserve_export.version_files import ONNX_FILE, PLAN_FILE
+from glioserve_export.engine.profiles import PROFILE_INDICES
+from glioserve_export.version_files import INT8_FILE, ONNX_FILE, PLAN_FILE
 
 MAX_QUEUE_SIZE = 32
 """Studies that wait for the classifier: four full batches. One more is refused at once, so that the caller
@@ -36,6 +37,7 @@ class Profile:
     kind: str
     queue_delay_us: int
     """How long a study may wait for others to share its batch."""
+    max_batch_size: int = CLASSIFIER_MODEL.max_batch_size
     preferred_batch_sizes: tuple[int, ...] = ()
     warmup_batch_sizes: tuple[int, ...] = (1,)
     """Run at load, so that a graph which cannot run never becomes ready and the first study pays no set-up."""
@@ -43,6 +45,8 @@ class Profile:
     parameters: tuple[tuple[str, str], ...] = ()
     cuda_options: tuple[tuple[str, str], ...] = ()
     """Options of ONNX Runtime's CUDA execution provider."""
+    plan_profiles: tuple[int, ...] = ()
+    """TensorRT's optimisation profiles to run by; Triton would take the first alone."""
 
 
 ONNXRUNTIME_CPU = Profile(
@@ -54,6 +58,29 @@ ONNXRUNTIME_CPU = Profile(
     queue_delay_us=0,
     # One thread: no spinning pool takes cores from preprocessing, which is most of a study's cost.
     parameters=(("intra_op_thread_count", "1"),),
+)
+OPENVINO_CPU = Profile(
+    name="openvino-cpu",
+    summary="OpenVINO on one CPU core. (Triton's own openvino backend takes bf16 wherever the processor has it.)",
+    backend="openvino",
+    model_file=ONNX_FILE,
+    kind="KIND_CPU",
+    queue_delay_us=0,
+    # Triton's own openvino backend runs every batch at its maximum size: with 8 each study would cost eight.
+    max_batch_size=1,
+    parameters=(("INFERENCE_NUM_THREADS", "1"), ("NUM_STREAMS", "1"), ("PERFORMANCE_HINT", "LATENCY")),
+)
+OPENVINO_CPU_BF16 = replace(
+    OPENVINO_CPU,
+    name="openvino-cpu-bf16",
+    summary="OpenVINO on one CPU core in bf16; for versions that were shown to answer alike in it.",
+    parameters=(*OPENVINO_CPU.parameters, ("HINT_BF16", "YES")),
+)
+OPENVINO_CPU_INT8 = replace(
+    OPENVINO_CPU,
+    name="openvino-cpu-int8",
+    summary="OpenVINO on one CPU core on 8-bit integers; for versions that were exported with them.",
+    model_file=INT8_FILE,
 )
 ONNXRUNTIME_GPU = Profile(
     name="onnxruntime-gpu",
@@ -81,8 +108,9 @@ TENSORRT_GPU = Profile(
     queue_delay_us=5000,
     preferred_batch_sizes=(4, 8),
     warmup_batch_sizes=(1, 4, 8),
+    plan_profiles=PROFILE_INDICES,
 )
-PROFILES = (ONNXRUNTIME_CPU, ONNXRUNTIME_GPU, TENSORRT_GPU)
+PROFILES = (ONNXRUNTIME_CPU, OPENVINO_CPU, OPENVINO_CPU_BF16, OPENVINO_CPU_INT8, ONNXRUNTIME_GPU, TENSORRT_GPU)
 DEFAULT_PROFILE = ONNXRUNTIME_CPU
 
 
@@ -111,12 +139,12 @@ def config_text(profile: Profile, recipe: Recipe, cam_grid: CamGrid, serving: in
         *([f'platform: "{profile.platform}"'] if profile.platform else []),
         f'backend: "{profile.backend}"',
         f'default_model_filename: "{profile.model_file}"',
-        f"max_batch_size: {CLASSIFIER_MODEL.max_batch_size}",
+        f"max_batch_size: {profile.max_batch_size}",
         *_ports("input", CLASSIFIER_MODEL.inputs, recipe, cam_grid),
         *_ports("output", CLASSIFIER_MODEL.outputs, recipe, cam_grid),
         "# Which version serves is `glioserve repository promote`'s to say (promotion.json has how it came about).",
         f"version_policy {{ specific {{ versions: [{serving}] }} }}",
-        f"instance_group [ {{ count: 1 kind: {profile.kind} }} ]",
+        f"instance_group [ {{ count: 1 kind: {profile.kind}{_plan_profiles(profile)} }} ]",
         *_batching(profile),
         *(f'parameters {{ key: "{k}" value: {{ string_value: "{v}" }} }}' for k, v in profile.parameters),
         *_cuda_provider(profile),
@@ -135,6 +163,11 @@ def _name(tensor: Tensor) -> str:
 
 def _type(tensor: Tensor, recipe: Recipe, cam_grid: CamGrid) -> str:
     return f"data_type: TYPE_{tensor.dtype} dims: {list(resolved_dims(tensor, recipe, cam_grid))}"
+
+
+def _plan_profiles(profile: Profile) -> str:
+    names = ", ".join(f'"{index}"' for index in profile.plan_profiles)
+    return f" profile: [ {names} ]" if names else ""
 
 
 def _batching(profile: Profile) -> list[str]:

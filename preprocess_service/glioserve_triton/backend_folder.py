@@ -16,22 +16,24 @@ from glioserve_triton.locate import STUB_NAME, Installation
 
 _SOURCES = Path(__file__).parent / "backends"
 
-PYTHON_BASED = {"onnxruntime": "onnxruntime"}
+PYTHON_BASED = {"onnxruntime": "onnxruntime", "openvino": "openvino"}
 """Our Python-based backends (a folder of ``backends/`` each) and the Python package that each needs."""
 
 
-def build_backend_folder(installation: Installation, folder: Path) -> Path:
+def build_backend_folder(installation: Installation, folder: Path, needed: str) -> Path:
     """Fill ``folder`` with the server's backends and ours; the server's own folder where it has them all.
 
-    Files are copied (3 MB): Triton refuses a library that is a link out of its backend's folder.
-    GLIO-5109 names a Python package that is missing.
+    Files are copied (3 MB): Triton refuses a library that is a link out of its backend's folder. A backend of ours
+    whose Python package is missing is left out; GLIO-5109 names the package where it is the one ``needed``.
     """
-    ours = {b: p for b, p in PYTHON_BASED.items() if not (installation.backends / b).is_dir()}
+    absent = {b: p for b, p in PYTHON_BASED.items() if not (installation.backends / b).is_dir()}
+    ours = {b: p for b, p in absent.items() if importlib.util.find_spec(p) is not None}
+    if needed in absent and needed not in ours:
+        raise GlioserveError(
+            ErrorCode.SERVER_NOT_FOUND, f"Its {needed} backend needs the Python package {absent[needed]}."
+        )
     if not ours:
         return installation.backends
-    for name, package in ours.items():
-        if importlib.util.find_spec(package) is None:
-            raise GlioserveError(ErrorCode.SERVER_NOT_FOUND, f"Its {name} backend needs the Python package {package}.")
     shutil.copytree(installation.backends, folder, ignore=shutil.ignore_patterns("__pycache__"))
     stub = folder / "python" / STUB_NAME
     shutil.copyfile(installation.stub, stub)

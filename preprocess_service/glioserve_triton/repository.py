@@ -11,6 +11,7 @@ from glioserve_contract.manifest import ServedVersion, load_manifest, load_versi
 from glioserve_contract.promotion import serving_version
 from glioserve_contract.recipe import load_recipe
 from glioserve_contract.tensors import CLASSIFIER_MODEL, MODELS, Model
+from glioserve_triton.profile import check_profile
 
 
 def check_contract(model_config: str) -> None:
@@ -63,6 +64,7 @@ def check_repository(repository: Path, profile: str | None = None) -> CheckedRep
             f"{repository.name} is to serve classifier version {number}, which it lacks: put it back, or promote "
             "another (`glioserve repository promote`).",
         )
+    check_profile(repository, profile, serving)
     return CheckedRepository(versions, serving)
 
 

@@ -15,6 +15,7 @@ from glioserve_triton.backend_folder import build_backend_folder
 from glioserve_triton.guarded import GuardedProcess, OnLine
 from glioserve_triton.locate import Installation, check_libraries, find_installation
 from glioserve_triton.options import Ports, ServerOptions
+from glioserve_triton.profile import profile_needs
 from glioserve_triton.run_folder import RunFolder, sweep_dead_runs
 
 PORT_ATTEMPTS = 5
@@ -158,7 +159,8 @@ class TritonServer:
     def _spawn(self, installation: Installation) -> GuardedProcess:
         run = RunFolder()
         try:
-            backends = build_backend_folder(installation, run.path / "backends")
+            needed = profile_needs(self.repository, self.options.profile).backend
+            backends = build_backend_folder(installation, run.path / "backends", needed)
             flags = self.options.flags(self._ports, self.repository.resolve())
             flags += [
                 f"--id={run.path.name}",

@@ -40,7 +40,9 @@ def test_every_profile_has_the_contracts_tensors(recipe: Recipe) -> None:
     }
     for path, config in parsed(recipe).items():
         assert config.name == CLASSIFIER_MODEL.name, path
-        assert config.max_batch_size == CLASSIFIER_MODEL.max_batch_size == MAX_CLASSIFIER_BATCH
+        # Triton's own openvino backend pads each batch to the maximum, or refuses it.
+        wanted_batch = 1 if config.backend == "openvino" else MAX_CLASSIFIER_BATCH
+        assert config.max_batch_size == wanted_batch <= CLASSIFIER_MODEL.max_batch_size
         for ports, tensors in ((config.input, CLASSIFIER_MODEL.inputs), (config.output, CLASSIFIER_MODEL.outputs)):
             assert [p.name for p in ports] == [t.name for t in tensors]
             for port, tensor in zip(ports, tensors, strict=True):
@@ -52,7 +54,8 @@ def test_the_profiles_are_files_and_the_default_is_the_cpus() -> None:
     files = config_files(RECIPES[0], CAM_GRID, SERVING)
     assert sorted(files) == sorted(["config.pbtxt", *(f"configs/{name}.pbtxt" for name in NAMES)])
     assert files["config.pbtxt"] == files[f"configs/{DEFAULT_PROFILE.name}.pbtxt"]
-    assert NAMES == ("onnxruntime-cpu", "onnxruntime-gpu", "tensorrt-gpu")
+    openvino = ("openvino-cpu", "openvino-cpu-bf16", "openvino-cpu-int8")
+    assert ("onnxruntime-cpu", *openvino, "onnxruntime-gpu", "tensorrt-gpu") == NAMES
 
 
 @pytest.mark.parametrize("path", ["config.pbtxt", *(f"configs/{name}.pbtxt" for name in NAMES)])
@@ -79,6 +82,22 @@ def test_the_cpu_profile_waits_for_nobody_and_the_gpus_do() -> None:
         assert list(gpu.dynamic_batching.preferred_batch_size) == [4, 8]
     plan = configs["configs/tensorrt-gpu.pbtxt"]
     assert (plan.backend, plan.platform, plan.default_model_filename) == ("tensorrt", "tensorrt_plan", "model.plan")
+
+
+def test_openvino_s_profiles_differ_in_precision_alone() -> None:
+    """By the parameters that Triton's own backend reads: HINT_BF16 knows YES and nothing else."""
+    configs = {name: parsed()[f"configs/{name}.pbtxt"] for name in NAMES if name.startswith("openvino")}
+    common = {"INFERENCE_NUM_THREADS": "1", "NUM_STREAMS": "1", "PERFORMANCE_HINT": "LATENCY"}
+    wanted = {
+        "openvino-cpu": ("model.onnx", common),
+        "openvino-cpu-bf16": ("model.onnx", {**common, "HINT_BF16": "YES"}),
+        "openvino-cpu-int8": ("model_int8.onnx", common),
+    }
+    for name, config in configs.items():
+        parameters = {key: value.string_value for key, value in config.parameters.items()}
+        assert (config.default_model_filename, parameters) == wanted[name]
+        assert [(g.kind, g.count) for g in config.instance_group] == [(model_config_pb2.ModelInstanceGroup.KIND_CPU, 1)]
+        assert not config.dynamic_batching.preferred_batch_size
 
 
 def test_the_gpus_convolution_search_stands_where_the_backend_reads_it() -> None:

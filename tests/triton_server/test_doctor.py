@@ -244,6 +244,14 @@ def test_not_installed_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
     assert _found()["glioserve"].state == "fail"
 
 
+def test_openvino_is_needed_by_who_serves_with_it(monkeypatch: pytest.MonkeyPatch, repository: Path) -> None:
+    monkeypatch.setattr(doctor, "_version", lambda name: None if name == "openvino" else "1.0")
+    (repository / "classifier" / "configs" / "own.pbtxt").write_text('backend: "openvino"')
+    assert _found(repository=repository)["openvino"].state == "--"
+    missing = _found(repository=repository, profile="own")["openvino"]
+    assert (missing.state, missing.action) == ("fail", "pip install openvino")
+
+
 def test_a_failure_in_one_place_hides_none_in_another(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "_version", lambda name: None if name == "onnxruntime" else "1.0")
     monkeypatch.setattr(locate, "_not_found", lambda file, environment: ["libz.so.1"])

@@ -168,24 +168,31 @@ def test_the_system_s_library_folders_are_left_to_the_loader(
 
 def test_our_backends_join_the_server_s(tmp_path: Path) -> None:
     installation = find_installation()
-    folder = build_backend_folder(installation, tmp_path / "backends")
-    assert sorted(p.name for p in folder.iterdir()) == ["onnxruntime", "python"]
+    folder = build_backend_folder(installation, tmp_path / "backends", "onnxruntime")
+    assert sorted(p.name for p in folder.iterdir()) == ["onnxruntime", "openvino", "python"]
     assert os.access(folder / "python" / STUB_NAME, os.X_OK)
     assert not any(p.is_symlink() for p in folder.rglob("*"))
-    assert (folder / "onnxruntime" / "model.py").is_file()
+    for name in ("onnxruntime", "openvino"):
+        assert (folder / name / "model.py").is_file()
 
 
 def test_a_native_backend_is_never_replaced(tmp_path: Path) -> None:
     binary = _fake_server(tmp_path / "triton", stub=f"backends/python/{STUB_NAME}")
-    (tmp_path / "triton" / "backends" / "onnxruntime").mkdir()
+    for name in ("onnxruntime", "openvino"):
+        (tmp_path / "triton" / "backends" / name).mkdir()
     installation = find_installation(binary)
-    assert build_backend_folder(installation, tmp_path / "backends") == installation.backends
+    assert build_backend_folder(installation, tmp_path / "backends", "openvino") == installation.backends
     assert not (tmp_path / "backends").exists()
 
 
 def test_a_backend_of_ours_without_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     installation = find_installation()
-    monkeypatch.setattr(backend_folder, "PYTHON_BASED", {"onnxruntime": "a_package_that_is_not_here"})
-    with pytest.raises(GlioserveError, match="needs the Python package a_package_that_is_not_here") as caught:
-        build_backend_folder(installation, tmp_path / "backends")
-    assert caught.value.code is ErrorCode.SERVER_NOT_FOUND
+    packages = {"onnxruntime": "onnxruntime", "openvino": "a_package_that_is_not_here"}
+    monkeypatch.setattr(backend_folder, "PYTHON_BASED", packages)
+    with pytest.raises(
+        GlioserveError, match="openvino backend needs the Python package a_package_that_is_not_here"
+    ) as e:
+        build_backend_folder(installation, tmp_path / "backends", "openvino")
+    assert e.value.code is ErrorCode.SERVER_NOT_FOUND
+    folder = build_backend_folder(installation, tmp_path / "backends", "onnxruntime")  # a profile that needs it not
+    assert sorted(p.name for p in folder.iterdir()) == ["onnxruntime", "python"]

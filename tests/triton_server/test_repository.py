@@ -3,11 +3,13 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from glioserve_contract import CONTRACT_VERSION, ErrorCode, GlioserveError, sha256_digest
+from glioserve_contract.manifest import load_manifest, save_manifest
 from glioserve_triton.repository import check_contract, check_repository, profiles
 from support.recipes import fake_export, tiny_recipe
 
@@ -86,6 +88,46 @@ def test_what_is_wrong_is_named(
 def test_an_unknown_profile_would_silently_serve_the_default(repository: Path) -> None:
     with pytest.raises(GlioserveError, match=r"lacks the profile tpu \(there: batching, onnxruntime-cpu\)"):
         check_repository(repository, "tpu")
+
+
+OPENVINO_BF16 = """
+name: "classifier" backend: "openvino" default_model_filename: "model.onnx" max_batch_size: 1  # HINT_BF16
+parameters { key: "HINT_BF16" value: { string_value: "YES" } }
+"""
+INT8 = 'backend: "openvino"\ndefault_model_filename: "model_int8.onnx"'
+PLAN = 'backend: "tensorrt"\ndefault_model_filename: "model.plan"'
+
+
+@pytest.mark.parametrize(
+    ("config", "complaint"),
+    [
+        (INT8, "classifier/1 has no model_int8.onnx, which the profile own runs: export it with --variant int8"),
+        (PLAN, "classifier/1 has no model.plan, which the profile own runs: build it with `glioserve engine build`"),
+        (OPENVINO_BF16, "classifier/1 was never shown to answer alike in bf16, as the profile own runs"),
+    ],
+)
+def test_a_version_without_what_the_profile_runs_is_named(repository: Path, config: str, complaint: str) -> None:
+    (repository / "classifier" / "configs" / "own.pbtxt").write_text(config)
+    check_repository(repository, "onnxruntime-cpu")
+    with pytest.raises(GlioserveError, match=complaint) as caught:
+        check_repository(repository, "own")
+    assert caught.value.code is ErrorCode.INVALID_REPOSITORY
+
+
+def test_a_version_with_what_the_profile_runs(repository: Path) -> None:
+    folder = repository / "classifier" / "1"
+    for name, config in (("bf16", OPENVINO_BF16), ("int8", INT8), ("plan", PLAN)):
+        (repository / "classifier" / "configs" / f"{name}.pbtxt").write_text(config)
+    (folder / "model_int8.onnx").write_bytes(b"put there by hand")
+    with pytest.raises(GlioserveError, match="has no model_int8"):  # no manifest vouches for it
+        check_repository(repository, "int8")
+    (folder / "model.plan").write_bytes(b"plan")
+    check_repository(repository, "plan")
+    manifest = load_manifest(folder)
+    files = {**manifest.files, "model_int8.onnx": sha256_digest(b"put there by hand")}
+    save_manifest(replace(manifest, variants={"bf16": {"file": "model.onnx"}}, files=files), folder)
+    check_repository(repository, "int8")
+    check_repository(repository, "bf16")
 
 
 def test_no_folder_at_all(tmp_path: Path) -> None:
