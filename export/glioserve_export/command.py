@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from glioserve_export.exporter import Exported, Progress, check_brain_model, export, export_model
+from glioserve_export.variants.build import VARIANTS, Wanted
 from glioserve_networks import load_artifact
 from glioserve_preprocess.brain_model import site_folder
 
@@ -32,7 +33,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--calibration",
         type=Path,
         metavar="DIR",
-        help="dataset of this recipe (made by `glioserve train`): some of its studies join the parity's probes",
+        help="dataset of this recipe (made by `glioserve train`): some of its studies join the parity's probes, and "
+        "variants are held to all of them",
+    )
+    parser.add_argument(
+        "--variant",
+        action="append",
+        default=[],
+        choices=VARIANTS,
+        help="another precision to make and to hold to the recipe's variant_limits; again for more (docs/variants.md)",
+    )
+    parser.add_argument(
+        "--variants-optional",
+        action="store_true",
+        help="leave out a variant that its gate refuses; else the export fails (GLIO-5118)",
     )
     parser.add_argument("--version", type=int, metavar="N", help="the version's number (default: the next)")
 
@@ -40,10 +54,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Export, show each step, print the figures."""
     progress, brain_models = _progress(), site_folder()
+    wanted = Wanted(tuple(args.variant), args.variants_optional)
     if args.model_only is not None:
         artifact = load_artifact(args.artifact)
         check_brain_model(artifact.recipe, brain_models, progress)
-        exported = export_model(artifact, args.model_only, progress=progress, calibration=args.calibration)
+        exported = export_model(
+            artifact, args.model_only, progress=progress, calibration=args.calibration, wanted=wanted
+        )
         where = f"{args.model_only}"
     else:
         published = export(
@@ -53,6 +70,7 @@ def run(args: argparse.Namespace) -> int:
             progress=progress,
             brain_models=brain_models,
             calibration=args.calibration,
+            wanted=wanted,
         )
         exported = published.exported
         where = f"version {published.version} of {args.repository}"
@@ -76,6 +94,7 @@ def summary(exported: Exported, where: str) -> list[str]:
         *figures,
         f"  MODEL_ID    {'equal' if exported.parity.model_id_equal else 'different'}",
         *_case_line(exported),
+        *_variant_lines(exported),
     ]
 
 
@@ -85,6 +104,18 @@ def _case_line(exported: Exported) -> list[str]:
         return ["reference case: none. A swapped channel or class order would go unseen (docs/networks.md)."]
     answers = f"network {case.pytorch:.4f}, graph {case.onnx:.4f}"
     return [f"reference case: {answers}, expected {case.expected:.4f} (within {case.tolerance:g})"]
+
+
+def _variant_lines(exported: Exported) -> list[str]:
+    lines = []
+    for name, record in exported.variants.records.items():
+        figures = record["figures"]
+        lines.append(
+            f"variant {name}: SCORE within {figures['max_probability_drift']:.1e}, {figures['label_flips']} flips, "
+            f"heat maps correlate at {figures['min_heatmap_correlation']:.4f} or more, {figures['same_peak']:.0%} same peak "
+            f"({figures['studies']} studies, {record['runtime']})"
+        )
+    return lines
 
 
 def _progress() -> Progress:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from importlib.metadata import version as package_version
 from pathlib import Path
 
+import numpy as np
 import onnx
+import torch
 
 from glioserve_contract import CONTRACT_VERSION, ErrorCode, GlioserveError, sha256_digest
 from glioserve_contract.manifest import Manifest, save_manifest
@@ -23,6 +25,7 @@ from glioserve_export.parity import Parity, check_parity
 from glioserve_export.probes import Array
 from glioserve_export.reference_case import CaseFigures, check_graph, check_network
 from glioserve_export.repository import add_version, check_can_join
+from glioserve_export.variants.build import Variants, Wanted, check_wanted, make_variants
 from glioserve_export.vectors import save_vectors
 from glioserve_export.version_files import (
     MANIFEST_FILE,
@@ -44,6 +47,7 @@ CALIBRATION_STUDIES = 64
 """Of a dataset, at most."""
 PARITY_STUDIES = 3
 """Of a calibration set, that parity is shown on besides the probes."""
+NO_VARIANTS = Wanted()
 _LIBRARIES = ("glioserve", "torch", "monai", "onnx", "onnxscript", "onnxruntime", "numpy")
 
 
@@ -64,6 +68,7 @@ class Exported:
     reference_case: Case | None = None
     case_figures: CaseFigures | None = None
     """What network and graph answer to it."""
+    variants: Variants = field(default_factory=Variants)
 
 
 @dataclass(frozen=True)
@@ -74,12 +79,16 @@ class Published:
     exported: Exported
 
 
-def convert(artifact: Artifact, progress: Progress, calibration: Array | None = None) -> Exported:
+def convert(
+    artifact: Artifact, progress: Progress, calibration: Array | None = None, wanted: Wanted = NO_VARIANTS
+) -> Exported:
     """The artifact's network as a proven graph; GLIO-5105 where parity does not hold, GLIO-5117 where network or graph
-    do not give the reference case its score.
+    do not give the reference case its score, GLIO-5118 where a ``wanted`` variant strays.
 
-    ``calibration`` FP32 [n, C, D, H, W]: studies as the network is shown them; some join the parity's probes.
+    ``calibration`` FP32 [n, C, D, H, W]: studies as the network is shown them; some join the parity's probes,
+    all are what the variants are held to.
     """
+    check_wanted(wanted, calibration is not None)
     recipe, case = artifact.recipe, artifact.reference_case
     network = artifact.network()
     if case is not None:
@@ -96,6 +105,9 @@ def convert(artifact: Artifact, progress: Progress, calibration: Array | None = 
         progress("reference case: the graph")
         expected = recipe.reference_case
         figures = CaseFigures(expected.score, expected.tolerance, score, check_graph(model, case, recipe))
+    proven = time.perf_counter()
+    images = np.empty(0, dtype=np.float32) if calibration is None else calibration
+    variants = make_variants(model, recipe, images, wanted, progress=progress, threads=torch.get_num_threads())
     grid = cam_grid(onnx.load_from_string(model))
     return Exported(
         recipe=recipe,
@@ -106,9 +118,10 @@ def convert(artifact: Artifact, progress: Progress, calibration: Array | None = 
         cam_method=cam_method(network, recipe),
         parity=parity,
         trace_s=traced - started,
-        parity_s=time.perf_counter() - traced,
+        parity_s=proven - traced,
         reference_case=case,
         case_figures=figures,
+        variants=variants,
     )
 
 
@@ -126,6 +139,9 @@ def write_version(exported: Exported, folder: Path) -> Manifest:
         (folder / REFERENCE_CASE_FILE).write_bytes(exported.reference_case.content)
         names.append(REFERENCE_CASE_FILE)
         parity["reference_case"] = exported.case_figures.record()
+    for name, content in exported.variants.files.items():
+        (folder / name).write_bytes(content)
+        names.append(name)
     start_voxels, step_voxels = exported.cam_lattice
     manifest = Manifest(
         schema="glioserve/manifest/1",
@@ -138,6 +154,7 @@ def write_version(exported: Exported, folder: Path) -> Manifest:
         files={name: sha256_digest(folder / name) for name in names},
         parity=parity,
         cam_method=exported.cam_method,
+        variants=exported.variants.records,
         versions={"contract": CONTRACT_VERSION, **{name: package_version(name) for name in _LIBRARIES}},
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )
@@ -153,6 +170,7 @@ def export(
     progress: Progress,
     brain_models: Path | None = None,
     calibration: Path | None = None,
+    wanted: Wanted = NO_VARIANTS,
 ) -> Published:
     """Publish the artifact as the repository's ``version`` (the next, where none is named).
 
@@ -162,7 +180,7 @@ def export(
     artifact = load_artifact(artifact_folder)
     check_brain_model(artifact.recipe, brain_models, progress)
     check_can_join(repository, preprocessing_digest(artifact.recipe), version)
-    exported = convert(artifact, progress, calibration_studies(calibration, artifact.recipe))
+    exported = convert(artifact, progress, calibration_studies(calibration, artifact.recipe), wanted)
     with tempfile.TemporaryDirectory(prefix="glioserve-export-") as stage:
         write_version(exported, Path(stage))
         number = add_version(repository, Path(stage), version)
@@ -189,12 +207,19 @@ def calibration_studies(folder: Path | None, recipe: Recipe) -> Array | None:
     return None if folder is None else load_studies(folder, recipe, CALIBRATION_STUDIES)[0]
 
 
-def export_model(artifact: Artifact, folder: Path, *, progress: Progress, calibration: Path | None = None) -> Exported:
-    """The same three files into ``folder`` alone, replacing those of an earlier export and nothing else.
+def export_model(
+    artifact: Artifact,
+    folder: Path,
+    *,
+    progress: Progress,
+    calibration: Path | None = None,
+    wanted: Wanted = NO_VARIANTS,
+) -> Exported:
+    """The same files into ``folder`` alone, replacing those of an earlier export and nothing else.
 
     The manifest comes last: a folder that was interrupted fails its digests and is never served.
     """
-    exported = convert(artifact, progress, calibration_studies(calibration, artifact.recipe))
+    exported = convert(artifact, progress, calibration_studies(calibration, artifact.recipe), wanted)
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as stage:
         manifest = write_version(exported, Path(stage))

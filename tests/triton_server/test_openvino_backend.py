@@ -12,14 +12,14 @@ import pytest
 import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException
 
-from glioserve_contract import ErrorCode, GlioserveError, find_code, sha256_digest
-from glioserve_contract.manifest import digest_of_model_id, save_manifest
+from glioserve_contract import ErrorCode, GlioserveError, find_code
+from glioserve_contract.manifest import digest_of_model_id
 from glioserve_contract.recipe import VariantLimits
 from glioserve_contract.tensors import CLASSIFIER_MODEL
 from glioserve_export.exporter import convert, write_version
 from glioserve_export.probes import probe_studies
 from glioserve_export.repository import add_version
-from glioserve_export.variants.build import make_variants
+from glioserve_export.variants.build import Wanted
 from glioserve_export.variants.compare import compare
 from glioserve_export.variants.runtimes import by_onnxruntime
 from glioserve_networks import Artifact
@@ -130,13 +130,8 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
 def repository(artifact: Artifact, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One version with every variant that this machine can show."""
     folder = tmp_path_factory.mktemp("openvino-version")
-    exported = convert(artifact, str)
-    manifest = write_version(exported, folder)
-    names = ("bf16", "int8") if HAS_BF16 else ("int8",)
-    images = probe_studies(artifact.recipe)
-    variants = make_variants(exported.onnx, artifact.recipe, images, names, folder, progress=str)
-    files = {**manifest.files, "model_int8.onnx": sha256_digest(folder / "model_int8.onnx")}
-    save_manifest(replace(manifest, variants=variants, files=files), folder)
+    wanted = Wanted(("bf16", "int8") if HAS_BF16 else ("int8",))
+    write_version(convert(artifact, str, probe_studies(artifact.recipe), wanted), folder)
     repository = tmp_path_factory.mktemp("openvino-served") / "repository"
     add_version(repository, folder)
     return repository

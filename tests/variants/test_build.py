@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -13,10 +11,10 @@ import pytest
 from onnx import numpy_helper
 
 from glioserve_contract import ErrorCode, GlioserveError
-from glioserve_contract.recipe import Recipe
+from glioserve_contract.recipe import Recipe, VariantLimits
 from glioserve_export.onnx_export import signature
 from glioserve_export.variants import build
-from glioserve_export.variants.build import VARIANTS, make_variants
+from glioserve_export.variants.build import VARIANTS, Variants, Wanted, make_variants
 from glioserve_export.variants.trunk import divide
 from variants.conftest import LAX, STRICT
 
@@ -30,19 +28,23 @@ def has_bf16() -> bool:
 needs_bf16 = pytest.mark.skipif(not has_bf16(), reason="this CPU has neither AVX512-BF16 nor AMX")
 
 
-def made(tiny: tuple[Recipe, bytes], images: np.ndarray, folder: Path, *names: str, **options: Any) -> dict[str, Any]:
-    recipe, model = tiny
-    limits = options.pop("limits", LAX)
-    recipe = replace(recipe, variant_limits=limits)
-    return make_variants(model, recipe, images, names, folder, progress=options.pop("progress", str), **options)
+def made(
+    tiny: tuple[Recipe, bytes],
+    images: np.ndarray,
+    *names: str,
+    limits: VariantLimits = LAX,
+    optional: bool = False,
+    progress: Callable[[str], object] = str,
+) -> Variants:
+    recipe = replace(tiny[0], variant_limits=limits)
+    return make_variants(tiny[1], recipe, images, Wanted(names, optional), progress=progress)
 
 
-def test_fp16_and_int8_leave_their_file_and_their_figures(
-    tiny: tuple[Recipe, bytes], images: np.ndarray, tmp_path: Path
-) -> None:
-    records = made(tiny, images, tmp_path, "int8", "fp16")
+def test_fp16_and_int8_leave_their_file_and_their_figures(tiny: tuple[Recipe, bytes], images: np.ndarray) -> None:
+    variants = made(tiny, images, "int8", "fp16")
+    records = variants.records
     assert list(records) == ["fp16", "int8"]
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["model_fp16.onnx", "model_int8.onnx"]
+    assert sorted(variants.files) == ["model_fp16.onnx", "model_int8.onnx"]
     for name, record in records.items():
         assert record["file"] == f"model_{name}.onnx"
         assert record["limits"] == asdict(LAX)
@@ -55,15 +57,16 @@ def test_fp16_and_int8_leave_their_file_and_their_figures(
 
 
 @needs_bf16
-def test_bf16_is_the_fp32_file_run_otherwise(tiny: tuple[Recipe, bytes], images: np.ndarray, tmp_path: Path) -> None:
-    records = made(tiny, images, tmp_path, "bf16")
+def test_bf16_is_the_fp32_file_run_otherwise(tiny: tuple[Recipe, bytes], images: np.ndarray) -> None:
+    variants = made(tiny, images, "bf16")
+    records = variants.records
     assert records["bf16"]["file"] == "model.onnx"
     assert 1e-5 < records["bf16"]["figures"]["max_probability_drift"] < 0.05  # f32 would be below 1e-6
-    assert list(tmp_path.iterdir()) == []
+    assert variants.files == {}
 
 
 def test_bf16_is_not_shown_where_the_processor_has_none(
-    tiny: tuple[Recipe, bytes], images: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: tuple[Recipe, bytes], images: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Core(openvino.Core):  # type: ignore[misc]
         def get_property(self, *_: str) -> list[str]:
@@ -71,13 +74,13 @@ def test_bf16_is_not_shown_where_the_processor_has_none(
 
     monkeypatch.setattr(openvino, "Core", Core)
     with pytest.raises(GlioserveError, match="no bf16") as raised:
-        made(tiny, images, tmp_path, "bf16")
+        made(tiny, images, "bf16")
     assert raised.value.code is ErrorCode.VARIANT_REFUSED
 
 
-def test_int8_quantises_the_trunk_alone(tiny: tuple[Recipe, bytes], images: np.ndarray, tmp_path: Path) -> None:
-    made(tiny, images, tmp_path, "int8")
-    fp32, int8 = onnx.load_from_string(tiny[1]), onnx.load(tmp_path / "model_int8.onnx")
+def test_int8_quantises_the_trunk_alone(tiny: tuple[Recipe, bytes], images: np.ndarray) -> None:
+    content = made(tiny, images, "int8").files["model_int8.onnx"]
+    fp32, int8 = onnx.load_from_string(tiny[1]), onnx.load_from_string(content)
     assert signature(int8) == signature(fp32)
     producers = {name: node.op_type for node in int8.graph.node for name in node.output}
     division = divide(fp32)
@@ -95,42 +98,35 @@ def test_int8_quantises_the_trunk_alone(tiny: tuple[Recipe, bytes], images: np.n
 
 
 @pytest.mark.parametrize("name", ["fp16", "int8"])
-def test_a_refused_variant_fails_with_its_figures_and_leaves_nothing(
-    tiny: tuple[Recipe, bytes], images: np.ndarray, tmp_path: Path, name: str
-) -> None:
+def test_a_refused_variant_fails_with_its_figures(tiny: tuple[Recipe, bytes], images: np.ndarray, name: str) -> None:
     with pytest.raises(GlioserveError, match=rf"{name}, over 8 studies: SCORE drifts by .* \(at most 0\)") as raised:
-        made(tiny, images, tmp_path, name, limits=STRICT)
+        made(tiny, images, name, limits=STRICT)
     assert raised.value.code is ErrorCode.VARIANT_REFUSED
-    assert list(tmp_path.iterdir()) == []
 
 
-def test_a_later_refusal_leaves_nothing_of_an_earlier_variant(
-    tiny: tuple[Recipe, bytes], images: np.ndarray, tmp_path: Path
-) -> None:
+def test_a_refused_variant_is_left_out_where_it_is_optional(tiny: tuple[Recipe, bytes], images: np.ndarray) -> None:
     between = replace(LAX, max_probability_drift=3e-4)  # fp16 meets it, int8 does not
     with pytest.raises(GlioserveError, match="int8, over 8 studies"):
-        made(tiny, images, tmp_path, "fp16", "int8", limits=between)
-    assert list(tmp_path.iterdir()) == []
+        made(tiny, images, "fp16", "int8", limits=between)
     told: list[str] = []
-    records = made(tiny, images, tmp_path, "fp16", "int8", limits=between, optional=True, progress=told.append)
-    assert list(records) == ["fp16"]
-    assert [p.name for p in tmp_path.iterdir()] == ["model_fp16.onnx"]
+    variants = made(tiny, images, "fp16", "int8", limits=between, optional=True, progress=told.append)
+    assert list(variants.records) == ["fp16"]
+    assert list(variants.files) == ["model_fp16.onnx"]
     assert any(line.startswith("left out: int8") for line in told)
 
 
 def test_activations_beyond_fp16_are_refused_by_the_gate(
-    tiny: tuple[Recipe, bytes], images: np.ndarray, tmp_path: Path, loud: Callable[[str, float], bytes]
+    tiny: tuple[Recipe, bytes], images: np.ndarray, loud: Callable[[str, float], bytes]
 ) -> None:
     """No weight is out of range, and ONNX Runtime's own answers to the file are finite: only the roundings show it."""
     loudest = loud("conv1.weight", 3e4)
     with pytest.raises(GlioserveError, match=r"in \d of 8 studies a value inside the network exceeds 65504") as raised:
-        made((tiny[0], loudest), images, tmp_path, "fp16")
+        made((tiny[0], loudest), images, "fp16")
     assert raised.value.code is ErrorCode.VARIANT_REFUSED
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_another_model_id_is_refused(
-    tiny: tuple[Recipe, bytes], images: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: tuple[Recipe, bytes], images: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def swapped(content: bytes) -> bytes:
         model = onnx.load_from_string(half(content))
@@ -143,21 +139,21 @@ def test_another_model_id_is_refused(
     half = build.half_precision
     monkeypatch.setattr(build, "half_precision", swapped)
     with pytest.raises(GlioserveError, match="another MODEL_ID"):
-        made(tiny, images, tmp_path, "fp16")
+        made(tiny, images, "fp16")
 
 
 def test_what_cannot_be_gated_is_refused_before_any_work(
-    tiny: tuple[Recipe, bytes], images: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: tuple[Recipe, bytes], images: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(GlioserveError, match="needs a calibration set"):
-        made(tiny, images[:0], tmp_path, "fp16")
+        made(tiny, images[:0], "fp16")
     with pytest.raises(GlioserveError, match="3 studies; 8 are the least"):
-        made(tiny, images[:3], tmp_path, "fp16")
+        made(tiny, images[:3], "fp16")
     monkeypatch.setattr(build.importlib.util, "find_spec", lambda _: None)
     monkeypatch.setattr(build, "by_onnxruntime", lambda *_: pytest.fail("worked first"))
     with pytest.raises(GlioserveError, match=r"bf16, int8: the gate needs OpenVINO: pip install 'glioserve\[openvino"):
-        made(tiny, images, tmp_path, *VARIANTS)
+        made(tiny, images, *VARIANTS)
 
 
-def test_none_asked_for_is_none_made(tiny: tuple[Recipe, bytes], images: np.ndarray, tmp_path: Path) -> None:
-    assert made(tiny, images, tmp_path) == {}
+def test_none_asked_for_is_none_made(tiny: tuple[Recipe, bytes], images: np.ndarray) -> None:
+    assert made(tiny, images).records == {}

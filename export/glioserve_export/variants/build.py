@@ -9,9 +9,8 @@ Every gate compares with the fp32 ONNX's answers by ONNX Runtime, study by study
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -45,8 +44,29 @@ class Candidate:
     facts: dict[str, Any]
 
 
-def check_wanted(names: Sequence[str], calibration: bool) -> None:
+@dataclass(frozen=True)
+class Wanted:
+    """Which variants an export is to have."""
+
+    names: tuple[str, ...] = ()
+    """Of :data:`VARIANTS`."""
+    optional: bool = False
+    """One that its gate refuses is left out; else the export fails."""
+
+
+@dataclass(frozen=True, eq=False)
+class Variants:
+    """Those that passed."""
+
+    records: dict[str, Any] = field(default_factory=dict)
+    """The manifest's ``variants``."""
+    files: dict[str, bytes] = field(default_factory=dict)
+    """Name to content of those that are files of their own."""
+
+
+def check_wanted(wanted: Wanted, calibration: bool) -> None:
     """GLIO-5118 before any work for what could not end well: no calibration set, or no OpenVINO."""
+    names = wanted.names
     if names and not calibration:
         raise GlioserveError(
             ErrorCode.VARIANT_REFUSED, f"{', '.join(names)}: a variant needs a calibration set (--calibration DIR)."
@@ -63,52 +83,47 @@ def make_variants(
     model: bytes,
     recipe: Recipe,
     images: Array,
-    names: Sequence[str],
-    folder: Path,
+    wanted: Wanted,
     *,
     progress: Progress,
     threads: int = 1,
-    optional: bool = False,
-) -> dict[str, Any]:
-    """Write the files of the variants ``names`` into ``folder`` and return the manifest's ``variants``.
+) -> Variants:
+    """The ``wanted`` variants of an fp32 ONNX ``model``.
 
-    ``model``: the fp32 ONNX; ``images`` FP32 [n, C, D, H, W]: the calibration set. GLIO-5118, with the figures and
-    nothing written, where one is beyond ``recipe.variant_limits``; with ``optional`` it is left out instead.
+    ``images`` FP32 [n, C, D, H, W]: the calibration set. GLIO-5118, with the figures, where one is beyond
+    ``recipe.variant_limits`` and not optional.
     """
-    check_wanted(names, calibration=len(images) > 0)
-    if not names:
-        return {}
+    check_wanted(wanted, calibration=len(images) > 0)
+    if not wanted.names:
+        return Variants()
     if len(images) < MIN_STUDIES:
         raise GlioserveError(
             ErrorCode.VARIANT_REFUSED, f"The calibration set has {len(images)} studies; {MIN_STUDIES} are the least."
         )
-    records: dict[str, Any] = {}
-    contents: dict[str, bytes] = {}
+    made = Variants()
     progress(f"answers of fp32 to {len(images)} calibration studies")
     reference = by_onnxruntime(model, images, threads, lambda step: progress(f"  {step}"))
-    for name in (n for n in VARIANTS if n in names):
+    for name in (n for n in VARIANTS if n in wanted.names):
         progress(f"variant {name}")
         try:
             candidate = _candidate(name, model, recipe, images, threads, lambda step: progress(f"  {step}"))
             figures = _gate(name, recipe, reference, candidate)
         except GlioserveError as error:
-            if not optional or error.code is not ErrorCode.VARIANT_REFUSED:
+            if not wanted.optional or error.code is not ErrorCode.VARIANT_REFUSED:
                 raise
             progress(f"left out: {error.detail}")
             continue
         progress(f"{name}: {figures}")
         if candidate.content is not None:
-            contents[candidate.file] = candidate.content
-        records[name] = {
+            made.files[candidate.file] = candidate.content
+        made.records[name] = {
             "file": candidate.file,
             "runtime": candidate.answers.runtime,
             "figures": figures.record(),
             "limits": asdict(recipe.variant_limits),
             **candidate.facts,
         }
-    for file, content in contents.items():  # only now, so that a later variant's refusal leaves nothing of an earlier
-        (folder / file).write_bytes(content)
-    return records
+    return made
 
 
 def _candidate(
