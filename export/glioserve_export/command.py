@@ -112,8 +112,8 @@ def _variant_lines(exported: Exported) -> list[str]:
         figures = record["figures"]
         lines.append(
             f"variant {name}: SCORE within {figures['max_probability_drift']:.1e}, {figures['label_flips']} flips, "
-            f"heat maps correlate at {figures['min_heatmap_correlation']:.4f} or more, {figures['same_peak']:.0%} same peak "
-            f"({figures['studies']} studies, {record['runtime']})"
+            f"heat maps correlate at {figures['min_heatmap_correlation']:.4f} or more, {figures['same_peak']:.0%} same "
+            f"peak ({figures['studies']} studies, {record['runtime']})"
         )
     return lines
 
