@@ -74,11 +74,11 @@ def test_a_bundle_is_read_and_compared(weights: dict[str, torch.Tensor], form: s
 @pytest.mark.parametrize(
     ("path", "value", "says"),
     [
-        ("inputs/image/num_channels", 4, "the number of channels 4 in the bundle, 3 in the recipe"),
+        ("inputs/image/num_channels", 4, "number of channels 4 in the bundle, 3 in the recipe"),
         ("inputs/image/spatial_shape", [96, 96, 96], "[96, 96, 96] in the bundle, [16, 16, 16] in the recipe"),
         ("inputs/image/channel_def", {"1": "T1", "0": "t1_ce", "2": "T2"}, "['t1ce', 't1', 't2'] in the bundle"),
-        ("outputs/pred/num_channels", 1, "the number of classes 1 in the bundle, 2 in the recipe"),
-        ("outputs/pred/channel_def", {"0": "recurrence", "1": "necrosis"}, "the order of classes ['recurrence'"),
+        ("outputs/pred/num_channels", 1, "number of classes 1 in the bundle, 2 in the recipe"),
+        ("outputs/pred/channel_def", {"0": "recurrence", "1": "necrosis"}, "order of classes ['recurrence'"),
     ],
 )
 def test_a_bundle_that_contradicts_the_recipe_is_refused(
@@ -95,7 +95,7 @@ def test_a_bundle_that_contradicts_the_recipe_is_refused(
         ("conv1_t_stride", [2, 2, 1], "conv1_t_stride [2, 2, 1] in the bundle, 2 in the recipe"),
         ("no_max_pool", False, "no_max_pool False in the bundle, True in the recipe"),
         ("shortcut_type", "A", "shortcut_type A in the bundle, B in the recipe"),
-        ("spatial_dims", 2, "the number of dimensions 2 in the bundle, 3 in the recipe"),
+        ("spatial_dims", 2, "number of dimensions 2 in the bundle, 3 in the recipe"),
     ],
 )
 def test_strides_that_no_shape_shows_are_compared_where_a_bundle_has_them(

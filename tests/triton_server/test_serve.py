@@ -2,15 +2,10 @@
 
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
-import sys
-import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -18,68 +13,14 @@ import pytest
 import tritonclient.grpc as triton
 
 from glioserve_triton.options import GRPC_ADMIN_HEADER
+from support.serve import TIMEOUT_S, children, serving
 from support.tiny_repository import ask, expected_score, hold
 from support.triton import assert_nothing_left, living_processes, wait_until
 
 pytestmark = pytest.mark.triton
 
 RAW = np.array([[1, 2, 3, 4]], dtype=np.float32)
-TIMEOUT_S = 60
 TOKEN = "a-token-for-the-operator"
-_READY = re.compile(r"ready grpc=(\S+) http=(\S+) metrics=(\S+)")
-
-
-class Serve:
-    """A running ``glioserve serve`` and what it has logged."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self.process = process
-        self.lines: list[str] = []
-        self._reader = threading.Thread(target=self._read)
-        self._reader.start()
-
-    def _read(self) -> None:
-        assert self.process.stderr is not None
-        with self.process.stderr as stream:
-            for line in stream:
-                self.lines.append(line.rstrip("\n"))
-
-    @property
-    def log(self) -> str:
-        return "\n".join(self.lines.copy())
-
-    def grpc_url(self) -> str:
-        wait_until(lambda: bool(_READY.search(self.log)) or self.process.poll() is not None, "ready")
-        match = _READY.search(self.log)
-        assert match, self.log
-        return match[1]
-
-    def end(self) -> int:
-        code = self.process.wait(TIMEOUT_S)
-        self._reader.join(TIMEOUT_S)
-        return code
-
-    def server_pid(self) -> int:
-        """tritonserver's process id: the grandchild."""
-        guardian = _children(self.process.pid)[0]
-        return _children(guardian)[0]
-
-
-@contextmanager
-def serving(repository: Path, *arguments: str, prefix: tuple[str, ...] = ()) -> Iterator[Serve]:
-    command = [*prefix, sys.executable, "-m", "glioserve_cli.main", "serve", "--repository", str(repository)]
-    ports = ["--grpc-port", "0", "--http-port", "0", "--metrics-port", "0"]
-    process = subprocess.Popen([*command, *ports, *arguments], stderr=subprocess.PIPE, text=True)
-    serve = Serve(process)
-    try:
-        yield serve
-    finally:
-        process.kill()
-        serve.end()
-
-
-def _children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def _run_folder(server: int) -> Path:
@@ -185,11 +126,11 @@ def test_as_pid_1_it_reaps_what_it_inherits(repository: Path, tmp_path: Path) ->
         pytest.skip("a PID namespace of its own needs unshare and the right to use it")
     with serving(repository, prefix=prefix) as serve:
         url = serve.grpc_url()
-        pid_1 = _children(serve.process.pid)[0]
+        pid_1 = children(serve.process.pid)[0]
         enter = ["nsenter", f"--target={pid_1}", "--pid", "--mount"]
         # A process whose parent ends at once: PID 1 inherits it, and must reap it when it ends.
         subprocess.run([*enter, "sh", "-c", "sleep 0.3 & exit"], check=True, timeout=TIMEOUT_S)
-        wait_until(lambda: len(_children(pid_1)) == 1, "only the guardian left")
+        wait_until(lambda: len(children(pid_1)) == 1, "only the guardian left")
         with triton.InferenceServerClient(url) as client:
             np.testing.assert_allclose(ask(client, RAW), expected_score(RAW))
         os.kill(pid_1, signal.SIGTERM)

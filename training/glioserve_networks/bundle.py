@@ -105,22 +105,22 @@ def _checks(bundle: Bundle, recipe: Recipe) -> Iterator[tuple[str, Any, Any]]:
     data = data if isinstance(data, dict) else {}
     image, outputs = _first(data.get("inputs")), _first(data.get("outputs"))
     if _is_number(image.get("num_channels")):
-        yield "the number of channels", image["num_channels"], len(recipe.channels)
+        yield "number of channels", image["num_channels"], len(recipe.channels)
     size = image.get("spatial_shape")
     if isinstance(size, list) and all(_is_number(n) for n in size):  # others are rules: "16*n", "*"
-        yield "the input size (D, H, W)", size, list(recipe.grid.shape)
+        yield "input size (D, H, W)", size, list(recipe.grid.shape)
     if _is_number(outputs.get("num_channels")):
-        yield "the number of classes", outputs["num_channels"], len(CLASSES)
+        yield "number of classes", outputs["num_channels"], len(CLASSES)
     channels = [_MODALITY_NAMES.get(name) for name in _named(image.get("channel_def"))]
     if channels and all(channels):
-        yield "the order of channels", [str(m) for m in channels], [m.value for m in recipe.channels]
+        yield "order of channels", [str(m) for m in channels], [m.value for m in recipe.channels]
     classes = _named(outputs.get("channel_def"))
     if sorted(classes) == sorted(CLASSES):
-        yield "the order of classes", classes, list(recipe.classes)
+        yield "order of classes", classes, list(recipe.classes)
     network = bundle.inference.get("network_def")
     network = network if isinstance(network, dict) else {}
     if _is_number(network.get("spatial_dims")):
-        yield "the number of dimensions", network["spatial_dims"], 3
+        yield "number of dimensions", network["spatial_dims"], 3
     if network.get("shortcut_type") == "A":
         yield "shortcut_type", "A", "B"
     options = {**defaults_of(recipe.architecture.name), **recipe.architecture.options}
