@@ -29,12 +29,15 @@ COMMANDS = {
     "preprocess": Command("glioserve_cli.offline", "preprocess", "run the preprocessing offline, to NIfTI files"),
     "phantom": Command("glioserve_training.phantom_command", "preprocess", "write a phantom DICOM study"),
     "train": Command("glioserve_training.train_command", "train", "train a network into an artifact"),
+    "train-grid": Command("glioserve_cli.train_grid", "train", "train every network on every combination of sequences"),
     "train-brain": Command("glioserve_training.brain.command", "train", "train the brain extraction network"),
     "import": Command("glioserve_export.import_command", "export", "import an outside checkpoint into an artifact"),
     "export": Command("glioserve_export.command", "export", "export an artifact into a model repository"),
+    "engine": Command("glioserve_export.engine.command", "export", "build and check TensorRT plans where they serve"),
     "repository": Command(
         "glioserve_cli.repository", "", "publish, list, verify, promote, roll back and fetch versions of a model"
     ),
+    "evaluate": Command("glioserve_cli.evaluate", "evaluate", "evaluate a network or a server on a labelled cohort"),
     "serve": Command("glioserve_triton.command", "serve", "serve a model repository with Triton"),
     "doctor": Command("glioserve_cli.doctor", "", "say what is installed, found, reachable and wrong"),
     "demo": Command(

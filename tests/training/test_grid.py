@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from glioserve_cli import train_grid
+from glioserve_cli.main import main
 from glioserve_contract import ErrorCode, GlioserveError, Modality
-from glioserve_contract.recipe import Recipe
+from glioserve_contract.recipe import Recipe, save_recipe
 from glioserve_networks import load_artifact
 from glioserve_networks.dataset import Patient, index_of, save_index, save_patient
 from glioserve_training import cohort_dataset, grid
@@ -147,3 +149,51 @@ def test_results_survive_json() -> None:
 
     result = CellResult(Cell("vgg11", TWO), "r", "d", ("a",), ("necrosis",), (0.25,), 1, 0.5, 10)
     assert from_dict(CellResult, json.loads(json.dumps(to_dict(result)))) == result
+
+
+def test_a_row_of_the_table_has_the_evaluations_figures() -> None:
+    labels = ("necrosis",) * 9 + ("recurrence",) * 49
+    scores = (0.1,) * 7 + (0.9,) * 2 + (0.8,) * 46 + (0.2,) * 3
+    result = CellResult(Cell("vgg11", TWO), "r", "d", tuple(map(str, range(58))), labels, scores, 3, 0.9, 100)
+    row = train_grid.row_of(result, threshold=0.5)
+    line = train_grid.table([row])[2]
+    for figure in ("t1ce+t2", "vgg11", "58", "0.78 (0.40 to 0.96)", "0.94 (0.82 to 0.98)", "0.91 ("):
+        assert figure in line
+
+
+def test_the_command_runs_the_grid_and_writes_its_tables(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], bright_is_recurrence: None
+) -> None:
+    lines = ["case,study,label"]
+    for study in STUDIES:
+        (tmp_path / "cohort" / study.case).mkdir(parents=True)
+        lines.append(f"{study.case},{study.case},{study.label}")
+    (tmp_path / "cohort" / "cohort.csv").write_text("\n".join(lines))
+    save_recipe(tiny_recipe(size_voxels=(32, 32, 32)), tmp_path / "recipe.json")
+    (tmp_path / "options.json").write_text(json.dumps({"resnet10": SMALL["resnet10"].options}))
+    command = ["train-grid", "--cohort", str(tmp_path / "cohort" / "cohort.csv"), "--out", str(tmp_path / "out")]
+    command += ["--networks", "resnet10", "--sequences", "t1ce", "t1ce+t2", "--preset", "demo", "--epochs", "1"]
+    command += ["--recipe", str(tmp_path / "recipe.json"), "--options", str(tmp_path / "options.json")]
+    assert main(command) == 0
+    printed = capsys.readouterr().out
+    assert "left out of every cell: 5 (GLIO-1301 for t1ce+t2)" in printed
+    record = json.loads((tmp_path / "out" / "grid.json").read_text())
+    assert [row["sequences"] for row in record["rows"]] == ["t1ce", "t1ce+t2"]
+    assert record["excluded"]["t1ce+t2"][0]["code"] == "GLIO-1301"
+    assert (tmp_path / "out" / "grid.csv").read_text().count("sensitivity") == 2
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "code"),
+    [
+        ("--sequences", "t1+t1", "GLIO-5101"),
+        ("--sequences", "pd", "GLIO-5101"),
+        ("--networks", "alexnet", "GLIO-5106"),
+    ],
+)
+def test_a_wrong_grid_is_refused_before_any_study_is_read(
+    option: str, value: str, code: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["train-grid", "--cohort", str(tmp_path / "none.csv"), "--out", str(tmp_path), option, value]
+    assert main(command) == 1
+    assert code in capsys.readouterr().err
