@@ -28,10 +28,18 @@ class TritonLive:
     """The server at one gRPC address; see :class:`glioserve_export.promotion.LiveServer`."""
 
     def __init__(
-        self, url: str, admin_token: str, study: Study, *, timeout_s: float, tls: TlsOptions | None = None
+        self,
+        url: str,
+        admin_token: str,
+        repository: Path,
+        study: Study,
+        *,
+        timeout_s: float,
+        tls: TlsOptions | None = None,
     ) -> None:
-        """``timeout_s`` bounds the canary study's answer."""
+        """``repository``: ours, which the server serves; ``timeout_s`` bounds the canary study's answer."""
         self._url = url
+        self._classifier = repository / CLASSIFIER_MODEL.name
         self._study = study
         admin_tls = None
         if tls is not None:
@@ -65,10 +73,12 @@ class TritonLive:
             self._admin.load(CLASSIFIER_MODEL.name, timeout_s)
 
     def canary(self, served: ServedVersion) -> dict[str, Any]:
-        """Send the study; GLIO-4105 where another version answered it than the one that is to serve.
+        """Send the version's reference case, where it has one, to the classifier and the study to the ensemble.
 
-        That the score is finite and fits its label, the client itself checks.
+        GLIO-5117 for another score of the case, GLIO-4105 where another version answered the study than the one that
+        is to serve. That the study's score is finite and fits its label, the client itself checks.
         """
+        case = self._admin.reference_case(self._classifier / served.version, served.version)
         prediction = self._client.predict(self._study, heatmap=False)
         model = prediction.model
         if (model.version, model.digest) != (served.version, served.manifest.weights_digest):
@@ -78,7 +88,8 @@ class TritonLive:
                 f"{served.version} (weights {served.manifest.weights_digest[:19]}…).",
             )
         label = str(prediction.label) if prediction.label else "abstained"
-        return {"version": model.version, "score": prediction.score, "label": label}
+        told: dict[str, Any] = {"version": model.version, "score": prediction.score, "label": label}
+        return told if case is None else {**told, "reference_case": case}
 
     @contextmanager
     def _told(self, what: str) -> Iterator[None]:

@@ -184,7 +184,7 @@ def _servers(args: argparse.Namespace) -> Iterator[list[LiveServer]]:
 
             token, study, tls = _token(args.admin_token_file), canary_study(args.canary), tls_of(args)
             for address in args.url:
-                live = TritonLive(address, token, study, timeout_s=args.canary_timeout_s, tls=tls)
+                live = TritonLive(address, token, args.repository, study, timeout_s=args.canary_timeout_s, tls=tls)
                 servers.append(stack.enter_context(live))
         yield servers
 

@@ -1,16 +1,20 @@
-"""What a manifest keeps of an evaluation: read for publication, for the gate and for the card."""
+"""What a manifest keeps of an evaluation: read for publication, for the gate and for the card.
+
+The summary is :func:`glioserve_export.evaluation.report.summary_for_manifest`'s.
+"""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from glioserve_contract import ErrorCode, GlioserveError, sha256_digest
+from glioserve_contract import ErrorCode, GlioserveError, canonical_json, sha256_digest
+from glioserve_contract.manifest import Manifest
 
-EVALUATION_SCHEMA = "glioserve/evaluation/1"
+Counting = Literal["metrics", "every_study"]
+"""Of the studies that were answered; or of all, where one that failed or abstained counts as wrong (rates alone)."""
 
 
 @dataclass(frozen=True)
@@ -21,54 +25,63 @@ class Estimate:
     lower: float | None = None
     upper: float | None = None
 
+    @property
+    def interval(self) -> str:
+        """``0.40 to 0.96``; empty where there is none."""
+        return "" if self.lower is None or self.upper is None else f"{self.lower:.3f} to {self.upper:.3f}"
+
     def __str__(self) -> str:
-        interval = (
-            f" ({self.lower:.3f} to {self.upper:.3f})" if self.lower is not None and self.upper is not None else ""
-        )
-        return f"{self.value:.3f}{interval}"
+        return f"{self.value:.3f} ({self.interval})" if self.interval else f"{self.value:.3f}"
 
 
-def read_evaluation(path: Path, weights_digest: str) -> dict[str, Any]:
-    """The manifest's summary of a report of ``glioserve evaluate``.
+def read_evaluation(path: Path, manifest: Manifest) -> dict[str, Any]:
+    """The manifest's summary of the ``evaluation.json`` that ``glioserve evaluate`` wrote.
 
-    GLIO-5121 where the file is no such report, or is of other weights: an evaluation is of one network.
+    GLIO-5121 where the file is no such report, or is of other weights or of another recipe: with another threshold
+    or temperature the same network makes other errors.
     """
-    try:
-        content = path.read_bytes()
-        report = json.loads(content)
-        schema = report["schema"]
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
-        raise _invalid(f"{path.name} is no evaluation: {type(error).__name__}") from error
-    if schema != EVALUATION_SCHEMA:
-        raise _invalid(f"{path.name} has the schema {schema!r}, not {EVALUATION_SCHEMA}")
-    found = report.get("model", {}).get("weights_digest")
-    if found != weights_digest:
-        raise _invalid(f"{path.name} is of the weights {str(found)[:19]}…, this version has {weights_digest[:19]}…")
-    raise NotImplementedError(sha256_digest(content))
+    from glioserve_export.evaluation.report import load_report, summary_for_manifest
+
+    report = load_report(path)
+    if report.model.weights_digest != manifest.weights_digest:
+        raise _foreign(path, "weights", report.model.weights_digest, manifest.weights_digest)
+    recipe_digest = sha256_digest(canonical_json(manifest.recipe).encode())
+    if report.model.recipe_digest != recipe_digest:
+        raise _foreign(path, "recipe", report.model.recipe_digest, recipe_digest)
+    return summary_for_manifest(report)
 
 
-def estimate(evaluation: dict[str, Any], name: str) -> Estimate | None:
+def estimate(evaluation: dict[str, Any], name: str, counting: Counting = "metrics") -> Estimate | None:
     """A figure of a manifest's evaluation; None where it is not there or undefined (no case of a class)."""
-    figure = evaluation.get("metrics", {}).get(name)
+    figure = evaluation.get(counting, {}).get(name)
     if not isinstance(figure, dict) or not isinstance(figure.get("value"), (int, float)):
         return None
     return Estimate(float(figure["value"]), figure.get("lower"), figure.get("upper"))
 
 
 def number_of_cases(evaluation: dict[str, Any]) -> int:
-    """Studies that were counted."""
+    """Studies that were answered with a label."""
     return int(evaluation.get("cases", 0))
 
 
 def evaluation_rows(evaluation: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
     """(name, value, interval) for people."""
-    yield "studies", str(number_of_cases(evaluation)), ""
-    for name in evaluation.get("metrics", {}):
-        found = estimate(evaluation, name)
+    yield "Studies", str(evaluation.get("studies", "")), ""
+    for name in ("failed", "abstained"):
+        yield f"Of these {name}", str(evaluation.get(name, "")), ""
+    yield from _figures(evaluation, "metrics", "")
+    yield from _figures(evaluation, "every_study", ", failures and abstentions wrong")
+
+
+def _figures(evaluation: dict[str, Any], counting: Counting, note: str) -> Iterator[tuple[str, str, str]]:
+    for name in evaluation.get(counting, {}):
+        found = estimate(evaluation, name, counting)
         if found is not None:
-            interval = "" if found.lower is None else f"{found.lower:.3f} to {found.upper:.3f}"
-            yield name.replace("_", " "), f"{found.value:.3f}", interval
+            title = "AUC" if name == "auc" else name.replace("_", " ").capitalize()
+            yield f"{title}{note}", f"{found.value:.3f}", found.interval
 
 
-def _invalid(problem: str) -> GlioserveError:
-    return GlioserveError(ErrorCode.INVALID_COHORT, f"{problem}.")
+def _foreign(path: Path, what: str, found: str, wanted: str) -> GlioserveError:
+    return GlioserveError(
+        ErrorCode.INVALID_COHORT, f"{path.name} is of the {what} {found[:19]}…, this version has {wanted[:19]}…."
+    )

@@ -7,6 +7,7 @@ that are the manifest's, the repository's preprocessing and CAM grid. Those no r
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_contract.codec import SchemaError, from_dict
 from glioserve_contract.manifest import Manifest
 from glioserve_contract.tensors import LOGITS, MODEL_ID
-from glioserve_export.evaluation_summary import Estimate, estimate, number_of_cases
+from glioserve_export.evaluation_summary import Counting, Estimate, estimate, number_of_cases
 
 GATE_FILE = "gate.json"
 MAX_REASON_LENGTH = 500
@@ -30,13 +31,16 @@ class Gate:
     require_evaluation: bool = False
     """Whether a version without an evaluation is refused; set anyway where any limit below is."""
     min_cases: int | None = None
-    """Studies that the evaluation must have counted."""
+    """Studies that the evaluation must have answered."""
     min_auc: float | None = None
     min_sensitivity: float | None = None
     min_specificity: float | None = None
     min_accuracy: float | None = None
     max_calibration_error: float | None = None
     """Of the expected calibration error."""
+    failures_are_wrong: bool = False
+    """Whether sensitivity, specificity and accuracy are those of every study, one that failed or abstained being
+    wrong, instead of those of the answered ones."""
     bound: Literal["point", "lower"] = "point"
     """What is held to ``min_…``: the estimate, or the lower end of its 95% interval."""
 
@@ -164,10 +168,10 @@ def judge(gate: Gate, manifest: Manifest) -> Verdict:
 def _parity(parity: dict[str, Any]) -> Iterator[Rule]:
     """Of each output, as the export recorded it; at least the logits and the identity must have been shown."""
     for output, figure in parity.items():
-        if isinstance(figure, dict) and "difference" in figure and "tolerance" in figure:
-            found, limit = figure["difference"], figure["tolerance"]
+        if isinstance(figure, dict) and "tolerance" in figure:
+            found, limit = float(figure.get("difference", math.inf)), float(figure["tolerance"])
             yield Rule(f"parity of {output}", found <= limit, f"{found:.1e}", f"at most {limit:.1e}")
-    if LOGITS.name not in parity:
+    if "tolerance" not in parity.get(LOGITS.name, {}):
         yield Rule(f"parity of {LOGITS.name}", False, "never shown", "a figure")
     equal = (parity.get(MODEL_ID.name) or {}).get("equal") is True
     yield Rule(f"parity of {MODEL_ID.name}", equal, "equal" if equal else "not shown to be equal", "equal")
@@ -184,7 +188,8 @@ def _evaluation(gate: Gate, evaluation: dict[str, Any]) -> Iterator[Rule]:
     for name in ("auc", "sensitivity", "specificity", "accuracy"):
         limit: float | None = getattr(gate, f"min_{name}")
         if limit is not None:
-            yield _at_least(name, estimate(evaluation, name), limit, gate.bound)
+            counting: Counting = "every_study" if gate.failures_are_wrong and name != "auc" else "metrics"
+            yield _at_least(name, estimate(evaluation, name, counting), limit, gate.bound)
     if gate.max_calibration_error is not None:
         error = estimate(evaluation, "calibration_error")
         passed = error is not None and error.value <= gate.max_calibration_error

@@ -18,7 +18,7 @@ from glioserve_contract.recipe import Recipe
 from glioserve_export.evaluation_summary import evaluation_rows
 from glioserve_export.version_files import CARD_FILES
 
-_PATH = re.compile(r"""(?<![\w.])(?:file:|~|[A-Za-z]:\\|\\\\|\.{0,2}/(?=[\w.~]))[^\s"',;]*""")
+_PATH = re.compile(r"""(?<![\w./])(?:file:|~|[A-Za-z]:\\|\\\\|(?<!:)//(?=\w)|\.{0,2}/(?=[\w.~]))[^\s"',;]*""")
 _STYLE = (
     "body{font:16px/1.5 sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}"
     "table{border-collapse:collapse;margin:1rem 0}th,td{border:1px solid #bbb;padding:.3rem .6rem;text-align:left;"

@@ -59,7 +59,7 @@ def write_published(source: Path, stage: Path, gate: Gate, others: Mapping[int, 
     for number, other in others.items():
         check_same_interface(number, other, exported)
     if terms.evaluation is not None:
-        exported = replace(exported, evaluation=read_evaluation(terms.evaluation, exported.weights_digest))
+        exported = replace(exported, evaluation=read_evaluation(terms.evaluation, exported))
     verdict = judge(gate, exported)
     override = verdict.require(terms.override)
     publication = {

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from glioserve_contract import ErrorCode, GlioserveError, sha256_digest
+from glioserve_contract import ErrorCode, GlioserveError, SchemaError, from_dict, sha256_digest
 from glioserve_contract.manifest import Manifest, parse_manifest
+from glioserve_contract.plan import PLAN_FILE, PLAN_RECORD_FILE, PlanRecord
 from glioserve_contract.promotion import PROMOTION_FILE, load_promotion, version_numbers
 from glioserve_contract.recipe import parse_recipe
 from glioserve_export.files import LOCK_TIMEOUT_S
@@ -27,8 +28,6 @@ from glioserve_export.static_models import static_differences
 from glioserve_export.version_files import (
     MANIFEST_FILE,
     OPTIONAL_FILES,
-    PLAN_FILE,
-    PLAN_RECORD_FILE,
     RECIPE_FILE,
     REQUIRED_FILES,
     SITE_FILES,
@@ -144,12 +143,12 @@ def check_version(files: VersionFiles) -> tuple[Manifest | None, int, list[str]]
             problems.append(f"{name}: is not the manifest's recipe")
     strangers = names - listed - {MANIFEST_FILE, *SITE_FILES}
     problems += [f"{name}: no manifest names it" for name in sorted(strangers)]
-    problems += _plan_problems(files, names)
+    problems += _plan_problems(files, names, manifest)
     return manifest, len(listed - unknown), problems
 
 
-def _plan_problems(files: VersionFiles, names: frozenset[str]) -> Iterator[str]:
-    """A TensorRT plan is in no manifest, but its own record has its digest."""
+def _plan_problems(files: VersionFiles, names: frozenset[str], manifest: Manifest) -> Iterator[str]:
+    """A TensorRT plan is in no manifest, but its own record has its digest and that of the graph it was built from."""
     if not names & set(SITE_FILES):
         return
     for name, other in ((PLAN_FILE, PLAN_RECORD_FILE), (PLAN_RECORD_FILE, PLAN_FILE)):
@@ -157,13 +156,14 @@ def _plan_problems(files: VersionFiles, names: frozenset[str]) -> Iterator[str]:
             yield f"{other}: lies there without {name}"
             return
     try:
-        record = json.loads(files.read(PLAN_RECORD_FILE))
-        digest = record["plan_digest"]
-    except (ValueError, KeyError, TypeError) as error:
-        yield f"{PLAN_RECORD_FILE}: cannot be read ({type(error).__name__})"
+        record = from_dict(PlanRecord, json.loads(files.read(PLAN_RECORD_FILE)))
+    except (UnicodeDecodeError, json.JSONDecodeError, SchemaError) as error:
+        yield f"{PLAN_RECORD_FILE}: does not fit its schema: {error}"
         return
-    if files.digest(PLAN_FILE) != digest:
-        yield f"{PLAN_FILE}: is not the plan that {PLAN_RECORD_FILE} names"
+    if files.digest(PLAN_FILE) != record.plan_digest:
+        yield f"{PLAN_FILE}: is not the plan that {PLAN_RECORD_FILE} was written for"
+    if manifest.files.get(record.onnx_file) != record.key.onnx_digest:
+        yield f"{PLAN_FILE}: was built from another {record.onnx_file} than the version's"
 
 
 def _repository_problems(repository: Path) -> Iterator[str]:

@@ -11,6 +11,7 @@ import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException
 
 from glioserve_triton.options import GRPC_ADMIN_HEADER
+from glioserve_triton.reference_case import check_reference_case
 
 CALL_TIMEOUT_S = 5.0
 READY_TIMEOUT_S = 1.0
@@ -97,6 +98,10 @@ class ServerAdmin:
         """Versions of the model that answer, by the repository's index."""
         index: Any = self._client.get_model_repository_index(self._headers, client_timeout=CALL_TIMEOUT_S)
         return frozenset(int(e.version) for e in index.models if e.name == model and e.state == "READY")
+
+    def reference_case(self, version_folder: Path, version: str) -> float | None:
+        """What the version that is loaded answers to its reference case; None where it has none (GLIO-5117)."""
+        return check_reference_case(self._client, version_folder, version)
 
     def states(self, model: str) -> list[tuple[str, str]]:
         """(state, reason) of each version of the model in the repository's index."""

@@ -44,11 +44,11 @@ TIMEOUT_S = 60.0
 
 
 @contextmanager
-def live(*servers: TritonServer, token: str | None = None) -> Iterator[list[TritonLive]]:
+def live(repository: Path, *servers: TritonServer, token: str | None = None) -> Iterator[list[TritonLive]]:
     with ExitStack() as stack:
         yield [
             stack.enter_context(
-                TritonLive(s.grpc_url, token or s.options.admin_token, any_study(), timeout_s=TIMEOUT_S)
+                TritonLive(s.grpc_url, token or s.options.admin_token, repository, any_study(), timeout_s=TIMEOUT_S)
             )
             for s in servers
         ]
@@ -101,7 +101,7 @@ class Load:
 
 
 def test_no_request_fails_while_versions_come_and_go(repository: Path) -> None:
-    with running_server(repository) as server, live(server) as servers:
+    with running_server(repository) as server, live(repository, server) as servers:
         with Load(server) as load:
             load.wait_for(1)
             for version in (2, 3, 1, 3):
@@ -133,7 +133,7 @@ def test_a_version_published_under_load_waits_and_disturbs_nothing(repository: P
 def test_a_version_that_cannot_load_is_undone(repository: Path, tmp_path: Path) -> None:
     broken = promotable(tmp_path / "broken", 9.0, model=b"no graph at all")
     assert add_version(repository, broken) == 4
-    with running_server(repository) as server, live(server) as servers:
+    with running_server(repository) as server, live(repository, server) as servers:
         with Load(server) as load:
             load.wait_for(1)
             with pytest.raises(GlioserveError, match=r"does not load the classifier.*version 1 serves") as caught:
@@ -157,7 +157,7 @@ def test_a_canary_that_is_not_answered_undoes_it(repository: Path, tmp_path: Pat
     manifest = source / "manifest.json"
     manifest.write_text(manifest.read_text().replace(weights_digest(7.0), weights_digest(8.0)))
     assert add_version(repository, source) == 4
-    with running_server(repository) as server, live(server) as servers:
+    with running_server(repository) as server, live(repository, server) as servers:
         with pytest.raises(GlioserveError, match=r"GLIO-2101.*Undone: version 1 serves, and has answered") as caught:
             promote(repository, 4, servers)
         assert caught.value.code is ErrorCode.PROMOTION_UNDONE
@@ -167,7 +167,10 @@ def test_a_canary_that_is_not_answered_undoes_it(repository: Path, tmp_path: Pat
 
 def test_a_wrong_token_changes_nothing(repository: Path) -> None:
     before = {p: p.read_bytes() for p in classifier_folder(repository).rglob("*") if p.is_file()}
-    with running_server(repository) as server, live(server, token="some-other-token-than-its-own") as servers:
+    with (
+        running_server(repository) as server,
+        live(repository, server, token="some-other-token-than-its-own") as servers,
+    ):
         with pytest.raises(GlioserveError, match="the admin token is not the one that it was started with") as caught:
             promote(repository, 2, servers)
         assert caught.value.code is ErrorCode.REQUEST_REFUSED
@@ -177,7 +180,7 @@ def test_a_wrong_token_changes_nothing(repository: Path) -> None:
 
 def test_a_server_over_another_repository_is_noticed(repository: Path, tmp_path: Path) -> None:
     other = promotable_repository(tmp_path / "other" / "repository", (5.0,))
-    with running_server(other) as server, live(server) as servers:
+    with running_server(other) as server, live(repository, server) as servers:
         with pytest.raises(GlioserveError, match=r"Is it this repository.*UNDOING IT FAILED TOO") as caught:
             promote(repository, 2, servers, load_timeout_s=2)
         assert caught.value.code is ErrorCode.PROMOTION_UNDONE
@@ -186,10 +189,10 @@ def test_a_server_over_another_repository_is_noticed(repository: Path, tmp_path:
 
 
 def test_replicas_are_promoted_together_or_not_at_all(repository: Path) -> None:
-    with running_server(repository) as one, running_server(repository) as two, live(one, two) as servers:
+    with running_server(repository) as one, running_server(repository) as two, live(repository, one, two) as servers:
         promote(repository, 2, servers)
         assert [answer(s)[0] for s in (one, two)] == ["2", "2"]
-        with live(one) as first, live(two) as second:
+        with live(repository, one) as first, live(repository, two) as second:
             second[0].canary = _refuse  # type: ignore[method-assign]
             with pytest.raises(GlioserveError) as caught:
                 promote(repository, 3, [*first, *second])
@@ -208,7 +211,7 @@ def test_equal_weights_answer_with_the_recipe_of_the_version_that_serves(tmp_pat
     repository = tmp_path / "repository"
     add_version(repository, promotable(tmp_path / "as trained", 3.0, recipe))
     add_version(repository, promotable(tmp_path / "calibrated", 3.0, replace(recipe, temperature=2.0)))
-    with running_server(repository) as server, live(server) as servers:
+    with running_server(repository) as server, live(repository, server) as servers:
         assert answer(server) == ("1", pytest.approx(score_of(3.0)))
         promote(repository, 2, servers)
         assert answer(server) == ("2", pytest.approx(score_of(3.0, 2.0)))

@@ -1,0 +1,52 @@
+"""A server as a promotion sees it, without a server: it loads what the configuration on disk says."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from glioserve_contract import ErrorCode, GlioserveError
+from glioserve_contract.manifest import ServedVersion
+
+
+class StandInServer:
+    """``fails`` are versions that do not load, ``mute`` those that load and do not answer the canary."""
+
+    def __init__(self, repository: Path, name: str = "one:8001", profile: str = "onnxruntime-cpu") -> None:
+        self._config = repository / "classifier" / "configs" / f"{profile}.pbtxt"
+        self.name = name
+        self.loaded = self._wanted()
+        self.fails: set[int] = set()
+        self.mute: set[int] = set()
+        self.closed_to_this_token = False
+        self.deaf = False
+        self.log: list[str] = []
+        self.before_load: Callable[[], None] = lambda: None
+
+    def ready_versions(self) -> frozenset[int]:
+        if self.closed_to_this_token:
+            raise GlioserveError(ErrorCode.REQUEST_REFUSED, "The admin token is another.")
+        return frozenset({self.loaded})
+
+    def load(self, timeout_s: float) -> None:
+        self.before_load()
+        wanted = self._wanted()
+        self.log.append(f"load {wanted}")
+        if wanted in self.fails:
+            raise GlioserveError(ErrorCode.SERVER_FAILED, f"Version {wanted} cannot be loaded.")
+        if not self.deaf:
+            self.loaded = wanted
+
+    def canary(self, served: ServedVersion) -> dict[str, Any]:
+        self.log.append(f"canary {self.loaded}")
+        if self.loaded in self.mute:
+            raise GlioserveError(ErrorCode.INVALID_MODEL_OUTPUT, "Not finite.")
+        assert str(self.loaded) == served.version
+        return {"version": served.version, "score": 0.5, "label": "recurrence"}
+
+    def _wanted(self) -> int:
+        found = re.search(r"versions: \[(\d+)\]", self._config.read_text())
+        assert found
+        return int(found[1])
