@@ -33,6 +33,7 @@ from glioserve_export.version_files import MANIFEST_FILE
 CLAIM_FILE = ".publishing"
 """Who is about to upload a version: a second upload of the same number would mix its files with the first one's."""
 
+_OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss"}
 _BLOCK_BYTES = 1 << 20
 _SECRET = re.compile(r"(?<=://)[^/@\s]+@|[A-Za-z0-9/+=_-]{16,}")
 
@@ -166,7 +167,8 @@ class Store:
     def _create(self, version: int, name: str, content: bytes, there: GlioserveError) -> None:
         """Write a file that must not be there; S3 and local folders judge that in one step."""
         with _store_errors(f"written ({name})"):
-            self._fs.makedirs(self._folder(version), exist_ok=True)
+            if not self._is_object_store():
+                self._fs.makedirs(self._folder(version), exist_ok=True)
             path = self._path(version, name)
             try:
                 self._fs.pipe_file(path, content, mode="create")
@@ -178,6 +180,11 @@ class Store:
                 # The answer to a first attempt may have been lost, and the client have tried again.
                 elif self._fs.cat_file(path) != content:
                     raise there from None
+
+    def _is_object_store(self) -> bool:
+        """Where paths need no folders, and to make one would be to make a bucket of whatever name was mistyped."""
+        protocol = self._fs.protocol
+        return bool(_OBJECT_STORES & set((protocol,) if isinstance(protocol, str) else protocol))
 
     def _folder(self, version: int) -> str:
         return f"{self._root}/{CLASSIFIER_MODEL.name}/{version}"

@@ -141,7 +141,15 @@ def test_the_demo_models_card_says_that_it_knows_phantoms_alone() -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["/home/wilhelmina/cohort", "~/data/x.csv", "file:///mnt/pacs", r"C:\Users\w\x", "../shared/cohort", "at /srv/x/y", "//srv/x"],
+    [
+        "/home/wilhelmina/cohort",
+        "~/data/x.csv",
+        "file:///mnt/pacs",
+        r"C:\Users\w\x",
+        "../shared/cohort",
+        "at /srv/x/y",
+        "//srv/x",
+    ],
 )
 def test_a_training_machines_folders_are_left_out(tmp_path: Path, path: str) -> None:
     recipe = replace(tiny_recipe(), provenance={"data": f"cohort {path}", "nested": {"out": path}})
