@@ -6,6 +6,9 @@ Opset 20 and IR 10 are read by ONNX Runtime from 1.19 on (the oldest of the serv
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import onnx
 import torch
 from onnx import TensorProto
@@ -41,7 +44,7 @@ def export_onnx(network: torch.nn.Module, recipe: Recipe, weights_digest: str) -
     graph = ServedGraph(network, recipe, weights_digest).eval()
     example = torch.zeros(_EXAMPLE_BATCH, len(recipe.channels), *recipe.grid.shape)
     batch = torch.export.Dim(BATCH, min=1, max=MAX_CLASSIFIER_BATCH)
-    with quiet_exporter(), torch.no_grad():
+    with _exporter_errors(recipe), quiet_exporter(), torch.no_grad():
         program = torch.onnx.export(
             graph,
             (example,),
@@ -61,6 +64,23 @@ def export_onnx(network: torch.nn.Module, recipe: Recipe, weights_digest: str) -
     check_signature(model, recipe)
     content: bytes = model.SerializeToString(deterministic=True)
     return content
+
+
+@contextmanager
+def _exporter_errors(recipe: Recipe) -> Iterator[None]:
+    """GLIO-5106 where ONNX has no counterpart for something that the network, or its map's gradient, does."""
+    try:
+        yield
+    except torch.onnx.OnnxExporterError as error:
+        reason: BaseException = error
+        while reason.__cause__ is not None:
+            reason = reason.__cause__
+        raise GlioserveError(
+            ErrorCode.UNSUPPORTED_ARCHITECTURE,
+            f"{recipe.architecture.name} cannot be written as ONNX: {str(reason).strip().splitlines()[0]} "
+            "Where it is a gradient (…_backward), recipe.heatmap none serves the network without a map, or its tail "
+            "does without that operation: what docs/networks.md says a tail may hold.",
+        ) from error
 
 
 def _check_size(network: torch.nn.Module) -> None:

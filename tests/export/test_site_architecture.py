@@ -1,0 +1,60 @@
+"""A site's own network, brought by an entry point, exported in each of the three ways to a map, or to none."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from glioserve_contract import ErrorCode, GlioserveError
+from glioserve_contract.recipe import Architecture
+from glioserve_export.exporter import export_model
+from glioserve_export.publication import checked_export
+from support.networks import tiny_artifact
+from support.recipes import tiny_recipe
+from support.site_package import install
+
+
+@pytest.mark.parametrize(
+    ("name", "method", "grid"),
+    [
+        ("site_pooled", "closed_form", (4, 4, 4)),
+        ("site_attending", "traced", (4, 4, 4)),
+        ("site_plain", "none", (1, 1, 1)),
+    ],
+)
+def test_a_sites_network_is_exported(
+    name: str, method: str, grid: tuple[int, int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path / "site", monkeypatch)
+    artifact = tiny_artifact(tmp_path / "artifact", tiny_recipe(architecture=Architecture(name, {"width": 5})))
+    exported = export_model(artifact, tmp_path / "model", progress=lambda _: None)
+    manifest = checked_export(tmp_path / "model")
+    assert (exported.cam_method, manifest.cam_method, manifest.cam_grid) == (method, method, grid)
+    assert manifest.recipe.architecture == Architecture(name, {"width": 5})
+    assert (manifest.cam_start_voxels, manifest.cam_step_voxels) == ((0.0, 1.0) if method == "none" else (0.0, 4.0))
+    assert [f.output for f in exported.parity.figures] == ["LOGITS", "CAM", *["CAM (MONAI)"] * (method != "none")]
+    session = onnxruntime.InferenceSession(tmp_path / "model" / "model.onnx", providers=["CPUExecutionProvider"])
+    study = np.random.default_rng(0).random((2, 3, 16, 16, 16), dtype=np.float32)
+    logits, cam = session.run(["LOGITS", "CAM"], {"IMAGE": study})
+    assert logits.shape == (2, 2)
+    assert cam.shape == (2, 2, *grid)
+    assert (cam.max() > 0) == (method != "none")
+
+
+def test_a_gradient_that_onnx_lacks_is_told_and_the_network_is_served_without_a_map(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path / "site", monkeypatch)
+    recipe = tiny_recipe(architecture=Architecture("site_convolving"))
+    with pytest.raises(GlioserveError, match=r"convolution_backward.*recipe\.heatmap none") as caught:
+        export_model(tiny_artifact(tmp_path / "artifact", recipe), tmp_path / "model", progress=lambda _: None)
+    assert caught.value.code is ErrorCode.UNSUPPORTED_ARCHITECTURE
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "model").exists()
+    without = tiny_artifact(tmp_path / "artifact", replace(recipe, heatmap="none"))
+    export_model(without, tmp_path / "model", progress=lambda _: None)
+    assert checked_export(tmp_path / "model").cam_method == "none"
