@@ -11,6 +11,12 @@ from typing import Literal
 IntervalMethod = Literal["wilsoncc", "wilson", "exact", "wald"]
 """Wilson's score interval with and without continuity correction (Newcombe 1998), Clopper-Pearson's; and Wald's,
 which leaves [0, 1] and misses its level where studies are few: only to reproduce what others published."""
+INTERVAL_NAMES: dict[IntervalMethod, str] = {
+    "wilsoncc": "Wilson's with continuity correction",
+    "wilson": "Wilson's",
+    "exact": "Clopper-Pearson's",
+    "wald": "Wald's, which is too narrow where studies are few",
+}
 LEVEL = 0.95
 """Of every interval."""
 DEFAULT_BINS = 10

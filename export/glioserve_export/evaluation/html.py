@@ -7,7 +7,7 @@ from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
-from glioserve_export.evaluation.figures import Estimate, Proportion, TTest
+from glioserve_export.evaluation.figures import INTERVAL_NAMES, Estimate, Proportion, TTest
 from glioserve_export.evaluation.plots import calibration_plot, confusion_plot, roc_plot
 from glioserve_export.evaluation.report import COUNTINGS, EvaluationReport
 
@@ -17,6 +17,7 @@ def as_html(report: EvaluationReport) -> str:
     return _template().render(
         r=report,
         countings=COUNTINGS,
+        methods=INTERVAL_NAMES,
         views={"answered": report.answered, "scored": report.scored},
         plots=_plots(report),
     )

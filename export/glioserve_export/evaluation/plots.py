@@ -53,10 +53,13 @@ def calibration_plot(bins: tuple[CalibrationBin, ...]) -> str:
         ]
         x, y, counts = zip(*filled, strict=True)
         axes.plot(x, y, color=_BLUE, linewidth=1)
-        axes.scatter(x, y, s=[20 + 400 * n / sum(counts) for n in counts], color=_BLUE, alpha=0.6)
-        for px, py, n in filled:
-            axes.annotate(str(n), (px, py), textcoords="offset points", xytext=(7, -9), fontsize=7)
+        areas = [20 + 400 * n / sum(counts) for n in counts]
+        axes.scatter(x, y, s=areas, color=_BLUE, alpha=0.6)
+        for (px, py, n), area in zip(filled, areas, strict=True):
+            above = (0, area**0.5 / 2 + 2)  # a marker's area is in points squared
+            axes.annotate(str(n), (px, py), above, textcoords="offset points", ha="center", fontsize=7)
         _unit_square(axes, "mean probability of necrosis", "share that was necrosis")
+        axes.set_ylim(top=1.1)
 
     return _svg(draw)
 
