@@ -3,5 +3,6 @@
 Read in this order: :mod:`locate` (find a tritonserver), :mod:`backend_folder` (give it its backends),
 :mod:`options` (typed options to flags), :mod:`guardian` and :mod:`guarded` (a process that cannot be orphaned),
 :mod:`server` (start, drain, stop), :mod:`repository` and :mod:`profile` (is this folder fit to serve, and so),
-:mod:`command` (``glioserve serve``). Inside Triton: :mod:`adapter` and :mod:`python_backend`. Nothing is imported here: a command line that only asks for help stays quick.
+:mod:`command` (``glioserve serve``). Inside Triton: :mod:`adapter` and :mod:`python_backend`.
+Nothing is imported here: a command line that only asks for help stays quick.
 """
