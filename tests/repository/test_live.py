@@ -10,14 +10,17 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from glioserve_cli.live_server import TritonLive
 from glioserve_cli.main import main
 from glioserve_client import GliomaClient
 from glioserve_client.options import NO_RETRY
-from glioserve_contract import ErrorCode, GlioserveError
+from glioserve_contract import ErrorCode, GlioserveError, sha256_digest
+from glioserve_contract.manifest import load_manifest, save_manifest
 from glioserve_contract.promotion import load_promotion, serving_version
+from glioserve_contract.recipe import ReferenceCase
 from glioserve_export.promotion import promote, rollback
 from glioserve_export.repository import add_version
 from glioserve_export.serving import classifier_folder
@@ -163,6 +166,33 @@ def test_a_canary_that_is_not_answered_undoes_it(repository: Path, tmp_path: Pat
         assert caught.value.code is ErrorCode.PROMOTION_UNDONE
         assert answer(server)[0] == "1"
     assert serving_version(repository) == 1
+
+
+def with_reference_case(folder: Path, logit: float, expected: float) -> Path:
+    """A version whose recipe expects this score of its reference case."""
+    recipe = tiny_recipe()
+    image = np.zeros((len(recipe.channels), *recipe.grid.shape), dtype=np.float32)
+    folder.mkdir()
+    case = folder / "reference_case.npz"
+    np.savez(case, image=image)
+    changed = replace(recipe, reference_case=ReferenceCase(sha256_digest(case), expected))
+    promotable(folder, logit, changed)
+    manifest = load_manifest(folder)
+    save_manifest(replace(manifest, files={**manifest.files, case.name: sha256_digest(case)}), folder)
+    return folder
+
+
+def test_the_reference_case_is_asked_before_the_canary(repository: Path, tmp_path: Path) -> None:
+    """Version 4 has its classes' scores swapped by its recipe, and would answer the canary study as well as any."""
+    add_version(repository, with_reference_case(tmp_path / "swapped", 4.0, 1 - score_of(4.0)))
+    add_version(repository, with_reference_case(tmp_path / "right", 4.0, score_of(4.0)))
+    with running_server(repository) as server, live(repository, server) as servers:
+        with pytest.raises(GlioserveError, match=r"GLIO-5117.*version 1 serves, and has answered") as caught:
+            promote(repository, 4, servers)
+        assert caught.value.code is ErrorCode.PROMOTION_UNDONE
+        assert answer(server)[0] == "1"
+        told = promote(repository, 5, servers).canary[server.grpc_url]
+        assert told["reference_case"] == pytest.approx(score_of(4.0))
 
 
 def test_a_wrong_token_changes_nothing(repository: Path) -> None:

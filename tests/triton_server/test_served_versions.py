@@ -79,8 +79,8 @@ def test_a_record_that_breaks_under_a_running_server_ends_nothing(classifier: Pa
         versions.find(f"sha256:{'d' * 64}")
     serve(classifier, 2)
     assert versions.find(A).version == "2"
+    (classifier / "promotion.json").write_bytes(b"half a rec")
     with pytest.raises(GlioserveError):  # but a server does not start on a broken one
-        (classifier / "promotion.json").write_bytes(b"half a rec")
         ServedVersions(classifier)
 
 
