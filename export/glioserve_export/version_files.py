@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from glioserve_contract.plan import PLAN_FILE as PLAN_FILE
+from glioserve_contract.plan import PLAN_RECORD_FILE as PLAN_RECORD_FILE
 from glioserve_contract.reference_case import REFERENCE_CASE_FILE as REFERENCE_CASE_FILE
 
 ONNX_FILE = "model.onnx"
@@ -19,8 +21,6 @@ CARD_FILES = ("model_card.md", "model_card.html")
 REQUIRED_FILES = (ONNX_FILE, RECIPE_FILE)
 OPTIONAL_FILES = (VECTORS_FILE, REFERENCE_CASE_FILE, FP16_FILE, INT8_FILE, *CARD_FILES)
 
-PLAN_FILE = "model.plan"
-PLAN_RECORD_FILE = "plan.json"
-"""Beside the plan: the key that it was built for and its digest. Both belong to one GPU and one TensorRT, are made
-where they serve, and are in no manifest."""
 SITE_FILES = (PLAN_FILE, PLAN_RECORD_FILE)
+"""A TensorRT plan and, beside it, the key that it was built for and its digest. Both belong to one GPU and one
+TensorRT, are made where they serve, and are in no manifest."""

@@ -11,12 +11,14 @@ import os
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_contract.tensors import CLASSIFIER_MODEL
 from glioserve_triton.logs import Log
 from glioserve_triton.options import ServerOptions
+from glioserve_triton.plans import ONNX_PROFILE, TENSORRT_PROFILE, LoadWatch, profile_to_serve, tell_fallback
 from glioserve_triton.reference_case import check_served_cases
 from glioserve_triton.repository import CheckedRepository, check_repository
 from glioserve_triton.server import TritonServer
@@ -63,11 +65,22 @@ def run(args: argparse.Namespace) -> int:
     """Serve until told to stop."""
     log = Log(sys.stderr, args.log_format)
     signals = _StopSignals()
-    checked = check_repository(args.repository, args.profile)
-    server = TritonServer(args.repository, _options(args), log.server_line)
+    profile = profile_to_serve(args.repository, args.profile, log)
+    checked = check_repository(args.repository, profile)
+    watch = LoadWatch(log)
+    server = TritonServer(args.repository, replace(_options(args), profile=profile), watch)
     log.event("starting", repository=args.repository, classifier_version=checked.serving.version)
     try:
-        server.start(give_up=signals.first)
+        try:
+            server.start(give_up=signals.first)
+        except GlioserveError:
+            if profile != TENSORRT_PROFILE or watch.reason is None or signals.first():
+                raise
+            # A plan that fits by its record may still not load: too little memory, say.
+            tell_fallback(log, checked.serving, watch.reason)
+            check_repository(args.repository, ONNX_PROFILE)
+            server = TritonServer(args.repository, replace(server.options, profile=ONNX_PROFILE), log.server_line)
+            server.start(give_up=signals.first)
         _check_cases(server, checked, signals, log)
         log.event("ready", grpc=server.grpc_url, http=server.http_url, metrics=server.metrics_url)
         _watch(server, signals)

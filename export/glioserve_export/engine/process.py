@@ -1,0 +1,75 @@
+"""A program of NVIDIA's, run to its end or to its time limit; nothing of it stays behind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+TAIL_LINES = 25
+"""Of a log in an error: TensorRT's last words are the reason, trtexec's are its summary."""
+MAX_TAIL_BYTES = 6000
+
+_KILL_WAIT_S = 10.0
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a program ended."""
+
+    returncode: int | None
+    """None where the time limit was reached and it was killed; negative where a signal ended it by itself."""
+    tail: str
+    """The end of all that it printed."""
+
+    def __str__(self) -> str:
+        if self.returncode is None:
+            return "was stopped at the time limit"
+        if self.returncode < 0:
+            return f"was ended by {signal.Signals(-self.returncode).name}"
+        return f"ended with code {self.returncode}"
+
+
+def run(command: Sequence[str], *, cwd: Path, timeout_s: float, environment: Mapping[str, str] | None = None) -> Ended:
+    """Run it in ``cwd`` with its output in a file there: a pipe that nobody reads would stop it.
+
+    Whatever it started is killed with it: at the limit, and also if this process is interrupted. OSError where it
+    cannot be started.
+    """
+    log = cwd / "log.txt"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, cwd=cwd, env=None if environment is None else dict(environment), stdin=subprocess.DEVNULL,
+            stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
+        returncode: int | None = None
+        try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                returncode = process.wait(timeout_s)
+        finally:
+            _kill_group(process)
+    with log.open("rb") as written:
+        return Ended(returncode, tail_of(written))
+
+
+def tail_of(log: BinaryIO) -> str:
+    """The last lines, without the empty ones."""
+    log.seek(0, os.SEEK_END)
+    log.seek(max(0, log.tell() - MAX_TAIL_BYTES))
+    lines = [line.rstrip() for line in log.read().decode(errors="replace").splitlines()]
+    return "\n".join([line for line in lines if line][-TAIL_LINES:])
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    """End the process and whatever it started; its group outlives it as long as one member does."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    deadline = time.monotonic() + _KILL_WAIT_S
+    while process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)

@@ -1,0 +1,30 @@
+"""Requests to a toolkit, for the version of support.engines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from glioserve_contract.manifest import load_manifest
+from glioserve_export.engine.options import build_options
+from glioserve_export.engine.profiles import BATCHES
+from glioserve_export.engine.toolkit import BuildRequest, RunRequest
+from glioserve_export.vectors import load_vectors
+
+
+def build_request(version: Path, folder: Path, timeout_s: float = 60) -> BuildRequest:
+    work = folder / "work"
+    work.mkdir(parents=True)
+    return BuildRequest(
+        onnx=version / "model_fp16.onnx",
+        options=build_options(load_manifest(version).recipe),
+        timing_cache=folder / "learnt.cache",
+        plan=folder / "built.plan",
+        work=work,
+        timeout_s=timeout_s,
+    )
+
+
+def run_request(version: Path, plan: Path, work: Path, timeout_s: float = 60) -> RunRequest:
+    work.mkdir()
+    images = load_vectors(version, load_manifest(version).recipe).images
+    return RunRequest(plan=plan, images=images, batches=BATCHES, work=work, timeout_s=timeout_s)

@@ -1,0 +1,146 @@
+"""A stand-in for trtexec, run as a program: it takes trtexec's documented options and no other.
+
+Its "plan" is a JSON head and the ONNX file; its answers are looked up by the bytes of each study in the file that
+``FAKE_TRT_ANSWERS`` names, so that studies in a wrong order, or cut at a wrong place, get wrong answers or none.
+``FAKE_TRT_VERSION`` is whose banner it prints; ``FAKE_TRT_FAULT`` is what goes wrong.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from support.tensorrt_options import refused
+
+SEPARATOR = b"\n--- onnx ---\n"
+
+
+def main() -> int:
+    version = os.environ.get("FAKE_TRT_VERSION", "10.16.1.11")
+    major, minor, patch, number = (int(n) for n in version.split("."))
+    fault = os.environ.get("FAKE_TRT_FAULT", "")
+    arguments = sys.argv[1:]
+    where = f"[TensorRT v{major * 10000 + minor * 100 + patch}] [b{number}] # {sys.argv[0]} {' '.join(arguments)}"
+    print(f"&&&& RUNNING TensorRT.trtexec {where}", flush=True)
+    if arguments == ["--help"]:
+        print("=== Model Options ===\n  --onnx=<file>               ONNX model")
+        return 0
+    documented = {"10.12": "10.12", "10.16": "10.16"}.get(f"{major}.{minor}", "11.4" if major == 11 else "10.16")
+    problems = refused(arguments, documented)
+    given = dict(argument.partition("=")[::2] for argument in arguments)
+    if problems:
+        print("\n".join(f"[E] {problem}" for problem in problems), file=sys.stderr)
+    elif "--onnx" in given:
+        problems = build(given, arguments, version, fault)
+    else:
+        problems = infer(given, version, fault)
+    for problem in problems:
+        print(f"[11/24/2026-10:00:00] [E] {problem}", file=sys.stderr)
+    print(f"&&&& {'FAILED' if problems else 'PASSED'} TensorRT.trtexec {where}")
+    return 1 if problems else 0
+
+
+def build(given: dict[str, str], arguments: list[str], version: str, fault: str) -> list[str]:
+    if fault == "fails":
+        return [
+            "[TRT] IBuilder::buildSerializedNetwork: Error Code 10: no implementation for node",
+            "Engine set up failed",
+        ]
+    if fault == "crashes":
+        os.abort()
+    if fault == "hangs":
+        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"])
+        Path("child.pid").write_text(str(child.pid))
+        time.sleep(300)
+    building()
+    if "--skipInference" not in given:
+        return ["would time the plan for seconds"]
+    cache = Path(given["--timingCacheFile"])
+    known = cache.read_text() if cache.is_file() else ""
+    cache.write_text(f"{known}timed once for {version}\n")
+    if fault == "writes nothing":
+        return []
+    head = {
+        "version": version,
+        "flags": [a for a in arguments if a.startswith(("--profile", "--minShapes", "--optShapes", "--maxShapes"))],
+    }
+    plan = json.dumps(head).encode() + SEPARATOR + Path(given["--onnx"]).read_bytes()
+    Path(given["--saveEngine"]).write_bytes(plan[: len(plan) // 3] if fault == "writes garbage" else plan)
+    return []
+
+
+def building() -> None:
+    """``FAKE_TRT_BUILDS`` gets a line for each build; ``FAKE_TRT_BUILD_S`` is how long one takes."""
+    if "FAKE_TRT_BUILDS" in os.environ:
+        with open(os.environ["FAKE_TRT_BUILDS"], "a") as file:
+            file.write(f"{os.getpid()}\n")
+    time.sleep(float(os.environ.get("FAKE_TRT_BUILD_S", "0")))
+
+
+def infer(given: dict[str, str], version: str, fault: str) -> list[str]:
+    plan = Path(given["--loadEngine"]).read_bytes()
+    if SEPARATOR not in plan:
+        return ["[TRT] IRuntime::deserializeCudaEngine: Error Code 1: Serialization (magicTag mismatch)"]
+    head = json.loads(plan.split(SEPARATOR)[0])
+    if head["version"] != version:
+        return [f"The engine plan file is not compatible with this version of TensorRT, expecting {version}"]
+    name, _, spelled = given["--shapes"].rpartition(":")
+    shape = [int(n) for n in spelled.split("x")]
+    index = int(given.get("--useProfile", "0"))
+    at = head["flags"].index(f"--profile={index}")
+    smallest, _, largest = ([int(n) for n in head["flags"][at + k].rpartition(":")[2].split("x")] for k in (1, 2, 3))
+    if not all(a <= n <= b for a, n, b in zip(smallest, shape, largest, strict=True)):
+        return [f"Static dimension mismatch: profile {index} takes {smallest} to {largest}, not {shape}"]
+    input_name, _, file = given["--loadInputs"].rpartition(":")
+    content = np.fromfile(file, "<f4")
+    if input_name != name or content.size != int(np.prod(shape)):
+        return [f"Note also that file {file} size should be exactly {4 * int(np.prod(shape))} bytes"]
+    outputs = look_up(content.reshape(shape), fault)
+    with open(given["--exportOutput"], "w") as file_out:
+        file_out.write("[\n")
+        for number, (output, values) in enumerate(outputs.items()):
+            dims = "x".join(map(str, values.shape))
+            spelled_values = ", ".join(map(spell, values.ravel().tolist()))
+            file_out.write(f'{"  " if number == 0 else ", "}{{ "name" : "{output}"\n  , "dimensions" : "{dims}"\n')
+            file_out.write(f'  , "values" : [ {spelled_values} ]\n  }}\n')
+        file_out.write("]\n")
+    return []
+
+
+def spell(value: float | int) -> str:
+    """As a C++ stream does by default: integers whole, floats to six digits."""
+    return str(value) if isinstance(value, int) else "nan" if value != value else format(value, ".6g")
+
+
+def look_up(images: np.ndarray, fault: str = "") -> dict[str, np.ndarray]:
+    """The stored answers to these studies; KeyError for a study that is none of the stored ones."""
+    with np.load(os.environ["FAKE_TRT_ANSWERS"]) as stored:
+        images_known, logits, cam, model_id = (stored[k] for k in ("images", "logits", "cam", "model_id"))
+    rows = {study.tobytes(): number for number, study in enumerate(images_known)}
+    picked = [rows[study.astype(np.float32).tobytes()] for study in images]
+    outputs = {
+        "LOGITS": logits[picked].astype(np.float32),
+        "CAM": cam[picked].astype(np.float32),
+        "MODEL_ID": np.tile(model_id, (len(picked), 1)).astype(np.int32),
+    }
+    if fault == "answers otherwise":
+        outputs["LOGITS"] = outputs["LOGITS"][:, ::-1].copy()
+    if fault == "answers otherwise in batches" and len(images) > 1:
+        outputs["CAM"] = outputs["CAM"][:, :, ::-1].copy()
+    if fault == "is not finite":
+        outputs["LOGITS"][0, 0] = np.nan
+    if fault == "is another's":
+        outputs["MODEL_ID"] += 1
+    if fault == "lacks an output":
+        del outputs["CAM"]
+    return outputs
+
+
+if __name__ == "__main__":
+    sys.exit(main())
