@@ -102,7 +102,7 @@ def test_a_bar_is_of_the_network_that_does_worst(runtimes: ModuleType, bench: Mo
     assert good[0].value == pytest.approx(0.005)
 
 
-def test_without_bf16_its_bars_are_not_asked_and_unmeasured_flips_never_pass(
+def test_without_bf16_its_speed_is_not_asked_and_unmeasured_flips_never_pass(
     runtimes: ModuleType, bench: ModuleType
 ) -> None:
     network = figures(runtimes, ort=([1.0], [1.0]), bf16=([0.5], [0.5]), autograd=([6.0], []))
@@ -110,7 +110,10 @@ def test_without_bf16_its_bars_are_not_asked_and_unmeasured_flips_never_pass(
     assert math.isnan(flips.value)
     assert not flips.passed
     network["skipped"] = {runtimes.BF16: "no bf16"}
-    assert len(bench.bars_of({"one": network}, {})) == 2
+    emulated = {"studies": 9, "bf16": "emulated", runtimes.BF16: {"label_flips": 0}}
+    *_, speed, flips = bench.bars_of({"one": network}, emulated)
+    assert (speed.name, flips.name) == ("autograd Grad-CAM over ours", "label flips in bf16")
+    assert (flips.passed, flips.note) == (True, "demo model, bf16 emulated")
 
 
 @pytest.mark.parametrize(

@@ -13,18 +13,13 @@ from onnx import numpy_helper
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_contract.recipe import Recipe, VariantLimits
 from glioserve_export.onnx_export import signature
-from glioserve_export.variants import build
+from glioserve_export.variants import build, runtimes
 from glioserve_export.variants.build import VARIANTS, Variants, Wanted, make_variants
+from glioserve_export.variants.runtimes import has_bf16
 from glioserve_export.variants.trunk import divide
 from variants.conftest import LAX, STRICT
 
-openvino = pytest.importorskip("openvino", reason="the openvino extra is not installed")
-
-
-def has_bf16() -> bool:
-    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-
-
+pytest.importorskip("openvino", reason="the openvino extra is not installed")
 needs_bf16 = pytest.mark.skipif(not has_bf16(), reason="this CPU has neither AVX512-BF16 nor AMX")
 
 
@@ -68,11 +63,11 @@ def test_bf16_is_the_fp32_file_run_otherwise(tiny: tuple[Recipe, bytes], images:
 def test_bf16_is_not_shown_where_the_processor_has_none(
     tiny: tuple[Recipe, bytes], images: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Core(openvino.Core):  # type: ignore[misc]
+    class Core:
         def get_property(self, *_: str) -> list[str]:
             return ["FP32", "INT8"]
 
-    monkeypatch.setattr(openvino, "Core", Core)
+    monkeypatch.setattr(runtimes, "_core", Core)
     with pytest.raises(GlioserveError, match="no bf16") as raised:
         made(tiny, images, "bf16")
     assert raised.value.code is ErrorCode.VARIANT_REFUSED

@@ -22,7 +22,7 @@ from glioserve_export.onnx_export import check_signature
 from glioserve_export.variants.compare import Array, Comparison, compare
 from glioserve_export.variants.fp16 import LARGEST, half_precision, rounded, subnormal_share
 from glioserve_export.variants.int8 import quantised
-from glioserve_export.variants.runtimes import Answers, by_onnxruntime, by_openvino
+from glioserve_export.variants.runtimes import Answers, by_onnxruntime, by_openvino, has_bf16
 from glioserve_export.version_files import FP16_FILE, INT8_FILE, ONNX_FILE
 
 VARIANTS = ("fp16", "bf16", "int8")
@@ -130,6 +130,12 @@ def _candidate(
     name: str, model: bytes, recipe: Recipe, images: Array, threads: int, step: Callable[[str], None]
 ) -> Candidate:
     if name == "bf16":
+        if not has_bf16():
+            raise GlioserveError(
+                ErrorCode.VARIANT_REFUSED,
+                "This CPU has no bf16 (AVX512-BF16 or AMX) and would show what an emulation answers: export on one "
+                "that has.",
+            )
         return Candidate(ONNX_FILE, None, by_openvino(model, images, "bf16", threads, step), {})
     if name == "fp16":
         content = half_precision(model)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 from typing import Any, Literal
 
@@ -36,6 +37,21 @@ class Answers:
     runtime: str
 
 
+@cache
+def _core() -> Any:
+    """The process's only one. Each takes the thread's alternate signal stack and puts back, at its end, the one that it
+    found, which may be gone by then where two of them overlapped: the next signal would end the process.
+    """
+    import openvino  # 60 MB of libraries: only where a variant asks for it
+
+    return openvino.Core()
+
+
+def has_bf16() -> bool:
+    """Whether this CPU computes in bf16 (AVX512-BF16 or AMX), by OpenVINO's word."""
+    return "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
 def by_onnxruntime(model: bytes, images: Array, threads: int, step: Step) -> Answers:
     """Of images [n, C, D, H, W]; GLIO-5118 where ONNX Runtime cannot run the graph."""
     name = f"ONNX Runtime {onnxruntime.__version__}"
@@ -47,15 +63,8 @@ def by_onnxruntime(model: bytes, images: Array, threads: int, step: Step) -> Ans
 
 
 def by_openvino(model: bytes, images: Array, precision: Precision, threads: int, step: Step) -> Answers:
-    """The same by OpenVINO's CPU plugin; GLIO-5118 also where this machine has not the hardware for ``precision``."""
-    import openvino  # 60 MB of libraries: only where a variant asks for it
-
-    core = openvino.Core()
-    if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-        raise GlioserveError(
-            ErrorCode.VARIANT_REFUSED,
-            "This CPU has no bf16 (AVX512-BF16 or AMX), so it would show what f32 answers: export on one that has.",
-        )
+    """The same by OpenVINO's CPU plugin, which emulates bf16, slowly, where :func:`has_bf16` is false."""
+    core = _core()
     properties = {
         "INFERENCE_PRECISION_HINT": precision,
         "INFERENCE_NUM_THREADS": threads,
