@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -88,6 +89,9 @@ def run(args: argparse.Namespace) -> int:
     if problem:
         print(f"glioserve evaluate: {problem}", file=sys.stderr)
         return 2
+    if _wants_torch(args) and find_spec("torch") is None:
+        print("An artifact, and every fit, needs PyTorch: pip install 'glioserve[evaluate,export]'", file=sys.stderr)
+        return 1
     from glioserve_export.evaluation.assess import assess
     from glioserve_export.evaluation.cohort import load_cohort
     from glioserve_export.evaluation.results import ResultStore
@@ -130,6 +134,12 @@ def _misuse(args: argparse.Namespace) -> str:
     if any(folder.exists() for folder in fits):
         return f"{fits[0]} exists already: name a new folder for the fitted copy"
     return ""
+
+
+def _wants_torch(args: argparse.Namespace) -> bool:
+    """Told before hours of studies, not after them. An exported version alone is evaluated without."""
+    fits = args.fit_temperature is not None or args.fit_threshold is not None
+    return fits or (args.network is not None and (args.network / "weights.safetensors").is_file())
 
 
 def _settings(args: argparse.Namespace) -> Settings:

@@ -85,6 +85,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"{cell.name}: " + ("training" if result is None else f"epoch {result.best_epoch} kept"), flush=True)
 
     results, datasets = run_grid(plan, studies, args.out, workers=args.workers, on_cell=on_cell)
+    datasets = without_names(datasets, {study.case: study.folder for study in studies})
     rows = [row_of(result, plan.base.threshold) for result in results]
     for line in table(rows):
         print(line)
@@ -144,6 +145,19 @@ def exclusions(datasets: dict[str, CohortDataset]) -> list[str]:
     """Which studies no cell used, since some combination could not preprocess them."""
     found = {e.case: (name, e.code) for name, dataset in datasets.items() for e in dataset.excluded}
     return [f"left out of every cell: {case} ({code} for {name})" for case, (name, code) in sorted(found.items())]
+
+
+def without_names(datasets: dict[str, CohortDataset], folders: dict[str, Path]) -> dict[str, CohortDataset]:
+    """The datasets, in whose exclusions no study's folder is named: it may carry a patient's name."""
+    from glioserve_export.evaluation.run import without_identifiers
+
+    return {
+        name: replace(
+            dataset,
+            excluded=tuple(replace(e, detail=without_identifiers(e.detail, folders[e.case])) for e in dataset.excluded),
+        )
+        for name, dataset in datasets.items()
+    }
 
 
 def write(out: Path, rows: Sequence[GridRow], datasets: dict[str, CohortDataset], settings: dict[str, Any]) -> None:

@@ -78,7 +78,9 @@ def _figures(evaluation: dict[str, Any], counting: Counting, note: str) -> Itera
         found = estimate(evaluation, name, counting)
         if found is not None:
             title = "AUC" if name == "auc" else name.replace("_", " ").capitalize()
-            yield f"{title}{note}", f"{found.value:.3f}", found.interval
+            counts = evaluation[counting][name]
+            of = f" ({counts['successes']} of {counts['n']})" if {"successes", "n"} <= counts.keys() else ""
+            yield f"{title}{note}", f"{found.value:.3f}{of}", found.interval
 
 
 def _foreign(path: Path, what: str, found: str, wanted: str) -> GlioserveError:

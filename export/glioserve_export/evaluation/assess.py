@@ -150,16 +150,15 @@ def _warnings(outcomes: Sequence[Outcome], answered: Sequence[Outcome]) -> Itera
     without = len(outcomes) - len(answered)
     if without:
         yield (
-            f"{without} of {len(outcomes)} studies have no label (failed or abstained): read both ways of counting, "
-            "for what fails is seldom failing at random."
+            f"{_studies(without)} of {len(outcomes)} without a label (failed or abstained): compare the ways of "
+            "counting, for what fails is seldom failing at random."
         )
     scores, necrosis = scores_of(answered)
     for name, n in (("necrosis", int(necrosis.sum())), ("recurrence", int((~necrosis).sum()))):
         if n == 0:
             yield f"No answered study is {name}: there is no AUC, and no rate of it."
         elif n < FEW_OF_A_CLASS:
-            what = "study is" if n == 1 else "studies are"
-            yield f"Only {n} answered {what} {name}: every figure of it is uncertain."
+            yield f"Only {_studies(n)} of {name} got a label: every figure of it is uncertain."
     if _both(necrosis) and auc(scores, necrosis) in (0.0, 1.0):
         yield (
             "The two diagnoses' scores do not overlap: the AUC's intervals are a point and say nothing of another "
@@ -167,4 +166,8 @@ def _warnings(outcomes: Sequence[Outcome], answered: Sequence[Outcome]) -> Itera
         )
     later = sum(o.may_pass_later for o in outcomes)
     if later:
-        yield f"{later} studies failed for reasons that may have passed: the same command asks for them again."
+        yield f"{_studies(later)} failed for reasons that may have passed: the same command asks again."
+
+
+def _studies(n: int) -> str:
+    return "1 study" if n == 1 else f"{n} studies"

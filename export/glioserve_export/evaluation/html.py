@@ -7,6 +7,7 @@ from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
+from glioserve_contract.errors import find_code
 from glioserve_export.evaluation.figures import INTERVAL_NAMES, Estimate, Proportion, TTest
 from glioserve_export.evaluation.plots import calibration_plot, confusion_plot, roc_plot
 from glioserve_export.evaluation.report import COUNTINGS, EvaluationReport
@@ -49,7 +50,7 @@ def _template() -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(share=_share, estimate=_estimate, number=_number, test=_test)
+    environment.filters.update(share=_share, estimate=_estimate, number=_number, test=_test, meaning=_meaning)
     return environment.get_template("page.html.j2")
 
 
@@ -69,6 +70,11 @@ def _estimate(found: Estimate | None) -> str:
 
 def _number(value: float | None) -> str:
     return "no studies" if value is None else f"{value:.3f}"
+
+
+def _meaning(code: str) -> str:
+    known = find_code(code)
+    return "An error that no stage knows; cases.csv has its kind." if known is None else known.row.summary
 
 
 def _test(found: TTest | None) -> tuple[str, str, str, str]:

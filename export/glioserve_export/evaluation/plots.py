@@ -34,7 +34,7 @@ def roc_plot(
         axes.plot(*used, "o", color=_RED, label="recipe's threshold")
         if wanted is not None:
             name = f"sensitivity {wanted.wanted_sensitivity:g} wanted"
-            axes.plot(1 - wanted.specificity, wanted.sensitivity, "s", color=_BLUE, mfc="white", label=name)
+            axes.plot(1 - wanted.specificity, wanted.sensitivity, "s", color=_BLUE, mfc="none", ms=10, label=name)
         _unit_square(axes, "1 - specificity", "sensitivity to necrosis")
         axes.legend(loc="lower right", frameon=False)
 

@@ -6,9 +6,13 @@ accepted: nothing leaves the machine. (The live server's predictor is the comman
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
@@ -84,12 +88,21 @@ def open_offline(folder: Path, threads: int | None = None) -> OfflinePredictor:
 
 
 def start_worker(threads: int | None) -> None:
-    """Initialiser of worker processes, so that they share the cores and leave interrupts to their parent."""
+    """Initialiser of worker processes: they share the cores, leave interrupts to their parent, and end with it."""
     import SimpleITK as sitk
 
     ignore_interrupts()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     if threads is not None:
         sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
+
+
+def _end_with_parent() -> None:
+    """A parent that was killed tells its workers nothing: they would wait for its next study for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
 
 
 @lru_cache(maxsize=1)

@@ -56,11 +56,16 @@ class Outcome:
 
     @property
     def may_pass_later(self) -> bool:
-        """Whether it failed for a reason that lies outside the study, or at an unknown network: asked again."""
+        """Whether it failed for a reason that lies outside the study."""
         if not self.error:
             return False
         code = find_code(self.error)
-        return code is None or code.row.retry is Retry.YES or not self.weights_digest
+        return code is None or code.row.retry is Retry.YES
+
+    @property
+    def asked_again(self) -> bool:
+        """By the next run: also what failed at a network that is not known, for this one's may be another."""
+        return self.may_pass_later or (bool(self.error) and not self.weights_digest)
 
 
 @dataclass(frozen=True)
@@ -106,9 +111,9 @@ class ResultStore:
 
     @property
     def pending(self) -> tuple[Case, ...]:
-        """Cases to be asked: those without an outcome, and those that failed for what may have passed since."""
+        """Cases to be asked: those without an outcome, and those whose failure says nothing of now."""
         known = self._outcomes
-        return tuple(c for c in self._cohort.cases if c.case not in known or known[c.case].may_pass_later)
+        return tuple(c for c in self._cohort.cases if c.case not in known or known[c.case].asked_again)
 
     @property
     def outcomes(self) -> tuple[Outcome, ...]:

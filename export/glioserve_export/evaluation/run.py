@@ -57,7 +57,7 @@ def run_cases(
         KeyboardInterrupt: the studies under way were still brought to their end and kept.
     """
     pending = store.pending
-    done = len(store.outcomes) - sum(o.may_pass_later for o in store.outcomes)
+    done = len(store.outcomes) - sum(o.asked_again for o in store.outcomes)
     failed = 0
     with tqdm(
         total=done + len(pending), initial=done, desc="studies", unit="study", mininterval=1, disable=not progress

@@ -1,0 +1,42 @@
+"""What a grid leaves behind names no patient, as an evaluation's results do not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from glioserve_cli.main import main
+from glioserve_contract import ErrorCode
+from glioserve_contract.recipe import save_recipe
+from glioserve_training import grid
+from glioserve_training.cohort_dataset import CohortDataset, LabelledStudy, make_cohort_dataset
+from glioserve_training.grid import CellResult, GridPlan
+from support.evaluation import cohort_table
+from support.recipes import tiny_recipe
+
+
+def test_a_study_that_is_left_out_is_not_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Empty folders named as patients: the refusal says which folder is empty."""
+
+    def preprocess_alone(
+        plan: GridPlan, studies: list[LabelledStudy], out: Path, **_: object
+    ) -> tuple[list[CellResult], dict[str, CohortDataset]]:
+        return [], {"t1": make_cohort_dataset(studies, plan.base, out / "tensors", workers=1)}
+
+    monkeypatch.setattr(grid, "run_grid", preprocess_alone)
+    table = cohort_table(tmp_path / "cohort", ["necrosis", "recurrence"])
+    save_recipe(tiny_recipe(), tmp_path / "recipe.json")
+    out = tmp_path / "out"
+    assert (
+        main(["train-grid", "--cohort", str(table), "--out", str(out), "--recipe", str(tmp_path / "recipe.json")]) == 0
+    )
+    excluded = json.loads((out / "grid.json").read_text())["excluded"]["t1"]
+    assert [(e["case"], e["code"]) for e in excluded] == [("c0", ErrorCode.EMPTY_STUDY.token), ("c1", "GLIO-1103")]
+    assert excluded[0]["detail"] == "[study] is no folder with files and no file."
+    for text in ((out / "grid.json").read_text(), capsys.readouterr().out):
+        assert "DOE" not in text
+        assert str(table.parent) not in text
