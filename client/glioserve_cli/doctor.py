@@ -275,8 +275,10 @@ def _is_taken(port: int) -> bool:
 
 def _repository(repository: Path, profile: str | None) -> Iterator[Finding]:
     from glioserve_cli.doctor_brain import recipes_brain_model
+    from glioserve_cli.doctor_plan import serving_plan
     from glioserve_triton.repository import check_repository, profiles
 
+    plan, profile = serving_plan(repository, profile)
     try:
         checked = check_repository(repository, profile)
     except GlioserveError as error:
@@ -296,6 +298,8 @@ def _repository(repository: Path, profile: str | None) -> Iterator[Finding]:
             found = f"serves; {found}"
         yield Finding("repository", f"{served.name}/{served.version}", "ok", found)
     yield recipes_brain_model(checked.serving.manifest.recipe.brain_extraction)
+    if plan is not None:
+        yield plan
 
 
 def _reached(url: str) -> Iterator[Finding]:

@@ -22,8 +22,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from support.helm_tools import CHART, CLAIM, ROOT, Helm, parse_serve, server
+from support.image import DOCKER, locked
 
-DOCKER = ROOT / "docker"
 OLDEST_BASE = (26, 11)
 """Triton 2.75; see the comment at the head of the Dockerfile."""
 PYTHON_OF_THE_BASE = "3.12"
@@ -173,14 +173,6 @@ def lock_module() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-def locked() -> dict[str, str]:
-    """Version by name, from docker/requirements.txt."""
-    text = (DOCKER / "requirements.txt").read_text()
-    entries = re.findall(r"^([a-z0-9-]+)==(\S+)((?: \\\n    --hash=sha256:[a-f0-9]{64})+)$", text, re.MULTILINE)
-    assert len(entries) == len(re.findall(r"^\w", text, re.MULTILINE)), "a line without version or hash"
-    return {name: version for name, version, _ in entries}
 
 
 def test_the_lock_fits_the_packages_requirements() -> None:

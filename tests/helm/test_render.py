@@ -21,13 +21,15 @@ KUBE_VERSIONS = [f"1.{minor}" for minor in range(OLDEST_MINOR, NEWEST_MINOR + 1)
 """From the chart's kubeVersion to the newest that the validator knows."""
 OUTSIDE = {
     "PersistentVolumeClaim/glioma-models",  # the user's, by persistence.existingClaim
+    "PersistentVolumeClaim/glioma-plans",  # the user's, in ci/tensorrt-values.yaml
     "Secret/glioma-admin",  # the user's, by adminToken.existingSecret of ci/full-values.yaml
 }
 examples = pytest.mark.parametrize("values", CI_VALUES, ids=lambda path: path.stem.removesuffix("-values"))
 
 
-def test_the_examples_are_cpu_gpu_and_full() -> None:
-    assert [path.name for path in CI_VALUES] == ["cpu-values.yaml", "full-values.yaml", "gpu-values.yaml"]
+def test_the_examples_are_cpu_gpu_tensorrt_and_full() -> None:
+    names = [path.name.removesuffix("-values.yaml") for path in CI_VALUES]
+    assert names == ["cpu", "full", "gpu", "tensorrt"]
 
 
 @examples

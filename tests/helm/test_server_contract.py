@@ -45,7 +45,7 @@ def test_the_supervisor_understands_every_argument(helm4: Helm, values: Path, tm
     options = parse_serve(server(rendered)["args"], tmp_path)
     mounts = {mount["name"]: mount["mountPath"] for mount in server(rendered)["volumeMounts"]}
     ports = {port["name"]: port["containerPort"] for port in server(rendered)["ports"]}
-    assert str(options.repository) == mounts["models"]
+    assert str(options.repository) == mounts.get("served", mounts["models"])
     assert {"grpc": options.grpc_port, "http": options.http_port, "metrics": options.metrics_port} == ports
     assert options.host == "0.0.0.0"
     assert options.profile == given.get("profile", "onnxruntime-gpu")
@@ -68,6 +68,14 @@ def test_the_profiles_are_the_exporters() -> None:
     assert set(SCHEMA["properties"]["profile"]["enum"]) == {profile.name for profile in PROFILES}
     on_gpu = {profile.name for profile in PROFILES if profile.kind == "KIND_GPU"}
     assert on_gpu == {name for name in SCHEMA["properties"]["profile"]["enum"] if name.endswith("-gpu")}
+
+
+@pytest.mark.helm
+@pytest.mark.parametrize("profile", sorted(p.name for p in PROFILES if p.kind == "KIND_CPU"))
+def test_a_cpu_profile_asks_for_no_gpu(helm4: Helm, profile: str) -> None:
+    container = server(helm4.template(merged(CLAIM, {"profile": profile, "gpu": {"enabled": False}})))
+    assert f"--profile={profile}" in container["args"]
+    assert not any("nvidia.com" in name for name in container["resources"]["limits"])
 
 
 def test_chart_and_package_have_one_version() -> None:
