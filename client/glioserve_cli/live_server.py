@@ -85,7 +85,8 @@ class TritonLive:
             raise GlioserveError(
                 ErrorCode.UNEXPECTED_ANSWER,
                 f"Version {model.version} (weights {model.digest[:19]}…) answered the canary study, not version "
-                f"{served.version} (weights {served.manifest.weights_digest[:19]}…).",
+                f"{served.version} (weights {served.manifest.weights_digest[:19]}…). Is it this repository that the "
+                "server serves?",
             )
         label = str(prediction.label) if prediction.label else "abstained"
         told: dict[str, Any] = {"version": model.version, "score": prediction.score, "label": label}

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from glioserve_export.verify import Verified
 
 DEFAULT_REPOSITORY = "build/repository"
+_NOT_NEEDED = "the gate passed it: the override was not needed, and its reason is not recorded"
 CANARY_TIMEOUT_S = 120.0
 
 
@@ -89,9 +90,13 @@ def _publish(args: argparse.Namespace) -> int:
         manifest = manifest_of(args.repository, number)
         serving = serving_version(args.repository)
         promote = f"glioserve repository promote {number} --repository {args.repository}"
-        then = "it serves" if serving == number else f"version {serving} serves; when it is to: {promote}"
+        alone = "it serves, the first version of this repository"
+        then = alone if serving == number else f"version {serving} serves; when it is to: {promote}"
     print(f"published {manifest.recipe.name} as version {number}")
-    _print_verdict(manifest.publication["gate"], manifest.publication.get("override"))
+    recorded = manifest.publication.get("override")
+    _print_verdict(manifest.publication["gate"], recorded)
+    if args.override is not None and recorded is None:
+        print(_NOT_NEEDED)
     print(then)
     return 0
 
@@ -138,6 +143,10 @@ def _promote(args: argparse.Namespace) -> int:
             promoted = rollback(args.repository, servers, progress=show)
     for line in _told(promoted, servers):
         print(line)
+    if not servers:
+        print(_taken_up(args.repository, promoted))
+    if args.action == "promote" and args.override is not None and promoted.override is None:
+        print(_NOT_NEEDED)
     return 0
 
 
@@ -153,9 +162,21 @@ def _told(promoted: Promoted, servers: Sequence[LiveServer]) -> Iterator[str]:
     if promoted.version == promoted.before:
         yield f"version {promoted.version} serves, as before"
     else:
-        yield f"version {promoted.version} serves; before it: {promoted.before}"
-    if not servers:
-        yield "only files changed: a server takes them up at its next start, or now if it polls or is named by --url"
+        yield f"version {promoted.version} serves instead of version {promoted.before}"
+    back = promoted.previous
+    yield "there is no version to roll back to" if back is None else f"a rollback would bring back version {back}"
+
+
+def _taken_up(repository: Path, promoted: Promoted) -> str:
+    """When running servers follow what changed on disk alone."""
+    from glioserve_export.serving import manifest_of
+
+    numbers = {promoted.version, promoted.before or promoted.version}
+    with contextlib.suppress(GlioserveError):  # the version before may be broken, and rolled back from
+        weights = [manifest_of(repository, number).weights_digest for number in numbers]
+        if len(weights) > len(set(weights)):
+            return "only files changed, but its weights are those that served: running servers answer by its recipe now"
+    return "only files changed: a server takes them up at its next start, or now if it polls or is named by --url"
 
 
 def _fetch(args: argparse.Namespace) -> int:
@@ -182,7 +203,10 @@ def _servers(args: argparse.Namespace) -> Iterator[list[LiveServer]]:
         if args.url:
             from glioserve_cli.live_server import TritonLive, canary_study
 
-            token, study, tls = _token(args.admin_token_file), canary_study(args.canary), tls_of(args)
+            token, tls = _token(args.admin_token_file), tls_of(args)
+            if args.canary is None:
+                print("drawing a phantom for the canary study (--canary DIR sends one that is there)", flush=True)
+            study = canary_study(args.canary)
             for address in args.url:
                 live = TritonLive(address, token, args.repository, study, timeout_s=args.canary_timeout_s, tls=tls)
                 servers.append(stack.enter_context(live))
@@ -193,7 +217,10 @@ def _token(file: Path | None) -> str:
     from glioserve_triton.options import ServerOptions
 
     if file is None:
-        raise GlioserveError(ErrorCode.REQUEST_REFUSED, "A live server is steered with --admin-token-file alone.")
+        raise GlioserveError(
+            ErrorCode.REQUEST_REFUSED,
+            "--url wants --admin-token-file FILE: the token that the server was started with.",
+        )
     try:
         return ServerOptions(admin_token=file.read_text(encoding="ascii").strip()).admin_token
     except (OSError, ValueError) as error:

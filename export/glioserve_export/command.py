@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model-only",
         type=Path,
         metavar="DIR",
-        help="write model.onnx, recipe.json and manifest.json there instead",
+        help="write the version's files (model.onnx, recipe.json, manifest.json, …) into this folder instead",
     )
     parser.add_argument(
         "--calibration",

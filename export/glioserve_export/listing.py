@@ -9,7 +9,7 @@ from typing import Any
 
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_contract.manifest import Manifest
-from glioserve_contract.promotion import version_numbers
+from glioserve_contract.promotion import Promotion, version_numbers
 from glioserve_export.evaluation_summary import estimate
 from glioserve_export.gate import Gate, judge
 from glioserve_export.serving import classifier_folder, current, manifest_of
@@ -25,7 +25,8 @@ class Listed:
     version: int
     manifest: Manifest | None
     role: str = ""
-    """``serves``, ``before`` (what a rollback goes to), or nothing."""
+    """``serves``; ``begun``: a promotion to it has no end on record; ``before``: what a rollback goes to; ``undone``:
+    the last attempt to have it serve was; or nothing."""
     problem: str = ""
 
     def record(self) -> dict[str, Any]:
@@ -67,7 +68,7 @@ def list_repository(repository: Path) -> tuple[Listed, ...]:
     if not classifier_folder(repository).is_dir():
         raise GlioserveError(ErrorCode.INVALID_REPOSITORY, f"{repository.name} is no model repository.")
     promotion = current(repository)
-    roles = {} if promotion is None else {promotion.previous: "before", promotion.serving: "serves"}
+    roles = {} if promotion is None else _roles(promotion)
     listed = []
     for number in version_numbers(classifier_folder(repository)):
         role = roles.get(number, "")
@@ -76,6 +77,16 @@ def list_repository(repository: Path) -> tuple[Listed, ...]:
         except GlioserveError as error:
             listed.append(Listed(number, None, role, error.detail))
     return tuple(listed)
+
+
+def _roles(promotion: Promotion) -> dict[int | None, str]:
+    roles: dict[int | None, str] = {}
+    for change in promotion.history:
+        roles[change.to_version] = "" if change.undone is None else "undone"
+    begun = promotion.begun
+    if begun is not None:
+        return {**roles, begun.from_version: "before", begun.to_version: "begun"}
+    return {**roles, promotion.previous: "before", promotion.serving: "serves"}
 
 
 def list_store(store: Store) -> tuple[Listed, ...]:

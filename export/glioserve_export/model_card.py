@@ -19,6 +19,7 @@ from glioserve_export.evaluation_summary import evaluation_rows
 from glioserve_export.version_files import CARD_FILES
 
 _PATH = re.compile(r"""(?<![\w./])(?:file:|~|[A-Za-z]:\\|\\\\|(?<!:)//(?=\w)|\.{0,2}/(?=[\w.~]))[^\s"',;]*""")
+_OVERRIDDEN = "The gate refused it, and was overridden:"
 _STYLE = (
     "body{font:16px/1.5 sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}"
     "table{border-collapse:collapse;margin:1rem 0}th,td{border:1px solid #bbb;padding:.3rem .6rem;text-align:left;"
@@ -53,6 +54,8 @@ def sections(manifest: Manifest) -> Iterator[Section]:
             f"A 3D convolutional network ({recipe.architecture.name}) that reads {_listed(recipe.channels)} MRI of a "
             f"patient treated for glioma and gives the probability that a lesion is {recurrence} rather than "
             f"{necrosis}. It is served by glioserve, which makes the network's input from the scanner's DICOM files.",
+            # The number of a version is its repository's; the weights are what lists and reports name it by everywhere.
+            f"Its weights are {manifest.weights_digest.removeprefix('sha256:')[:12]}.",
         ),
     )
     yield Section(
@@ -97,7 +100,7 @@ def as_html(title: str, content: Sequence[Section]) -> str:
     for section in content:
         lines.append(f"<h2>{escape(section.title)}</h2>")
         for paragraph in section.paragraphs:
-            mark = ' class="notice"' if paragraph == NOT_FOR_CLINICAL_USE else ""
+            mark = ' class="notice"' if paragraph.startswith((NOT_FOR_CLINICAL_USE, _OVERRIDDEN)) else ""
             lines.append(f"<p{mark}>{escape(paragraph)}</p>")
         if section.header:
             lines.append("<table><tr>" + "".join(f"<th>{escape(cell)}</th>" for cell in section.header) + "</tr>")
@@ -169,7 +172,7 @@ def _publication(manifest: Manifest) -> Iterator[Section]:
     override = publication.get("override")
     told = [f"Published {publication.get('at', 'at an unknown time')}."]
     if override:
-        told.append(f"The gate refused it, and was overridden: {_without_paths(str(override))}")
+        told.append(f"{_OVERRIDDEN} {_without_paths(str(override))}")
     rules = publication.get("gate", {}).get("rules", {})
     rows = tuple((name, "passed" if r["passed"] else "FAILED", r["found"], r["limit"]) for name, r in rules.items())
     yield Section("Publication", tuple(told), ("Rule of the gate", "Verdict", "Found", "Limit"), rows)
@@ -200,6 +203,11 @@ def _limits(manifest: Manifest) -> Iterator[str]:
         yield "It was trained on synthetic phantoms: its answers about patients mean nothing."
     if manifest.cam_method == "none":
         yield "It gives no heat map."
+    if recipe.reference_case is None:
+        yield (
+            "It has no reference case: were its channels or classes named in another order than the network's, its "
+            "answers would be wrong, and no check of its export would notice."
+        )
     if not manifest.evaluation:
         yield "Without an evaluation no statement about its errors can be made."
     yield (

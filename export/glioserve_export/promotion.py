@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_contract.manifest import ServedVersion
+from glioserve_contract.metrics import outcome_of
 from glioserve_contract.promotion import Action, Begun, Change, Promotion
 from glioserve_contract.tensors import CLASSIFIER_MODEL
 from glioserve_export.files import LOCK_TIMEOUT_S
@@ -65,6 +66,8 @@ class Promoted:
     version: int
     before: int | None
     """The version that served; equal to ``version`` where nothing changed."""
+    previous: int | None = None
+    """What a rollback goes to now."""
     override: str | None = None
     canary: dict[str, Any] = field(default_factory=dict)
     cut_off: Begun | None = None
@@ -142,16 +145,18 @@ class _Promotion:
         if was == version:
             write(self.repository, before)  # repairs configurations that are not the record's
             answers = self._go_live(served, before, servers, change)
-            return Promoted(version, was, cut_off=cut_off, canary=answers)
+            return Promoted(version, was, before.previous, cut_off=cut_off, canary=answers)
         if not servers:
-            write(self.repository, with_change(before, change))
-            return Promoted(version, was, override, cut_off=cut_off)
+            after = with_change(before, change)
+            write(self.repository, after)
+            return Promoted(version, was, after.previous, override, cut_off=cut_off)
         if cut_off is not None:
             write_record(self.repository, before)
         write(self.repository, with_begun(before, Begun(self.action, version, was, change.at)))
         answers = self._go_live(served, before, servers, change)
-        write_record(self.repository, with_change(before, replace(change, canary=answers)))
-        return Promoted(version, was, override, answers, cut_off)
+        after = with_change(before, replace(change, canary=answers))
+        write_record(self.repository, after)
+        return Promoted(version, was, after.previous, override, answers, cut_off)
 
     def _judged(self, version: int) -> tuple[ServedVersion, dict[str, Any], str | None]:
         """The version, the gate's verdict on it as it lies there, and the reason where one was needed."""
@@ -161,8 +166,13 @@ class _Promotion:
         except GlioserveError as error:
             raise GlioserveError(error.code, f"Version {version} of the repository: {error.detail}") from error
         for other in versions(self.repository):
-            if other != version:
-                check_same_interface(other, manifest_of(self.repository, other), manifest)
+            try:
+                theirs = manifest_of(self.repository, other)
+            except GlioserveError:
+                if self.action == "rollback":
+                    continue  # it fitted when it served, and the one to get away from may be the broken one
+                raise
+            check_same_interface(other, theirs, manifest)
         verdict = judge(self.gate, manifest)
         override = None if self.action == "rollback" else verdict.require(self.override)
         return ServedVersion(CLASSIFIER_MODEL.name, str(version), manifest), verdict.record(), override
@@ -178,13 +188,13 @@ class _Promotion:
                 touched.append(server)
                 answers[server.name] = self._serve(server, served)
         except BaseException as error:
-            self._undo(before, touched, change, error)
+            undone = self._undo(before, touched, change, error)
+            self.progress(undone)
             if not isinstance(error, Exception):
                 raise  # an interruption goes on, with everything as it was
             raise GlioserveError(
                 ErrorCode.PROMOTION_UNDONE,
-                f"Version {served.version} on {touched[-1].name}: {_said(error)} "
-                f"Undone: version {before.serving} serves, and has answered.",
+                f"Version {served.version} on {touched[-1].name}: {_said(error)} {undone}",
             ) from error
         return answers
 
@@ -205,10 +215,10 @@ class _Promotion:
         self.progress(f"{server.name}: canary study")
         return server.canary(served)
 
-    def _undo(self, before: Promotion, touched: Sequence[LiveServer], change: Change, error: BaseException) -> None:
-        """Files, then servers, as they were; raises GLIO-5123 that says what to do where that fails too."""
+    def _undo(self, before: Promotion, touched: Sequence[LiveServer], change: Change, error: BaseException) -> str:
+        """Files, then servers, as they were, and what to say of it; GLIO-5123 with what to do where that fails too."""
         self.progress(f"failed ({_said(error)}); undoing")
-        problems = []
+        problems, refused = [], False
         try:
             undone = before
             if change.from_version != change.to_version:
@@ -219,7 +229,15 @@ class _Promotion:
             problems.append(f"the files: {_said(trouble)}")
         else:
             back = ServedVersion(CLASSIFIER_MODEL.name, str(before.serving), manifest)
-            problems += [problem for server in touched if (problem := self._problem(server, back))]
+            for server in touched:
+                try:
+                    self._serve(server, back)
+                except GlioserveError as trouble:
+                    # By then this version alone is ready: a study that it refuses is no fault of the server.
+                    if outcome_of(trouble.code) == "refused":
+                        refused = True
+                    else:
+                        problems.append(f"{server.name}: {_said(trouble)}")
         if problems:
             raise GlioserveError(
                 ErrorCode.PROMOTION_UNDONE,
@@ -227,14 +245,11 @@ class _Promotion:
                 f"version answers is NOT known. Now: run `glioserve repository verify`, then `glioserve repository "
                 f"promote {before.serving}` without --url, and restart the servers named here.",
             ) from error
-
-    def _problem(self, server: LiveServer, served: ServedVersion) -> str | None:
-        """What keeps the server from serving this version again."""
-        try:
-            self._serve(server, served)
-        except GlioserveError as trouble:
-            return f"{server.name}: {_said(trouble)}"
-        return None
+        if refused:
+            return (
+                f"Undone: version {before.serving} serves, and refuses the canary study too: send another (--canary)."
+            )
+        return f"Undone: version {before.serving} serves, and has answered."
 
 
 def _ready(server: LiveServer) -> frozenset[int]:
@@ -247,6 +262,8 @@ def _ready(server: LiveServer) -> frozenset[int]:
 
 def _said(error: BaseException) -> str:
     """For a record that stays: an unknown error by its type alone, since its text may name people or places."""
+    if isinstance(error, KeyboardInterrupt):
+        return "It was interrupted."
     if isinstance(error, GlioserveError):
         return f"[{error.code}] {error.detail}"
     reason = f": {error.strerror}" if isinstance(error, OSError) and error.strerror else ""

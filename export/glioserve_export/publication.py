@@ -31,6 +31,12 @@ class Terms:
 
 def checked_export(source: Path) -> Manifest:
     """The manifest of an exported or published folder whose files are all there and as it says (GLIO-5103)."""
+    if not (source / MANIFEST_FILE).is_file():
+        raise GlioserveError(
+            ErrorCode.INVALID_MANIFEST,
+            f"{source.name} is no exported version: it has no {MANIFEST_FILE}. `glioserve export ARTIFACT --model-only "
+            "DIR` makes one of an artifact.",
+        )
     manifest = load_manifest(source, verify_files=True)
     named = set(manifest.files)
     if not set(REQUIRED_FILES) <= named <= {*REQUIRED_FILES, *OPTIONAL_FILES}:

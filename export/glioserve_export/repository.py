@@ -7,6 +7,7 @@ from an export. Versions are immutable. A server may be running on the repositor
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from glioserve_export.gate import GATE_FILE, load_gate, preprocessing_mismatch
 from glioserve_export.publication import Terms, checked_export, exported_files, write_published
 from glioserve_export.serving import (
     classifier_folder,
+    current,
     manifest_of,
     settle,
     utc_now,
@@ -33,6 +35,8 @@ MARKER = ".glioserve.lock"
 """The lock, and the sign that a folder is ours to write into. Triton reads folders only."""
 
 _MAX_VERSION = 2**31 - 1
+_URL_SCHEME = re.compile(r"[a-z][a-z0-9+.-]+:")
+"""What ``s3://bucket`` begins with once it was taken for a folder."""
 _WELCOME = ("lost+found", GATE_FILE)
 """What may be in a folder that is new: a volume's own, and the gate that a site puts there first."""
 
@@ -111,7 +115,7 @@ def join(repository: Path, version: int | None, fill: Fill, change: Callable[[in
     ``change`` is how it comes to serve where it is the first; it may refuse.
     """
     existing = versions(repository)
-    number = max(existing, default=0) + 1 if version is None else version
+    number = _next(repository, existing) if version is None else version
     check_number(number)
     if version_folder(repository, number).exists():
         raise version_exists(number)
@@ -130,6 +134,13 @@ def join(repository: Path, version: int | None, fill: Fill, change: Callable[[in
     if first is not None:
         write_record(repository, with_change(None, first))
     return number
+
+
+def _next(repository: Path, existing: tuple[int, ...]) -> int:
+    """A number that no version has, nor had when it last served: the record's history must stay true."""
+    promotion = current(repository)
+    past = () if promotion is None else [n for change in promotion.history for n in change.in_order() if n is not None]
+    return max((*existing, *past), default=0) + 1
 
 
 def _publish(repository: Path, source: Path, version: int | None, terms: Terms) -> int:
@@ -159,6 +170,12 @@ def check_number(version: int) -> None:
 
 def _check_ours(repository: Path) -> None:
     """GLIO-5108 where there is anything but our own work or what a fresh volume brings."""
+    if repository.parts and _URL_SCHEME.fullmatch(repository.parts[0]):
+        raise GlioserveError(
+            ErrorCode.INVALID_REPOSITORY,
+            f"{repository.parts[0]}//… is a store, not a folder: `glioserve repository publish --to URL` "
+            "writes into a store, `glioserve repository fetch URL` brings a version of it into a repository.",
+        )
     if not repository.exists() or (repository / MARKER).is_file():
         return
     if not repository.is_dir() or any(p.name not in _WELCOME for p in repository.iterdir()):

@@ -142,6 +142,10 @@ class Store:
                 hasher.update(block)
         return f"sha256:{hasher.hexdigest()}"
 
+    def is_empty(self) -> bool:
+        """Whether no version was ever begun there: what a mistyped URL looks like."""
+        return not self._numbers()
+
     def _numbers(self) -> tuple[int, ...]:
         """Of whole versions and begun ones."""
         folder = f"{self._root}/{CLASSIFIER_MODEL.name}"
@@ -241,7 +245,11 @@ def fetch(
     with locked(repository, lock_timeout_s):
         if version in versions(repository):
             if manifest_of(repository, version) != wanted:
-                raise version_exists(version)
+                raise GlioserveError(
+                    ErrorCode.VERSION_EXISTS,
+                    f"The repository has version {version}, and it is not the store's: a repository takes its versions "
+                    "from one store, or is published into itself.",
+                )
             settle(repository)
             return version
 
@@ -265,6 +273,8 @@ def verify_store(store: Store, version: int | None = None) -> Verified:
         raise GlioserveError(ErrorCode.VERSION_NOT_FOUND, f"The store has no version {version}.")
     chosen = there if version is None else (version,)
     files, problems = verify_versions({number: store.files(number) for number in chosen})
+    if version is None and store.is_empty():
+        problems.append(f"{CLASSIFIER_MODEL.name}/: has no version; is the URL right?")
     try:
         store.gate()
     except GlioserveError as error:

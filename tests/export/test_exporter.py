@@ -131,11 +131,11 @@ def test_a_brain_model_that_is_another_is_refused_before_the_work_and_one_that_i
     assert checked_export(tmp_path / "model").recipe.brain_extraction == extraction
 
 
-def test_a_model_alone_replaces_its_three_files_and_no_others(artifact: Artifact, tmp_path: Path) -> None:
+def test_a_model_alone_replaces_its_own_files_and_no_others(artifact: Artifact, tmp_path: Path) -> None:
     folder = fake_export(tmp_path / "model")
     (folder / "README.md").write_text("what this is")
     export_model(artifact, folder, progress=silent)
-    assert names_below(folder) == ["README.md", "manifest.json", "model.onnx", "recipe.json"]
+    assert names_below(folder) == ["README.md", "manifest.json", "model.onnx", "recipe.json", "vectors.npz"]
     assert checked_export(folder).weights_digest == artifact.weights_digest
 
 
@@ -147,7 +147,7 @@ def test_the_command_shows_progress_and_figures(
     assert main(command) == 0
     told = capsys.readouterr().out
     assert f"exported tiny as version 1 of {repository}" in told
-    for word in ("tracing resnet10", "LOGITS", "CAM", "MODEL_ID  equal", "tolerance", "MB"):
+    for word in ("tracing resnet10", "LOGITS", "CAM", "MODEL_ID    equal", "tolerance", "MB"):
         assert word in told
     assert main([*command, "--version", "1"]) == 1
     assert ErrorCode.VERSION_EXISTS.token in capsys.readouterr().err

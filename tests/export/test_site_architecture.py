@@ -13,9 +13,21 @@ from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_contract.recipe import Architecture
 from glioserve_export.exporter import export_model
 from glioserve_export.publication import checked_export
+from glioserve_networks import Artifact
 from support.networks import tiny_artifact
 from support.recipes import tiny_recipe
-from support.site_package import install
+from support.site_package import NETWORKS, install
+
+TAIL = """
+class Tailed(Attending):
+    def __init__(self, in_channels, out_classes):
+        super().__init__(in_channels, out_classes)
+        self.norm = nn.LayerNorm(4)
+
+    def tail(self, a):
+        voxels = a.flatten(2)
+        return self.fc({pooled})
+"""
 
 
 @pytest.mark.parametrize(
@@ -58,3 +70,42 @@ def test_a_gradient_that_onnx_lacks_is_told_and_the_network_is_served_without_a_
     without = tiny_artifact(tmp_path / "artifact", replace(recipe, heatmap="none"))
     export_model(without, tmp_path / "model", progress=lambda _: None)
     assert checked_export(tmp_path / "model").cam_method == "none"
+
+
+def tailed(pooled: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Artifact:
+    """An artifact of a site's network whose tail takes ``a`` [N, 4, d, h, w] to [N, 4] by this expression."""
+    code = f"{NETWORKS}\n{TAIL.format(pooled=pooled)}"
+    install(folder / "site", monkeypatch, {"site_tailed": "site_networks:Tailed"}, code=code)
+    return tiny_artifact(folder / "artifact", tiny_recipe(architecture=Architecture("site_tailed")))
+
+
+@pytest.mark.parametrize(
+    "pooled",
+    [
+        "self.norm(voxels.mean(2))",
+        "voxels.amax(2)",
+        "nn.functional.scaled_dot_product_attention(*(voxels.transpose(1, 2),) * 3).mean(1)",
+    ],
+)
+def test_what_a_tail_may_hold(pooled: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    exported = export_model(tailed(pooled, tmp_path, monkeypatch), tmp_path / "model", progress=lambda _: None)
+    assert exported.cam_method == "traced"
+    assert {f.output for f in exported.parity.figures} == {"LOGITS", "CAM", "CAM (MONAI)"}
+
+
+@pytest.mark.parametrize(
+    ("pooled", "code", "told"),
+    [
+        ("nn.functional.max_pool3d(a, 4).flatten(1)", ErrorCode.UNSUPPORTED_ARCHITECTURE, "max_pool3d.*_backward"),
+        ("nn.functional.avg_pool3d(a, 4).flatten(1)", ErrorCode.UNSUPPORTED_ARCHITECTURE, "avg_pool3d_backward"),
+        # Its gradients sum to 0 over a channel, so that the map would be nothing but rounding.
+        ("voxels.std(2)", ErrorCode.PARITY_FAILED, "CAM .*at most 1e-04"),
+    ],
+)
+def test_what_a_tail_may_not_hold(
+    pooled: str, code: ErrorCode, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(GlioserveError, match=told) as caught:
+        export_model(tailed(pooled, tmp_path, monkeypatch), tmp_path / "model", progress=lambda _: None)
+    assert caught.value.code is code
+    assert not (tmp_path / "model").exists()

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from glioserve_cli.main import main
+from glioserve_contract import GlioserveError
 from glioserve_contract.manifest import load_manifest
 from glioserve_contract.promotion import serving_version
+from glioserve_export.promotion import promote
 from glioserve_export.repository import versions
 from glioserve_export.serving import version_folder
+from glioserve_export.store import Store, publish_to
 from support.evaluations import write_evaluation
 from support.promotable import promotable
+from support.recipes import tiny_recipe
+from support.stand_in_server import StandInServer
 
 
 def run(*arguments: object) -> int:
@@ -29,7 +35,7 @@ def test_from_publication_to_rollback(tmp_path: Path, capsys: pytest.CaptureFixt
     told = capsys.readouterr().out
     assert "published tiny as version 1" in told
     assert "  ok      parity of CAM: 5.0e-06 (at most 1.0e-04)" in told
-    assert told.endswith("it serves\n")
+    assert told.endswith("it serves, the first version of this repository\n")
 
     assert run("publish", second, *here, "--evaluation", report) == 0
     told = capsys.readouterr().out
@@ -45,7 +51,7 @@ def test_from_publication_to_rollback(tmp_path: Path, capsys: pytest.CaptureFixt
 
     assert run("promote", 2, *here) == 0
     told = capsys.readouterr().out
-    assert "version 2 serves; before it: 1" in told
+    assert "version 2 serves instead of version 1\na rollback would bring back version 1\n" in told
     assert "only files changed" in told
     assert run("list", repository, "--json") == 0
     roles = {v["version"]: v["role"] for v in json.loads(capsys.readouterr().out)}
@@ -54,10 +60,31 @@ def test_from_publication_to_rollback(tmp_path: Path, capsys: pytest.CaptureFixt
     assert capsys.readouterr().out == "versions 1, 2: 8 files, 0 problems\n"
 
     assert run("rollback", *here) == 0
-    assert "version 1 serves; before it: 2" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "version 1 serves instead of version 2\nthere is no version to roll back to\n" in told
     assert run("rollback", *here) == 1
     assert capsys.readouterr().err.startswith("[GLIO-5124]")
     assert serving_version(repository) == 1
+
+
+def test_equal_weights_promoted_on_disk_alone_are_told_to_answer_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The report looks a version up by its weights: no load of Triton's stands between."""
+    here, recipe = ["--repository", tmp_path / "models"], tiny_recipe()
+    for name, logit, temperature in (("trained", 1.0, 1.0), ("calibrated", 1.0, 2.0), ("another", 3.0, 1.0)):
+        run("publish", promotable(tmp_path / name, logit, replace(recipe, temperature=temperature)), *here)
+    capsys.readouterr()
+    told = []
+    for version in (2, 3, 3):
+        assert run("promote", version, *here) == 0
+        told.append(capsys.readouterr().out.splitlines()[-1])
+    assert "running servers answer by its recipe now" in told[0]
+    assert "at its next start" in told[1]
+    assert "at its next start" in told[2]
+    (version_folder(tmp_path / "models", 3) / "manifest.json").write_text("{")
+    assert run("rollback", *here) == 0
+    assert "at its next start" in capsys.readouterr().out
 
 
 def test_the_gate_and_its_override_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -75,6 +102,64 @@ def test_the_gate_and_its_override_on_the_command_line(tmp_path: Path, capsys: p
     assert "the gate was overridden: first light" in told
     assert run("list", repository) == 0
     assert capsys.readouterr().out.rstrip().endswith("overridden")
+
+
+def test_an_override_that_was_not_needed_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    here = ["--repository", tmp_path / "models"]
+    for number, reason in ((1, []), (2, ["--override", "to be sure"])):
+        assert run("publish", promotable(tmp_path / f"exported {number}", number), *here, *reason) == 0
+        assert ("not needed" in capsys.readouterr().out) is bool(reason)
+    assert run("promote", 2, *here, "--override", "to be sure") == 0
+    assert "the gate passed it: the override was not needed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments", [("publish", "exported"), ("promote", 1), ("rollback",), ("fetch", "memory://models", "--version", 1)]
+)
+def test_a_store_is_no_repository(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: tuple[object, ...]
+) -> None:
+    """Else a folder named s3: would be assembled here, and be said to serve."""
+    source = promotable(tmp_path / "exported", 1.0)
+    if arguments[0] == "fetch":
+        publish_to(Store("memory://models"), source)
+    monkeypatch.chdir(tmp_path)
+    assert run(*arguments, "--repository", "s3://bucket/models") == 1
+    assert "[GLIO-5108] s3://… is a store, not a folder: `glioserve repository publish --to" in capsys.readouterr().err
+    assert not (tmp_path / "s3:").exists()
+
+
+def test_what_is_no_export_is_told_with_what_makes_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    artifact = tmp_path / "artifact"
+    artifact.mkdir()
+    (artifact / "recipe.json").write_text("{}")
+    assert run("publish", artifact, "--repository", tmp_path / "models") == 1
+    told = capsys.readouterr().err
+    assert "[GLIO-5103] artifact is no exported version: it has no manifest.json." in told
+    assert "--model-only" in told
+    assert str(tmp_path) not in told
+
+
+def test_the_list_tells_what_was_tried_and_what_is_at_work(
+    repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def roles() -> dict[int, str]:
+        assert run("list", repository, "--json") == 0
+        return {v["version"]: v["role"] for v in json.loads(capsys.readouterr().out)}
+
+    server = StandInServer(repository)
+    server.mute.add(2)
+    with pytest.raises(GlioserveError):
+        promote(repository, 2, [server])
+    assert roles() == {1: "serves", 2: "undone", 3: ""}
+    seen = []
+    server.before_load = lambda: seen.append(roles())
+    promote(repository, 3, [server])
+    assert seen == [{1: "before", 2: "undone", 3: "begun"}]
+    assert roles() == {1: "before", 2: "undone", 3: "serves"}
+    server.mute.clear()
+    promote(repository, 2, [server])
+    assert roles() == {1: "", 2: "serves", 3: "before"}
 
 
 def test_verification_that_finds_something_exits_1(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -111,7 +196,7 @@ def test_an_empty_repository_is_listed_empty(tmp_path: Path, capsys: pytest.Capt
 @pytest.mark.parametrize(
     ("token", "told"),
     [
-        (None, "A live server is steered with --admin-token-file alone"),
+        (None, "--url wants --admin-token-file FILE"),
         ("short", "admin_token must be 16 to 256"),
         ("", "admin_token must be 16 to 256"),
     ],

@@ -268,7 +268,7 @@ def test_the_command_does_it_all(repository: Path, tmp_path: Path, capsys: pytes
         assert main(["repository", "rollback", *where]) == 1
     told = capsys.readouterr()
     assert f"{server.grpc_url}: version 3 answered the canary study (recurrence, score 0.953)" in told.out
-    assert "version 1 serves; before it: 3" in told.out
+    assert "version 1 serves instead of version 3" in told.out
     assert told.err.startswith("[GLIO-5124]")
 
 

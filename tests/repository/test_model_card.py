@@ -110,6 +110,7 @@ def test_it_says_what_the_manifest_knows(manifest: Manifest) -> None:
             "0.730 to 0.930",
             "Sensitivity, failures and abstentions wrong",
             "parity of LOGITS",
+            f"Its weights are {manifest.weights_digest[7:19]}.",
             manifest.weights_digest,
             manifest.preprocessing_digest,
             manifest.files["model.onnx"],
@@ -132,6 +133,27 @@ def test_what_is_not_known_is_said_to_be_unknown(tmp_path: Path) -> None:
     ):
         assert words in card
     assert "## Publication" not in card
+
+
+def test_counts_stand_beside_their_shares(manifest: Manifest) -> None:
+    for card in card_files(manifest).values():
+        assert "0.778 (7 of 9)" in card
+        assert "0.939 (46 of 49)" in card
+
+
+def test_a_reference_case_that_is_missing_is_among_the_limits(manifest: Manifest) -> None:
+    without = replace(manifest, recipe=replace(manifest.recipe, reference_case=None))
+    words = "It has no reference case"
+    assert [words in card_files(m)["model_card.md"] for m in (manifest, without)] == [False, True]
+
+
+def test_an_override_stands_out_on_the_page(manifest: Manifest) -> None:
+    overridden = replace(manifest, publication={**manifest.publication, "override": "no cohort yet"})
+    marked = [
+        re.findall('<p class="notice">(.*?)</p>', card_files(m)["model_card.html"]) for m in (manifest, overridden)
+    ]
+    assert marked[0] == [NOT_FOR_CLINICAL_USE]
+    assert marked[1] == [NOT_FOR_CLINICAL_USE, "The gate refused it, and was overridden: no cohort yet"]
 
 
 def test_the_demo_models_card_says_that_it_knows_phantoms_alone() -> None:

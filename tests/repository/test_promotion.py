@@ -262,6 +262,34 @@ def test_undoing_that_fails_is_told_loudly_with_what_to_do(repository: Path) -> 
     assert serving_version(repository) == 1, "the files at least are as before"
 
 
+def test_a_canary_study_that_every_version_refuses_is_told_as_what_it_is(repository: Path) -> None:
+    """The server is back with the version before, alone: what is wrong is the study."""
+    server, steps = StandInServer(repository), []
+
+    def refuse(_served: object) -> dict[str, object]:
+        raise GlioserveError(ErrorCode.MISSING_SEQUENCE, "No t1 series.")
+
+    server.canary = refuse  # type: ignore[method-assign]
+    with pytest.raises(
+        GlioserveError, match=r"GLIO-1301.*version 1 serves, and refuses the canary study too"
+    ) as caught:
+        promote(repository, 2, [server], progress=steps.append)
+    assert caught.value.code is ErrorCode.PROMOTION_UNDONE
+    assert "NOT known" not in str(caught.value)
+    assert steps[-1].startswith("Undone: version 1 serves")
+    assert (server.loaded, serving_version(repository)) == (1, 1)
+
+
+def test_a_manifest_that_is_broken_elsewhere_keeps_nobody_from_rolling_back(repository: Path) -> None:
+    promote(repository, 2)
+    for version in (2, 3):
+        (version_folder(repository, version) / "manifest.json").write_text("{")
+    with pytest.raises(GlioserveError, match="Version 2 of the repository"):
+        promote(repository, 1)
+    assert rollback(repository).version == 1
+    assert pinned(repository) == policy(1)
+
+
 def test_undoing_towards_a_version_that_is_gone_is_told_too(repository: Path) -> None:
     server = StandInServer(repository)
     server.mute.add(2)
@@ -286,7 +314,7 @@ def test_an_interruption_undoes_it_and_goes_on(repository: Path) -> None:
         promote(repository, 2, [server])
     assert pinned(repository) == policy(1)
     assert server.log == ["load 1", "canary 1"]
-    assert record(repository).history[-1].undone == "KeyboardInterrupt."
+    assert record(repository).history[-1].undone == "It was interrupted."
 
 
 def test_an_unknown_error_is_recorded_by_its_type_alone(repository: Path) -> None:

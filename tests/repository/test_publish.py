@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from glioserve_contract import ErrorCode, GlioserveError, sha256_digest
 from glioserve_contract.manifest import load_manifest
 from glioserve_contract.promotion import load_promotion, serving_version
 from glioserve_export.evaluation_summary import estimate
+from glioserve_export.promotion import promote, rollback
 from glioserve_export.publication import Terms, checked_export, exported_files
 from glioserve_export.recipe_override import with_recipe_override
 from glioserve_export.repository import MARKER, add_version, check_can_join, ensure_version, versions
@@ -65,6 +67,15 @@ def test_the_first_need_not_be_number_1(empty: Path, source: Path, tmp_path: Pat
     add_version(empty, source, 7)
     add_version(empty, promotable(tmp_path / "earlier", 2.0), 3)
     assert (versions(empty), serving_version(empty)) == ((3, 7), 7)
+
+
+def test_a_number_that_once_served_is_not_given_again(repository: Path, source: Path) -> None:
+    """Else the record's history would be of another version."""
+    promote(repository, 3)
+    rollback(repository)
+    shutil.rmtree(version_folder(repository, 3))
+    shutil.rmtree(version_folder(repository, 2))
+    assert add_version(repository, source) == 4
 
 
 def test_an_evaluation_joins_the_manifest(empty: Path, source: Path, tmp_path: Path) -> None:

@@ -127,10 +127,15 @@ def test_a_version_is_never_overwritten(store: Store, repository: Path, tmp_path
         publish_to(store, promotable(tmp_path / "other", 2.0), 1)
     assert caught.value.code is ErrorCode.VERSION_EXISTS
     assert verify_store(store).problems == ()
-    with pytest.raises(GlioserveError, match="has version 1") as caught:
+    with pytest.raises(GlioserveError, match="has version 1, and it is not the store's") as caught:
         fetch(store, 1, repository)
     assert caught.value.code is ErrorCode.VERSION_EXISTS
     assert verify(repository).problems == ()
+
+
+def test_a_store_where_nothing_was_ever_published_is_a_problem(store: Store) -> None:
+    """A mistyped URL must not be found whole."""
+    assert verify_store(store).problems == ("classifier/: has no version; is the URL right?",)
 
 
 def test_a_version_that_is_not_there(store: Store, tmp_path: Path) -> None:
