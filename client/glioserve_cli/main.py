@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,6 +31,7 @@ COMMANDS = {
     "preprocess": Command("glioserve_cli.offline", "preprocess", "run the preprocessing offline, to NIfTI files"),
     "phantom": Command("glioserve_training.phantom_command", "preprocess", "write a phantom DICOM study"),
     "train": Command("glioserve_training.train_command", "train", "train a network into an artifact"),
+    "dataset": Command("glioserve_cli.dataset", "train", "preprocess a cohort, to train on or to hold variants to"),
     "train-grid": Command("glioserve_cli.train_grid", "train", "train every network on every combination of sequences"),
     "train-brain": Command("glioserve_training.brain.command", "train", "train the brain extraction network"),
     "import": Command("glioserve_export.import_command", "export", "import an outside checkpoint into an artifact"),
@@ -66,12 +69,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     if module is None:  # unreachable but for `glioserve -- COMMAND`
         parser.error(f"say the command first: glioserve {args.command} …")
     try:
-        return int(module.run(args))
+        code = int(module.run(args))
+        sys.stdout.flush()
+        return code
     except GlioserveError as error:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # whoever read the output has gone, as in `glioserve … | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the interpreter complains at its end
+        return 128 + signal.SIGPIPE
 
 
 def _missing(name: str, command: Command, error: ModuleNotFoundError) -> int:

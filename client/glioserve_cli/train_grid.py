@@ -18,7 +18,7 @@ from glioserve_contract.recipe import CLASSES, Architecture, Grid, Recipe, load_
 
 if TYPE_CHECKING:
     from glioserve_export.evaluation.figures import Estimate, Proportion, TTest
-    from glioserve_training.cohort_dataset import CohortDataset
+    from glioserve_training.cohort_dataset import CohortDataset, LabelledStudy
     from glioserve_training.grid import Cell, CellResult
 
 GRID_SCHEMA = "glioserve/grid/1"
@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"{cell.name}: " + ("training" if result is None else f"epoch {result.best_epoch} kept"), flush=True)
 
     results, datasets = run_grid(plan, studies, args.out, workers=args.workers, on_cell=on_cell)
-    datasets = without_names(datasets, {study.case: study.folder for study in studies})
+    datasets = {name: without_names(dataset, studies) for name, dataset in datasets.items()}
     rows = [row_of(result, plan.base.threshold) for result in results]
     for line in table(rows):
         print(line)
@@ -147,17 +147,13 @@ def exclusions(datasets: dict[str, CohortDataset]) -> list[str]:
     return [f"left out of every cell: {case} ({code} for {name})" for case, (name, code) in sorted(found.items())]
 
 
-def without_names(datasets: dict[str, CohortDataset], folders: dict[str, Path]) -> dict[str, CohortDataset]:
-    """The datasets, in whose exclusions no study's folder is named: it may carry a patient's name."""
+def without_names(dataset: CohortDataset, studies: Sequence[LabelledStudy]) -> CohortDataset:
+    """The dataset, in whose exclusions no study's folder is named: it may carry a patient's name."""
     from glioserve_export.evaluation.run import without_identifiers
 
-    return {
-        name: replace(
-            dataset,
-            excluded=tuple(replace(e, detail=without_identifiers(e.detail, folders[e.case])) for e in dataset.excluded),
-        )
-        for name, dataset in datasets.items()
-    }
+    folders = {study.case: study.folder for study in studies}
+    told = (replace(e, detail=without_identifiers(e.detail, folders[e.case])) for e in dataset.excluded)
+    return replace(dataset, excluded=tuple(told))
 
 
 def write(out: Path, rows: Sequence[GridRow], datasets: dict[str, CohortDataset], settings: dict[str, Any]) -> None:

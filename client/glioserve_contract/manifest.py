@@ -118,7 +118,14 @@ def load_versions(classifier: Path) -> tuple[ServedVersion, ...]:
     if not folders:
         raise GlioserveError(ErrorCode.INVALID_REPOSITORY, f"No version with a manifest under {classifier.name}/.")
     folders.sort(key=lambda p: int(p.name))
-    return tuple(ServedVersion(classifier.name, p.name, load_manifest(p)) for p in folders)
+    return tuple(_served_version(classifier.name, p) for p in folders)
+
+
+def _served_version(name: str, folder: Path) -> ServedVersion:
+    try:
+        return ServedVersion(name, folder.name, load_manifest(folder))
+    except GlioserveError as error:
+        raise GlioserveError(error.code, f"{name}/{folder.name}: {error.detail}") from error
 
 
 def save_manifest(manifest: Manifest, folder: Path) -> None:

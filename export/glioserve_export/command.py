@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--calibration",
         type=Path,
         metavar="DIR",
-        help="dataset of this recipe (made by `glioserve train`): some of its studies join the parity's probes, and "
+        help="dataset of this recipe (`glioserve dataset`): some of its studies join the parity's probes, and "
         "variants are held to all of them",
     )
     parser.add_argument(

@@ -120,13 +120,13 @@ def join(repository: Path, version: int | None, fill: Fill, change: Callable[[in
     if version_folder(repository, number).exists():
         raise version_exists(number)
     others = {other: manifest_of(repository, other) for other in existing}
-    sync_static_models(repository)
     settle(repository)  # pins what serves before there is anything newer
     classifier = classifier_folder(repository)
     classifier.mkdir(parents=True, exist_ok=True)
     with staging(classifier) as stage:
         manifest = fill(stage, others)
         first = None if existing else change(number, manifest)
+        sync_static_models(repository)  # once it is sure that there is a version for them
         if first is not None:
             write_configs(repository, number, manifest)
         stage.rename(version_folder(repository, number))

@@ -1,6 +1,9 @@
 """``glioserve predict`` from its arguments to its exit code."""
 
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import nibabel
@@ -148,3 +151,16 @@ def test_help_needs_no_server(capsys: pytest.CaptureFixture[str]) -> None:
         main(["predict", "--help"])
     assert caught.value.code == 0
     assert "--no-heatmap" in capsys.readouterr().out
+
+
+def test_a_reader_that_has_gone_is_no_traceback() -> None:
+    """As in ``glioserve doctor | head -1``."""
+    command = [sys.executable, "-m", "glioserve_cli.main", "doctor"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    told = process.stderr.read()
+    process.stderr.close()
+    assert process.wait(timeout=60) == 128 + signal.SIGPIPE
+    assert told == ""

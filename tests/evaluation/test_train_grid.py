@@ -1,4 +1,4 @@
-"""What a grid leaves behind names no patient, as an evaluation's results do not."""
+"""What a grid or a dataset leaves behind names no patient, as an evaluation's results do not."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ import pytest
 from glioserve_cli.main import main
 from glioserve_contract import ErrorCode
 from glioserve_contract.recipe import save_recipe
+from glioserve_networks.dataset import load_studies
 from glioserve_training import grid
 from glioserve_training.cohort_dataset import CohortDataset, LabelledStudy, make_cohort_dataset
 from glioserve_training.grid import CellResult, GridPlan
+from glioserve_training.phantom import make_phantom
+from glioserve_training.phantom.dicom import write_study
 from support.evaluation import cohort_table
 from support.recipes import tiny_recipe
 
@@ -40,3 +43,22 @@ def test_a_study_that_is_left_out_is_not_named(
     for text in ((out / "grid.json").read_text(), capsys.readouterr().out):
         assert "DOE" not in text
         assert str(table.parent) not in text
+
+
+def test_a_cohort_becomes_a_dataset_to_hold_variants_to(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = cohort_table(tmp_path / "cohort", ["necrosis", "recurrence"])
+    recipe = tiny_recipe(size_voxels=(24, 24, 24))
+    save_recipe(recipe, tmp_path / "recipe.json")
+    options = ["--recipe", str(tmp_path / "recipe.json"), "--out", str(tmp_path / "out"), "--workers", "1"]
+    assert main(["dataset", "--cohort", str(table), *options]) == 1
+    assert "GLIO-5121" in capsys.readouterr().err
+    write_study(make_phantom(3, "necrosis"), tmp_path / "cohort" / "DOE^JOHN 0")
+    assert main(["dataset", "--cohort", str(table), *options]) == 0
+    told = capsys.readouterr().out
+    assert "left out: c1 (GLIO-1103): [study] is no folder" in told
+    assert "1 of 2 studies" in told
+    assert "DOE" not in told
+    (folder,) = (tmp_path / "out").iterdir()
+    images, labels = load_studies(folder, recipe, 8)
+    assert images.shape == (1, 3, 24, 24, 24)
+    assert labels.tolist() == [recipe.classes.index("necrosis")]
