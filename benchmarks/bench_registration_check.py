@@ -48,6 +48,7 @@ def main() -> None:
             outcome = f"{'wrong' if failed else 'right'}: {verdict}"
             row[outcome] = row.get(outcome, 0) + 1
             figures = {"contrast": found.contrast, "overlap": found.overlap, "rival": found.rival}
+            figures["both_ways"] = found.both_ways_mm
             rows.append({"case": case.name, "group": case.group, "failed": failed, "verdict": verdict, **figures})
         print(f"phantom {number}: {len(cases)} pairs", flush=True)
     columns = [f"{truth}: {verdict}" for truth in ("right", "wrong") for verdict in ("ok", "review", "refused")]
@@ -58,7 +59,7 @@ def main() -> None:
     caught, flagged = wrong - total["wrong: ok"], right - total["right: ok"]
     print(f"\nof {wrong} failures {caught} are caught ({caught / max(wrong, 1):.1%})")
     print(f"of {right} right results {flagged} are flagged ({flagged / max(right, 1):.1%})")
-    for name in ("contrast", "overlap", "rival"):
+    for name in ("contrast", "overlap", "rival", "both_ways"):
         for failed in (False, True):
             values = [r[name] for r in rows if r["failed"] is failed]
             if values:

@@ -45,7 +45,7 @@ def train(args: argparse.Namespace, artifact: Path) -> int:
 
 
 def publish(exported: Path, out: Path) -> int:
-    """Put the three files in place, the manifest last; refused when they are too large to be stored."""
+    """Put the files in place, the manifest last; refused when they are too large to be stored."""
     names = (*checked_export(exported).files, MANIFEST_FILE)
     size = sum((exported / name).stat().st_size for name in names)
     if size > MAX_BYTES:

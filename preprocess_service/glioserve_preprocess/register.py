@@ -35,7 +35,7 @@ USUAL_RIVAL, BETTER_RIVAL = 0.9, 1.1
 """Similarity of another position that the second search found over this one's: above the first nobody can tell the two
 apart, above the second the other one is right."""
 AGREEING_MM = 2.0
-"""Mean distance over the head below which two transforms are one."""
+"""Mean distance over the head below which two transforms are one; above it a person should look."""
 MOST = 100.0
 """Upper end of a ratio that has none."""
 MAX_DISPLACEMENT_MM = 500.0
@@ -72,6 +72,7 @@ class Registration:
             self._check("gain", self.similarity - self.similarity_before, "nat", 0.0, MOST),
             self._check("overlap", self.overlap, "share", USUAL_OVERLAP, 1.0),
             self._check("rival", min(self.rival, MOST), "ratio", 0.0, USUAL_RIVAL),
+            self._check("both_ways", self.both_ways_mm, "mm", 0.0, AGREEING_MM),
         )
 
     def _check(self, name: str, value: float, unit: str, low: float, high: float) -> QualityCheck:

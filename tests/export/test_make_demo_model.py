@@ -37,7 +37,8 @@ def test_it_exports_and_publishes(script: ModuleType, tmp_path: Path) -> None:
     (out / "README.md").write_text("kept")
     assert script.main(["--work", str(tmp_path / "work"), "--out", str(out)]) == 0
     assert checked_export(out).recipe.name == "tiny"
-    assert sorted(p.name for p in out.iterdir()) == ["README.md", "manifest.json", "model.onnx", "recipe.json"]
+    wanted = ["README.md", "manifest.json", "model.onnx", "recipe.json", "vectors.npz"]
+    assert sorted(p.name for p in out.iterdir()) == wanted
 
 
 def test_what_is_too_large_to_be_stored_is_not_published(

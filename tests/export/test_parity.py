@@ -177,3 +177,13 @@ def test_the_probe_covers_every_kind_and_batch_size() -> None:
     assert studies[INPUTS.index("random x 10")].max() > 9
     assert sorted(len(batch) for batch in BATCHES) == [1, 2, 3, 8]
     np.testing.assert_array_equal(studies, probe_studies(tiny_recipe()))
+
+
+def test_the_probe_studies_do_not_hang_on_a_processors_last_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = tiny_recipe()
+    studies = probe_studies(recipe)
+    exact = np.exp
+    monkeypatch.setattr(np, "exp", lambda x: np.nextafter(exact(x), 2.0))
+    assert probe_studies(recipe).tobytes() == studies.tobytes()
+    monkeypatch.setattr(np, "exp", lambda x: exact(x) + 0.01)
+    assert probe_studies(recipe).tobytes() != studies.tobytes()

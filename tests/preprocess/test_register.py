@@ -143,8 +143,16 @@ def test_a_constant_volume_is_refused(phantom_volumes):
 
 def test_each_figure_has_its_range(phantom_volumes):
     found = register(phantom_volumes[Modality.T1CE], phantom_volumes[Modality.T1])
-    assert [c.name for c in found.checks] == [f"t1_registration_{n}" for n in ("contrast", "gain", "overlap", "rival")]
-    for change in ({"contrast": 1.4}, {"overlap": 0.2}, {"rival": 0.95}, {"similarity_before": 9.0}):
+    assert [c.name for c in found.checks] == [
+        f"t1_registration_{n}" for n in ("contrast", "gain", "overlap", "rival", "both_ways")
+    ]
+    for change in (
+        {"contrast": 1.4},
+        {"overlap": 0.2},
+        {"rival": 0.95},
+        {"similarity_before": 9.0},
+        {"both_ways_mm": 2.5},
+    ):
         assert replace(found, **change).verdict == "review"
         assert not replace(found, **change).refusal
     for change in ({"contrast": 1.05}, {"overlap": 0.05}, {"displacement_mm": 900.0}, {"similarity": 0.01}):

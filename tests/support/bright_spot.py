@@ -16,6 +16,7 @@ from onnx import TensorProto, helper
 from glioserve_contract import Modality, sha256_digest
 from glioserve_contract.manifest import Manifest, model_id, save_manifest
 from glioserve_contract.recipe import Recipe, preprocessing_digest, save_recipe
+from support.recipes import HELD_PARITY
 
 POOL = 4
 DIGEST = "sha256:" + "5e" * 32
@@ -70,7 +71,7 @@ def write_bright_spot(folder: Path, recipe: Recipe) -> None:
         cam_start_voxels=(POOL - 1) / 2,
         cam_step_voxels=float(POOL),
         files={name: sha256_digest(folder / name) for name in ("model.onnx", "recipe.json")},
-        parity={},
+        parity=HELD_PARITY,
         created=datetime.now(timezone.utc).isoformat(),
     )
     save_manifest(manifest, folder)

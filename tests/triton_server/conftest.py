@@ -5,6 +5,7 @@ import pytest
 import tritonclient.grpc as triton
 
 from glioserve_triton.server import TritonServer
+from support.engines import Machine, make_machine
 from support.tiny_repository import write_tiny_repository
 from support.triton import running_server
 
@@ -12,6 +13,14 @@ from support.triton import running_server
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
     return write_tiny_repository(tmp_path / "repository")
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    """An A30 and TensorRT 10.16.1.11."""
+    made = make_machine(tmp_path / "machine", monkeypatch)
+    made.trtexec()
+    return made
 
 
 @pytest.fixture(scope="module")

@@ -8,18 +8,10 @@ import pytest
 
 from glioserve_cli import main
 from glioserve_cli.doctor import Finding, examine
-from support.engines import L4, Machine, make_machine
+from support.engines import L4, Machine
 from support.plans import add_gpu_profiles, write_plan
 
 NAME = "TensorRT plan"
-
-
-@pytest.fixture
-def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
-    """An A30 and TensorRT 10.16.1.11."""
-    made = make_machine(tmp_path / "machine", monkeypatch)
-    made.trtexec()
-    return made
 
 
 @pytest.fixture

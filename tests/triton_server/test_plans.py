@@ -17,7 +17,7 @@ from glioserve_contract import ErrorCode, GlioserveError, sha256_digest
 from glioserve_triton.logs import Log
 from glioserve_triton.plans import Fit, LoadWatch, fitting_plan, profile_to_serve
 from glioserve_triton.repository import check_repository
-from support.engines import A30, L4, Machine, make_machine
+from support.engines import A30, L4, Machine
 from support.plans import add_gpu_profiles, write_plan
 from support.serve import serving
 from support.tiny_repository import ask, expected_score
@@ -25,14 +25,6 @@ from support.triton import living_processes, wait_until
 
 RAW = np.array([[1, 2, 3, 4]], dtype=np.float32)
 SLICE = "GPU 0: NVIDIA A30 (UUID: GPU-5f)\n  MIG 1g.6gb      Device  0: (UUID: MIG-2d)"
-
-
-@pytest.fixture
-def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
-    """An A30 and TensorRT 10.16.1.11."""
-    made = make_machine(tmp_path / "machine", monkeypatch)
-    made.trtexec()
-    return made
 
 
 @pytest.fixture
