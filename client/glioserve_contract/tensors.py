@@ -178,7 +178,7 @@ _UNBATCHED_IMAGE = Tensor(IMAGE.name, IMAGE.dtype, IMAGE.shape[1:], "channel, z,
 
 PREPROCESS_MODEL = Model("preprocess", "python", 0, (INSTANCES, *VOLUMES), (IMAGE, BRAIN_MASK, PREPROCESS))
 CLASSIFIER_MODEL = Model(
-    "classifier", "onnxruntime or tensorrt", MAX_CLASSIFIER_BATCH, (_UNBATCHED_IMAGE,), _CLASSIFIER_OUTPUTS
+    "classifier", "onnxruntime, openvino or tensorrt", MAX_CLASSIFIER_BATCH, (_UNBATCHED_IMAGE,), _CLASSIFIER_OUTPUTS
 )
 REPORT_MODEL = Model("report", "python", 0, (*map(_batched, _CLASSIFIER_OUTPUTS), BRAIN_MASK, PREPROCESS), _ANSWER)
 ENSEMBLE = Model("glioma", "ensemble", 0, PREPROCESS_MODEL.inputs, _ANSWER)
