@@ -18,9 +18,9 @@ from brain_cases import BrainCase
 from brain_spoilt import KINDS
 from common import print_table, write_result
 from glioserve_contract import GlioserveError, Modality
-from glioserve_contract.recipe import BrainExtraction
-from glioserve_preprocess.brain import find_brain
-from glioserve_preprocess.geometry import Volume
+from glioserve_contract.records.recipe import BrainExtraction
+from glioserve_dicom.volumes.geometry import Volume
+from glioserve_preprocess.brain.extraction import find_brain
 from glioserve_training.brain.contrast import sequence_contrast
 from glioserve_training.brain.head import make_head
 from glioserve_training.brain.scan import scan_volume

@@ -20,12 +20,13 @@ import classifier_runtimes as cr
 from bars import Bar, print_bars
 from classifier_runtimes import Settings
 from common import ROOT, print_table, write_result
-from glioserve_contract.recipe import load_recipe, preprocessing_digest
+from glioserve_contract.records.recipe import preprocessing_digest
 from glioserve_export.variants.compare import Comparison, compare
 from glioserve_export.variants.int8 import quantised
 from glioserve_export.variants.runtimes import Answers, by_onnxruntime, by_openvino, has_bf16
+from glioserve_networks.architectures.registry import OURS
 from glioserve_networks.dataset import load_studies
-from glioserve_networks.registry import OURS
+from glioserve_preprocess.files import load_recipe
 from glioserve_training.phantom_dataset import make_dataset
 
 DEMO = ROOT / "examples" / "demo_model"

@@ -22,13 +22,14 @@ from tqdm import tqdm
 
 from common import ROOT, print_table, write_result
 from glioserve_contract import GlioserveError, Modality
-from glioserve_contract.manifest import Manifest, ServedVersion, load_manifest
-from glioserve_preprocess.geometry import apply
+from glioserve_contract.records.manifest import Manifest, ServedVersion
+from glioserve_dicom.volumes.geometry import apply
+from glioserve_phantom import Phantom, make_phantom
+from glioserve_phantom.dicom import dicom_files
 from glioserve_preprocess.pipeline import Preprocessed, preprocess_dicom
-from glioserve_preprocess.report import answer
+from glioserve_preprocess.report.answer import answer
 from glioserve_training.metrics import HIT_MM, auc
-from glioserve_training.phantom import Phantom, make_phantom
-from glioserve_training.phantom.dicom import dicom_files
+from glioserve_triton.served.versions import load_manifest
 
 FIRST_SEED = 10_000
 

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from common import ROOT, write_result
 from glioserve_cli.main import main as glioserve
-from glioserve_contract.recipe import Grid, save_recipe
+from glioserve_contract.records.recipe import Grid
+from glioserve_preprocess.files import save_recipe
 from glioserve_training.settings import DEMO_RECIPE
 
 FIRST_SEED = 20_000

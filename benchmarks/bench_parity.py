@@ -19,7 +19,7 @@ import torch
 
 from common import ROOT, print_table, write_result
 from glioserve_contract import GlioserveError, Modality
-from glioserve_contract.recipe import CLASSES, Architecture, Grid, Recipe
+from glioserve_contract.records.recipe import CLASSES, Architecture, Grid, Recipe
 from glioserve_export.exporter import convert
 from glioserve_networks import architectures, load_artifact, save_artifact
 

@@ -21,10 +21,10 @@ import numpy as np
 from bars import Bar, print_bars
 from common import print_table, write_result
 from glioserve_contract import Modality
-from glioserve_contract.manifest import load_manifest
-from glioserve_contract.recipe import Grid, Recipe
-from glioserve_export.demo_model import demo_model_dir
-from glioserve_preprocess.geometry import Geometry, Volume
+from glioserve_contract.records.recipe import Grid, Recipe
+from glioserve_dicom.volumes.geometry import Geometry, Volume
+from glioserve_registry.demo_model import demo_model_dir
+from glioserve_triton.served.versions import load_manifest
 from peer_process import ANTS, Worker, require_peers, write_pair
 from preprocess_run import Measured, Task, measure, recipe_task, takes_threads
 from preprocess_studies import SEQUENCES, Study, fg_sized_study, phantom_study

@@ -25,7 +25,7 @@ import numpy as np
 from bars import print_bars
 from common import ROOT, print_table, write_result
 from glioserve_contract import Modality
-from glioserve_preprocess.geometry import Matrix
+from glioserve_dicom.volumes.geometry import Matrix
 from peer_process import ELASTIX, OURS, PEERS, PEERS_PYTHON, Tool, require_peers
 from registration_cases import FIRST_SEED, LEVELS, MOVING, REAL, Case, RealStudy, phantom_case, real_case, real_study
 from registration_report import (

@@ -13,8 +13,8 @@ import pickle
 import numpy as np
 
 from common import ROOT, print_table, write_result
-from glioserve_preprocess.geometry import canonical
-from glioserve_preprocess.register import Registration, examine
+from glioserve_dicom.volumes.geometry import canonical
+from glioserve_preprocess.registration.register import Registration, examine
 from registration_cases import LEVELS, Case, phantom_case
 from registration_hard import KINDS, hard_case
 from registration_run import FAILED_MM

@@ -16,13 +16,14 @@ import numpy as np
 import onnxruntime as ort
 
 from common import ROOT, print_table, write_result
-from glioserve_contract.manifest import ServedVersion, load_manifest
-from glioserve_contract.recipe import preprocessing_digest
-from glioserve_export.demo_model import demo_model_dir
+from glioserve_contract.records.manifest import ServedVersion
+from glioserve_contract.records.recipe import preprocessing_digest
+from glioserve_phantom import make_phantom
+from glioserve_phantom.dicom import dicom_files
 from glioserve_preprocess.pipeline import preprocess_dicom
-from glioserve_preprocess.report import answer
-from glioserve_training.phantom import make_phantom
-from glioserve_training.phantom.dicom import dicom_files
+from glioserve_preprocess.report.answer import answer
+from glioserve_registry.demo_model import demo_model_dir
+from glioserve_triton.served.versions import load_manifest
 
 REAL_STUDY = ROOT.parent / "shared" / "data" / "tcga-fg-6692" / "dicom"
 SLICES = 20
@@ -39,7 +40,7 @@ def stages(files: list[bytes], repeat: int) -> dict[str, float]:
     session = ort.InferenceSession(demo_model_dir() / "model.onnx", options, providers=["CPUExecutionProvider"])
     runs = []
     for _ in range(repeat + 1):
-        with mock.patch("glioserve_preprocess.pipeline.time.perf_counter", time.process_time):
+        with mock.patch("glioserve_preprocess.stopwatch.time.perf_counter", time.process_time):
             done = preprocess_dicom(files, recipe, accept_identified=True)
             started = time.process_time()
             logits, cam = session.run(["LOGITS", "CAM"], {"IMAGE": done.image[np.newaxis]})

@@ -16,12 +16,12 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from glioserve_contract import Modality
-from glioserve_preprocess.geometry import Geometry, Matrix, Volume, canonical
-from glioserve_preprocess.grid import sample
+from glioserve_dicom.volumes.geometry import Geometry, Matrix, Volume, canonical
+from glioserve_phantom.acquisition import rigid
+from glioserve_preprocess.tensor.grid import sample
 from glioserve_training.brain.bank import load_head, make_bank
 from glioserve_training.brain.contrast import SEQUENCES, random_contrast, sequence_contrast
 from glioserve_training.brain.scan import scan_volume
-from glioserve_training.phantom.acquisition import rigid
 from registration_cases import REAL, REFERENCE, RealStudy, read_nifti
 
 Mask = npt.NDArray[np.bool_]

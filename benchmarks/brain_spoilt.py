@@ -9,7 +9,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from brain_cases import BrainCase, Mask
-from glioserve_preprocess.geometry import Geometry, Volume
+from glioserve_dicom.volumes.geometry import Geometry, Volume
 
 Array = npt.NDArray[np.float32]
 

@@ -10,8 +10,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from classifier_runtimes import STUDIES, Settings, drift, map_scale
 from common import ROOT
-from glioserve_export.graph import ServedGraph
-from glioserve_export.probes import INPUTS, probe_studies
+from glioserve_export.graphs.graph import ServedGraph
+from glioserve_export.graphs.probes import INPUTS, probe_studies
 
 sys.path.insert(0, str(ROOT / "tests"))
 from support.networks import random_network

@@ -24,11 +24,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from common import ROOT
 from glioserve_contract import Modality
-from glioserve_contract.recipe import CLASSES, Architecture, Grid, Recipe
+from glioserve_contract.records.recipe import CLASSES, Architecture, Grid, Recipe
 from glioserve_contract.tensors import CAM, IMAGE, LOGITS
-from glioserve_export.graph import ServedGraph
-from glioserve_export.onnx_export import export_onnx
-from glioserve_export.probes import INPUTS, probe_studies
+from glioserve_export.graphs.graph import ServedGraph
+from glioserve_export.graphs.onnx_export import export_onnx
+from glioserve_export.graphs.probes import INPUTS, probe_studies
 from glioserve_export.variants.int8 import quantised
 from glioserve_networks import ClassifierNet
 from glioserve_networks.gradcam import Split, evidence, logits_and_gradient

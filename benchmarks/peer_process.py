@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from common import ROOT
-from glioserve_preprocess.geometry import Matrix, Volume
+from glioserve_dicom.volumes.geometry import Matrix, Volume
 
 PEERS_PYTHON = ROOT / "build" / "peers" / "bin" / "python"
 WORKER = ROOT / "benchmarks" / "peers" / "worker.py"

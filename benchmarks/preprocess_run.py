@@ -27,10 +27,10 @@ import numpy as np
 import SimpleITK as sitk
 
 from glioserve_contract.codec import to_dict
-from glioserve_contract.recipe import Recipe, parse_recipe
-from glioserve_contract.records import BrainRecord
+from glioserve_contract.records.recipe import Recipe, parse_recipe
+from glioserve_contract.records.report import BrainRecord
 from glioserve_preprocess import pipeline
-from glioserve_preprocess.brain import Brain
+from glioserve_preprocess.brain.extraction import Brain
 
 TIMEOUT_S = 900.0
 CLOCKS = "time.perf_counter"

@@ -13,10 +13,10 @@ import pydicom
 
 from common import ROOT
 from glioserve_contract import Modality
-from glioserve_preprocess.geometry import Geometry
-from glioserve_training.phantom import Phantom, make_phantom
-from glioserve_training.phantom.dicom import dicom_files
-from glioserve_training.phantom.headers import VENDORS, sequence_header
+from glioserve_dicom.volumes.geometry import Geometry
+from glioserve_phantom import Phantom, make_phantom
+from glioserve_phantom.dicom import dicom_files
+from glioserve_phantom.headers import VENDORS, sequence_header
 
 REAL = ROOT.parent / "shared" / "data" / "tcga-fg-6692" / "dicom"
 BUILD = ROOT / "build" / "bench_preprocess"

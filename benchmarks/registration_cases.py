@@ -16,8 +16,8 @@ import numpy as np
 
 from common import ROOT
 from glioserve_contract import Modality
-from glioserve_preprocess.geometry import Geometry, Matrix, Volume, apply
-from glioserve_training.phantom import make_phantom
+from glioserve_dicom.volumes.geometry import Geometry, Matrix, Volume, apply
+from glioserve_phantom import make_phantom
 from registration_truth import Level, Points, brain_points_lps_mm, draw_motion, placed
 
 REAL = ROOT.parent / "shared" / "data" / "tcga-fg-6692" / "nifti"

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from glioserve_preprocess.geometry import Geometry, Volume
-from glioserve_training.phantom import make_phantom
+from glioserve_dicom.volumes.geometry import Geometry, Volume
+from glioserve_phantom import make_phantom
 from registration_cases import Case, phantom_case
 
 _Change = Callable[[np.random.Generator, Case], Case]

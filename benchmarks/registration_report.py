@@ -11,7 +11,7 @@ import numpy as np
 
 from bars import Bar
 from common import print_table
-from glioserve_preprocess.geometry import Matrix
+from glioserve_dicom.volumes.geometry import Matrix
 from peer_process import ANTS, ELASTIX, OURS, Tool
 from registration_cases import RealStudy
 from registration_run import FAILED_MM, FirstCall, Outcome, matrices_of

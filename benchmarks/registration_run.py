@@ -10,7 +10,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from statistics import median
 
-from glioserve_preprocess.geometry import Matrix
+from glioserve_dicom.volumes.geometry import Matrix
 from peer_process import Answer, Tool, Worker, write_pair
 from registration_cases import Case
 from registration_truth import mean_distance_mm

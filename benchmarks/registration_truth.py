@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from glioserve_preprocess.geometry import Geometry, Matrix, Volume, apply
+from glioserve_dicom.volumes.geometry import Geometry, Matrix, Volume, apply
 
 Level = Literal["small", "large"]
 Points = npt.NDArray[np.float64]

@@ -11,9 +11,9 @@ import numpy as np
 from PIL import Image
 
 from glioserve_contract import NOT_FOR_CLINICAL_USE, from_dict
-from glioserve_contract.manifest import load_manifest
-from glioserve_contract.records import Report
-from glioserve_export.demo_model import demo_model_dir
+from glioserve_contract.records.report import Report
+from glioserve_registry.demo_model import demo_model_dir
+from glioserve_triton.served.versions import load_manifest
 
 
 def check(folder: Path) -> list[str]:

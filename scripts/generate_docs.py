@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 from glioserve_contract import ErrorCode
-from glioserve_contract.identity import IDENTIFYING_ATTRIBUTES, KEPT_ATTRIBUTES, Treatment
 from glioserve_contract.metrics import STAGE_SECONDS, STAGE_SECONDS_HELP, STAGES, STUDIES, STUDIES_HELP
 from glioserve_contract.tensors import MODELS, Tensor
+from glioserve_dicom.identity import IDENTIFYING_ATTRIBUTES, KEPT_ATTRIBUTES, Treatment
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from glioserve_cli.main import main as glioserve
-from glioserve_contract.brain_model import DEFAULT_BRAIN_MODEL, brain_model_digest, sidecar_name
+from glioserve_contract.records.brain_model import DEFAULT_BRAIN_MODEL, brain_model_digest, sidecar_name
 
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = ROOT / "preprocess_service" / "glioserve_preprocess" / "models"

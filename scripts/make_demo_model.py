@@ -14,8 +14,8 @@ from pathlib import Path
 
 from glioserve_cli.main import main as glioserve
 from glioserve_export.files import copy_files
-from glioserve_export.publication import checked_export
 from glioserve_export.version_files import MANIFEST_FILE
+from glioserve_registry.publishing.publication import checked_export
 
 ROOT = Path(__file__).resolve().parents[1]
 SEED = 0

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from glioserve_contract import Modality
-from glioserve_preprocess.geometry import Geometry, Volume, canonical
-from glioserve_preprocess.register import register as register_volumes
+from glioserve_dicom.volumes.geometry import Geometry, Volume, canonical
+from glioserve_preprocess.registration.register import register as register_volumes
 
 
 def image(voxels: Any, lps_from_voxel: Any) -> Volume:

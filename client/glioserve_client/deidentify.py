@@ -1,6 +1,6 @@
 """DICOM files built anew from the contract's allow-list, so that what identifies the patient never leaves.
 
-Nothing is blanked: an attribute that :data:`glioserve_contract.identity.KEPT_ATTRIBUTES` does not name is not
+Nothing is blanked: an attribute that :data:`glioserve_dicom.identity.KEPT_ATTRIBUTES` does not name is not
 written, at any depth, private ones and the preamble included. What is kept is held to its own form (numbers are
 numbers, codes are of a closed list), and pixels are copied byte for byte.
 
@@ -37,10 +37,10 @@ from glioserve_client.dicomfile import (
     text_of,
 )
 from glioserve_client.errors import error_for
-from glioserve_client.quiet import quiet
 from glioserve_contract import ErrorCode
-from glioserve_contract.identity import AGENT_ATTRIBUTES, KEPT_ATTRIBUTES, Treatment, agent_given, kept_codes
-from glioserve_contract.words import LONGEST_TEXT, kept_text
+from glioserve_dicom.files.quiet import quiet
+from glioserve_dicom.identity import AGENT_ATTRIBUTES, KEPT_ATTRIBUTES, Treatment, agent_given, kept_codes
+from glioserve_dicom.words import LONGEST_TEXT, kept_text
 
 IMPLEMENTATION_CLASS_UID = "2.25.138425461034158632186734985473013712345"
 """Ours, in every file written (PS3.7 D.3.3.2): the scanner's own would name its maker and software."""

@@ -26,10 +26,10 @@ from pydicom.uid import (
 )
 
 from glioserve_client.errors import CodedError, error_for
-from glioserve_client.quiet import quiet
 from glioserve_contract import ErrorCode
-from glioserve_contract.bounded import BoundedReads
 from glioserve_contract.limits import MAX_INFLATED_BYTES
+from glioserve_dicom.files.bounded import BoundedReads
+from glioserve_dicom.files.quiet import quiet
 
 _PREAMBLE_BYTES = 128
 _PREFIX = b"DICM"

@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from glioserve_client.errors import CodedError, error_for
 from glioserve_contract import CONTRACT_VERSION, ErrorCode, GlioserveError, SchemaError, from_dict, same_major, to_dict
-from glioserve_contract.recipe import CLASSES
-from glioserve_contract.records import ModelRecord, Quality, Report
+from glioserve_contract.records.recipe import CLASSES
+from glioserve_contract.records.report import ModelRecord, Quality, Report
 from glioserve_contract.tensors import HEATMAP, HEATMAP_AFFINE, LABEL, PROBABILITIES, REPORT, SCORE, Tensor
 
 PROBABILITY_TOLERANCE = 1e-4

@@ -21,9 +21,7 @@ import numpy.typing as npt
 
 from glioserve_client.dicomfile import DicomFile, looks_like_dicom, read_dicom_file
 from glioserve_client.errors import CodedError, error_for
-from glioserve_client.nifti import read_nifti
 from glioserve_contract import ErrorCode, GlioserveError, Modality
-from glioserve_contract.archive import is_archive, unpack
 from glioserve_contract.limits import (
     MAX_INSTANCES,
     MAX_MAGNITUDE,
@@ -35,6 +33,8 @@ from glioserve_contract.limits import (
     MAX_VOLUME_VOXELS,
     MIN_SPACING_MM,
 )
+from glioserve_dicom.files.archive import is_archive, unpack
+from glioserve_dicom.volumes.nifti import read_nifti
 
 MAX_FOLDER_FILES = 4 * MAX_INSTANCES
 """Where reading a folder stops: this is no study's folder."""
@@ -249,7 +249,7 @@ def _content(path: Path, where: str) -> bytes:
 def _volume_from_nifti(path: Path, modality: Modality) -> Volume:
     try:
         return Volume(*read_nifti(path))
-    except CodedError as error:
+    except GlioserveError as error:
         raise error_for(error.code, f"{modality}: {error.detail}") from error
 
 

@@ -14,7 +14,6 @@ import types
 import typing
 from enum import Enum
 from functools import cache
-from pathlib import Path
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -142,14 +141,8 @@ def canonical_json(value: Any) -> str:
     return json.dumps(to_dict(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
-def sha256_digest(content: bytes | Path) -> str:
-    """``sha256:<64 hex digits>`` of bytes or of a file."""
-    if isinstance(content, Path):
-        hasher = hashlib.sha256()
-        with content.open("rb") as file:
-            while block := file.read(1 << 20):
-                hasher.update(block)
-        return "sha256:" + hasher.hexdigest()
+def sha256_digest(content: bytes) -> str:
+    """Return ``sha256:<64 hex digits>`` of ``content``."""
     return "sha256:" + hashlib.sha256(content).hexdigest()
 
 

@@ -11,7 +11,7 @@ from typing import Literal
 
 from glioserve_contract.limits import MAX_CLASSIFIER_BATCH
 from glioserve_contract.modality import Modality
-from glioserve_contract.recipe import Recipe
+from glioserve_contract.records.recipe import Recipe
 
 Dtype = Literal["FP32", "FP64", "INT32", "UINT8", "BYTES"]
 Dimension = int | str

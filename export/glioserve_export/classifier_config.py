@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 
 from glioserve_contract import CONTRACT_VERSION
 from glioserve_contract.limits import DEFAULT_TIMEOUT_S
-from glioserve_contract.recipe import Recipe
+from glioserve_contract.records.recipe import Recipe
 from glioserve_contract.tensors import CLASSIFIER_MODEL, Tensor
-from glioserve_export.engine.profiles import PROFILE_INDICES
+from glioserve_export.shape_profiles import PROFILE_INDICES
 from glioserve_export.version_files import INT8_FILE, ONNX_FILE, PLAN_FILE
 
 MAX_QUEUE_SIZE = 32

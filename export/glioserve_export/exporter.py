@@ -14,19 +14,18 @@ import numpy as np
 import onnx
 import torch
 
-from glioserve_contract import CONTRACT_VERSION, ErrorCode, GlioserveError, sha256_digest
-from glioserve_contract.manifest import Manifest, save_manifest
-from glioserve_contract.recipe import Recipe, preprocessing_digest, save_recipe
+from glioserve_contract import CONTRACT_VERSION, ErrorCode, GlioserveError
+from glioserve_contract.records.manifest import Manifest
+from glioserve_contract.records.recipe import Recipe, preprocessing_digest
 from glioserve_export.classifier_config import CamGrid
 from glioserve_export.files import sync_folder
-from glioserve_export.graph import CamMethod, cam_lattice, cam_method
-from glioserve_export.onnx_export import cam_grid, export_onnx
-from glioserve_export.parity import Parity, check_parity
-from glioserve_export.probes import Array
+from glioserve_export.graphs.graph import CamMethod, cam_lattice, cam_method
+from glioserve_export.graphs.onnx_export import cam_grid, export_onnx
+from glioserve_export.graphs.parity import Parity, check_parity
+from glioserve_export.graphs.probes import Array
+from glioserve_export.graphs.vectors import save_vectors
 from glioserve_export.reference_case import CaseFigures, check_graph, check_network
-from glioserve_export.repository import add_version, check_can_join
 from glioserve_export.variants.build import Variants, Wanted, check_wanted, make_variants
-from glioserve_export.vectors import save_vectors
 from glioserve_export.version_files import (
     MANIFEST_FILE,
     ONNX_FILE,
@@ -36,10 +35,12 @@ from glioserve_export.version_files import (
     REQUIRED_FILES,
     VECTORS_FILE,
 )
-from glioserve_networks import Artifact, load_artifact
+from glioserve_networks import Artifact
 from glioserve_networks.dataset import load_studies
 from glioserve_networks.reference_case import Case
-from glioserve_preprocess.brain_model import read_model
+from glioserve_preprocess.brain.model import read_model
+from glioserve_preprocess.files import file_digest, save_recipe
+from glioserve_triton.served.versions import save_manifest
 
 Progress = Callable[[str], None]
 
@@ -69,14 +70,6 @@ class Exported:
     case_figures: CaseFigures | None = None
     """What network and graph answer to it."""
     variants: Variants = field(default_factory=Variants)
-
-
-@dataclass(frozen=True)
-class Published:
-    """Where an export went."""
-
-    version: int
-    exported: Exported
 
 
 def convert(
@@ -151,7 +144,7 @@ def write_version(exported: Exported, folder: Path) -> Manifest:
         cam_grid=exported.cam_grid,
         cam_start_voxels=start_voxels,
         cam_step_voxels=step_voxels,
-        files={name: sha256_digest(folder / name) for name in names},
+        files={name: file_digest(folder / name) for name in names},
         parity=parity,
         cam_method=exported.cam_method,
         variants=exported.variants.records,
@@ -160,31 +153,6 @@ def write_version(exported: Exported, folder: Path) -> Manifest:
     )
     save_manifest(manifest, folder)
     return manifest
-
-
-def export(
-    artifact_folder: Path,
-    repository: Path,
-    version: int | None = None,
-    *,
-    progress: Progress,
-    brain_models: Path | None = None,
-    calibration: Path | None = None,
-    wanted: Wanted = NO_VARIANTS,
-) -> Published:
-    """Publish the artifact as the repository's ``version`` (the next, where none is named).
-
-    The repository is assembled where it is not there yet. What it would refuse is refused before the work, and so is
-    a recipe whose brain model is here as another (GLIO-5114); ``brain_models``: a site's own folder of those.
-    """
-    artifact = load_artifact(artifact_folder)
-    check_brain_model(artifact.recipe, brain_models, progress)
-    check_can_join(repository, preprocessing_digest(artifact.recipe), version)
-    exported = convert(artifact, progress, calibration_studies(calibration, artifact.recipe), wanted)
-    with tempfile.TemporaryDirectory(prefix="glioserve-export-") as stage:
-        write_version(exported, Path(stage))
-        number = add_version(repository, Path(stage), version)
-    return Published(number, exported)
 
 
 def check_brain_model(recipe: Recipe, brain_models: Path | None, progress: Progress) -> None:

@@ -12,14 +12,14 @@ import numpy as np
 from torch import nn
 
 from glioserve_contract import ErrorCode, GlioserveError, to_dict
-from glioserve_contract.recipe import Recipe, ReferenceCase, parse_recipe
-from glioserve_contract.reference_case import REFERENCE_CASE_FILE
+from glioserve_contract.records.recipe import Recipe, ReferenceCase, parse_recipe
+from glioserve_contract.records.reference_case import REFERENCE_CASE_FILE
 from glioserve_export.reference_case import check_network, network_logits, unnoticed_swaps
 from glioserve_networks import build, save_artifact
-from glioserve_networks.bundle import compare, is_bundle, open_bundle
-from glioserve_networks.checkpoint import Checkpoint, read_weights
-from glioserve_networks.checkpoint_fit import Fitted, fit
-from glioserve_networks.options import shapes_of
+from glioserve_networks.architectures.options import shapes_of
+from glioserve_networks.checkpoints.bundle import compare, is_bundle, open_bundle
+from glioserve_networks.checkpoints.checkpoint import Checkpoint, read_weights
+from glioserve_networks.checkpoints.fit import Fitted, fit
 from glioserve_networks.reference_case import Case, load_case
 
 _LIBRARIES = ("glioserve", "torch", "monai", "safetensors")

@@ -12,10 +12,10 @@ import torch
 from torch import nn
 
 from glioserve_contract import ErrorCode, GlioserveError
-from glioserve_contract.recipe import Recipe
-from glioserve_contract.reference_case import check_score, score_of
+from glioserve_contract.records.recipe import Recipe
+from glioserve_contract.records.reference_case import check_score, score_of
 from glioserve_contract.tensors import IMAGE, LOGITS
-from glioserve_export.parity import open_session
+from glioserve_export.graphs.parity import open_session
 from glioserve_networks.reference_case import Array, Case
 
 

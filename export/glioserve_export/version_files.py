@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from glioserve_contract.plan import PLAN_FILE as PLAN_FILE
-from glioserve_contract.plan import PLAN_RECORD_FILE as PLAN_RECORD_FILE
-from glioserve_contract.reference_case import REFERENCE_CASE_FILE as REFERENCE_CASE_FILE
+from glioserve_contract.records.plan import PLAN_FILE as PLAN_FILE
+from glioserve_contract.records.plan import PLAN_RECORD_FILE as PLAN_RECORD_FILE
+from glioserve_contract.records.reference_case import REFERENCE_CASE_FILE as REFERENCE_CASE_FILE
 
 ONNX_FILE = "model.onnx"
 """fp32: the artefact of record, which every other precision is held to."""

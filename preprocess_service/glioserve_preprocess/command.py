@@ -12,15 +12,17 @@ import numpy.typing as npt
 import SimpleITK as sitk
 
 from glioserve_contract import ErrorCode, GlioserveError, Modality, SchemaError, from_dict, to_dict
-from glioserve_contract.recipe import Recipe, load_recipe
-from glioserve_contract.records import PreprocessRecord
-from glioserve_preprocess.brain_model import site_folder
-from glioserve_preprocess.folder import study_files
-from glioserve_preprocess.geometry import Volume, geometry_of_record, to_sitk
-from glioserve_preprocess.grid import sample, sample_mask
+from glioserve_contract.records.recipe import Recipe
+from glioserve_contract.records.report import PreprocessRecord
+from glioserve_dicom.files.folder import study_files
+from glioserve_dicom.volumes.geometry import Volume, geometry_of_record
+from glioserve_preprocess.brain.model import site_folder
+from glioserve_preprocess.files import load_recipe
+from glioserve_preprocess.itk import to_sitk
 from glioserve_preprocess.overrides import SeriesName
 from glioserve_preprocess.pipeline import Preprocessed, preprocess_dicom, preprocess_volumes
-from glioserve_preprocess.provenance import image_digest, replay
+from glioserve_preprocess.tensor.grid import sample, sample_mask
+from glioserve_preprocess.tensor.provenance import image_digest, replay
 
 RECORD, MASK = "preprocess.json", "brain_mask.nii.gz"
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from glioserve_contract import ErrorCode, GlioserveError, Modality
 from glioserve_contract.tensors import MODALITIES_PARAMETER, SERIES_PARAMETER, volume_tensor
-from glioserve_preprocess.geometry import Volume
+from glioserve_dicom.volumes.geometry import Volume
 
 _UID = re.compile(r"[0-9.]{1,64}")
 _MOST_CHARACTERS = 4096

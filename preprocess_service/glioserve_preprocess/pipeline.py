@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from glioserve_contract import CONTRACT_VERSION, GlioserveError, Modality
-from glioserve_contract.recipe import Recipe, preprocessing_digest
-from glioserve_contract.records import (
+from glioserve_contract.records.recipe import Recipe, preprocessing_digest
+from glioserve_contract.records.report import (
     PreprocessRecord,
     Quality,
     QualityCheck,
@@ -23,19 +21,28 @@ from glioserve_contract.records import (
     SequenceProvenance,
     SeriesRecord,
 )
-from glioserve_preprocess.assemble import assemble
-from glioserve_preprocess.brain import find_brain, mask_points_lps_mm
-from glioserve_preprocess.enhancement import Enhancement, compare_enhancement
-from glioserve_preprocess.geometry import Geometry, Matrix, Volume, affine_record, apply, canonical, network_geometry
-from glioserve_preprocess.grid import sample, sample_mask
-from glioserve_preprocess.normalise import intensity_range, scale
+from glioserve_dicom.read import read
+from glioserve_dicom.slices.assemble import assemble
+from glioserve_dicom.slices.stacks import Stack
+from glioserve_dicom.volumes.geometry import (
+    Geometry,
+    Matrix,
+    Volume,
+    affine_record,
+    apply,
+    canonical,
+    network_geometry,
+)
+from glioserve_preprocess.brain.extraction import find_brain, mask_points_lps_mm
 from glioserve_preprocess.overrides import SeriesName
-from glioserve_preprocess.provenance import provenance_of, sequence_provenance
-from glioserve_preprocess.read import read
-from glioserve_preprocess.register import Registration, mean_displacement_mm, register, register_all
-from glioserve_preprocess.series import Choice, choose_series
-from glioserve_preprocess.stacks import Stack
-from glioserve_preprocess.volumes import check_contrast, pick_volumes, slice_axis_size
+from glioserve_preprocess.registration.register import Registration, mean_displacement_mm, register, register_all
+from glioserve_preprocess.series.enhancement import Enhancement, compare_enhancement
+from glioserve_preprocess.series.selection import Choice, choose_series
+from glioserve_preprocess.stopwatch import Stopwatch
+from glioserve_preprocess.tensor.grid import sample, sample_mask
+from glioserve_preprocess.tensor.normalise import intensity_range, scale
+from glioserve_preprocess.tensor.provenance import provenance_of, sequence_provenance
+from glioserve_preprocess.tensor.volumes import check_contrast, pick_volumes, slice_axis_size
 
 _Channel = npt.NDArray[np.float32]
 MAX_USUAL_DISPLACEMENT_MM = 40.0
@@ -57,22 +64,6 @@ class Preprocessed:
     """The chosen sequences' native voxels, their axes turned to L, P, S (:func:`geometry.canonical`)."""
     native_mask: npt.NDArray[np.uint8]
     """The brain on the grid of the reference among ``volumes``."""
-
-
-@dataclass
-class Stopwatch:
-    """Wall seconds per stage, in the order they ran."""
-
-    timings_s: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Adds what the block takes to ``name``."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.timings_s[name] = self.timings_s.get(name, 0.0) + time.perf_counter() - start
 
 
 def preprocess_dicom(

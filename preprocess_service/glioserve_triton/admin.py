@@ -10,7 +10,7 @@ from typing import Any
 import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException
 
-from glioserve_triton.options import GRPC_ADMIN_HEADER
+from glioserve_triton.process.options import GRPC_ADMIN_HEADER
 from glioserve_triton.reference_case import check_reference_case
 
 CALL_TIMEOUT_S = 5.0

@@ -18,10 +18,10 @@ import numpy.typing as npt
 import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException
 
-from glioserve_contract import ErrorCode, GlioserveError, sha256_digest
-from glioserve_contract.manifest import Manifest, digest_of_model_id, load_manifest
-from glioserve_contract.recipe import Recipe
-from glioserve_contract.reference_case import (
+from glioserve_contract import ErrorCode, GlioserveError
+from glioserve_contract.records.manifest import Manifest, digest_of_model_id
+from glioserve_contract.records.recipe import Recipe
+from glioserve_contract.records.reference_case import (
     CHANNELS_ARRAY,
     IMAGE_ARRAY,
     REFERENCE_CASE_FILE,
@@ -30,6 +30,8 @@ from glioserve_contract.reference_case import (
     served_tolerance,
 )
 from glioserve_contract.tensors import CLASSIFIER_MODEL, IMAGE, LOGITS, MODEL_ID
+from glioserve_preprocess.files import file_digest
+from glioserve_triton.served.versions import load_manifest
 
 TIMEOUT_S = 120.0
 """For one answer. The largest network takes ten seconds on one processor core; a plan's first run may take longer."""
@@ -89,7 +91,7 @@ def _image(folder: Path, recipe: Recipe) -> npt.NDArray[np.float32]:
     """[1, C, D, H, W], channels in the recipe's order."""
     file = folder / REFERENCE_CASE_FILE
     assert recipe.reference_case is not None
-    if not file.is_file() or sha256_digest(file) != recipe.reference_case.digest:
+    if not file.is_file() or file_digest(file) != recipe.reference_case.digest:
         raise GlioserveError(
             ErrorCode.INVALID_MANIFEST, f"{REFERENCE_CASE_FILE} of version {folder.name} is not the recipe's."
         )

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from glioserve_contract import Modality
-from glioserve_preprocess.geometry import Geometry, Volume
+from glioserve_dicom.volumes.geometry import Geometry, Volume
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))  # its modules are scripts, no package
 from brain_cases import BrainCase, perturbed

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from glioserve_contract import Modality
-from glioserve_preprocess.geometry import Geometry, Volume, apply
+from glioserve_dicom.volumes.geometry import Geometry, Volume, apply
 
 CENTRE = np.array([12.0, -20.0, 35.0])
 POINTS = CENTRE + np.random.default_rng(0).uniform(-60, 60, (500, 3))

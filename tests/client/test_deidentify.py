@@ -24,12 +24,8 @@ from pydicom.uid import (
 from glioserve_client import errors
 from glioserve_client.deidentify import _has_form, deidentify
 from glioserve_client.dicomfile import read_dicom_file
-from glioserve_contract.identity import (
-    IDENTIFYING_ATTRIBUTES,
-    KEPT_ATTRIBUTES,
-    Treatment,
-)
-from glioserve_contract.words import DESCRIPTION_WORDS
+from glioserve_dicom.identity import IDENTIFYING_ATTRIBUTES, KEPT_ATTRIBUTES, Treatment
+from glioserve_dicom.words import DESCRIPTION_WORDS
 from support.dicom_files import PATIENT, dicom_file, file_bytes, mr_dataset, sent
 
 NAME = "Zyxquist"

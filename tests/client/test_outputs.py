@@ -13,7 +13,7 @@ from glioserve_client import Modality, Prediction, Volume, VolumeStudy, outputs,
 from glioserve_client.outputs.page import draw_page
 from glioserve_client.outputs.words import position_words
 from glioserve_contract import NOT_FOR_CLINICAL_USE, from_dict
-from glioserve_contract.records import Report
+from glioserve_contract.records.report import Report
 from support.answers import DIGEST, blob, outputs_of, report_of, small_answer
 from support.heads import MARKER_LPS_MM, ORIENTATIONS, head_grid, head_volume
 

@@ -10,7 +10,7 @@ import pytest
 
 from glioserve_client import Label, Prediction, errors
 from glioserve_contract import CONTRACT_VERSION, from_dict, to_dict
-from glioserve_contract.records import Report
+from glioserve_contract.records.report import Report
 from support.answers import DIGEST, blob, outputs_of, report_of, small_answer
 
 AFFINE = np.diag([2.0, 2.0, 3.0, 1.0])

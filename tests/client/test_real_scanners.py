@@ -11,7 +11,7 @@ from glioserve_client import DicomStudy, Modality, Prediction, VolumeStudy
 from glioserve_client.deidentify import deidentify
 from glioserve_client.outputs import overlay_of
 from glioserve_client.request import encode
-from glioserve_contract.identity import IDENTIFYING_ATTRIBUTES, PATIENT_PSEUDONYM
+from glioserve_dicom.identity import IDENTIFYING_ATTRIBUTES, PATIENT_PSEUDONYM
 from support.answers import blob, outputs_of, report_of
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from glioserve_client.deidentify import Pseudonyms, deidentify
 from glioserve_client.dicomfile import read_dicom_file
-from glioserve_contract.identity import PATIENT_PSEUDONYM
+from glioserve_dicom.identity import PATIENT_PSEUDONYM
 from support.dicom_files import dicom_file, file_bytes, mr_dataset, sent
 
 

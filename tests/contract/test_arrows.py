@@ -1,7 +1,9 @@
-"""Who may import whom. Every import statement of every package is read, the lazy ones in functions too."""
+"""Who may import whom, held against every import statement of every package, those inside functions too."""
 
 import ast
 import sys
+from collections import Counter
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -9,37 +11,68 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = {
     "glioserve_contract": "client",
+    "glioserve_dicom": "client",
     "glioserve_client": "client",
-    "glioserve_cli": "client",
     "glioserve_preprocess": "preprocess_service",
     "glioserve_triton": "preprocess_service",
-    "glioserve_export": "export",
     "glioserve_networks": "training",
+    "glioserve_phantom": "training",
     "glioserve_training": "training",
+    "glioserve_export": "export",
+    "glioserve_tensorrt": "export",
+    "glioserve_registry": "export",
+    "glioserve_evaluation": "export",
+    "glioserve_cli": "cli",
 }
+FLOORS = (
+    {"glioserve_contract"},
+    {"glioserve_dicom"},
+    {"glioserve_client", "glioserve_preprocess"},
+    {"glioserve_triton", "glioserve_networks", "glioserve_phantom"},
+    {"glioserve_training", "glioserve_export"},
+    {"glioserve_tensorrt", "glioserve_registry"},
+    {"glioserve_evaluation"},
+    {"glioserve_cli"},
+)
+"""A package imports from the floors below its own, never from its own floor or from one above."""
 MAY_IMPORT = {
-    "glioserve_contract": set(),
-    "glioserve_client": {"glioserve_contract"},
-    "glioserve_preprocess": {"glioserve_contract"},
-    "glioserve_triton": {"glioserve_contract"},
-    "glioserve_networks": {"glioserve_contract"},
-    "glioserve_export": {"glioserve_contract", "glioserve_preprocess", "glioserve_networks"},
-    "glioserve_training": {"glioserve_contract", "glioserve_preprocess", "glioserve_networks"},
-    "glioserve_cli": set(FOLDERS),
+    package: set().union(*FLOORS[:number], {package}) for number, floor in enumerate(FLOORS) for package in floor
 }
 BASE_DEPENDENCIES = {"numpy", "pydicom", "tritonclient", "nibabel", "PIL", "grpc"}
 TRITON_ONLY = "triton_python_backend_utils"
+MOST_LINES = 400
+MOST_FILES = 12
 
 
-def imports(package):
-    """(file, top-level name) of every import in a package."""
-    for path in sorted((ROOT / FOLDERS[package] / package).rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Import):
-                yield from ((path, alias.name.split(".")[0]) for alias in node.names)
-            elif isinstance(node, ast.ImportFrom):
-                assert node.level == 0, f"{path}: relative import"
-                yield path, node.module.split(".")[0]
+def files_of(package):
+    """The package's Python files."""
+    return sorted((ROOT / FOLDERS[package] / package).rglob("*.py"))
+
+
+def module_of(path):
+    """The dotted name under which a file is imported."""
+    parts = next(path.relative_to(ROOT / f).with_suffix("").parts for f in FOLDERS.values() if _within(path, f))
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def _within(path, folder):
+    return path.is_relative_to(ROOT / folder)
+
+
+def imports(path, modules=frozenset()):
+    """The dotted name of every import in a file; a name from a package is its module where it is one of ``modules``."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                yield full if full in modules else node.module
+
+
+def top_level_imports(package):
+    return {name.split(".")[0] for path in files_of(package) for name in imports(path)}
 
 
 def test_the_table_names_every_package():
@@ -48,27 +81,57 @@ def test_the_table_names_every_package():
 
 
 @pytest.mark.parametrize("package", FOLDERS)
-def test_arrows(package):
-    allowed = MAY_IMPORT[package] | {package}
-    wrong = [(str(path), name) for path, name in imports(package) if name in FOLDERS and name not in allowed]
+def test_no_import_runs_back_up(package):
+    wrong = [
+        (str(path.relative_to(ROOT)), name)
+        for path in files_of(package)
+        for name in imports(path)
+        if name.split(".")[0] in FOLDERS and name.split(".")[0] not in MAY_IMPORT[package]
+    ]
     assert wrong == []
 
 
+def test_no_two_files_import_each_other():
+    """No circle of files, however long; an import inside a function counts as any other."""
+    paths = {module_of(path): path for package in FOLDERS for path in files_of(package)}
+    graph = {
+        module: {name for name in imports(path, paths.keys()) if name in paths and name != module}
+        for module, path in paths.items()
+    }
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(f"files import each other: {' <- '.join(error.args[1])}")
+
+
+def test_a_circle_of_files_would_be_found(tmp_path):
+    graph = {"a": {"b"}, "b": {"c"}, "c": {"a"}}
+    with pytest.raises(CycleError):
+        TopologicalSorter(graph).prepare()
+
+
 def test_the_contract_needs_the_standard_library_only():
-    wrong = {name for _, name in imports("glioserve_contract")} - set(sys.stdlib_module_names) - {"glioserve_contract"}
-    assert wrong == set()
+    assert top_level_imports("glioserve_contract") - set(sys.stdlib_module_names) - {"glioserve_contract"} == set()
 
 
-def test_the_client_needs_the_base_dependencies_only():
-    known = set(sys.stdlib_module_names) | BASE_DEPENDENCIES | {"glioserve_client", "glioserve_contract"}
-    assert {name for _, name in imports("glioserve_client")} - known == set()
+def test_the_contract_touches_no_file_and_no_process():
+    """It neither opens a file nor takes a path: reading belongs to the floors above."""
+    forbidden = {"pathlib", "os", "io", "shutil", "subprocess", "socket", "tempfile"}
+    assert top_level_imports("glioserve_contract") & forbidden == set()
+
+
+@pytest.mark.parametrize("package", ["glioserve_dicom", "glioserve_client"])
+def test_the_client_needs_the_base_dependencies_only(package):
+    assert top_level_imports(package) - set(sys.stdlib_module_names) - BASE_DEPENDENCIES - MAY_IMPORT[package] == set()
 
 
 def test_only_adapters_import_tritons_own_module():
-    files = [
-        p for folder in ("client", "preprocess_service", "export", "training") for p in (ROOT / folder).rglob("*.py")
-    ]
-    users = {str(p.relative_to(ROOT)) for p in files if f"import {TRITON_ONLY}" in p.read_text(encoding="utf-8")}
+    users = {
+        str(path.relative_to(ROOT))
+        for package in FOLDERS
+        for path in files_of(package)
+        if f"import {TRITON_ONLY}" in path.read_text(encoding="utf-8")
+    }
     backends = "preprocess_service/glioserve_triton/backends"
     assert users == {f"{backends}/onnxruntime/model.py", f"{backends}/openvino/model.py"}
 
@@ -83,10 +146,11 @@ def test_adapters_are_thin():
 
 
 def test_modules_are_small():
-    long = {
-        str(path): lines
-        for folder in set(FOLDERS.values())
-        for path in (ROOT / folder).rglob("*.py")
-        if (lines := len(path.read_text(encoding="utf-8").splitlines())) > 400 and path.name != "errors.py"
-    }
-    assert long == {}
+    paths = [p for package in FOLDERS for p in files_of(package) if p.name != "errors.py"]
+    lines = {str(p): len(p.read_text(encoding="utf-8").splitlines()) for p in paths}
+    assert {path: count for path, count in lines.items() if count > MOST_LINES} == {}
+
+
+def test_folders_are_small():
+    files = Counter(str(path.parent.relative_to(ROOT)) for package in FOLDERS for path in files_of(package))
+    assert {folder: count for folder, count in files.items() if count > MOST_FILES} == {}

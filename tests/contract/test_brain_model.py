@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from glioserve_contract import ErrorCode, GlioserveError, SchemaError, to_dict
-from glioserve_contract import recipe as recipes
-from glioserve_contract.brain_model import (
+from glioserve_contract.records import recipe as recipes
+from glioserve_contract.records.brain_model import (
     DEFAULT_BRAIN_DIGEST,
     DEFAULT_BRAIN_MODEL,
     BrainModelCard,
@@ -20,7 +20,8 @@ from glioserve_contract.brain_model import (
     parse_brain_model_card,
     sidecar_name,
 )
-from glioserve_contract.recipe import BrainExtraction, load_recipe, parse_recipe, preprocessing_digest
+from glioserve_contract.records.recipe import BrainExtraction, parse_recipe, preprocessing_digest
+from glioserve_preprocess.files import load_recipe
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGED = ROOT / "preprocess_service" / "glioserve_preprocess" / "models"

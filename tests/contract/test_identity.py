@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glioserve_contract.identity import (
+from glioserve_dicom.identity import (
     CODES,
     IDENTIFYING_ATTRIBUTES,
     KEPT_ATTRIBUTES,
@@ -14,7 +14,7 @@ from glioserve_contract.identity import (
     agent_given,
     kept_codes,
 )
-from glioserve_contract.words import (
+from glioserve_dicom.words import (
     DESCRIPTION_WORDS,
     LONGEST_TEXT,
     WITH_AGENT,

@@ -11,18 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from glioserve_contract import ErrorCode, GlioserveError, to_dict
-from glioserve_contract.manifest import load_manifest, parse_manifest, save_manifest
-from glioserve_contract.promotion import (
-    Begun,
-    Change,
-    Promotion,
-    load_promotion,
-    load_serving,
-    parse_promotion,
-    serving_version,
-    version_numbers,
-)
+from glioserve_contract.records.manifest import parse_manifest
+from glioserve_contract.records.promotion import Begun, Change, Promotion, parse_promotion
 from glioserve_contract.seal import BLANK_SEAL, seal_holds, sealed_json
+from glioserve_triton.served.promotions import load_promotion, load_serving, serving_version, version_numbers
+from glioserve_triton.served.versions import load_manifest, save_manifest
 from support.recipes import fake_export
 
 AT = "2031-05-06T07:08:09+00:00"

@@ -9,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from glioserve_contract import ErrorCode, GlioserveError, Modality, SchemaError, from_dict, to_dict
-from glioserve_contract.manifest import digest_of_model_id, load_manifest, load_versions, model_id
-from glioserve_contract.recipe import load_recipe, parse_recipe, preprocessing_digest, save_recipe
+from glioserve_contract.records.manifest import digest_of_model_id, model_id
+from glioserve_contract.records.recipe import parse_recipe, preprocessing_digest
+from glioserve_preprocess.files import load_recipe, save_recipe
+from glioserve_triton.served.versions import load_manifest, load_versions
 
 ROOT = Path(__file__).resolve().parents[2]
 GOOD = {

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from glioserve_cli.main import main
-from glioserve_export.demo_model import demo_model_dir
 from glioserve_export.exporter import export_model
 from glioserve_networks import load_artifact
-from glioserve_training.phantom.dicom import dicom_files, write_study
+from glioserve_phantom.dicom import dicom_files, write_study
+from glioserve_registry.demo_model import demo_model_dir
 from support.phantoms import small_phantom
 from support.recipes import tiny_recipe
 from support.reference_cases import artifact_with_case

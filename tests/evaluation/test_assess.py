@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from glioserve_contract import ErrorCode, GlioserveError, sha256_digest
-from glioserve_export.evaluation.assess import assess, scores_of
-from glioserve_export.evaluation.figures import Confusion
-from glioserve_export.evaluation.report import (
+from glioserve_contract import ErrorCode, GlioserveError
+from glioserve_evaluation.figures.assess import assess, scores_of
+from glioserve_evaluation.figures.figures import Confusion
+from glioserve_evaluation.figures.roc import auc_bootstrap, auc_delong, operating_point
+from glioserve_evaluation.figures.statistics import t_test
+from glioserve_evaluation.reports.report import (
     Counts,
     EvaluationReport,
     Settings,
@@ -20,10 +22,9 @@ from glioserve_export.evaluation.report import (
     report_bytes,
     summary_for_manifest,
 )
-from glioserve_export.evaluation.results import Outcome
-from glioserve_export.evaluation.roc import auc_bootstrap, auc_delong, operating_point
-from glioserve_export.evaluation.statistics import t_test
-from glioserve_export.evaluation_summary import estimate, evaluation_rows, number_of_cases
+from glioserve_evaluation.runs.results import Outcome
+from glioserve_preprocess.files import file_digest
+from glioserve_registry.publishing.evaluation_summary import estimate, evaluation_rows, number_of_cases
 from support.evaluation import MODEL, drawn_outcomes, outcome
 
 DIGEST = "sha256:" + "c" * 64
@@ -233,7 +234,7 @@ def test_a_manifest_keeps_both_ways_of_counting_and_which_file_they_are_of(tmp_p
     file.write_bytes(report_bytes(report))
     summary = json.loads(json.dumps(summary_for_manifest(report)))
     assert (summary["studies"], number_of_cases(summary), summary["failed"], summary["abstained"]) == (60, 58, 2, 0)
-    assert summary["digest"] == sha256_digest(file)
+    assert summary["digest"] == file_digest(file)
     assert (summary["cohort_digest"], summary["recipe_digest"]) == (DIGEST, MODEL.recipe_digest)
     answered, every = estimate(summary, "sensitivity"), estimate(summary, "sensitivity", "every_study")
     assert str(answered) == "0.778 (0.402 to 0.961)"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from glioserve_contract import ErrorCode, GlioserveError
-from glioserve_export.evaluation.cohort import MAX_FILE_BYTES, load_cohort
+from glioserve_evaluation.runs.cohort import MAX_FILE_BYTES, load_cohort
 from support.evaluation import cohort_table
 
 NAME = "DOE^JANE"

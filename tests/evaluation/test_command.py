@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 
 from evaluation.conftest import PATIENT, Evaluated, PhantomCohort, evaluate
-from glioserve_cli import evaluate as command
-from glioserve_contract.manifest import load_manifest
-from glioserve_contract.recipe import load_recipe
-from glioserve_export.demo_model import demo_model_dir
-from glioserve_export.evaluation.prediction import Prediction
-from glioserve_export.evaluation.predictors import OfflinePredictor
-from glioserve_export.evaluation.report import load_report
-from glioserve_export.evaluation.results import RESULTS_FILE
+from glioserve_cli.models import evaluate as command
+from glioserve_evaluation.reports.report import load_report
+from glioserve_evaluation.runs.prediction import Prediction
+from glioserve_evaluation.runs.predictors import OfflinePredictor
+from glioserve_evaluation.runs.results import RESULTS_FILE
+from glioserve_preprocess.files import load_recipe
+from glioserve_registry.demo_model import demo_model_dir
+from glioserve_triton.served.versions import load_manifest
 from support.evaluation import cohort_table, drawn_outcomes
 from support.recipes import fake_export
 

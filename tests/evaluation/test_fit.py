@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 from scipy import special
 
-from glioserve_contract import ErrorCode, GlioserveError, sha256_digest
-from glioserve_contract.manifest import load_manifest, save_manifest
-from glioserve_contract.recipe import Recipe, load_recipe
-from glioserve_contract.reference_case import REFERENCE_CASE_FILE
-from glioserve_export.evaluation.fit import Fit, fit, write_fitted
-from glioserve_export.evaluation.results import Outcome
-from glioserve_export.publication import checked_export
+from glioserve_contract import ErrorCode, GlioserveError
+from glioserve_contract.records.recipe import Recipe
+from glioserve_contract.records.reference_case import REFERENCE_CASE_FILE
+from glioserve_evaluation.fit import Fit, fit, write_fitted
+from glioserve_evaluation.runs.results import Outcome
 from glioserve_networks import load_artifact
+from glioserve_preprocess.files import file_digest, load_recipe
+from glioserve_registry.publishing.publication import checked_export
+from glioserve_triton.served.versions import load_manifest, save_manifest
 from support.engines import engine_version
 from support.evaluation import drawn_outcomes, outcome
 from support.recipes import tiny_recipe
@@ -142,15 +143,15 @@ def test_what_was_fitted_before_stays_in_the_provenance() -> None:
 def test_an_artifacts_copy_has_the_recipe_the_same_weights_and_its_reference_case(tmp_path: Path) -> None:
     source, target = tmp_path / "artifact", tmp_path / "new" / "fitted"
     artifact_with_case(source, tiny_recipe())
-    before = {p.name: sha256_digest(p) for p in source.iterdir()}
+    before = {p.name: file_digest(p) for p in source.iterdir()}
     returned = write_fitted(source, target, FOUND)
     copy, original = load_artifact(target), load_artifact(source)
     assert copy.recipe == returned
     assert copy.recipe == FOUND.applied_to(original.recipe)
     assert copy.weights_digest == original.weights_digest
     assert copy.reference_case is not None, "its score is before the temperature, so it still holds"
-    assert sha256_digest(target / REFERENCE_CASE_FILE) == before[REFERENCE_CASE_FILE]
-    assert {p.name: sha256_digest(p) for p in source.iterdir()} == before
+    assert file_digest(target / REFERENCE_CASE_FILE) == before[REFERENCE_CASE_FILE]
+    assert {p.name: file_digest(p) for p in source.iterdir()} == before
     assert [p.name for p in target.parent.iterdir()] == ["fitted"]
 
 

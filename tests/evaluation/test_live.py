@@ -10,12 +10,12 @@ import pytest
 
 from evaluation.conftest import Evaluated, OneNetwork, PhantomCohort, evaluate
 from glioserve_cli.main import main
-from glioserve_export.demo_model import demo_repository
-from glioserve_export.evaluation.predictors import open_offline
-from glioserve_export.evaluation.report import load_report
-from glioserve_export.evaluation.results import RESULTS_FILE
-from glioserve_export.repository import add_version
-from glioserve_triton.server import TritonServer
+from glioserve_evaluation.reports.report import load_report
+from glioserve_evaluation.runs.predictors import open_offline
+from glioserve_evaluation.runs.results import RESULTS_FILE
+from glioserve_registry.demo_model import demo_repository
+from glioserve_registry.layout.repository import add_version
+from glioserve_triton.process.server import TritonServer
 from support.triton import running_server
 
 pytestmark = pytest.mark.triton

@@ -13,13 +13,13 @@ import pytest
 
 from evaluation.conftest import OneNetwork, PhantomCohort
 from glioserve_contract import ErrorCode, GlioserveError
-from glioserve_contract.manifest import load_manifest
-from glioserve_contract.recipe import BrainExtraction, preprocessing_digest
-from glioserve_export.demo_model import demo_model_dir
-from glioserve_export.evaluation.prediction import recipe_digest
-from glioserve_export.evaluation.predictors import open_offline
-from glioserve_export.repository import add_version, version_folder
+from glioserve_contract.records.recipe import BrainExtraction, preprocessing_digest
+from glioserve_evaluation.runs.prediction import recipe_digest
+from glioserve_evaluation.runs.predictors import open_offline
 from glioserve_networks import load_artifact
+from glioserve_registry.demo_model import demo_model_dir
+from glioserve_registry.layout.repository import add_version, version_folder
+from glioserve_triton.served.versions import load_manifest
 from support.recipes import fake_export, tiny_recipe
 from support.triton import wait_until
 
@@ -73,7 +73,7 @@ WORKERS = """
 import os, sys, time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
-from glioserve_export.evaluation.predictors import start_worker
+from glioserve_evaluation.runs.predictors import start_worker
 
 if __name__ == "__main__":
     pool = ProcessPoolExecutor(1, get_context("spawn"), start_worker, (1,))

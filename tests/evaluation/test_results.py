@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from glioserve_contract import ErrorCode, GlioserveError
-from glioserve_export.evaluation.results import RESULTS_FILE, ResultStore
+from glioserve_evaluation.runs.results import RESULTS_FILE, ResultStore
 from support.evaluation import MODEL, cohort_table, facts, outcome, small_cohort
 
 
@@ -75,7 +75,7 @@ def test_a_damaged_line_in_the_middle_is_not_passed_over(folder: Path) -> None:
 def test_another_cohorts_results_are_refused(folder: Path) -> None:
     cohort_table(folder / "cohort", ["recurrence", "necrosis", "recurrence"])
     table = folder / "cohort" / "cohort.csv"
-    from glioserve_export.evaluation.cohort import load_cohort
+    from glioserve_evaluation.runs.cohort import load_cohort
 
     with pytest.raises(GlioserveError, match="of another cohort") as caught:
         ResultStore(folder / "out", load_cohort(table), MODEL, resume=True)
@@ -87,7 +87,7 @@ def test_labels_alike_on_other_studies_are_another_cohort(folder: Path) -> None:
     table = folder / "cohort" / "cohort.csv"
     text = table.read_text().replace("DOE^JOHN 0", "swapped").replace("DOE^JOHN 2", "DOE^JOHN 0")
     table.write_text(text.replace("swapped", "DOE^JOHN 2"))
-    from glioserve_export.evaluation.cohort import load_cohort
+    from glioserve_evaluation.runs.cohort import load_cohort
 
     with pytest.raises(GlioserveError, match="of another cohort"):
         ResultStore(folder / "out", load_cohort(table), MODEL, resume=True)

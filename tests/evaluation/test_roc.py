@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import integrate
 
 from glioserve_contract import ErrorCode, GlioserveError
-from glioserve_export.evaluation.roc import (
+from glioserve_evaluation.figures.roc import (
     auc,
     auc_bootstrap,
     auc_delong,

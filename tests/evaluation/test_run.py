@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from glioserve_contract import ErrorCode, GlioserveError
-from glioserve_export.evaluation.prediction import Prediction
-from glioserve_export.evaluation.results import RESULTS_FILE, ResultStore
-from glioserve_export.evaluation.run import run_cases, without_identifiers
+from glioserve_evaluation.runs.prediction import Prediction
+from glioserve_evaluation.runs.results import RESULTS_FILE, ResultStore
+from glioserve_evaluation.runs.run import run_cases, without_identifiers
 from support.evaluation import MODEL, facts, prediction, small_cohort
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -143,9 +143,9 @@ RUN = """
 import sys, time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from glioserve_export.evaluation.cohort import load_cohort
-from glioserve_export.evaluation.results import ResultStore
-from glioserve_export.evaluation.run import run_cases
+from glioserve_evaluation.runs.cohort import load_cohort
+from glioserve_evaluation.runs.results import ResultStore
+from glioserve_evaluation.runs.run import run_cases
 from support.evaluation import MODEL, prediction
 
 folder, workers = Path(sys.argv[1]), int(sys.argv[2])

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import special, stats
 
-from glioserve_export.evaluation.figures import Confusion, IntervalMethod
-from glioserve_export.evaluation.statistics import (
+from glioserve_evaluation.figures.figures import Confusion, IntervalMethod
+from glioserve_evaluation.figures.statistics import (
     brier,
     calibration_bins,
     calibration_error,

@@ -9,13 +9,13 @@ import pytest
 
 from glioserve_cli.main import main
 from glioserve_contract import ErrorCode
-from glioserve_contract.recipe import save_recipe
+from glioserve_evaluation.grid import cells as grid
+from glioserve_evaluation.grid.cells import CellResult, GridPlan
 from glioserve_networks.dataset import load_studies
-from glioserve_training import grid
+from glioserve_phantom import make_phantom
+from glioserve_phantom.dicom import write_study
+from glioserve_preprocess.files import save_recipe
 from glioserve_training.cohort_dataset import CohortDataset, LabelledStudy, make_cohort_dataset
-from glioserve_training.grid import CellResult, GridPlan
-from glioserve_training.phantom import make_phantom
-from glioserve_training.phantom.dicom import write_study
 from support.evaluation import cohort_table
 from support.recipes import tiny_recipe
 

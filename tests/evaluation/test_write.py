@@ -15,11 +15,11 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from glioserve_contract import NOT_FOR_CLINICAL_USE
-from glioserve_export.evaluation.assess import assess
-from glioserve_export.evaluation.html import as_html
-from glioserve_export.evaluation.report import EvaluationReport, Settings, report_bytes
-from glioserve_export.evaluation.results import Outcome
-from glioserve_export.evaluation.write import cases_csv, summary_lines, write_evaluation
+from glioserve_evaluation.figures.assess import assess
+from glioserve_evaluation.reports.html import as_html
+from glioserve_evaluation.reports.report import EvaluationReport, Settings, report_bytes
+from glioserve_evaluation.reports.write import cases_csv, summary_lines, write_evaluation
+from glioserve_evaluation.runs.results import Outcome
 from support.evaluation import MODEL, drawn_outcomes, outcome
 
 DATA_URL = "data:image/svg+xml;base64,"

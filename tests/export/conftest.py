@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from glioserve_export.onnx_export import export_onnx
+from glioserve_export.graphs.onnx_export import export_onnx
 from glioserve_networks import Artifact
 from support.networks import tiny_artifact
 

@@ -8,7 +8,7 @@ from tritonclient.grpc import model_config_pb2
 
 from glioserve_contract import Modality
 from glioserve_contract.limits import DEFAULT_TIMEOUT_S, MAX_CLASSIFIER_BATCH
-from glioserve_contract.recipe import Recipe
+from glioserve_contract.records.recipe import Recipe
 from glioserve_contract.tensors import CLASSIFIER_MODEL
 from glioserve_export.classifier_config import DEFAULT_PROFILE, PROFILES, config_files
 from support.recipes import T1_T1CE_T2, tiny_recipe

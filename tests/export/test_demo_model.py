@@ -10,17 +10,18 @@ import onnxruntime
 import pytest
 
 from glioserve_contract import ErrorCode, GlioserveError
-from glioserve_contract.manifest import digest_of_model_id, load_manifest
-from glioserve_contract.promotion import serving_version
-from glioserve_contract.recipe import preprocessing_digest
-from glioserve_export import demo_model
-from glioserve_export.demo_model import demo_model_dir, demo_repository
-from glioserve_export.onnx_export import cam_grid, check_signature
-from glioserve_export.promotion import promote
-from glioserve_export.publication import checked_export, exported_files
-from glioserve_export.recipe_override import with_recipe_override
-from glioserve_export.repository import add_version, versions
-from glioserve_export.serving import version_folder
+from glioserve_contract.records.manifest import digest_of_model_id
+from glioserve_contract.records.recipe import preprocessing_digest
+from glioserve_export.graphs.onnx_export import cam_grid, check_signature
+from glioserve_registry import demo_model
+from glioserve_registry.demo_model import demo_model_dir, demo_repository
+from glioserve_registry.layout.repository import add_version, versions
+from glioserve_registry.layout.serving import version_folder
+from glioserve_registry.promoting.promotion import promote
+from glioserve_registry.publishing.publication import checked_export, exported_files
+from glioserve_registry.recipe_override import with_recipe_override
+from glioserve_triton.served.promotions import serving_version
+from glioserve_triton.served.versions import load_manifest
 from support.recipes import fake_export, tiny_recipe
 
 MAX_SHIPPED_BYTES = 5_000_000

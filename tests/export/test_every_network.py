@@ -12,13 +12,13 @@ import torch
 from torch import nn
 
 from glioserve_contract import ErrorCode, GlioserveError, Modality
-from glioserve_contract.recipe import Architecture, Recipe
+from glioserve_contract.records.recipe import Architecture, Recipe
 from glioserve_export.exporter import export_model
-from glioserve_export.graph import ServedGraph, cam_method
-from glioserve_export.onnx_export import cam_grid, export_onnx
-from glioserve_export.parity import check_parity, reference
-from glioserve_export.probes import probe_studies
-from glioserve_export.vectors import load_vectors
+from glioserve_export.graphs.graph import ServedGraph, cam_method
+from glioserve_export.graphs.onnx_export import cam_grid, export_onnx
+from glioserve_export.graphs.parity import check_parity, reference
+from glioserve_export.graphs.probes import probe_studies
+from glioserve_export.graphs.vectors import load_vectors
 from glioserve_networks import architectures
 from support.networks import random_network, tiny_artifact
 from support.recipes import SMALL, T1_T1CE_T2, tiny_recipe

@@ -14,12 +14,14 @@ from onnx import numpy_helper
 
 from glioserve_cli.main import main
 from glioserve_contract import ErrorCode, GlioserveError
-from glioserve_contract.brain_model import BRAIN_MODELS_VARIABLE
-from glioserve_contract.manifest import digest_of_model_id, load_manifest
-from glioserve_export.exporter import export, export_model
-from glioserve_export.onnx_export import export_onnx
-from glioserve_export.repository import add_version, checked_export, version_folder, versions
+from glioserve_contract.records.brain_model import BRAIN_MODELS_VARIABLE
+from glioserve_contract.records.manifest import digest_of_model_id
+from glioserve_export.exporter import export_model
+from glioserve_export.graphs.onnx_export import export_onnx
 from glioserve_networks import Artifact
+from glioserve_registry.export import export
+from glioserve_registry.layout.repository import add_version, checked_export, version_folder, versions
+from glioserve_triton.served.versions import load_manifest
 from support.brain_models import SYNTHSTRIP_LIKE, distance_network, write_brain_model
 from support.networks import tiny_artifact
 from support.recipes import fake_export, tiny_recipe

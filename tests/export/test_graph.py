@@ -11,12 +11,13 @@ from monai.visualize import GradCAM
 from torch import nn
 
 from glioserve_contract import Modality
-from glioserve_contract.manifest import digest_of_model_id
-from glioserve_contract.recipe import Architecture, Recipe
-from glioserve_export.graph import ServedGraph
-from glioserve_export.parity import reference
-from glioserve_export.probes import INPUTS, probe_studies
-from glioserve_networks import ClassifierNet, build, densenet
+from glioserve_contract.records.manifest import digest_of_model_id
+from glioserve_contract.records.recipe import Architecture, Recipe
+from glioserve_export.graphs.graph import ServedGraph
+from glioserve_export.graphs.parity import reference
+from glioserve_export.graphs.probes import INPUTS, probe_studies
+from glioserve_networks import ClassifierNet, build
+from glioserve_networks.architectures import densenet
 from support.networks import random_network
 from support.recipes import SMALL, T1_T1CE_T2, TINY, tiny_recipe
 

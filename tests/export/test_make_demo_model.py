@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from glioserve_export.repository import checked_export
+from glioserve_registry.layout.repository import checked_export
 from support.networks import tiny_artifact
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "make_demo_model.py"
@@ -67,7 +67,7 @@ def test_the_shipped_model_is_trained_by_the_public_command(monkeypatch: pytest.
     monkeypatch.setattr(module, "glioserve", lambda command: commands.append(command) or 0)
     assert module.train(module.arguments(["--work", str(tmp_path)]), tmp_path / "artifact") == 0
     (command,) = commands
-    from glioserve_training import train_command
+    from glioserve_cli.training import train as train_command
 
     parser = argparse.ArgumentParser()
     train_command.add_arguments(parser)

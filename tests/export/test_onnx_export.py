@@ -12,10 +12,10 @@ from onnx import TensorProto
 
 from glioserve_contract import CONTRACT_VERSION, ErrorCode, GlioserveError, Modality
 from glioserve_contract.limits import MAX_CLASSIFIER_BATCH
-from glioserve_contract.recipe import Recipe
+from glioserve_contract.records.recipe import Recipe
 from glioserve_contract.tensors import CLASSIFIER_MODEL
 from glioserve_export.classifier_config import resolved_dims
-from glioserve_export.onnx_export import cam_grid, check_signature, export_onnx, signature
+from glioserve_export.graphs.onnx_export import cam_grid, check_signature, export_onnx, signature
 from glioserve_networks import Artifact
 from support.networks import random_network
 from support.recipes import T1_T1CE_T2, tiny_recipe

@@ -11,15 +11,9 @@ import pytest
 from onnx import helper, numpy_helper
 
 from glioserve_contract import ErrorCode, GlioserveError, Modality
-from glioserve_export.onnx_export import export_onnx
-from glioserve_export.parity import (
-    BATCHES,
-    CAM_TOLERANCE,
-    LOGITS_TOLERANCE,
-    check_parity,
-    compare,
-)
-from glioserve_export.probes import INPUTS, probe_studies
+from glioserve_export.graphs.onnx_export import export_onnx
+from glioserve_export.graphs.parity import BATCHES, CAM_TOLERANCE, LOGITS_TOLERANCE, check_parity, compare
+from glioserve_export.graphs.probes import INPUTS, probe_studies
 from glioserve_networks import Artifact
 from support.networks import tiny_artifact
 from support.recipes import tiny_recipe

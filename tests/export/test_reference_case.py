@@ -15,17 +15,19 @@ from onnx import numpy_helper
 
 from glioserve_cli.main import main
 from glioserve_contract import ErrorCode, GlioserveError, sha256_digest
-from glioserve_contract.manifest import load_manifest
-from glioserve_contract.recipe import Architecture, Recipe, load_recipe, save_recipe
-from glioserve_contract.reference_case import REFERENCE_CASE_FILE
-from glioserve_export.exporter import export, export_model
+from glioserve_contract.records.recipe import Architecture, Recipe
+from glioserve_contract.records.reference_case import REFERENCE_CASE_FILE
+from glioserve_export.exporter import export_model
+from glioserve_export.graphs.onnx_export import export_onnx
+from glioserve_export.graphs.parity import compare
 from glioserve_export.importer import import_checkpoint
-from glioserve_export.onnx_export import export_onnx
-from glioserve_export.parity import compare
-from glioserve_export.publication import checked_export
-from glioserve_export.serving import version_folder
 from glioserve_networks import load_artifact, save_artifact
 from glioserve_networks.reference_case import load_case
+from glioserve_preprocess.files import file_digest, load_recipe, save_recipe
+from glioserve_registry.export import export
+from glioserve_registry.layout.serving import version_folder
+from glioserve_registry.publishing.publication import checked_export
+from glioserve_triton.served.versions import load_manifest
 from support.checkpoints import bundle_folder, in_memory
 from support.networks import random_network
 from support.recipes import TINY, tiny_recipe
@@ -79,7 +81,7 @@ def test_the_command_imports_and_says_what_it_took_on_trust(
         assert part in told
     artifact = load_artifact(tmp_path / "artifact")
     provenance = artifact.recipe.provenance["import"]
-    assert provenance["source_digest"] == sha256_digest(source / "weights.pt")
+    assert provenance["source_digest"] == file_digest(source / "weights.pt")
     assert provenance["format"] == "PyTorch state dict"
     assert provenance["date"].endswith("+00:00")
     assert set(provenance["versions"]) == {"glioserve", "torch", "monai", "safetensors"}
@@ -100,7 +102,7 @@ def test_a_case_is_checked_and_kept(source: Path, tmp_path: Path, capsys: pytest
     case = artifact.recipe.reference_case
     assert case is not None
     assert (case.score, case.tolerance) == (round(SCORE, 4), 0.005)
-    assert case.digest == sha256_digest(source / REFERENCE_CASE_FILE)
+    assert case.digest == file_digest(source / REFERENCE_CASE_FILE)
     # The recipe now has it, so the next import finds it beside the recipe, and needs no flags.
     (tmp_path / "again").mkdir()
     (tmp_path / "again" / REFERENCE_CASE_FILE).write_bytes((source / REFERENCE_CASE_FILE).read_bytes())

@@ -14,16 +14,25 @@ from pathlib import Path
 
 import pytest
 
-import glioserve_export
-from glioserve_contract import ErrorCode, GlioserveError, Modality, sha256_digest
-from glioserve_contract.manifest import load_manifest
-from glioserve_contract.promotion import serving_version
-from glioserve_contract.recipe import load_recipe, preprocessing_digest
-from glioserve_export import files, static_models
-from glioserve_export.publication import checked_export, exported_files
-from glioserve_export.repository import MARKER, add_version, assemble, check_can_join, ensure_version, versions
-from glioserve_export.serving import version_folder
-from glioserve_export.static_models import STATIC_MODELS, static_repository
+import glioserve_registry
+from glioserve_contract import ErrorCode, GlioserveError, Modality
+from glioserve_contract.records.recipe import preprocessing_digest
+from glioserve_export import files
+from glioserve_preprocess.files import file_digest, load_recipe
+from glioserve_registry.layout import static_models
+from glioserve_registry.layout.repository import (
+    MARKER,
+    add_version,
+    assemble,
+    check_can_join,
+    ensure_version,
+    versions,
+)
+from glioserve_registry.layout.serving import version_folder
+from glioserve_registry.layout.static_models import STATIC_MODELS, static_repository
+from glioserve_registry.publishing.publication import checked_export, exported_files
+from glioserve_triton.served.promotions import serving_version
+from glioserve_triton.served.versions import load_manifest
 from support.recipes import fake_export, tiny_recipe
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -133,7 +142,7 @@ def test_versions_are_numbered_and_hold_exactly_the_exports_files_and_the_card(r
         ]
         published = load_manifest(folder, verify_files=True)
         assert exported_files(published) == load_manifest(source).files
-        assert published.publication["source_manifest"] == sha256_digest(source / "manifest.json")
+        assert published.publication["source_manifest"] == file_digest(source / "manifest.json")
         assert folder.stat().st_mode & 0o055 == 0o055, "the server runs as somebody else"
     assert sorted(p.name for p in (repository / "classifier").iterdir()) == [
         "1",
@@ -279,7 +288,8 @@ def test_a_source_that_changes_while_it_is_copied_is_not_published(
 KILLED = """
 import sys, time
 from pathlib import Path
-from glioserve_export import publication, repository
+from glioserve_registry.layout import repository
+from glioserve_registry.publishing import publication
 def stuck(source, names, target):
     (target / "model.onnx").write_bytes(b"half")
     print("copying", flush=True)
@@ -344,9 +354,9 @@ import sys
 for name in ("torch", "monai", "onnx", "onnxruntime", "onnxscript", "safetensors"):
     sys.modules[name] = None  # importing it raises
 from pathlib import Path
-from glioserve_export.demo_model import demo_model_dir, demo_repository
-from glioserve_export.repository import add_version, versions
-from glioserve_export.static_models import static_repository
+from glioserve_registry.demo_model import demo_model_dir, demo_repository
+from glioserve_registry.layout.repository import add_version, versions
+from glioserve_registry.layout.static_models import static_repository
 repository, source = Path(sys.argv[1]), Path(sys.argv[2])
 add_version(repository, source)
 print(static_repository(), demo_model_dir(), demo_repository(repository.parent / "demo", min_slices=20), sep="\\n")
@@ -356,7 +366,7 @@ print(static_repository(), demo_model_dir(), demo_repository(repository.parent /
 def test_an_installed_wheel_assembles_from_its_own_data_without_torch(tmp_path: Path, source: Path) -> None:
     """The packages and the two data folders where the wheel puts them, and no checkout in reach."""
     site = tmp_path / "site"
-    here = Path(glioserve_export.__file__).parent
+    here = Path(glioserve_registry.__file__).parent
     contract = ROOT / "client" / "glioserve_contract"
     shutil.copytree(here, site / here.name, ignore=shutil.ignore_patterns("_*_repository", "_demo_model"))
     shutil.copytree(contract, site / contract.name)
@@ -385,7 +395,7 @@ def test_an_installed_wheel_assembles_from_its_own_data_without_torch(tmp_path: 
 def test_the_wheel_puts_its_data_where_it_is_looked_for() -> None:
     text = (ROOT / "pyproject.toml").read_text()
     for name, folder in (("model_repository", "_model_repository"), ("examples/demo_model", "_demo_model")):
-        assert f'"{name}" = "glioserve_export/{folder}"' in text
+        assert f'"{name}" = "glioserve_registry/{folder}"' in text
 
 
 def test_an_installation_without_its_data_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -10,16 +10,16 @@ import pytest
 import tritonclient.grpc as grpc
 
 from glioserve_contract import ErrorCode, GlioserveError
-from glioserve_contract.manifest import digest_of_model_id
+from glioserve_contract.records.manifest import digest_of_model_id
 from glioserve_contract.tensors import CLASSIFIER_MODEL
 from glioserve_export.classifier_config import ONNXRUNTIME_CPU, ONNXRUNTIME_GPU, TENSORRT_GPU, resolved_dims
-from glioserve_export.exporter import export
-from glioserve_export.parity import LOGITS_TOLERANCE, reference
-from glioserve_export.probes import probe_studies
-from glioserve_export.repository import add_version
+from glioserve_export.graphs.parity import LOGITS_TOLERANCE, reference
+from glioserve_export.graphs.probes import probe_studies
 from glioserve_networks import Artifact
-from glioserve_triton.options import ServerOptions
-from glioserve_triton.server import TritonServer
+from glioserve_registry.export import export
+from glioserve_registry.layout.repository import add_version
+from glioserve_triton.process.options import ServerOptions
+from glioserve_triton.process.server import TritonServer
 from support.recipes import fake_export
 
 pytestmark = pytest.mark.triton

@@ -10,10 +10,10 @@ import onnxruntime
 import pytest
 
 from glioserve_contract import ErrorCode, GlioserveError
-from glioserve_contract.recipe import Architecture
+from glioserve_contract.records.recipe import Architecture
 from glioserve_export.exporter import export_model
-from glioserve_export.publication import checked_export
 from glioserve_networks import Artifact
+from glioserve_registry.publishing.publication import checked_export
 from support.networks import tiny_artifact
 from support.recipes import tiny_recipe
 from support.site_package import NETWORKS, install

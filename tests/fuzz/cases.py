@@ -23,7 +23,7 @@ from fuzz.entries import any_entry, server
 from fuzz.sources import PAIR, Source
 from glioserve_contract import Modality
 from glioserve_preprocess.pipeline import Preprocessed, preprocess_volumes
-from glioserve_preprocess.register import register_all
+from glioserve_preprocess.registration.register import register_all
 
 Random = np.random.Generator
 Run = Callable[[], Preprocessed | None]

@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 from fuzz.attributes import set_raw
 from fuzz.sources import PATIENT, Source, recipe_of, uid
 from glioserve_contract import Modality
-from glioserve_preprocess.geometry import Geometry
+from glioserve_dicom.volumes.geometry import Geometry
 from support.encodings import enhanced
 from support.scans import T1_HEADER, T1CE_HEADER, part10, series
 

@@ -18,8 +18,8 @@ from glioserve_client import DicomStudy
 from glioserve_client.deidentify import Pseudonyms, deidentify
 from glioserve_client.errors import CodedError
 from glioserve_contract import ErrorCode, GlioserveError, Modality
-from glioserve_contract.recipe import Recipe
-from glioserve_preprocess.folder import study_files
+from glioserve_contract.records.recipe import Recipe
+from glioserve_dicom.files.folder import study_files
 from glioserve_preprocess.overrides import Overrides, SeriesName
 from glioserve_preprocess.pipeline import Preprocessed, preprocess_dicom
 

@@ -20,10 +20,10 @@ from fuzz.cases import Case
 from fuzz.sources import MARKER
 from glioserve_contract import GlioserveError, from_dict, to_dict
 from glioserve_contract.limits import MAX_SPACING_MM, MIN_SPACING_MM
-from glioserve_contract.records import PreprocessRecord
-from glioserve_preprocess.geometry import apply, geometry_of_record
+from glioserve_contract.records.report import PreprocessRecord
+from glioserve_dicom.volumes.geometry import apply, geometry_of_record
 from glioserve_preprocess.pipeline import Preprocessed
-from glioserve_preprocess.provenance import image_digest, replay
+from glioserve_preprocess.tensor.provenance import image_digest, replay
 
 
 @dataclass(frozen=True)

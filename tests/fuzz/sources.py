@@ -19,9 +19,9 @@ from pydicom.dataset import Dataset
 from pydicom.uid import JPEGLosslessSV1, LegacyConvertedEnhancedMRImageStorage, generate_uid
 
 from glioserve_contract import Modality
-from glioserve_contract.recipe import Recipe
-from glioserve_preprocess.geometry import Geometry, Volume
-from glioserve_preprocess.grid import sample
+from glioserve_contract.records.recipe import Recipe
+from glioserve_dicom.volumes.geometry import Geometry, Volume
+from glioserve_preprocess.tensor.grid import sample
 from support.encodings import LOSSLESS, NATIVE, bare, encoded, enhanced, jpeg_baseline
 from support.heads import ORIENTATIONS
 from support.recipes import tiny_recipe
@@ -186,8 +186,8 @@ def _localiser() -> list[Dataset]:
 @cache
 def phantom() -> Source:
     """Of real size: 192 files of four sequences, a localiser and a reformat."""
-    from glioserve_training.phantom import make_phantom
-    from glioserve_training.phantom.dicom import dicom_files
+    from glioserve_phantom import make_phantom
+    from glioserve_phantom.dicom import dicom_files
 
     files = dicom_files(make_phantom(11, "recurrence"), identified=True)
     return Source("phantom", tuple(files), recipe_of(Modality.T1, Modality.T1CE, Modality.T2, min_slices=20))

@@ -15,17 +15,18 @@ from fuzz import archives, crowds, entries, sources
 from fuzz.attributes import rewritten, set_raw
 from glioserve_client import DicomStudy, VolumeStudy
 from glioserve_client import Volume as ClientVolume
-from glioserve_contract import ErrorCode, GlioserveError, Modality, bounded
-from glioserve_contract.archive import unpack
-from glioserve_contract.recipe import BrainExtraction
-from glioserve_preprocess import part10 as part10_module
-from glioserve_preprocess.brain import find_brain
-from glioserve_preprocess.frames import MAX_FRAMES
-from glioserve_preprocess.geometry import Geometry, Volume
+from glioserve_contract import ErrorCode, GlioserveError, Modality
+from glioserve_contract.records.recipe import BrainExtraction
+from glioserve_dicom.files import bounded
+from glioserve_dicom.files import part10 as part10_module
+from glioserve_dicom.files.archive import unpack
+from glioserve_dicom.read import read
+from glioserve_dicom.slices.frames import MAX_FRAMES
+from glioserve_dicom.volumes.arrays import volume_of_array
+from glioserve_dicom.volumes.geometry import Geometry, Volume
+from glioserve_preprocess.brain.extraction import find_brain
 from glioserve_preprocess.pipeline import preprocess_dicom
-from glioserve_preprocess.read import read
-from glioserve_preprocess.series import choose_series
-from glioserve_preprocess.volumes import volume_of_array
+from glioserve_preprocess.series.selection import choose_series
 from support.scans import part10
 
 

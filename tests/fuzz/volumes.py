@@ -15,10 +15,10 @@ from fuzz.sources import MARKER, PAIR, head, nifti
 from glioserve_client import Volume as ClientVolume
 from glioserve_client import VolumeStudy
 from glioserve_contract import Modality
-from glioserve_preprocess.geometry import Geometry, Volume
+from glioserve_dicom.volumes.arrays import volume_of_array
+from glioserve_dicom.volumes.geometry import Geometry, Volume
 from glioserve_preprocess.overrides import Overrides
 from glioserve_preprocess.pipeline import Preprocessed, preprocess_volumes
-from glioserve_preprocess.volumes import volume_of_array
 
 Random = np.random.Generator
 _DTYPES = "bool int8 uint8 int16 >i2 uint16 int32 >i4 int64 uint64 float16 float32 >f4 float64 complex64 S4 O".split()

@@ -157,7 +157,7 @@ def test_the_wheel_builds_from_what_is_copied(tmp_path: Path) -> None:
     assert "glioserve = glioserve_cli.main:main" in entry_points
     for module in ("contract/__init__", "client/py", "triton/command", "triton/guardian", "preprocess/register"):
         assert any(name.startswith(f"glioserve_{module}") for name in names), module
-    assert "glioserve_export/_model_repository/glioma/config.pbtxt" in names
+    assert "glioserve_registry/_model_repository/glioma/config.pbtxt" in names
     models = {file.name for file in context_files() if file.parent.parts[-2:] == ("glioserve_preprocess", "models")}
     assert "README.md" in models
     assert {f"glioserve_preprocess/models/{name}" for name in models} <= names

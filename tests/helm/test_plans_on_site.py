@@ -11,11 +11,11 @@ import pytest
 import yaml
 
 from glioserve_cli.main import main
-from glioserve_contract.promotion import load_serving
-from glioserve_export.engine import command
+from glioserve_cli.models import engine as command
 from glioserve_export.version_files import PLAN_FILE
-from glioserve_triton.plans import Fit, fitting_plan
-from glioserve_triton.repository import check_repository
+from glioserve_triton.plans.discovery import Fit, fitting_plan
+from glioserve_triton.served.promotions import load_serving
+from glioserve_triton.served.repository import check_repository
 from support.engines import engine_repository, make_machine
 from support.helm_tools import CHART, CLAIM, Helm, Manifest, merged, parse_serve, pod_spec, server
 from support.kube_stub import kube_stub

@@ -15,8 +15,8 @@ import pytest
 import yaml
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
+from glioserve_cli.serving import serve as command
 from glioserve_export.classifier_config import PROFILES
-from glioserve_triton import command
 from support.helm_tools import (
     CHART,
     CI_VALUES,

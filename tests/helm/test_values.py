@@ -11,9 +11,9 @@ import jsonschema
 import pytest
 import yaml
 
-from glioserve_contract.brain_model import BRAIN_MODELS_VARIABLE
+from glioserve_contract.records.brain_model import BRAIN_MODELS_VARIABLE
 from glioserve_contract.tensors import ENSEMBLE
-from glioserve_triton.server import EXIT_MARGIN_S
+from glioserve_triton.process.server import EXIT_MARGIN_S
 from support.helm_tools import (
     CHART,
     CI_VALUES,

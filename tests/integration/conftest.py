@@ -8,12 +8,12 @@ import pytest
 
 from glioserve_client import ConnectionOptions, GliomaClient
 from glioserve_contract import Modality
-from glioserve_contract.promotion import load_serving
-from glioserve_export.demo_model import demo_repository
+from glioserve_phantom import make_phantom
+from glioserve_phantom.dicom import dicom_files
 from glioserve_preprocess.pipeline import preprocess_dicom, preprocess_volumes
-from glioserve_preprocess.report import answer
-from glioserve_training.phantom import make_phantom
-from glioserve_training.phantom.dicom import dicom_files
+from glioserve_preprocess.report.answer import answer
+from glioserve_registry.demo_model import demo_repository
+from glioserve_triton.served.promotions import load_serving
 from support.triton import running_server
 
 ROOT = Path(__file__).resolve().parents[2]

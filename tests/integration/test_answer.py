@@ -15,9 +15,9 @@ from glioserve_client.errors import TooFewSlicesError
 from glioserve_contract import Modality
 from glioserve_contract.metrics import STAGE_SECONDS, STAGES, STUDIES
 from glioserve_contract.tensors import CLASSIFIER_MODEL, MODELS
-from glioserve_export.demo_model import demo_repository
 from glioserve_preprocess.pipeline import preprocess_volumes
-from glioserve_triton.options import GRPC_ADMIN_HEADER
+from glioserve_registry.demo_model import demo_repository
+from glioserve_triton.process.options import GRPC_ADMIN_HEADER
 from support.triton import running_server
 
 from .conftest import FG_6692, needs_fg_6692

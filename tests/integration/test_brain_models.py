@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from glioserve_contract import ErrorCode, GlioserveError, sha256_digest
-from glioserve_contract.brain_model import BRAIN_MODELS_VARIABLE
-from glioserve_contract.manifest import load_manifest, save_manifest
-from glioserve_contract.recipe import preprocessing_digest, save_recipe
-from glioserve_export.demo_model import demo_model_dir
-from glioserve_export.repository import add_version
-from glioserve_triton.server import TritonServer
+from glioserve_contract import ErrorCode, GlioserveError
+from glioserve_contract.records.brain_model import BRAIN_MODELS_VARIABLE
+from glioserve_contract.records.recipe import preprocessing_digest
+from glioserve_preprocess.files import file_digest, save_recipe
+from glioserve_registry.demo_model import demo_model_dir
+from glioserve_registry.layout.repository import add_version
+from glioserve_triton.process.server import TritonServer
+from glioserve_triton.served.versions import load_manifest, save_manifest
 from support.brain_models import SYNTHSTRIP_LIKE, distance_network, write_brain_model
 from support.triton import running_server
 
@@ -31,7 +32,7 @@ def test_the_recipes_brain_model_is_loaded_with_the_server_or_the_server_says_wh
     version.mkdir()
     (version / "model.onnx").write_bytes((demo_model_dir() / "model.onnx").read_bytes())
     save_recipe(recipe, version / "recipe.json")
-    files = {name: sha256_digest(version / name) for name in manifest.files}
+    files = {name: file_digest(version / name) for name in manifest.files}
     digest = preprocessing_digest(recipe)
     save_manifest(replace(manifest, recipe=recipe, preprocessing_digest=digest, files=files), version)
     repository = tmp_path / "repository"

@@ -9,9 +9,9 @@ import pytest
 from glioserve_client import DicomStudy, GliomaClient
 from glioserve_client.outputs import overlay_of
 from glioserve_contract import Modality
-from glioserve_export.repository import add_version, assemble
-from glioserve_preprocess.geometry import Geometry, apply
-from glioserve_preprocess.grid import sample
+from glioserve_dicom.volumes.geometry import Geometry, apply
+from glioserve_preprocess.tensor.grid import sample
+from glioserve_registry.layout.repository import add_version, assemble
 from support.bright_spot import bright_spot_recipe, write_bright_spot
 from support.scans import T1CE_HEADER, part10, series
 from support.triton import running_server

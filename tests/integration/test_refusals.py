@@ -11,7 +11,7 @@ from pydicom.uid import CTImageStorage
 from glioserve_client import errors
 from glioserve_client.status import error_from_status
 from glioserve_contract import Modality
-from glioserve_training.phantom.dicom import dicom_files
+from glioserve_phantom.dicom import dicom_files
 from support.scans import part10
 
 pytestmark = pytest.mark.triton

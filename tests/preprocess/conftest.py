@@ -3,8 +3,8 @@
 import pytest
 
 from glioserve_contract import Modality
-from glioserve_contract.recipe import Architecture, Grid, Recipe
-from glioserve_training.phantom import make_phantom
+from glioserve_contract.records.recipe import Architecture, Grid, Recipe
+from glioserve_phantom import make_phantom
 
 
 @pytest.fixture(scope="session")

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from pydicom.uid import RLELossless
 
 from glioserve_contract import ErrorCode, GlioserveError, Modality
-from glioserve_preprocess.assemble import assemble
-from glioserve_preprocess.geometry import apply
-from glioserve_preprocess.read import read
-from glioserve_preprocess.stacks import stacks_of
+from glioserve_dicom.read import read
+from glioserve_dicom.slices.assemble import assemble
+from glioserve_dicom.slices.stacks import stacks_of
+from glioserve_dicom.volumes.geometry import apply
 from support.scans import T1_HEADER, oblique, part10, series, stacks
 
 SIZE, SPACING_MM = (7, 5, 6), (0.9, 1.1, 4.5)

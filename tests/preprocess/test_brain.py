@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from glioserve_contract import ErrorCode, GlioserveError, Modality
-from glioserve_contract.recipe import BrainExtraction
-from glioserve_preprocess import brain as brain_module
-from glioserve_preprocess.brain import find_brain
-from glioserve_preprocess.brain_network import Margin
-from glioserve_preprocess.geometry import Geometry, Volume, isotropic_cover
+from glioserve_contract.records.recipe import BrainExtraction
+from glioserve_dicom.volumes.geometry import Geometry, Volume, isotropic_cover
+from glioserve_preprocess.brain import extraction as brain_module
+from glioserve_preprocess.brain.extraction import find_brain
+from glioserve_preprocess.brain.network import Margin
 from support.brain_models import SYNTHSTRIP_LIKE, distance_network, write_brain_model
 
 METHODS = [BrainExtraction(), BrainExtraction("classical", None, None)]

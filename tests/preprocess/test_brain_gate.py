@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from glioserve_preprocess.brain_gate import (
+from glioserve_dicom.volumes.geometry import Geometry
+from glioserve_preprocess.brain.gate import (
     agreement_check,
     enclosure_check,
     margin_checks,
@@ -12,8 +13,7 @@ from glioserve_preprocess.brain_gate import (
     unsureness_check,
     volume_check,
 )
-from glioserve_preprocess.brain_network import Margin
-from glioserve_preprocess.geometry import Geometry
+from glioserve_preprocess.brain.network import Margin
 
 SHAPE = (64, 72, 60)
 GEOMETRY = Geometry((60, 72, 64), np.diag([3.0, 3.0, 3.0, 1.0]))

@@ -15,10 +15,10 @@ import pytest
 from onnx import TensorProto, helper
 
 from glioserve_contract import ErrorCode, GlioserveError
-from glioserve_contract.brain_model import BRAIN_MODELS_VARIABLE, sidecar_name
-from glioserve_contract.recipe import BrainExtraction
-from glioserve_preprocess import brain_model
-from glioserve_preprocess.brain_model import load_brain_model, model_files, site_folder
+from glioserve_contract.records.brain_model import BRAIN_MODELS_VARIABLE, sidecar_name
+from glioserve_contract.records.recipe import BrainExtraction
+from glioserve_preprocess.brain import model as brain_model
+from glioserve_preprocess.brain.model import load_brain_model, model_files, site_folder
 from support.brain_models import SYNTHSTRIP_LIKE, distance_network, graph, write_brain_model
 
 

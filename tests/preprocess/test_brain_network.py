@@ -13,12 +13,12 @@ import numpy.typing as npt
 import pytest
 
 from glioserve_contract import ErrorCode, GlioserveError, Modality, from_dict
-from glioserve_contract.brain_model import BrainModelCard
-from glioserve_contract.recipe import BrainExtraction
-from glioserve_preprocess.brain import find_brain
-from glioserve_preprocess.brain_model import BrainModel, load_brain_model
-from glioserve_preprocess.brain_network import Margin, brain_margin, mask_of_margin
-from glioserve_preprocess.geometry import Geometry, Volume
+from glioserve_contract.records.brain_model import BrainModelCard
+from glioserve_contract.records.recipe import BrainExtraction
+from glioserve_dicom.volumes.geometry import Geometry, Volume
+from glioserve_preprocess.brain.extraction import find_brain
+from glioserve_preprocess.brain.model import BrainModel, load_brain_model
+from glioserve_preprocess.brain.network import Margin, brain_margin, mask_of_margin
 from support.brain_models import (
     MOVE,
     NNUNET_LIKE,

@@ -13,10 +13,12 @@ import SimpleITK as sitk
 
 from glioserve_cli.main import main
 from glioserve_contract import ErrorCode, GlioserveError, Modality
-from glioserve_contract.brain_model import BRAIN_MODELS_VARIABLE
-from glioserve_contract.recipe import BrainExtraction, Recipe, preprocessing_digest, save_recipe
-from glioserve_preprocess.brain import find_brain
-from glioserve_preprocess.geometry import Volume, to_sitk
+from glioserve_contract.records.brain_model import BRAIN_MODELS_VARIABLE
+from glioserve_contract.records.recipe import BrainExtraction, Recipe, preprocessing_digest
+from glioserve_dicom.volumes.geometry import Volume
+from glioserve_preprocess.brain.extraction import find_brain
+from glioserve_preprocess.files import save_recipe
+from glioserve_preprocess.itk import to_sitk
 from glioserve_preprocess.pipeline import preprocess_volumes
 from support.brain_models import SYNTHSTRIP_LIKE, solid_network, write_brain_model
 

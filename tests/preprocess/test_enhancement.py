@@ -9,10 +9,10 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from glioserve_contract import Modality
-from glioserve_preprocess.enhancement import Enhancement, compare_enhancement
-from glioserve_preprocess.geometry import Volume, canonical
-from glioserve_preprocess.register import register
-from glioserve_preprocess.volumes import volume_of_array
+from glioserve_dicom.volumes.arrays import volume_of_array
+from glioserve_dicom.volumes.geometry import Volume, canonical
+from glioserve_preprocess.registration.register import register
+from glioserve_preprocess.series.enhancement import Enhancement, compare_enhancement
 from support.phantoms import small_phantom
 
 FG_6692 = Path(__file__).resolve().parents[3] / "shared" / "data" / "tcga-fg-6692" / "nifti"

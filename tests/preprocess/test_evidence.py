@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 
 from glioserve_contract import Modality
-from glioserve_contract.words import DESCRIPTION_WORDS
-from glioserve_preprocess.acquisition import Acquisition, acquisition_of
-from glioserve_preprocess.evidence import DECIDED, Evidence, judge
+from glioserve_dicom.words import DESCRIPTION_WORDS
+from glioserve_preprocess.series.acquisition import Acquisition, acquisition_of
+from glioserve_preprocess.series.evidence import DECIDED, Evidence, judge
 from preprocess.header_table import AMBIGUOUS, EXCLUDED, OPEN, ROWS, T1, T1CE, Row
 from support.dicom_files import mr_dataset, sent
 

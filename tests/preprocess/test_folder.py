@@ -5,11 +5,11 @@ import os
 import pytest
 
 from glioserve_contract import ErrorCode, GlioserveError, Modality
-from glioserve_preprocess import folder
-from glioserve_preprocess.assemble import assemble
-from glioserve_preprocess.folder import study_files
-from glioserve_preprocess.read import read
-from glioserve_preprocess.stacks import stacks_of
+from glioserve_dicom.files import folder
+from glioserve_dicom.files.folder import study_files
+from glioserve_dicom.read import read
+from glioserve_dicom.slices.assemble import assemble
+from glioserve_dicom.slices.stacks import stacks_of
 from support.encodings import without_preamble, zipped
 from support.pitfalls import STORED, files, scan
 

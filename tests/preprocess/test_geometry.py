@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glioserve_contract import ErrorCode, GlioserveError
-from glioserve_contract.recipe import Grid
-from glioserve_preprocess.geometry import (
+from glioserve_contract.records.recipe import Grid
+from glioserve_dicom.volumes.geometry import (
     Geometry,
     apply,
     canonical,

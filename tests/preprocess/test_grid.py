@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from glioserve_contract.recipe import Grid
-from glioserve_preprocess.geometry import Geometry, apply, network_geometry
-from glioserve_preprocess.grid import antialias_sigma_mm, sample, sample_mask
+from glioserve_contract.records.recipe import Grid
+from glioserve_dicom.volumes.geometry import Geometry, apply, network_geometry
+from glioserve_preprocess.tensor.grid import antialias_sigma_mm, sample, sample_mask
 from support.geometries import (
     axis_flips,
     axis_orders,
@@ -216,9 +216,9 @@ def test_threads_at_once_give_the_bits_of_one(monkeypatch):
 def test_the_number_of_threads_of_the_process_changes_no_bit():
     program = """
 import hashlib, numpy as np
-from glioserve_contract.recipe import Grid
-from glioserve_preprocess.geometry import network_geometry
-from glioserve_preprocess.grid import sample
+from glioserve_contract.records.recipe import Grid
+from glioserve_dicom.volumes.geometry import network_geometry
+from glioserve_preprocess.tensor.grid import sample
 source = network_geometry(Grid((50, 40, 20), (0.9, 0.9, 4.0)), np.zeros(3))
 target = network_geometry(Grid((20, 20, 20), (4.0, 4.0, 4.0)), np.zeros(3))
 turn = np.eye(4); turn[0, 1], turn[1, 0] = -0.1, 0.1

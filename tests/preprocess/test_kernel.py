@@ -10,7 +10,7 @@ from scipy import ndimage
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_preprocess import kernel
 from glioserve_preprocess.kernel import Motion, MutualInformation, library
-from glioserve_preprocess.rigid import rotation_of
+from glioserve_preprocess.registration.rigid import rotation_of
 
 BINS = 24
 SHAPE = (14, 18, 16)

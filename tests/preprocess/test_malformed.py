@@ -7,9 +7,9 @@ from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 
 from glioserve_contract import ErrorCode, GlioserveError, Modality
-from glioserve_preprocess.assemble import assemble
-from glioserve_preprocess.read import read
-from glioserve_preprocess.stacks import stacks_of
+from glioserve_dicom.read import read
+from glioserve_dicom.slices.assemble import assemble
+from glioserve_dicom.slices.stacks import stacks_of
 from support.encodings import encoded, enhanced
 from support.pitfalls import files, scan
 

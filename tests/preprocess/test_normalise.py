@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from glioserve_contract import ErrorCode, GlioserveError
-from glioserve_contract.recipe import Intensity
-from glioserve_preprocess.normalise import intensity_range, normalise, scale
+from glioserve_contract.records.recipe import Intensity
+from glioserve_preprocess.tensor.normalise import intensity_range, normalise, scale
 
 RAMP = np.arange(-270, 1730, 2, dtype=np.float32).reshape(10, 10, 10)
 MASK = np.zeros(RAMP.shape, np.uint8)

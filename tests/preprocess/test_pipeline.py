@@ -8,11 +8,11 @@ import pytest
 
 from glioserve_cli.main import main
 from glioserve_contract import ErrorCode, GlioserveError, Modality, from_dict
-from glioserve_contract.recipe import save_recipe
-from glioserve_contract.records import PreprocessRecord
-from glioserve_preprocess.geometry import apply, geometry_of_record
+from glioserve_contract.records.report import PreprocessRecord
+from glioserve_dicom.volumes.geometry import apply, geometry_of_record
+from glioserve_phantom.dicom import dicom_files
+from glioserve_preprocess.files import save_recipe
 from glioserve_preprocess.pipeline import preprocess_dicom, preprocess_volumes
-from glioserve_training.phantom.dicom import dicom_files
 from support.geometries import reordered
 
 

@@ -28,10 +28,10 @@ from pydicom.uid import (
 from glioserve_client import DicomStudy
 from glioserve_client.deidentify import deidentify
 from glioserve_contract import GlioserveError, Modality
-from glioserve_preprocess.assemble import assemble
-from glioserve_preprocess.geometry import Geometry, apply
-from glioserve_preprocess.read import read
-from glioserve_preprocess.stacks import stacks_of
+from glioserve_dicom.read import read
+from glioserve_dicom.slices.assemble import assemble
+from glioserve_dicom.slices.stacks import stacks_of
+from glioserve_dicom.volumes.geometry import Geometry, apply
 from support.encodings import (
     LOSSLESS,
     NATIVE,

@@ -15,10 +15,11 @@ from pydicom.uid import JPEG2000Lossless, RLELossless
 
 from glioserve_client import DicomStudy
 from glioserve_client.deidentify import deidentify
-from glioserve_contract import ErrorCode, GlioserveError, Modality, archive
-from glioserve_preprocess.assemble import assemble
-from glioserve_preprocess.read import read
-from glioserve_preprocess.stacks import stacks_of
+from glioserve_contract import ErrorCode, GlioserveError, Modality
+from glioserve_dicom.files import archive
+from glioserve_dicom.read import read
+from glioserve_dicom.slices.assemble import assemble
+from glioserve_dicom.slices.stacks import stacks_of
 from support.encodings import edited, encoded, enhanced, zipped
 from support.pitfalls import GEOMETRY, SIZE, SPACING_MM, STORED, documented_rows, files, other_pixels, same_series, scan
 

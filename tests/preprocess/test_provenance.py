@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from glioserve_contract import ErrorCode, GlioserveError, Modality, from_dict, to_dict
-from glioserve_contract.recipe import Grid, Intensity
-from glioserve_contract.records import PreprocessRecord
+from glioserve_contract.records.recipe import Grid, Intensity
+from glioserve_contract.records.report import PreprocessRecord
+from glioserve_dicom.volumes.geometry import apply, geometry_of_record
+from glioserve_phantom.dicom import dicom_files
 from glioserve_preprocess import pipeline
-from glioserve_preprocess.geometry import apply, geometry_of_record
 from glioserve_preprocess.pipeline import preprocess_dicom, preprocess_volumes
-from glioserve_preprocess.provenance import image_digest, replay
-from glioserve_training.phantom.dicom import dicom_files
+from glioserve_preprocess.tensor.provenance import image_digest, replay
 from support.geometries import places_lps_mm, reordered
 
 

@@ -9,10 +9,10 @@ from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage, ImplicitVRLittleEndian, JPEG2000Lossless, generate_uid
 
 from glioserve_contract import ErrorCode, GlioserveError, Modality
-from glioserve_contract.identity import IDENTIFYING_ATTRIBUTES
-from glioserve_preprocess.assemble import assemble
-from glioserve_preprocess.read import read
-from glioserve_preprocess.stacks import stacks_of
+from glioserve_dicom.identity import IDENTIFYING_ATTRIBUTES
+from glioserve_dicom.read import read
+from glioserve_dicom.slices.assemble import assemble
+from glioserve_dicom.slices.stacks import stacks_of
 from support.encodings import encoded, zipped
 from support.scans import STUDY_UID, T1_HEADER, oblique, part10, series
 

@@ -23,11 +23,11 @@ from pydicom.uid import generate_uid
 from glioserve_client import DicomStudy
 from glioserve_client.deidentify import deidentify
 from glioserve_contract import ErrorCode, GlioserveError, Modality
-from glioserve_preprocess.assemble import assemble
-from glioserve_preprocess.folder import study_files
-from glioserve_preprocess.geometry import apply
-from glioserve_preprocess.read import read
-from glioserve_preprocess.stacks import stacks_of
+from glioserve_dicom.files.folder import study_files
+from glioserve_dicom.read import read
+from glioserve_dicom.slices.assemble import assemble
+from glioserve_dicom.slices.stacks import stacks_of
+from glioserve_dicom.volumes.geometry import apply
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 DICOM = DATA / "dicom"

@@ -7,13 +7,13 @@ import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from glioserve_contract import ErrorCode, GlioserveError, Modality
-from glioserve_preprocess import search
-from glioserve_preprocess.brain import mask_points_lps_mm
-from glioserve_preprocess.geometry import Geometry, Volume, apply
-from glioserve_preprocess.pyramid import LEVELS_MM, prepare
-from glioserve_preprocess.register import examine, mean_displacement_mm, register, register_all
-from glioserve_preprocess.rigid import RADIUS_MM, Rigid, Similarity, rotation_of
-from glioserve_training.phantom import make_phantom
+from glioserve_dicom.volumes.geometry import Geometry, Volume, apply
+from glioserve_phantom import make_phantom
+from glioserve_preprocess.brain.extraction import mask_points_lps_mm
+from glioserve_preprocess.registration import search
+from glioserve_preprocess.registration.pyramid import LEVELS_MM, prepare
+from glioserve_preprocess.registration.register import examine, mean_displacement_mm, register, register_all
+from glioserve_preprocess.registration.rigid import RADIUS_MM, Rigid, Similarity, rotation_of
 
 
 def motion(angles_deg, shift_mm):

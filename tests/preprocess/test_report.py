@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glioserve_contract import ErrorCode, GlioserveError, Modality, from_dict, to_dict
-from glioserve_contract.manifest import Manifest, ServedVersion
-from glioserve_contract.recipe import Architecture, Grid, Recipe, preprocessing_digest
-from glioserve_contract.records import PreprocessRecord, Quality, QualityCheck, Report
-from glioserve_preprocess.geometry import apply, network_geometry
-from glioserve_preprocess.report import answer, cam_geometry
+from glioserve_contract.records.manifest import Manifest, ServedVersion
+from glioserve_contract.records.recipe import Architecture, Grid, Recipe, preprocessing_digest
+from glioserve_contract.records.report import PreprocessRecord, Quality, QualityCheck, Report
+from glioserve_dicom.volumes.geometry import apply, network_geometry
+from glioserve_preprocess.report.answer import answer, cam_geometry
 from support.geometries import covering_geometries, places_lps_mm
 from support.scans import oblique
 

@@ -7,11 +7,11 @@ import pytest
 
 from glioserve_cli.main import main
 from glioserve_contract import ErrorCode, GlioserveError, Modality
-from glioserve_contract.recipe import save_recipe
-from glioserve_preprocess.enhancement import Enhancement
-from glioserve_preprocess.geometry import Geometry, Volume
+from glioserve_dicom.volumes.geometry import Geometry, Volume
+from glioserve_preprocess.files import save_recipe
 from glioserve_preprocess.overrides import Overrides, SeriesName
-from glioserve_preprocess.series import choose_series
+from glioserve_preprocess.series.enhancement import Enhancement
+from glioserve_preprocess.series.selection import choose_series
 from support.scans import FLAIR_HEADER, T1_HEADER, T1CE_HEADER, T2_HEADER, instances_of, part10, series
 
 T1, T1CE, T2, FLAIR = Modality

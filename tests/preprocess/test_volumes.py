@@ -6,9 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glioserve_contract import ErrorCode, GlioserveError, Modality
-from glioserve_preprocess import volumes as volumes_module
-from glioserve_preprocess.geometry import Geometry, Volume
-from glioserve_preprocess.volumes import check_contrast, fill_outside, pick_volumes, slice_axis_size, volume_of_array
+from glioserve_dicom.volumes.arrays import volume_of_array
+from glioserve_dicom.volumes.geometry import Geometry, Volume
+from glioserve_preprocess.tensor import volumes as volumes_module
+from glioserve_preprocess.tensor.volumes import check_contrast, fill_outside, pick_volumes, slice_axis_size
 from support.geometries import axis_flips, axis_orders, geometries, reordered
 
 VOXELS = np.random.default_rng(0).normal(100, 30, (6, 7, 8)).astype(np.float32)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from glioserve_contract import CONTRACT_VERSION, NOT_FOR_CLINICAL_USE, Modality, to_dict
-from glioserve_contract.records import (
+from glioserve_contract.records.report import (
     GridRecord,
     HeatmapRecord,
     ModelRecord,

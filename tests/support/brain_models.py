@@ -17,9 +17,9 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from glioserve_contract import Modality
-from glioserve_contract.brain_model import brain_model_digest, sidecar_name
-from glioserve_contract.recipe import BrainExtraction
-from glioserve_preprocess.geometry import Geometry, Volume
+from glioserve_contract.records.brain_model import brain_model_digest, sidecar_name
+from glioserve_contract.records.recipe import BrainExtraction
+from glioserve_dicom.volumes.geometry import Geometry, Volume
 from support.geometries import places_lps_mm
 
 Triple = tuple[int, int, int]

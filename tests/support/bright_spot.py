@@ -13,9 +13,11 @@ from pathlib import Path
 import onnx
 from onnx import TensorProto, helper
 
-from glioserve_contract import Modality, sha256_digest
-from glioserve_contract.manifest import Manifest, model_id, save_manifest
-from glioserve_contract.recipe import Recipe, preprocessing_digest, save_recipe
+from glioserve_contract import Modality
+from glioserve_contract.records.manifest import Manifest, model_id
+from glioserve_contract.records.recipe import Recipe, preprocessing_digest
+from glioserve_preprocess.files import file_digest, save_recipe
+from glioserve_triton.served.versions import save_manifest
 from support.recipes import HELD_PARITY
 
 POOL = 4
@@ -70,7 +72,7 @@ def write_bright_spot(folder: Path, recipe: Recipe) -> None:
         cam_grid=cam,
         cam_start_voxels=(POOL - 1) / 2,
         cam_step_voxels=float(POOL),
-        files={name: sha256_digest(folder / name) for name in ("model.onnx", "recipe.json")},
+        files={name: file_digest(folder / name) for name in ("model.onnx", "recipe.json")},
         parity=HELD_PARITY,
         created=datetime.now(timezone.utc).isoformat(),
     )

@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from glioserve_contract import ErrorCode, GlioserveError
-from glioserve_contract.recipe import Architecture, Recipe
-from glioserve_networks.bundle import compare, is_bundle, open_bundle
-from glioserve_networks.checkpoint import read_weights
-from glioserve_networks.checkpoint_fit import Fitted, fit
+from glioserve_contract.records.recipe import Architecture, Recipe
+from glioserve_networks.checkpoints.bundle import compare, is_bundle, open_bundle
+from glioserve_networks.checkpoints.checkpoint import read_weights
+from glioserve_networks.checkpoints.fit import Fitted, fit
 from support.networks import random_network
 from support.recipes import SMALL, tiny_recipe
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from glioserve_contract.manifest import load_manifest
-from glioserve_export.engine.options import build_options
-from glioserve_export.engine.profiles import BATCHES
-from glioserve_export.engine.toolkit import BuildRequest, RunRequest
-from glioserve_export.vectors import load_vectors
+from glioserve_export.graphs.vectors import load_vectors
+from glioserve_export.shape_profiles import BATCHES
+from glioserve_tensorrt.options import build_options
+from glioserve_tensorrt.toolkit import BuildRequest, RunRequest
+from glioserve_triton.served.versions import load_manifest
 
 
 def build_request(version: Path, folder: Path, timeout_s: float = 60) -> BuildRequest:

@@ -15,13 +15,14 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from glioserve_contract import sha256_digest
-from glioserve_contract.manifest import load_manifest, model_id, save_manifest
-from glioserve_contract.recipe import Recipe
-from glioserve_export.probes import probe_studies
-from glioserve_export.repository import add_version
-from glioserve_export.vectors import Vectors, save_vectors
+from glioserve_contract.records.manifest import model_id
+from glioserve_contract.records.recipe import Recipe
+from glioserve_export.graphs.probes import probe_studies
+from glioserve_export.graphs.vectors import Vectors, save_vectors
 from glioserve_export.version_files import FP16_FILE, VECTORS_FILE
+from glioserve_preprocess.files import file_digest
+from glioserve_registry.layout.repository import add_version
+from glioserve_triton.served.versions import load_manifest, save_manifest
 from support.recipes import fake_export, tiny_recipe
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -82,7 +83,7 @@ def engine_version(folder: Path, *, fp16: bool = True, operator: str = "Relu", n
     save_vectors(stored_answers(recipe), folder)
     added = [VECTORS_FILE, *([FP16_FILE] if fp16 else [])]
     manifest = load_manifest(folder)
-    files = {**manifest.files, **{file: sha256_digest(folder / file) for file in added}}
+    files = {**manifest.files, **{file: file_digest(folder / file) for file in added}}
     save_manifest(replace(manifest, files=files), folder)
     return folder
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from glioserve_export.evaluation.cohort import Cohort, load_cohort
-from glioserve_export.evaluation.prediction import ModelFacts, Prediction, facts_of
-from glioserve_export.evaluation.results import Outcome
+from glioserve_evaluation.runs.cohort import Cohort, load_cohort
+from glioserve_evaluation.runs.prediction import ModelFacts, Prediction, facts_of
+from glioserve_evaluation.runs.results import Outcome
 from support.recipes import tiny_recipe
 
 WEIGHTS = "sha256:" + "5a" * 32

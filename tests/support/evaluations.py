@@ -6,10 +6,17 @@ from pathlib import Path
 from typing import Any
 
 from glioserve_contract import NOT_FOR_CLINICAL_USE
-from glioserve_contract.manifest import Manifest
-from glioserve_export.evaluation.figures import Confusion, Estimate, Proportion
-from glioserve_export.evaluation.prediction import facts_of
-from glioserve_export.evaluation.report import Counts, EvaluationReport, Figures, Rates, Settings, report_bytes
+from glioserve_contract.records.manifest import Manifest
+from glioserve_evaluation.figures.figures import Confusion, Estimate, Proportion
+from glioserve_evaluation.reports.report import (
+    Counts,
+    EvaluationReport,
+    Figures,
+    Rates,
+    Settings,
+    report_bytes,
+)
+from glioserve_evaluation.runs.prediction import facts_of
 
 
 def _proportion(successes: int, n: int, lower: float, upper: float) -> Proportion:

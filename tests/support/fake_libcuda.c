@@ -1,4 +1,4 @@
-/* The driver API's functions that glioserve_export.engine.cuda calls, over the host's own memory. A stream's work is
+/* The driver API's functions that glioserve_tensorrt.builders.cuda calls, over the host's own memory. A stream's work is
    done when it is synchronised, so that reading too early shows. FAKE_CUDA_FAIL names a function that fails. */
 #include <stdint.h>
 #include <stdlib.h>

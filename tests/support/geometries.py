@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from glioserve_contract import Modality
-from glioserve_preprocess.geometry import Geometry, Volume, apply
+from glioserve_dicom.volumes.geometry import Geometry, Volume, apply
 
 spacings_mm = st.floats(0.4, 7.0)
 """From high-resolution 3D to thick clinical slices with gaps."""

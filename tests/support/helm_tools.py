@@ -21,7 +21,7 @@ from typing import Any
 
 import yaml
 
-from glioserve_triton import command
+from glioserve_cli.serving import serve as command
 
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "helm" / "glioserve"

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from glioserve_contract.recipe import Recipe
+from glioserve_contract.records.recipe import Recipe
 from glioserve_networks import Artifact, build, load_artifact, save_artifact
 from support.recipes import tiny_recipe
 

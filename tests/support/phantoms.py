@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from glioserve_training.phantom import Diagnosis, Phantom
+from glioserve_phantom import Diagnosis, Phantom
 from glioserve_training.phantom_dataset import coarse_phantom
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
-from glioserve_preprocess.geometry import Geometry
+from glioserve_dicom.volumes.geometry import Geometry
 from support.encodings import edited
 from support.scans import T1_HEADER, oblique, part10, series
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from glioserve_contract import sha256_digest
-from glioserve_contract.manifest import load_manifest
-from glioserve_contract.plan import PLAN_FILE, PLAN_RECORD_FILE, EngineKey, PlanRecord, plan_record_text
+from glioserve_contract.records.plan import PLAN_FILE, PLAN_RECORD_FILE, EngineKey, PlanRecord, plan_record_text
+from glioserve_triton.served.versions import load_manifest
 
 
 def write_plan(version: Path, content: bytes = b"plan", **key: object) -> PlanRecord:

@@ -8,16 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from glioserve_contract import Modality, sha256_digest
-from glioserve_contract.manifest import Manifest, save_manifest
-from glioserve_contract.recipe import (
+from glioserve_contract.records.manifest import Manifest
+from glioserve_contract.records.recipe import (
     CLASSES,
     RECIPE_SCHEMA,
     Architecture,
     Grid,
     Recipe,
     preprocessing_digest,
-    save_recipe,
 )
+from glioserve_preprocess.files import file_digest, save_recipe
+from glioserve_triton.served.versions import save_manifest
 
 SMALL: dict[str, Architecture] = {
     "resnet10": Architecture("resnet10", {"widen_factor": 0.0625}),
@@ -84,7 +85,7 @@ def fake_export(folder: Path, recipe: Recipe | None = None, *, model: bytes = b"
         cam_grid=(4, 4, 4),
         cam_start_voxels=0.0,
         cam_step_voxels=4.0,
-        files={name: sha256_digest(folder / name) for name in ("model.onnx", "recipe.json")},
+        files={name: file_digest(folder / name) for name in ("model.onnx", "recipe.json")},
         parity=HELD_PARITY,
     )
     save_manifest(replace(manifest, **changes), folder)

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from glioserve_contract.recipe import Recipe, ReferenceCase
-from glioserve_contract.reference_case import REFERENCE_CASE_FILE, score_of
+from glioserve_contract.records.recipe import Recipe, ReferenceCase
+from glioserve_contract.records.reference_case import REFERENCE_CASE_FILE, score_of
 from glioserve_networks import save_artifact
 from glioserve_networks.reference_case import Array, Case, load_case, write_case
 from support.networks import random_network

@@ -10,9 +10,9 @@ import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
-from glioserve_preprocess.geometry import Geometry
-from glioserve_preprocess.read import Instances, read
-from glioserve_preprocess.stacks import Stack, stacks_of
+from glioserve_dicom.read import Instances, read
+from glioserve_dicom.slices.stacks import Stack, stacks_of
+from glioserve_dicom.volumes.geometry import Geometry
 
 T1_HEADER = {"SeriesDescription": "T1 AX", "ScanningSequence": "SE", "RepetitionTime": 500, "EchoTime": 10}
 T1CE_HEADER = {**T1_HEADER, "SeriesDescription": "T1 AX POST GAD", "ContrastBolusAgent": "YES"}

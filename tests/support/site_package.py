@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from glioserve_networks.registry import ENTRY_POINTS
+from glioserve_networks.architectures.registry import ENTRY_POINTS
 
 NETWORKS = '''
 import torch

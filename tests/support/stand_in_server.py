@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from glioserve_contract import ErrorCode, GlioserveError
-from glioserve_contract.manifest import ServedVersion
+from glioserve_contract.records.manifest import ServedVersion
 
 
 class StandInServer:

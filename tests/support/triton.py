@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from glioserve_triton.options import ServerOptions
-from glioserve_triton.server import TritonServer
+from glioserve_triton.process.options import ServerOptions
+from glioserve_triton.process.server import TritonServer
 
 SHARED_MEMORY = Path("/dev/shm")
 VANISH_TIMEOUT_S = 60.0

@@ -7,9 +7,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from glioserve_contract import ErrorCode, GlioserveError, Modality, sha256_digest
-from glioserve_contract.recipe import Architecture, Grid, Recipe
+from glioserve_contract import ErrorCode, GlioserveError, Modality
+from glioserve_contract.records.recipe import Architecture, Grid, Recipe
 from glioserve_networks import build, load_artifact, save_artifact
+from glioserve_preprocess.files import file_digest
 
 RECIPE = Recipe(
     schema="glioserve/recipe/1",
@@ -37,7 +38,7 @@ def test_round_trip(folder: Path) -> None:
     assert artifact.recipe == RECIPE
     for name, tensor in weights().items():
         torch.testing.assert_close(artifact.state_dict[name], tensor, rtol=0, atol=0)
-    assert artifact.weights_digest == sha256_digest(folder / "weights.safetensors")
+    assert artifact.weights_digest == file_digest(folder / "weights.safetensors")
     assert artifact.network()(torch.zeros(1, 2, 16, 16, 16)).shape == (1, 2)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from glioserve_contract import Modality
-from glioserve_contract.manifest import Manifest
+from glioserve_contract.records.manifest import Manifest
 from support.phantoms import small_phantom
 from support.recipes import fake_export
 
@@ -44,7 +44,7 @@ def test_summary_counts_necrosis_as_positive(bench: ModuleType) -> None:
 
 
 def test_distance_is_to_the_lesion_in_the_references_space(bench: ModuleType, tmp_path: Path) -> None:
-    from glioserve_contract.manifest import load_manifest
+    from glioserve_triton.served.versions import load_manifest
 
     manifest: Manifest = load_manifest(fake_export(tmp_path))
     phantom = small_phantom(2, "recurrence")

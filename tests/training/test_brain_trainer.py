@@ -10,9 +10,14 @@ import torch
 
 from glioserve_cli.main import main
 from glioserve_contract import ErrorCode, GlioserveError
-from glioserve_contract.brain_model import DEFAULT_BRAIN_MODEL, brain_model_digest, parse_brain_model_card, sidecar_name
-from glioserve_contract.recipe import BrainExtraction
-from glioserve_preprocess.brain_model import load_brain_model
+from glioserve_contract.records.brain_model import (
+    DEFAULT_BRAIN_MODEL,
+    brain_model_digest,
+    parse_brain_model_card,
+    sidecar_name,
+)
+from glioserve_contract.records.recipe import BrainExtraction
+from glioserve_preprocess.brain.model import load_brain_model
 from glioserve_training.brain.bank import load_head, make_bank
 from glioserve_training.brain.package import write_package
 from glioserve_training.brain.trainer import BrainSettings, Progress, distance_loss, train_brain
@@ -118,7 +123,7 @@ def test_no_path_of_the_machine_is_in_the_graph(tmp_path):
 def test_the_command_makes_heads_trains_and_writes(tmp_path, capsys):
     command = ["train-brain", "--out", str(tmp_path / "out"), "--heads", "2", "--steps", "1", "--workers", "2"]
     command += ["--cache", str(tmp_path / "heads"), "--checkpoint", str(tmp_path / "c.pt")]
-    from glioserve_training.brain import command as brain_command
+    from glioserve_cli.training import train_brain as brain_command
 
     brain_command.HELD_OUT, held_out = 1, brain_command.HELD_OUT
     try:

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import torch
 
-from glioserve_contract import sha256_digest
-from glioserve_networks.bundle import MAX_CONFIG_BYTES, compare, is_bundle, open_bundle
-from glioserve_networks.checkpoint import read_weights
-from glioserve_networks.checkpoint_fit import fit
+from glioserve_networks.checkpoints.bundle import MAX_CONFIG_BYTES, compare, is_bundle, open_bundle
+from glioserve_networks.checkpoints.checkpoint import read_weights
+from glioserve_networks.checkpoints.fit import fit
+from glioserve_preprocess.files import file_digest
 from support.checkpoints import (
     RECIPE,
     ROOM,
@@ -65,7 +65,7 @@ def test_a_bundle_is_read_and_compared(weights: dict[str, torch.Tensor], form: s
         compared = compare(bundle, RECIPE)
         fitted = fit(read_weights(bundle.model), RECIPE)
         wanted = path / "models" / "model.pt" if form == "folder" else path
-        assert bundle.digest == sha256_digest(wanted)
+        assert bundle.digest == file_digest(wanted)
     assert all(torch.equal(fitted.state_dict[name], tensor) for name, tensor in weights.items())
     for what in ("number of channels", "input size", "classes", "order of channels", "conv1_t_stride", "no_max_pool"):
         assert any(what in line for line in compared)

@@ -16,8 +16,8 @@ import torch
 from torch import nn
 
 from glioserve_contract import ErrorCode, GlioserveError
-from glioserve_networks.checkpoint import read_weights
-from glioserve_networks.checkpoint_fit import fit
+from glioserve_networks.checkpoints.checkpoint import read_weights
+from glioserve_networks.checkpoints.fit import fit
 from support.checkpoints import (
     RECIPE,
     bundle_folder,

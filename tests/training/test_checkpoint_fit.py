@@ -15,12 +15,13 @@ from monai.networks.nets.resnet import ResNet
 from safetensors.torch import save_file
 from torch import nn
 
-from glioserve_contract import Modality, sha256_digest
-from glioserve_contract.recipe import Architecture, Recipe
+from glioserve_contract import Modality
+from glioserve_contract.records.recipe import Architecture, Recipe
 from glioserve_networks import build
-from glioserve_networks.checkpoint import SHOWN, read_weights
-from glioserve_networks.checkpoint_fit import fit
-from glioserve_networks.options import defaults_of, likely, shapes_of
+from glioserve_networks.architectures.options import defaults_of, likely, shapes_of
+from glioserve_networks.checkpoints.checkpoint import SHOWN, read_weights
+from glioserve_networks.checkpoints.fit import fit
+from glioserve_preprocess.files import file_digest
 from support.checkpoints import (
     RECIPE,
     recipe_of,
@@ -125,7 +126,7 @@ def test_wrappers_and_prefixes_come_off_and_are_told(
     assert all(torch.equal(fitted.state_dict[name], tensor) for name, tensor in weights.items())
     assert checkpoint.notes == (() if wrapper is None else (f"took the state dict under {wrapper!r}",))
     assert fitted.notes == ((f"took the prefix {prefix!r} off all {len(weights)} names",) if prefix else ())
-    assert checkpoint.digest == sha256_digest(tmp_path / "weights.pt")
+    assert checkpoint.digest == file_digest(tmp_path / "weights.pt")
 
 
 @pytest.mark.parametrize("file_format", ["zip", "legacy", "safetensors"])
@@ -165,7 +166,7 @@ def test_counters_of_older_files_may_be_absent(weights: dict[str, torch.Tensor],
 
 def test_a_prefix_that_the_network_itself_has_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shapes = {"trunk.conv.weight": (2, 3, 1, 1, 1), "trunk.fc.weight": (2, 2)}
-    monkeypatch.setattr("glioserve_networks.checkpoint_fit.shapes_of", lambda *_: shapes)
+    monkeypatch.setattr("glioserve_networks.checkpoints.fit.shapes_of", lambda *_: shapes)
     for prefix, told in (("", 0), ("module.", 1)):
         path = saved({prefix + name: torch.ones(shape) for name, shape in shapes.items()}, tmp_path)
         fitted = fit(read_weights(path), RECIPE)

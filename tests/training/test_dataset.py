@@ -10,11 +10,11 @@ import pytest
 from scipy import ndimage
 
 from glioserve_contract import ErrorCode, GlioserveError, Modality
-from glioserve_contract.recipe import Recipe
+from glioserve_contract.records.recipe import Recipe
+from glioserve_dicom.volumes.geometry import Geometry, apply, network_geometry
 from glioserve_networks.dataset import Patient, index_of, load_dataset, save_index, save_patient
-from glioserve_preprocess.geometry import Geometry, apply, network_geometry
-from glioserve_preprocess.grid import sample, sample_mask
-from glioserve_preprocess.normalise import normalise
+from glioserve_preprocess.tensor.grid import sample, sample_mask
+from glioserve_preprocess.tensor.normalise import normalise
 from glioserve_training import phantom_dataset
 from glioserve_training.masks import MAX_LITRES, MIN_LITRES, damaged, registration_error
 from glioserve_training.phantom_dataset import FIRST_TRAINING_SEED, coarse_phantom, make_dataset, phantom_patient

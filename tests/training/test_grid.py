@@ -10,17 +10,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from glioserve_cli import train_grid
 from glioserve_cli.main import main
 from glioserve_contract import ErrorCode, GlioserveError, Modality
-from glioserve_contract.recipe import Recipe, save_recipe
+from glioserve_contract.records.recipe import Recipe
+from glioserve_evaluation.grid import cells as grid
+from glioserve_evaluation.grid import tables as train_grid
+from glioserve_evaluation.grid.cells import Cell, CellResult, GridPlan, run_grid, split
 from glioserve_networks import load_artifact
 from glioserve_networks.dataset import Patient, index_of, save_index, save_patient
-from glioserve_training import cohort_dataset, grid
+from glioserve_phantom import make_phantom
+from glioserve_phantom.dicom import write_study
+from glioserve_preprocess.files import save_recipe
+from glioserve_training import cohort_dataset
 from glioserve_training.cohort_dataset import CohortDataset, Excluded, LabelledStudy, make_cohort_dataset
-from glioserve_training.grid import Cell, CellResult, GridPlan, run_grid, split
-from glioserve_training.phantom import make_phantom
-from glioserve_training.phantom.dicom import write_study
 from glioserve_training.settings import PRESETS
 from support.recipes import SMALL, tiny_recipe
 

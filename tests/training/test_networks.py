@@ -7,7 +7,7 @@ import torch
 from monai.networks.nets.resnet import ResNet
 
 from glioserve_contract import ErrorCode, GlioserveError
-from glioserve_contract.recipe import Architecture
+from glioserve_contract.records.recipe import Architecture
 from glioserve_networks import ClassifierNet, architectures, build
 from glioserve_networks.gradcam import AdaptiveAverage, Split, has_closed_form, logits_and_gradient
 from support.recipes import SMALL

@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glioserve_contract import Modality
-from glioserve_preprocess.geometry import Geometry, apply, network_geometry
-from glioserve_training.phantom import make_phantom
-from glioserve_training.phantom.acquisition import rigid
-from glioserve_training.phantom.anatomy import BOX_HIGH_MM, BOX_LOW_MM, Tissue, subject_points, ventricles
-from glioserve_training.phantom.lesion import draw_lesion
-from glioserve_training.phantom.shapes import Noise, ellipsoid
+from glioserve_dicom.volumes.geometry import Geometry, apply, network_geometry
+from glioserve_phantom import make_phantom
+from glioserve_phantom.acquisition import rigid
+from glioserve_phantom.anatomy import BOX_HIGH_MM, BOX_LOW_MM, Tissue, subject_points, ventricles
+from glioserve_phantom.lesion import draw_lesion
+from glioserve_phantom.shapes import Noise, ellipsoid
 from support.phantoms import small_phantom
 
 

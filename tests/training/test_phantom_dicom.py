@@ -14,16 +14,16 @@ import SimpleITK as sitk
 from pydicom.dataset import FileDataset
 
 from glioserve_cli.main import main
+from glioserve_cli.training.phantom import add_arguments, run
 from glioserve_contract import Modality
-from glioserve_contract.identity import IDENTIFYING_ATTRIBUTES, PATIENT_PSEUDONYM
-from glioserve_preprocess.assemble import assemble
-from glioserve_preprocess.read import read
-from glioserve_preprocess.series import choose_series
-from glioserve_training.phantom import make_phantom
-from glioserve_training.phantom.dicom import dicom_files, write_study
-from glioserve_training.phantom.headers import VENDORS
-from glioserve_training.phantom.truth import write_truth
-from glioserve_training.phantom_command import add_arguments, run
+from glioserve_dicom.identity import IDENTIFYING_ATTRIBUTES, PATIENT_PSEUDONYM
+from glioserve_dicom.read import read
+from glioserve_dicom.slices.assemble import assemble
+from glioserve_phantom import make_phantom
+from glioserve_phantom.dicom import dicom_files, write_study
+from glioserve_phantom.headers import VENDORS
+from glioserve_phantom.truth import write_truth
+from glioserve_preprocess.series.selection import choose_series
 from support.phantoms import small_phantom
 
 Study = list[FileDataset]

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from glioserve_contract import ErrorCode, GlioserveError, Modality, sha256_digest
-from glioserve_contract.recipe import ReferenceCase, VariantLimits, load_recipe
-from glioserve_contract.reference_case import REFERENCE_CASE_FILE, check_score, score_of, served_tolerance
+from glioserve_contract import ErrorCode, GlioserveError, Modality
+from glioserve_contract.records.recipe import ReferenceCase, VariantLimits
+from glioserve_contract.records.reference_case import REFERENCE_CASE_FILE, check_score, score_of, served_tolerance
 from glioserve_networks import load_artifact, save_artifact
 from glioserve_networks.reference_case import load_case, read_case, write_case
+from glioserve_preprocess.files import file_digest, load_recipe
 from support.networks import random_network
 from support.recipes import tiny_recipe
 from support.reference_cases import artifact_with_case, made_image
@@ -36,9 +37,9 @@ def test_a_case_comes_back_in_the_recipes_order(tmp_path: Path) -> None:
     np.testing.assert_array_equal(case.image, IMAGE)
     assert case.names_channels
     assert case.content == (tmp_path / "case.npz").read_bytes()
-    assert case.digest == sha256_digest(tmp_path / "case.npz")
+    assert case.digest == file_digest(tmp_path / "case.npz")
     write_case(tmp_path / "again.npz", IMAGE[[2, 0, 1]], (T2, T1, T1CE))
-    assert sha256_digest(tmp_path / "again.npz") == case.digest
+    assert file_digest(tmp_path / "again.npz") == case.digest
 
 
 def test_a_case_without_names_is_in_the_recipes_order(tmp_path: Path) -> None:

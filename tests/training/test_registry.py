@@ -9,11 +9,11 @@ import torch
 from torch import nn
 
 from glioserve_contract import ErrorCode, GlioserveError
-from glioserve_contract.recipe import Architecture
+from glioserve_contract.records.recipe import Architecture
 from glioserve_networks import ClassifierNet, TailedNet, architectures, build, load_artifact, save_artifact
-from glioserve_networks.options import likely, shapes_of
-from glioserve_networks.registry import OURS
-from glioserve_networks.resnet import ResNet10
+from glioserve_networks.architectures.options import likely, shapes_of
+from glioserve_networks.architectures.registry import OURS
+from glioserve_networks.architectures.resnet import ResNet10
 from support.checkpoints import refused, saved
 from support.recipes import tiny_recipe
 from support.site_package import POINTS, install

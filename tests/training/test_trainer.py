@@ -12,6 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from glioserve_cli.training.train import add_arguments, run
 from glioserve_contract import GlioserveError
 from glioserve_networks import build, load_artifact
 from glioserve_networks.calibration import fit_temperature
@@ -20,7 +21,6 @@ from glioserve_training.augment import MAX_SHIFT_VOXELS, augment
 from glioserve_training.learner import USUAL_CELLS, Learner
 from glioserve_training.metrics import auc, peak_distance_mm
 from glioserve_training.settings import DEMO_RECIPE, PRESETS
-from glioserve_training.train_command import add_arguments, run
 from glioserve_training.trainer import EpochResult, localisation_loss, train
 from support.recipes import tiny_recipe
 
@@ -216,7 +216,7 @@ def test_augmentation_moves_image_and_lesion_together() -> None:
 
 
 def test_command_trains_a_dataset_into_an_artifact(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from glioserve_contract.recipe import save_recipe
+    from glioserve_preprocess.files import save_recipe
 
     data = tmp_path / "data"
     save_index(index_of(RECIPE, "toys"), data)

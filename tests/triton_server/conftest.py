@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import tritonclient.grpc as triton
 
-from glioserve_triton.server import TritonServer
+from glioserve_triton.process.server import TritonServer
 from support.engines import Machine, make_machine
 from support.tiny_repository import write_tiny_repository
 from support.triton import running_server

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from glioserve_cli import doctor, main
-from glioserve_cli.doctor import Finding, as_text, examine
+from glioserve_cli import main
+from glioserve_cli.diagnosis import doctor
+from glioserve_cli.diagnosis.doctor import as_text, examine
+from glioserve_cli.diagnosis.findings import Finding
 from glioserve_contract import CONTRACT_VERSION
-from glioserve_contract.brain_model import BRAIN_MODELS_VARIABLE
-from glioserve_contract.recipe import BrainExtraction
-from glioserve_triton import locate
+from glioserve_contract.records.brain_model import BRAIN_MODELS_VARIABLE
+from glioserve_contract.records.recipe import BrainExtraction
+from glioserve_triton.process import locate
 from support.brain_models import SYNTHSTRIP_LIKE, distance_network, write_brain_model
 from support.recipes import fake_export, tiny_recipe
 from support.triton import running_server

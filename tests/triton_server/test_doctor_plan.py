@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from glioserve_cli import main
-from glioserve_cli.doctor import Finding, examine
+from glioserve_cli.diagnosis.doctor import examine
+from glioserve_cli.diagnosis.findings import Finding
 from support.engines import L4, Machine
 from support.plans import add_gpu_profiles, write_plan
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from glioserve_triton.guarded import MAX_LINE_CHARACTERS, GuardedProcess, OnLine
-from glioserve_triton.run_folder import RunFolder, sweep_dead_runs
+from glioserve_triton.process.guarded import MAX_LINE_CHARACTERS, GuardedProcess, OnLine
+from glioserve_triton.process.run_folder import RunFolder, sweep_dead_runs
 from support.triton import SHARED_MEMORY, assert_nothing_left, living_processes, regions, wait_until
 
 HELPER_AND_LEADER = ["/bin/sh", "-c", "sleep 600 & echo up; wait"]
@@ -20,8 +20,8 @@ STUBBORN = ["/bin/sh", "-c", "trap '' TERM; sleep 600 & echo up; while :; do sle
 
 _OWNER = """
 import os, sys, time
-from glioserve_triton.guarded import GuardedProcess
-from glioserve_triton.run_folder import RunFolder
+from glioserve_triton.process.guarded import GuardedProcess
+from glioserve_triton.process.run_folder import RunFolder
 run = RunFolder()
 process = GuardedProcess(sys.argv[2:], dict(os.environ), run)
 child = os.fork() if sys.argv[1] == "fork" else 0

@@ -14,10 +14,10 @@ import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException
 
 from glioserve_contract import ErrorCode, GlioserveError
-from glioserve_triton import options
-from glioserve_triton.options import ServerOptions
-from glioserve_triton.run_folder import sweep_dead_runs
-from glioserve_triton.server import TritonServer
+from glioserve_triton.process import options
+from glioserve_triton.process.options import ServerOptions
+from glioserve_triton.process.run_folder import sweep_dead_runs
+from glioserve_triton.process.server import TritonServer
 from support.tiny_repository import ask, expected_score, hold
 from support.triton import assert_nothing_left, living_processes, regions, running_server, wait_until
 
@@ -30,7 +30,7 @@ STUBS = 3
 _OWNER = """
 import sys, time
 from pathlib import Path
-from glioserve_triton.server import TritonServer
+from glioserve_triton.process.server import TritonServer
 server = TritonServer(Path(sys.argv[1]))
 server.start()
 print(server.process.pid, server.process.guardian_pid, server.process.run.path, flush=True)

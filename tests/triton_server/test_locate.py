@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from glioserve_contract import ErrorCode, GlioserveError
-from glioserve_triton import backend_folder, locate
-from glioserve_triton.backend_folder import build_backend_folder
-from glioserve_triton.locate import (
+from glioserve_triton.process import backend_folder, locate
+from glioserve_triton.process.backend_folder import build_backend_folder
+from glioserve_triton.process.locate import (
     PYTHON,
     STUB_NAME,
     MissingLibrary,

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from glioserve_triton.logs import Log
+from glioserve_triton.process.logs import Log
 
 TRITON_LINES = """\
 2026-11-23T17:54:14Z I 8543 model_lifecycle.cc:839] "successfully loaded 'glioma'"

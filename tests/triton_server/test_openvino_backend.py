@@ -13,19 +13,19 @@ import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException
 
 from glioserve_contract import ErrorCode, GlioserveError, find_code
-from glioserve_contract.manifest import digest_of_model_id
-from glioserve_contract.recipe import VariantLimits
+from glioserve_contract.records.manifest import digest_of_model_id
+from glioserve_contract.records.recipe import VariantLimits
 from glioserve_contract.tensors import CLASSIFIER_MODEL
 from glioserve_export.exporter import convert, write_version
-from glioserve_export.probes import probe_studies
-from glioserve_export.repository import add_version
+from glioserve_export.graphs.probes import probe_studies
 from glioserve_export.variants.build import Wanted
 from glioserve_export.variants.compare import compare
 from glioserve_export.variants.runtimes import by_onnxruntime
 from glioserve_networks import Artifact
-from glioserve_triton.options import GRPC_ADMIN_HEADER
-from glioserve_triton.repository import check_repository
-from glioserve_triton.server import TritonServer
+from glioserve_registry.layout.repository import add_version
+from glioserve_triton.process.options import GRPC_ADMIN_HEADER
+from glioserve_triton.process.server import TritonServer
+from glioserve_triton.served.repository import check_repository
 from support.networks import tiny_artifact
 from support.recipes import tiny_recipe
 from support.scripted_triton import Request, backend_module, load_model

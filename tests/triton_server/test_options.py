@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from glioserve_triton.locate import find_installation
-from glioserve_triton.options import ACCEPT_IDENTIFIED_DICOM, Ports, ServerOptions, free_ports
+from glioserve_triton.process.locate import find_installation
+from glioserve_triton.process.options import ACCEPT_IDENTIFIED_DICOM, Ports, ServerOptions, free_ports
 
 PORTS = Ports(1001, 1002, 1003)
 

@@ -14,9 +14,9 @@ import pytest
 import tritonclient.grpc as triton
 
 from glioserve_contract import ErrorCode, GlioserveError, sha256_digest
-from glioserve_triton.logs import Log
-from glioserve_triton.plans import Fit, LoadWatch, fitting_plan, profile_to_serve
-from glioserve_triton.repository import check_repository
+from glioserve_triton.plans.discovery import Fit, LoadWatch, fitting_plan, profile_to_serve
+from glioserve_triton.process.logs import Log
+from glioserve_triton.served.repository import check_repository
 from support.engines import A30, L4, Machine
 from support.plans import add_gpu_profiles, write_plan
 from support.serve import serving
@@ -105,7 +105,7 @@ def test_what_the_machine_does_not_say_is_let_pass_and_told(machine: Machine, re
 def test_other_profiles_ask_nothing_and_say_nothing(
     monkeypatch: pytest.MonkeyPatch, repository: Path, profile: str | None
 ) -> None:
-    monkeypatch.setattr("glioserve_triton.plans.fitting_plan", lambda *_: pytest.fail("asked for the plan"))
+    monkeypatch.setattr("glioserve_triton.plans.discovery.fitting_plan", lambda *_: pytest.fail("asked for the plan"))
     assert chosen(repository, profile) == (profile, [])
 
 

@@ -17,11 +17,13 @@ import tritonclient.grpc as triton
 from onnx import TensorProto, helper, numpy_helper
 
 from glioserve_contract import ErrorCode, GlioserveError, sha256_digest
-from glioserve_contract.manifest import load_manifest, model_id, save_manifest
-from glioserve_contract.recipe import Grid, Recipe, ReferenceCase, preprocessing_digest, save_recipe
-from glioserve_contract.reference_case import REFERENCE_CASE_FILE, score_of
+from glioserve_contract.records.manifest import model_id
+from glioserve_contract.records.recipe import Grid, Recipe, ReferenceCase, preprocessing_digest
+from glioserve_contract.records.reference_case import REFERENCE_CASE_FILE, score_of
+from glioserve_preprocess.files import file_digest, save_recipe
+from glioserve_triton.process.server import TritonServer
 from glioserve_triton.reference_case import check_reference_case, check_served_cases
-from glioserve_triton.server import TritonServer
+from glioserve_triton.served.versions import load_manifest, save_manifest
 from support.recipes import tiny_recipe
 from support.serve import serving
 from support.tiny_repository import write_tiny_repository
@@ -74,7 +76,7 @@ def publish(repository: Path, version: int, recipe: Recipe = RECIPE, **changes: 
     np.savez_compressed(
         folder / REFERENCE_CASE_FILE, image=image, channels=np.array([m.value for m in RECIPE.channels])
     )
-    case = ReferenceCase(sha256_digest(folder / REFERENCE_CASE_FILE), round(score_of(LOGITS, RECIPE), 4))
+    case = ReferenceCase(file_digest(folder / REFERENCE_CASE_FILE), round(score_of(LOGITS, RECIPE), 4))
     described = replace(recipe, reference_case=case)
     save_recipe(described, folder / "recipe.json")
     manifest = replace(
@@ -82,7 +84,7 @@ def publish(repository: Path, version: int, recipe: Recipe = RECIPE, **changes: 
         recipe=described,
         weights_digest=DIGEST,
         preprocessing_digest=preprocessing_digest(described),
-        files={n: sha256_digest(folder / n) for n in ("model.onnx", "recipe.json", REFERENCE_CASE_FILE)},
+        files={n: file_digest(folder / n) for n in ("model.onnx", "recipe.json", REFERENCE_CASE_FILE)},
     )
     save_manifest(replace(manifest, **changes), folder)
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from glioserve_contract import CONTRACT_VERSION, ErrorCode, GlioserveError, sha256_digest
-from glioserve_contract.manifest import load_manifest, save_manifest
-from glioserve_triton.repository import check_contract, check_repository, profiles
+from glioserve_preprocess.files import file_digest
+from glioserve_triton.served.repository import check_contract, check_repository, profiles
+from glioserve_triton.served.versions import load_manifest, save_manifest
 from support.recipes import fake_export, tiny_recipe
 
 
@@ -26,7 +27,7 @@ def _spoil_recipe(repository: Path) -> None:
     recipe = json.loads((folder / "recipe.json").read_text())
     (folder / "recipe.json").write_text(json.dumps({**recipe, "threshold": 0.7}))
     manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["files"]["recipe.json"] = sha256_digest(folder / "recipe.json")
+    manifest["files"]["recipe.json"] = file_digest(folder / "recipe.json")
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
 

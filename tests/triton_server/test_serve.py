@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tritonclient.grpc as triton
 
-from glioserve_triton.options import GRPC_ADMIN_HEADER
+from glioserve_triton.process.options import GRPC_ADMIN_HEADER
 from support.serve import TIMEOUT_S, children, serving
 from support.tiny_repository import ask, expected_score, hold
 from support.triton import assert_nothing_left, living_processes, wait_until

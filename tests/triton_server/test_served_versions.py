@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from glioserve_contract import ErrorCode, GlioserveError, to_dict
-from glioserve_contract.promotion import Change, Promotion
+from glioserve_contract.records.promotion import Change, Promotion
 from glioserve_contract.seal import sealed_json
-from glioserve_triton.served_versions import ServedVersions
+from glioserve_triton.adapters.served_versions import ServedVersions
 from support.recipes import fake_export, tiny_recipe
 
 A, B = (f"sha256:{digit * 64}" for digit in "ab")

@@ -12,8 +12,8 @@ import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException
 
 from glioserve_contract import ErrorCode, find_code
-from glioserve_triton.options import GRPC_ADMIN_HEADER, ServerOptions
-from glioserve_triton.server import TritonServer
+from glioserve_triton.process.options import GRPC_ADMIN_HEADER, ServerOptions
+from glioserve_triton.process.server import TritonServer
 from support.tiny_repository import TABLE, TABLE_ROWS, WEIGHTS, ask, expected_score, tensor_in
 from support.triton import living_processes
 

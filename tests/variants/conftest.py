@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from glioserve_contract.recipe import Recipe, VariantLimits
-from glioserve_export.onnx_export import export_onnx
+from glioserve_contract.records.recipe import Recipe, VariantLimits
+from glioserve_export.graphs.onnx_export import export_onnx
 from support.networks import random_network
 from support.recipes import SMALL, tiny_recipe
 

@@ -11,8 +11,8 @@ import pytest
 from onnx import numpy_helper
 
 from glioserve_contract import ErrorCode, GlioserveError
-from glioserve_contract.recipe import Recipe, VariantLimits
-from glioserve_export.onnx_export import signature
+from glioserve_contract.records.recipe import Recipe, VariantLimits
+from glioserve_export.graphs.onnx_export import signature
 from glioserve_export.variants import build, runtimes
 from glioserve_export.variants.build import VARIANTS, Variants, Wanted, make_variants
 from glioserve_export.variants.runtimes import has_bf16

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from glioserve_contract import ErrorCode, GlioserveError
-from glioserve_contract.recipe import Recipe, VariantLimits
+from glioserve_contract.records.recipe import Recipe, VariantLimits
 from glioserve_export.variants.compare import compare, scores
 from support.recipes import tiny_recipe
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from glioserve_cli import main
-from glioserve_contract.manifest import load_manifest
-from glioserve_contract.recipe import Recipe, VariantLimits
+from glioserve_contract.records.recipe import Recipe, VariantLimits
 from glioserve_export.exporter import export_model
 from glioserve_export.variants.build import Wanted
 from glioserve_networks.dataset import Patient, index_of, save_index, save_patient
+from glioserve_triton.served.versions import load_manifest
 from support.networks import tiny_artifact
 from support.recipes import tiny_recipe
 from variants.conftest import LAX, STRICT

@@ -11,9 +11,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from glioserve_contract import ErrorCode, GlioserveError
-from glioserve_contract.manifest import model_id
-from glioserve_contract.recipe import Recipe
-from glioserve_export.onnx_export import check_signature, signature
+from glioserve_contract.records.manifest import model_id
+from glioserve_contract.records.recipe import Recipe
+from glioserve_export.graphs.onnx_export import check_signature, signature
 from glioserve_export.variants.compare import compare
 from glioserve_export.variants.fp16 import LARGEST, SMALLEST_NORMAL, half_precision, rounded, subnormal_share
 from glioserve_export.variants.runtimes import by_onnxruntime

@@ -4,8 +4,8 @@ Imports the contract only. ``build(recipe.architecture, in_channels=len(recipe.c
 :func:`save_artifact` and :func:`load_artifact` move its weights and its recipe as one folder.
 """
 
+from glioserve_networks.architectures.registry import architectures, build
 from glioserve_networks.artifact import Artifact, load_artifact, save_artifact
 from glioserve_networks.gradcam import ClassifierNet, TailedNet
-from glioserve_networks.registry import architectures, build
 
 __all__ = ["Artifact", "ClassifierNet", "TailedNet", "architectures", "build", "load_artifact", "save_artifact"]

@@ -13,11 +13,12 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from glioserve_contract import ErrorCode, GlioserveError, sha256_digest, to_dict
-from glioserve_contract.recipe import Recipe, load_recipe, parse_recipe, save_recipe
-from glioserve_contract.reference_case import REFERENCE_CASE_FILE
+from glioserve_contract import ErrorCode, GlioserveError, to_dict
+from glioserve_contract.records.recipe import Recipe, parse_recipe
+from glioserve_contract.records.reference_case import REFERENCE_CASE_FILE
+from glioserve_networks.architectures.registry import build
 from glioserve_networks.reference_case import Case, load_case, read_case
-from glioserve_networks.registry import build
+from glioserve_preprocess.files import file_digest, load_recipe, save_recipe
 
 WEIGHTS_FILE = "weights.safetensors"
 RECIPE_FILE = "recipe.json"
@@ -61,7 +62,7 @@ def save_artifact(folder: Path, recipe: Recipe, state_dict: StateDict, reference
         save_recipe(recipe, fresh / RECIPE_FILE)
         if reference_case is not None:
             (fresh / REFERENCE_CASE_FILE).write_bytes(reference_case)
-        digest = sha256_digest(fresh / WEIGHTS_FILE)
+        digest = file_digest(fresh / WEIGHTS_FILE)
         if folder.exists():
             _check_replaceable(folder)
             folder.rename(old)
@@ -84,7 +85,7 @@ def load_artifact(folder: Path) -> Artifact:
     file = folder / REFERENCE_CASE_FILE
     case = load_case(file, recipe) if file.exists() else None
     _check_case(recipe, case)
-    return Artifact(recipe, dict(state_dict), sha256_digest(folder / WEIGHTS_FILE), case)
+    return Artifact(recipe, dict(state_dict), file_digest(folder / WEIGHTS_FILE), case)
 
 
 def _check_replaceable(folder: Path) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from glioserve_contract import ErrorCode, GlioserveError, SchemaError, from_dict, to_dict
-from glioserve_contract.recipe import Recipe, preprocessing_digest
+from glioserve_contract.records.recipe import Recipe, preprocessing_digest
 
 INDEX_FILE = "dataset.json"
 

@@ -1,7 +1,7 @@
 """The file of a reference case: written where a network was trained, read and checked wherever it is used.
 
 NumPy only. What it means, and how an answer to it is judged, is the contract's
-(:mod:`glioserve_contract.reference_case`).
+(:mod:`glioserve_contract.records.reference_case`).
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from glioserve_contract import ErrorCode, GlioserveError, Modality, sha256_digest
-from glioserve_contract.recipe import Recipe
-from glioserve_contract.reference_case import CHANNELS_ARRAY, IMAGE_ARRAY, REFERENCE_CASE_FILE, recipe_order
+from glioserve_contract.records.recipe import Recipe
+from glioserve_contract.records.reference_case import CHANNELS_ARRAY, IMAGE_ARRAY, REFERENCE_CASE_FILE, recipe_order
 
 Array = npt.NDArray[np.float32]
 

@@ -17,10 +17,10 @@ import SimpleITK as sitk
 from tqdm import tqdm
 
 from glioserve_contract import GlioserveError
-from glioserve_contract.recipe import Recipe, preprocessing_digest
+from glioserve_contract.records.recipe import Recipe, preprocessing_digest
+from glioserve_dicom.files.folder import study_files
 from glioserve_networks.dataset import Patient, index_of, save_index, save_patient
-from glioserve_preprocess.brain_model import site_folder
-from glioserve_preprocess.folder import study_files
+from glioserve_preprocess.brain.model import site_folder
 from glioserve_preprocess.pipeline import preprocess_dicom
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from glioserve_preprocess.geometry import Geometry, Matrix
-from glioserve_training.phantom.acquisition import rigid
+from glioserve_dicom.volumes.geometry import Geometry, Matrix
+from glioserve_phantom.acquisition import rigid
 
 Mask = npt.NDArray[np.uint8]
 

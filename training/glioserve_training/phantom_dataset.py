@@ -18,16 +18,16 @@ import SimpleITK as sitk
 from tqdm import tqdm
 
 from glioserve_contract import ErrorCode, GlioserveError, Modality
-from glioserve_contract.recipe import Recipe, preprocessing_digest
+from glioserve_contract.records.recipe import Recipe, preprocessing_digest
+from glioserve_dicom.volumes.geometry import Geometry, Matrix, Volume, network_geometry
 from glioserve_networks.dataset import Patient, index_of, save_index, save_patient
-from glioserve_preprocess.brain import find_brain, mask_points_lps_mm
-from glioserve_preprocess.brain_model import site_folder
-from glioserve_preprocess.geometry import Geometry, Matrix, Volume, network_geometry
-from glioserve_preprocess.grid import sample, sample_mask
-from glioserve_preprocess.normalise import normalise
+from glioserve_phantom import DIAGNOSES, Phantom, make_phantom
+from glioserve_phantom.acquisition import Acquisition
+from glioserve_preprocess.brain.extraction import find_brain, mask_points_lps_mm
+from glioserve_preprocess.brain.model import site_folder
+from glioserve_preprocess.tensor.grid import sample, sample_mask
+from glioserve_preprocess.tensor.normalise import normalise
 from glioserve_training.masks import damaged, registration_error
-from glioserve_training.phantom import DIAGNOSES, Phantom, make_phantom
-from glioserve_training.phantom.acquisition import Acquisition
 
 RENDER_SPACING_MM = 2.0
 MIN_PIXEL_MM = 2.0

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from glioserve_contract import Modality
-from glioserve_contract.recipe import Architecture, Grid, Recipe
+from glioserve_contract.records.recipe import Architecture, Grid, Recipe
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from torch.nn import functional as F  # noqa: N812
 from tqdm import tqdm
 
 from glioserve_contract import ErrorCode, GlioserveError, to_dict
-from glioserve_contract.recipe import Recipe
+from glioserve_contract.records.recipe import Recipe
 from glioserve_networks import build, save_artifact
 from glioserve_networks.calibration import fit_temperature
 from glioserve_networks.dataset import Split

@@ -16,8 +16,8 @@ from pydicom.dataset import Dataset
 from glioserve_client.dicomfile import DicomFile, parse
 from glioserve_client.outputs.display import Matrix, onto_grid
 from glioserve_client.prediction import Heatmap, Prediction
-from glioserve_client.quiet import quiet
 from glioserve_client.study import DicomStudy, Study
+from glioserve_dicom.files.quiet import quiet
 
 UNEVEN_TOLERANCE = 0.1
 """Of the slice distance: how far a slice may lie from its place in an even stack."""

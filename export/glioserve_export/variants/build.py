@@ -17,8 +17,8 @@ import numpy as np
 import onnx
 
 from glioserve_contract import ErrorCode, GlioserveError
-from glioserve_contract.recipe import Recipe
-from glioserve_export.onnx_export import check_signature
+from glioserve_contract.records.recipe import Recipe
+from glioserve_export.graphs.onnx_export import check_signature
 from glioserve_export.variants.compare import Array, Comparison, compare
 from glioserve_export.variants.fp16 import LARGEST, half_precision, rounded, subnormal_share
 from glioserve_export.variants.int8 import quantised

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from glioserve_contract import ErrorCode, GlioserveError
-from glioserve_contract.recipe import Recipe, VariantLimits
+from glioserve_contract.records.recipe import Recipe, VariantLimits
 
 Array = npt.NDArray[np.float32]
 

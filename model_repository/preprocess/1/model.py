@@ -8,14 +8,14 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from glioserve_contract import ErrorCode, GlioserveError, Modality, to_dict
-from glioserve_contract.promotion import load_serving
 from glioserve_contract.tensors import BRAIN_MASK, IMAGE, INSTANCES, PREPROCESS, affine_tensor, volume_tensor
-from glioserve_preprocess.brain_model import load_brain_model, site_folder
+from glioserve_dicom.volumes.arrays import volume_of_array
+from glioserve_preprocess.brain.model import load_brain_model, site_folder
 from glioserve_preprocess.overrides import Overrides
 from glioserve_preprocess.pipeline import preprocess_dicom, preprocess_volumes
-from glioserve_preprocess.volumes import volume_of_array
-from glioserve_triton.adapter import Metrics, respond
-from glioserve_triton.repository import check_contract
+from glioserve_triton.adapters.adapter import Metrics, respond
+from glioserve_triton.served.promotions import load_serving
+from glioserve_triton.served.repository import check_contract
 
 
 class TritonPythonModel:

@@ -8,18 +8,18 @@ import triton_python_backend_utils as pb_utils
 
 from glioserve_contract import from_dict, to_dict
 from glioserve_contract import tensors as t
-from glioserve_contract.manifest import digest_of_model_id
-from glioserve_contract.records import PreprocessRecord
-from glioserve_preprocess.report import answer
-from glioserve_triton.adapter import Metrics, respond
-from glioserve_triton.repository import check_contract
-from glioserve_triton.served_versions import ServedVersions
+from glioserve_contract.records.manifest import digest_of_model_id
+from glioserve_contract.records.report import PreprocessRecord
+from glioserve_preprocess.report.answer import answer
+from glioserve_triton.adapters.adapter import Metrics, respond
+from glioserve_triton.adapters.served_versions import ServedVersions
+from glioserve_triton.served.repository import check_contract
 
 NO_HEATMAP = np.zeros((0, 0, 0), dtype=np.float32)
 
 
 class TritonPythonModel:
-    """See ``glioserve_preprocess.report``."""
+    """See ``glioserve_preprocess.report.answer``."""
 
     def initialize(self, args):
         check_contract(args["model_config"])

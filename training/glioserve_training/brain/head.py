@@ -15,9 +15,17 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from glioserve_preprocess.brain_classical import largest_piece
+from glioserve_phantom.shapes import (
+    Array,
+    Noise,
+    Points,
+    Triple,
+    capsule,
+    ellipsoid,
+    union,
+)
+from glioserve_preprocess.brain.classical import largest_piece
 from glioserve_training.brain.atlas import tissue_maps
-from glioserve_training.phantom.shapes import Array, Noise, Points, Triple, capsule, ellipsoid, union
 
 SPACING_MM = 2.0
 BOX_LOW_MM: Triple = (-108.0, -138.0, -180.0)

@@ -13,7 +13,7 @@ import onnxruntime as ort
 import torch
 
 from glioserve_contract import ErrorCode, GlioserveError, to_dict
-from glioserve_contract.brain_model import (
+from glioserve_contract.records.brain_model import (
     DEFAULT_BRAIN_MODEL,
     BrainIntensity,
     BrainModelCard,

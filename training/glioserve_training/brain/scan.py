@@ -15,11 +15,11 @@ import torch
 from torch.nn import functional as F  # noqa: N812
 
 from glioserve_contract import Modality
-from glioserve_preprocess.geometry import Geometry, Volume
+from glioserve_dicom.volumes.geometry import Geometry, Volume
+from glioserve_phantom.acquisition import rotation
 from glioserve_training.brain.contrast import draw_contrast
 from glioserve_training.brain.head import BOX_HIGH_MM, BOX_LOW_MM, SPACING_MM, Head
 from glioserve_training.brain.surgery import operate
-from glioserve_training.phantom.acquisition import rotation
 
 GRID_MM = 3.0
 """Of the network."""

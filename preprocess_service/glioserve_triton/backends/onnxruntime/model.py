@@ -14,7 +14,7 @@ from typing import Any
 import onnxruntime
 import triton_python_backend_utils as pb_utils
 
-from glioserve_triton.python_backend import Arrays, Batcher, ModelConfig, Ports
+from glioserve_triton.adapters.python_backend import Arrays, Batcher, ModelConfig, Ports
 
 _TYPES = {
     "tensor(float16)": "TYPE_FP16", "tensor(float)": "TYPE_FP32", "tensor(double)": "TYPE_FP64",

@@ -18,7 +18,7 @@ import numpy as np
 import openvino
 import triton_python_backend_utils as pb_utils
 
-from glioserve_triton.python_backend import Arrays, Batcher, ModelConfig, Ports
+from glioserve_triton.adapters.python_backend import Arrays, Batcher, ModelConfig, Ports
 
 _TYPES = {
     "f16": "TYPE_FP16", "f32": "TYPE_FP32", "f64": "TYPE_FP64", "i8": "TYPE_INT8", "i16": "TYPE_INT16",

@@ -1,0 +1,1 @@
+"""`glioserve doctor`: what is installed, found, reachable and wrong."""

@@ -1,0 +1,37 @@
+"""What ``glioserve doctor`` says of TensorRT: whether the version that serves has a plan that fits this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from glioserve_cli.diagnosis.findings import Finding
+from glioserve_contract import GlioserveError
+from glioserve_triton.plans.discovery import ONNX_PROFILE, TENSORRT_PROFILE, fitting_plan
+from glioserve_triton.served.promotions import load_serving
+from glioserve_triton.served.repository import profiles
+
+_ACTION = "build one where it serves: glioserve engine build"
+
+
+def serving_plan(repository: Path, profile: str | None) -> tuple[Finding | None, str | None]:
+    """The finding, and the profile that `glioserve serve` takes: another only where no plan fits that was asked for.
+
+    No finding of a repository that has no profile for plans, or no version that can be read.
+    """
+    if TENSORRT_PROFILE not in profiles(repository):
+        return None, profile
+    try:
+        serving = load_serving(repository)
+    except GlioserveError:  # told where the repository is checked
+        return None, profile
+    name = "TensorRT plan"
+    fit = fitting_plan(repository, serving)
+    if isinstance(fit, str):
+        if profile != TENSORRT_PROFILE:
+            return Finding("repository", name, "--", fit), profile
+        return Finding("repository", name, "warn", f"{fit} {ONNX_PROFILE} serves instead.", _ACTION), ONNX_PROFILE
+    key = fit.record.key
+    found = f"{key.gpu_name}, TensorRT {key.tensorrt_version}, from {fit.record.onnx_file}, {fit.record.plan_digest}"
+    if fit.not_verified:
+        found += f"; this machine does not say its {' nor its '.join(fit.not_verified)}"
+    return Finding("repository", name, "ok", found), profile

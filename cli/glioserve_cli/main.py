@@ -1,0 +1,106 @@
+"""``glioserve COMMAND``: finds the command's module, imports only that, and turns our errors into one line.
+
+A command module has ``add_arguments(parser)`` and ``run(args) -> int``. The client alone must install without
+the heavy extras, so nothing is imported before it is asked for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from glioserve_contract import NOT_FOR_CLINICAL_USE, GlioserveError
+
+
+@dataclass(frozen=True)
+class Command:
+    """Where a command lives and which extra brings what it needs."""
+
+    module: str
+    extra: str
+    summary: str
+
+
+COMMANDS = {
+    "predict": Command("glioserve_client.command", "", "send a study to a server and show its answer"),
+    "preprocess": Command(
+        "glioserve_cli.serving.preprocess", "preprocess", "run the preprocessing offline, to NIfTI files"
+    ),
+    "phantom": Command("glioserve_cli.training.phantom", "preprocess", "write a phantom DICOM study"),
+    "train": Command("glioserve_cli.training.train", "train", "train a network into an artifact"),
+    "dataset": Command(
+        "glioserve_cli.training.dataset", "train", "preprocess a cohort, to train on or to hold variants to"
+    ),
+    "train-grid": Command(
+        "glioserve_cli.training.train_grid", "train", "train every network on every combination of sequences"
+    ),
+    "train-brain": Command("glioserve_cli.training.train_brain", "train", "train the brain extraction network"),
+    "import": Command("glioserve_cli.models.import_", "export", "import an outside checkpoint into an artifact"),
+    "export": Command("glioserve_cli.models.export", "export", "export an artifact into a model repository"),
+    "engine": Command("glioserve_cli.models.engine", "export", "build and check TensorRT plans where they serve"),
+    "repository": Command(
+        "glioserve_cli.models.repository", "", "publish, list, verify, promote, roll back and fetch versions of a model"
+    ),
+    "evaluate": Command(
+        "glioserve_cli.models.evaluate", "evaluate", "evaluate a network or a server on a labelled cohort"
+    ),
+    "serve": Command("glioserve_cli.serving.serve", "serve", "serve a model repository with Triton"),
+    "doctor": Command("glioserve_cli.diagnosis.doctor", "", "say what is installed, found, reachable and wrong"),
+    "demo": Command(
+        "glioserve_cli.serving.demo", "serve", "DICOM study in, explained answer out, through a real Triton server"
+    ),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point. Exit code 0: done; 1: one of our errors, told in one line; 2: wrong usage."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    name = next((a for a in arguments if not a.startswith("-")), None)
+    parser = argparse.ArgumentParser(prog="glioserve", epilog=NOT_FOR_CLINICAL_USE)
+    parser.add_argument("--version", action="version", version=_version())
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    module = None
+    for key, command in COMMANDS.items():
+        sub = commands.add_parser(key, help=command.summary, description=command.summary.capitalize() + ".")
+        if key == name:
+            try:
+                module = importlib.import_module(command.module)
+            except ModuleNotFoundError as error:
+                return _missing(key, command, error)
+            module.add_arguments(sub)
+    args = parser.parse_args(arguments)
+    if module is None:  # unreachable but for `glioserve -- COMMAND`
+        parser.error(f"say the command first: glioserve {args.command} …")
+    try:
+        code = int(module.run(args))
+        sys.stdout.flush()
+        return code
+    except GlioserveError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # whoever read the output has gone, as in `glioserve … | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the interpreter complains at its end
+        return 128 + signal.SIGPIPE
+
+
+def _missing(name: str, command: Command, error: ModuleNotFoundError) -> int:
+    wanted = f"glioserve[{command.extra}]" if command.extra else "glioserve"
+    print(f"glioserve {name} needs the package {error.name!r}: pip install '{wanted}'", file=sys.stderr)
+    return 1
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return f"glioserve {version('glioserve')}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Commands that preprocess and answer studies."""

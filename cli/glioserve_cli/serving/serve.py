@@ -1,0 +1,205 @@
+"""``glioserve serve``: a supervisor in the foreground, the same on a laptop and as PID 1 of a container.
+
+SIGTERM, SIGINT and SIGHUP drain and stop: exit code 0. A second one skips the rest of the drain. A server that
+ends by itself is an error with the end of its log: exit code 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from glioserve_contract import ErrorCode, GlioserveError
+from glioserve_contract.tensors import CLASSIFIER_MODEL
+from glioserve_triton.plans.discovery import ONNX_PROFILE, TENSORRT_PROFILE, LoadWatch, profile_to_serve, tell_fallback
+from glioserve_triton.process.logs import Log
+from glioserve_triton.process.options import ServerOptions
+from glioserve_triton.process.server import TritonServer
+from glioserve_triton.reference_case import check_served_cases
+from glioserve_triton.served.repository import CheckedRepository, check_repository
+
+WATCH_INTERVAL_S = 0.2
+_DEFAULTS = ServerOptions(grpc_port=8001, http_port=8000, metrics_port=8002)
+"""Triton's own port numbers: what a caller expects of a server that stays."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Every option of :class:`ServerOptions` that an operator sets."""
+    add = parser.add_argument
+    add("--repository", type=Path, required=True, metavar="DIR", help="assembled by `glioserve export` or `make demo`")
+    add("--profile", help="how the classifier runs: a file of its configs/ (default: its config.pbtxt)")
+    add("--tritonserver", type=Path, metavar="PATH", help="default: the container's, else the nvidia-pytriton wheel's")
+    add("--host", default=_DEFAULTS.host, help="address to bind (default %(default)s; 0.0.0.0 for all)")
+    add("--grpc-port", type=_port, default=_DEFAULTS.grpc_port, help="default %(default)s; 0 picks a free one")
+    add("--http-port", type=_port, default=_DEFAULTS.http_port, help="default %(default)s")
+    add("--metrics-port", type=_port, default=_DEFAULTS.metrics_port, help="default %(default)s")
+    add("--no-http", action="store_true", help="gRPC and metrics only")
+    add("--accept-identified-dicom", action="store_true", help="else DICOM that names its patient is refused")
+    add(
+        "--admin-token-file",
+        type=_token_file,
+        metavar="FILE",
+        help="token that opens model control (default: a random one, known to this process alone)",
+    )
+    add("--ready-timeout-s", type=_seconds, default=_DEFAULTS.ready_timeout_s, help="default %(default)s")
+    add("--drain-timeout-s", type=_seconds, default=_DEFAULTS.drain_timeout_s, help="default %(default)s")
+    add("--exit-timeout-s", type=_whole_seconds, default=_DEFAULTS.exit_timeout_s, help="default %(default)s")
+    add("--log-format", choices=("text", "json"), default="text")
+    add("--log-verbosity", type=int, default=_DEFAULTS.log_verbosity, help="Triton's --log-verbose")
+    add(
+        "--triton-flag",
+        action="append",
+        default=[],
+        type=_triton_flag,
+        metavar="FLAG",
+        help="a further flag for tritonserver, as in --triton-flag=--trace-config=level=TIMESTAMPS",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until told to stop."""
+    log = Log(sys.stderr, args.log_format)
+    signals = _StopSignals()
+    profile = profile_to_serve(args.repository, args.profile, log)
+    checked = check_repository(args.repository, profile)
+    watch = LoadWatch(log)
+    server = TritonServer(args.repository, replace(_options(args), profile=profile), watch)
+    log.event("starting", repository=args.repository, classifier_version=checked.serving.version)
+    try:
+        try:
+            server.start(give_up=signals.first)
+        except GlioserveError:
+            if profile != TENSORRT_PROFILE or watch.reason is None or signals.first():
+                raise
+            # A plan that fits by its record may still not load: too little memory, say.
+            tell_fallback(log, checked.serving, watch.reason)
+            check_repository(args.repository, ONNX_PROFILE)
+            server = TritonServer(args.repository, replace(server.options, profile=ONNX_PROFILE), log.server_line)
+            server.start(give_up=signals.first)
+        _check_cases(server, checked, signals, log)
+        log.event("ready", grpc=server.grpc_url, http=server.http_url, metrics=server.metrics_url)
+        _watch(server, signals)
+        log.event("draining", timeout_s=server.options.drain_timeout_s)
+    except GlioserveError as error:
+        if not signals.first() or error.code is not ErrorCode.SERVER_FAILED:
+            raise
+    finally:
+        drained = server.stop(hurry=signals.second)
+    if not drained:
+        log.event("studies in flight may have been cut off", "warning")
+    log.event("stopped")
+    return 0
+
+
+def _check_cases(server: TritonServer, checked: CheckedRepository, signals: _StopSignals, log: Log) -> None:
+    """GLIO-5117 where a loaded version does not give its reference case the expected score: it must answer nobody."""
+    if all(served.manifest.recipe.reference_case is None for served in checked.versions):
+        return
+
+    def give_up() -> bool:
+        return signals.first() or server.process.poll() is not None
+
+    try:
+        scores = check_served_cases(server.grpc_url, server.repository / CLASSIFIER_MODEL.name, give_up=give_up)
+    except GlioserveError:
+        if (code := server.process.poll()) is not None:
+            raise server.failure(f"tritonserver ended by itself with code {code}") from None
+        raise
+    for version, score in scores.items():
+        log.event("reference case answered", classifier_version=version, score=f"{score:.4f}")
+
+
+def _watch(server: TritonServer, signals: _StopSignals) -> None:
+    """Return when told to stop; GLIO-5111 when the server ended by itself."""
+    while not signals.first():
+        if (code := server.process.poll()) is not None:
+            raise server.failure(f"tritonserver ended by itself with code {code}")
+        if os.getpid() == 1:
+            reap_orphans(server.process.guardian_pid)
+        time.sleep(WATCH_INTERVAL_S)
+
+
+def reap_orphans(guardian_pid: int) -> None:
+    """Reap what PID 1 inherits. The guardian's own end is left to the process object that waits for it."""
+    while True:
+        try:
+            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return
+        if ended is None or ended.si_pid == guardian_pid:
+            return
+        os.waitpid(ended.si_pid, os.WNOHANG)
+
+
+class _StopSignals:
+    """Counts stop signals. Plain attributes: a lock taken in a handler could be one the main thread holds."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self._receive)
+
+    def _receive(self, _number: int, _frame: object) -> None:
+        self._count += 1
+
+    def first(self) -> bool:
+        return self._count >= 1
+
+    def second(self) -> bool:
+        return self._count >= 2
+
+
+def _options(args: argparse.Namespace) -> ServerOptions:
+    token = {"admin_token": args.admin_token_file} if args.admin_token_file else {}
+    return ServerOptions(
+        profile=args.profile,
+        tritonserver=args.tritonserver,
+        host=args.host,
+        grpc_port=args.grpc_port,
+        http=not args.no_http,
+        http_port=args.http_port,
+        metrics_port=args.metrics_port,
+        accept_identified_dicom=args.accept_identified_dicom,
+        ready_timeout_s=args.ready_timeout_s,
+        drain_timeout_s=args.drain_timeout_s,
+        exit_timeout_s=args.exit_timeout_s,
+        log_verbosity=args.log_verbosity,
+        extra_flags=tuple(args.triton_flag),
+        **token,
+    )
+
+
+def _port(text: str) -> int:
+    if not 0 <= int(text) <= 65535:
+        raise ValueError
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    if not 0 <= float(text) <= 86400:
+        raise ValueError
+    return float(text)
+
+
+def _whole_seconds(text: str) -> int:
+    return int(_seconds(text))
+
+
+def _triton_flag(text: str) -> str:
+    try:
+        return ServerOptions(extra_flags=(text,)).extra_flags[0]
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _token_file(text: str) -> str:
+    try:
+        token = Path(text).read_text(encoding="ascii").strip()
+        return ServerOptions(admin_token=token).admin_token
+    except (OSError, ValueError) as error:
+        raise argparse.ArgumentTypeError(f"{text}: {error}") from error

@@ -1,0 +1,75 @@
+"""``glioserve phantom OUT --seed N --label necrosis``: a synthetic DICOM study to try things with, or a cohort."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+from glioserve_phantom.lesion import DIAGNOSES
+
+COHORT_FILE = "cohort.csv"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.add_argument("out", type=Path, metavar="OUT", help="folder to write the study's DICOM files into")
+    parser.add_argument("--seed", type=int, default=0, help="the same seed makes the same study (default 0)")
+    parser.add_argument("--label", choices=DIAGNOSES, help="what the lesion is (default: drawn from the seed)")
+    parser.add_argument("--deidentified", action="store_true", help="pseudonyms only, no fictitious identity")
+    parser.add_argument("--truth", type=Path, metavar="FILE", help="write the ground truth to this JSON file")
+    parser.add_argument(
+        "--cohort",
+        type=int,
+        metavar="N",
+        help=f"write N studies, from SEED on, each in a folder of its own, and {COHORT_FILE} with their labels",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the study, or the cohort, and say what it is."""
+    from glioserve_phantom import make_phantom
+    from glioserve_phantom.dicom import write_study
+    from glioserve_phantom.truth import write_truth
+
+    if args.cohort is not None:
+        if args.cohort < 1 or args.label or args.truth:
+            print("--cohort takes a number of 1 or more, and neither --label nor --truth")
+            return 2
+        file = write_cohort(args.out, range(args.seed, args.seed + args.cohort), identified=not args.deidentified)
+        print(f"{file}: {args.cohort} phantom studies")
+        return 0
+    phantom = make_phantom(args.seed, args.label)
+    count = write_study(phantom, args.out, identified=not args.deidentified)
+    if args.truth:
+        write_truth(phantom, args.truth)
+    print(f"{args.out}: {count} DICOM files of phantom {args.seed} ({phantom.diagnosis})")
+    return 0
+
+
+def write_cohort(folder: Path, seeds: Sequence[int], *, identified: bool = False) -> Path:
+    """A study for each seed in ``folder/phantom-<seed>`` and the table of their labels, which is returned.
+
+    Studies that are there already are kept.
+    """
+    from tqdm import tqdm
+
+    from glioserve_phantom import make_phantom
+    from glioserve_phantom.dicom import write_study
+
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for seed in tqdm(seeds, desc="phantoms", unit="study"):
+        phantom = make_phantom(seed)
+        name = f"phantom-{seed}"
+        if not (folder / name).is_dir():
+            partial = folder / f".{name}"
+            write_study(phantom, partial, identified=identified)
+            partial.rename(folder / name)
+        rows.append({"case": name, "study": name, "label": phantom.diagnosis})
+    with (folder / COHORT_FILE).open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, ("case", "study", "label"))
+        writer.writeheader()
+        writer.writerows(rows)
+    return folder / COHORT_FILE

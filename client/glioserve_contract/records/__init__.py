@@ -1,0 +1,1 @@
+"""The files and messages that the contract describes, as frozen records."""

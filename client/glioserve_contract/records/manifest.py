@@ -1,0 +1,94 @@
+"""``manifest.json`` of one exported classifier version: what it is, where it comes from, what was proven."""
+
+from __future__ import annotations
+
+import json
+import struct
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from glioserve_contract.codec import SchemaError, from_dict, is_sha256_digest
+from glioserve_contract.errors import ErrorCode, GlioserveError
+from glioserve_contract.records.recipe import Recipe, preprocessing_digest
+from glioserve_contract.seal import seal_holds
+
+MANIFEST_SCHEMA = "glioserve/manifest/1"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Facts of one version. ``files`` maps a name beside the manifest to its ``sha256:`` digest."""
+
+    schema: Literal["glioserve/manifest/1"]
+    recipe: Recipe
+    weights_digest: str
+    preprocessing_digest: str
+    cam_grid: tuple[int, int, int]
+    """(d, h, w) of the CAM output. One Triton configuration serves all versions of a repository, and its
+    onnxruntime backend wants an output's dims to be the graph's own: versions share a repository only if equal."""
+    cam_start_voxels: float
+    """IMAGE index (the same along z, y, x) on whose centre the first CAM voxel's receptive field is centred; the
+    network's ``cam_lattice`` gives it with the step. A map that is simply stretched over IMAGE's extent would lie
+    half a step off where the network pads symmetrically with odd kernels (6 mm for a step of 4 voxels of 4 mm)."""
+    cam_step_voxels: float
+    """IMAGE voxels from one CAM voxel to the next."""
+    files: dict[str, str]
+    parity: dict[str, Any]
+    """Per output: the largest difference seen and the tolerance it was held to."""
+    cam_method: Literal["closed_form", "traced", "none"] = "closed_form"
+    """How CAM's weights are computed in the graph; ``none``: the network gives no map, and CAM is one zero."""
+    variants: dict[str, Any] = field(default_factory=dict)
+    """Name (fp16, bf16, int8) to its file, runtime and the figures of its gate; those that passed."""
+    evaluation: dict[str, Any] = field(default_factory=dict)
+    """Summary of ``glioserve evaluate``'s report and its digest; empty where it was never evaluated."""
+    publication: dict[str, Any] = field(default_factory=dict)
+    """How it came into its repository: when, from which manifest, the gate's verdict, an override and its reason; and
+    the file's seal (:mod:`glioserve_contract.seal`). Empty in what was only exported."""
+    versions: dict[str, str] = field(default_factory=dict)
+    """Of glioserve, the contract and the libraries that exported it."""
+    created: str = ""
+    """UTC, ISO 8601."""
+
+    def check(self, path: str) -> None:
+        """Digests are digests, and the recipe's is the one stated."""
+        for name in ("weights_digest", "preprocessing_digest"):
+            if not is_sha256_digest(getattr(self, name)):
+                raise SchemaError(f"{path}.{name}", "must be 'sha256:' and 64 hex digits")
+        if self.preprocessing_digest != preprocessing_digest(self.recipe):
+            raise SchemaError(f"{path}.preprocessing_digest", "is not the recipe's")
+        if not (-64 <= self.cam_start_voxels <= 64 and 0.5 <= self.cam_step_voxels <= 128):
+            raise SchemaError(f"{path}.cam_step_voxels", "start must be -64 to 64 and step 0.5 to 128 voxels")
+        if not all(1 <= n <= 512 for n in self.cam_grid):
+            raise SchemaError(f"{path}.cam_grid", f"each must be 1 to 512, not {self.cam_grid}")
+
+
+@dataclass(frozen=True)
+class ServedVersion:
+    """One version of a classifier in a repository: Triton's model name and version, and what it is."""
+
+    name: str
+    version: str
+    manifest: Manifest
+
+
+def model_id(weights_digest: str) -> tuple[int, ...]:
+    """The weights digest as the classifier's constant output MODEL_ID: eight INT32, big-endian words."""
+    return struct.unpack(">8i", bytes.fromhex(weights_digest.removeprefix("sha256:")))
+
+
+def digest_of_model_id(words: tuple[int, ...]) -> str:
+    """Inverse of :func:`model_id`."""
+    return "sha256:" + struct.pack(">8i", *words).hex()
+
+
+def parse_manifest(text: bytes, *, verify_seal: bool = False) -> Manifest:
+    """A manifest from its file's bytes (GLIO-5103); only a published one is sealed."""
+    try:
+        manifest = from_dict(Manifest, json.loads(text))
+    except (UnicodeDecodeError, json.JSONDecodeError, SchemaError) as error:
+        raise GlioserveError(ErrorCode.INVALID_MANIFEST, f"manifest.json: {error}.") from error
+    if verify_seal and manifest.publication and not seal_holds(text):
+        raise GlioserveError(
+            ErrorCode.INVALID_MANIFEST, "manifest.json is not as it was published: a byte of it changed."
+        )
+    return manifest

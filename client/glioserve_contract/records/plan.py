@@ -1,0 +1,97 @@
+"""``plan.json`` beside a TensorRT plan: what it was built from, for what, and how it answered when it was checked.
+
+Builder and server read it alike. A plan belongs to one GPU and one TensorRT and is made where it serves, so it is in
+no manifest; a plan without a fitting record is never served.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from glioserve_contract.codec import SchemaError, canonical_json, is_sha256_digest, sha256_digest, to_dict
+from glioserve_contract.errors import ErrorCode, GlioserveError
+
+PLAN_FILE = "model.plan"
+PLAN_RECORD_FILE = "plan.json"
+
+
+@dataclass(frozen=True)
+class EngineKey:
+    """All that a plan depends on: equal keys may share a plan, others never."""
+
+    onnx_digest: str
+    tensorrt_version: str
+    """All four numbers (``10.16.1.11``): a plan loads into that very TensorRT alone."""
+    gpu_name: str
+    """As the driver has it, with the profile of a MIG slice (:mod:`accelerator`)."""
+    compute_capability: str
+    flags: tuple[str, ...]
+    """The options that shape the plan, in one order."""
+
+    def check(self, path: str) -> None:
+        """Nothing is empty, the digest is one."""
+        if not is_sha256_digest(self.onnx_digest):
+            raise SchemaError(f"{path}.onnx_digest", "must be 'sha256:' and 64 hex digits")
+        for name in ("tensorrt_version", "gpu_name", "compute_capability"):
+            if not getattr(self, name):
+                raise SchemaError(f"{path}.{name}", "must not be empty")
+
+    def digest(self) -> str:
+        """``sha256:…``: the same for equal keys, on any machine."""
+        return sha256_digest(canonical_json(self).encode())
+
+
+@dataclass(frozen=True)
+class PlanRecord:
+    """See the module."""
+
+    schema: Literal["glioserve/plan/1"]
+    key: EngineKey
+    onnx_file: str
+    """Of the version's files the one that it was built from."""
+    plan_digest: str
+    builder: Literal["tensorrt", "trtexec"]
+    """TensorRT's Python API, or NVIDIA's command."""
+    driver_version: str = ""
+    """Of the GPU where it was built; told, not held to."""
+    check_figures: dict[str, Any] = field(default_factory=dict)
+    """By optimisation profile: how its answers compare with the fp32 network's on the stored vectors."""
+    built: str = ""
+    """UTC, ISO 8601."""
+
+    def check(self, path: str) -> None:
+        """The digest is one, the file a plain name."""
+        if not is_sha256_digest(self.plan_digest):
+            raise SchemaError(f"{path}.plan_digest", "must be 'sha256:' and 64 hex digits")
+        if not self.onnx_file or "/" in self.onnx_file:
+            raise SchemaError(f"{path}.onnx_file", f"must be a plain file name, not {self.onnx_file!r}")
+
+
+def plan_record_text(record: PlanRecord) -> bytes:
+    """The record's file."""
+    record.check("plan")
+    record.key.check("plan.key")
+    return (json.dumps(to_dict(record), indent=2) + "\n").encode()
+
+
+def check_key(
+    key: EngineKey, *, tensorrt_version: str | None, gpu_name: str | None, compute_capability: str | None
+) -> None:
+    """Hold a plan's key to what is known of a machine; None is not known. GLIO-5120 names both sides."""
+    here = {
+        "TensorRT": (key.tensorrt_version, tensorrt_version),
+        "the GPU": (key.gpu_name, gpu_name),
+        "compute capability": (key.compute_capability, compute_capability),
+    }
+    wrong = [
+        f"{what} {wanted} (here: {found})" for what, (wanted, found) in here.items() if found not in (None, wanted)
+    ]
+    if wrong:
+        raise mismatch(f"It was built for {', '.join(wrong)}.")
+
+
+def mismatch(detail: str) -> GlioserveError:
+    """GLIO-5120."""
+    return GlioserveError(ErrorCode.ENGINE_MISMATCH, detail)

@@ -1,0 +1,101 @@
+"""``classifier/promotion.json``: which version of a repository serves, and how that came about.
+
+The record is the truth; the version policies in the classifier's configurations follow from it. A repository that
+has none (made before there was one) serves its newest version.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from glioserve_contract.codec import SchemaError, from_dict
+from glioserve_contract.errors import ErrorCode, GlioserveError
+from glioserve_contract.seal import BLANK_SEAL, seal_holds
+from glioserve_contract.tensors import CLASSIFIER_MODEL
+
+PROMOTION_FILE = "promotion.json"
+
+Action = Literal["publish", "promote", "rollback"]
+
+
+@dataclass(frozen=True)
+class Change:
+    """One change of what serves, or an attempt at one that was undone."""
+
+    action: Action
+    """``publish``: the first version of a repository serves at once."""
+    to_version: int
+    at: str
+    """UTC, ISO 8601."""
+    from_version: int | None = None
+    gate: dict[str, Any] = field(default_factory=dict)
+    """The verdict, rule by rule."""
+    override: str | None = None
+    """Why it was made although the gate refused."""
+    canary: dict[str, Any] = field(default_factory=dict)
+    """What each live server answered to the canary study; empty where only files were changed."""
+    undone: str | None = None
+    """What failed, where ``from_version`` went on serving."""
+
+    def in_order(self) -> tuple[int | None, int | None]:
+        """The versions concerned, the one that served afterwards last."""
+        pair = (self.from_version, self.to_version)
+        return pair if self.undone is None else (pair[1], pair[0])
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A change on a live server whose end is not written yet; where no process works on it, it was cut off."""
+
+    action: Action
+    to_version: int
+    from_version: int
+    at: str
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """See the module."""
+
+    schema: Literal["glioserve/promotion/1"]
+    serving: int
+    previous: int | None = None
+    """The version that a rollback goes to."""
+    begun: Begun | None = None
+    history: tuple[Change, ...] = ()
+    """Oldest first; nothing is ever taken out."""
+    seal: str = BLANK_SEAL
+
+    def check(self, path: str) -> None:
+        """Versions are 1 or more."""
+        for name in ("serving", "previous"):
+            value: int | None = getattr(self, name)
+            if value is not None and value < 1:
+                raise SchemaError(f"{path}.{name}", f"must be 1 or more, not {value}")
+
+    def recency(self, version: int) -> int:
+        """The greater, the later ``version`` served last; -1 where it never did."""
+        order = [number for change in self.history for number in change.in_order()]
+        order.append(self.serving)
+        return max((i for i, number in enumerate(order) if number == version), default=-1)
+
+
+def parse_promotion(text: bytes) -> Promotion:
+    """The record from its file's bytes (GLIO-5108)."""
+    try:
+        promotion = from_dict(Promotion, json.loads(text))
+    except (UnicodeDecodeError, json.JSONDecodeError, SchemaError) as error:
+        raise broken_record(f"does not fit its schema: {error}") from error
+    if not seal_holds(text):
+        raise broken_record("is not as it was written: a byte of it changed")
+    return promotion
+
+
+def broken_record(problem: str) -> GlioserveError:
+    return GlioserveError(
+        ErrorCode.INVALID_REPOSITORY,
+        f"{CLASSIFIER_MODEL.name}/{PROMOTION_FILE} {problem}. Put it back from a backup; or move it away, whereupon "
+        "the newest version counts as serving, and promote the version that should (`glioserve repository promote`).",
+    )

@@ -1,0 +1,249 @@
+"""The recipe: everything about a trained network that preprocessing, export and the report must know.
+
+It travels with the weights (``recipe.json`` beside them) and is copied into every exported version.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from glioserve_contract.codec import SchemaError, canonical_json, from_dict, is_sha256_digest
+from glioserve_contract.errors import ErrorCode, GlioserveError
+from glioserve_contract.modality import REGISTRATION_ORDER, Modality
+from glioserve_contract.records.brain_model import DEFAULT_BRAIN_DIGEST, DEFAULT_BRAIN_MODEL, is_model_file_name
+
+RECIPE_SCHEMA = "glioserve/recipe/1"
+CLASSES = ("necrosis", "recurrence")
+"""The two diagnoses. A recipe states the order of its network's outputs; SCORE is always recurrence's."""
+
+
+DEFAULT_PERCENTILES = (0.5, 99.5)
+DEFAULT_BRAIN_METHOD: Literal["network", "classical"] = "network"
+"""Of a recipe that says nothing about brain extraction."""
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A network of the exporter's registry (``resnet10``) and the keyword options it is built with."""
+
+    name: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The network's input grid: LPS-aligned axes, centred on the brain mask's centroid.
+
+    ``size_voxels`` and ``spacing_mm`` are in (x, y, z) order; the IMAGE tensor is [C, D, H, W] = [C, z, y, x].
+    """
+
+    size_voxels: tuple[int, int, int] = (96, 96, 96)
+    spacing_mm: tuple[float, float, float] = (2.0, 2.0, 2.0)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(D, H, W) of the tensor."""
+        x, y, z = self.size_voxels
+        return z, y, x
+
+    def check(self, path: str) -> None:
+        """Sizes from 8 to 512 voxels, spacings from 0.2 to 10 mm."""
+        if not all(8 <= n <= 512 for n in self.size_voxels):
+            raise SchemaError(f"{path}.size_voxels", f"each must be 8 to 512, not {self.size_voxels}")
+        if not all(0.2 <= s <= 10 for s in self.spacing_mm):
+            raise SchemaError(f"{path}.spacing_mm", f"each must be 0.2 to 10, not {self.spacing_mm}")
+
+
+@dataclass(frozen=True)
+class Intensity:
+    """How each sequence's intensities become [0, 1] inside the mask, on the network's grid; 0 outside it.
+
+    ``minmax`` takes the smallest and the largest value there to 0 and 1. ``percentile`` takes two percentiles of
+    the values there to 0 and 1, and what lies beyond is clipped: a few hot voxels cannot darken the rest.
+    """
+
+    method: Literal["minmax", "percentile"] = "minmax"
+    percentiles: tuple[float, float] | None = None
+    """Of ``percentile`` alone: low and high, in percent; :data:`DEFAULT_PERCENTILES` where none are given."""
+
+    def __post_init__(self) -> None:
+        if self.method == "percentile" and self.percentiles is None:  # one spelling, so one digest
+            object.__setattr__(self, "percentiles", DEFAULT_PERCENTILES)
+
+    def check(self, path: str) -> None:
+        """0 <= low < high <= 100, and none where the method takes none."""
+        if self.percentiles is None:
+            return
+        if self.method != "percentile":
+            raise SchemaError(f"{path}.percentiles", f"is only for the method 'percentile', not {self.method!r}")
+        low, high = self.percentiles
+        if not 0 <= low < high <= 100:
+            raise SchemaError(f"{path}.percentiles", f"must be 0 <= low < high <= 100, not {self.percentiles}")
+
+
+@dataclass(frozen=True)
+class BrainExtraction:
+    """How the brain mask is made on the reference.
+
+    ``network`` runs the brain model of the file ``model`` (:mod:`glioserve_contract.records.brain_model`), held to its
+    ``digest``; ours where neither is given. ``classical`` needs no weights and takes neither.
+    """
+
+    method: Literal["network", "classical"] = DEFAULT_BRAIN_METHOD
+    model: str | None = None
+    """File name of the ONNX file, without a folder: where it lies is the server's business."""
+    digest: str | None = None
+    """:func:`brain_model_digest` of the ONNX file and its card."""
+
+    def __post_init__(self) -> None:
+        if self.method == "network" and self.model is None and self.digest is None:  # one spelling, so one digest
+            object.__setattr__(self, "model", DEFAULT_BRAIN_MODEL)
+            object.__setattr__(self, "digest", DEFAULT_BRAIN_DIGEST)
+
+    def check(self, path: str) -> None:
+        """A plain file name and a digest for ``network``, nothing for ``classical``."""
+        if self.method == "classical":
+            for name in ("model", "digest"):
+                if getattr(self, name) is not None:
+                    raise SchemaError(f"{path}.{name}", "is only for the method 'network', not 'classical'")
+            return
+        if self.model is None or not is_model_file_name(self.model):
+            raise SchemaError(f"{path}.model", f"must be a plain file name that ends in .onnx, not {self.model!r}")
+        if self.digest is None or not is_sha256_digest(self.digest):
+            raise SchemaError(f"{path}.digest", "must be 'sha256:' and 64 hex digits")
+
+
+@dataclass(frozen=True)
+class VariantLimits:
+    """How far another precision of the network may stray from its fp32 ONNX on a calibration set.
+
+    A variant (fp16, bf16, int8) beyond any of them is refused (GLIO-5118). Labels are those of the recipe's
+    temperature and threshold; heat maps are compared for the predicted class.
+    """
+
+    max_probability_drift: float = 0.02
+    """Of SCORE, over all studies."""
+    max_label_flips: int = 0
+    min_heatmap_correlation: float = 0.98
+    """Pearson's, over CAM's voxels, of the worst study."""
+    min_same_peak: float = 0.95
+    """Share of studies whose CAM peaks in the same voxel."""
+
+    def check(self, path: str) -> None:
+        """Shares and correlations are 0 to 1."""
+        for name in ("max_probability_drift", "min_heatmap_correlation", "min_same_peak"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise SchemaError(f"{path}.{name}", f"must be 0 to 1, not {getattr(self, name)}")
+        if self.max_label_flips < 0:
+            raise SchemaError(f"{path}.max_label_flips", f"must not be negative, is {self.max_label_flips}")
+
+
+@dataclass(frozen=True)
+class ReferenceCase:
+    """A study whose answer is known from where the network was trained: ``reference_case.npz`` beside the recipe.
+
+    Swapped channels or classes invert answers without a sign of it; this catches them, at export and at load. Its
+    ``image`` is what the network is shown (FP32 [C, D, H, W]); never one of a patient who has not agreed.
+    """
+
+    digest: str
+    """SHA-256 of ``reference_case.npz``."""
+    score: float
+    """Probability of recurrence that the network gives there, before the recipe's temperature."""
+    tolerance: float = 0.01
+
+    def check(self, path: str) -> None:
+        """The case must tell its score from the one of swapped classes."""
+        if not is_sha256_digest(self.digest):
+            raise SchemaError(f"{path}.digest", "must be 'sha256:' and 64 hex digits")
+        if not 0 <= self.score <= 1:
+            raise SchemaError(f"{path}.score", f"must be 0 to 1, not {self.score}")
+        if not 0 < self.tolerance <= 0.1:
+            raise SchemaError(f"{path}.tolerance", f"must be above 0 and at most 0.1, not {self.tolerance}")
+        if abs(2 * self.score - 1) <= 2 * self.tolerance:
+            raise SchemaError(f"{path}.score", f"{self.score} is so near to 0.5 that swapped classes would pass")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """See the module. ``channels`` and ``classes`` are in the network's own order, never assumed."""
+
+    schema: Literal["glioserve/recipe/1"]
+    name: str
+    architecture: Architecture
+    channels: tuple[Modality, ...]
+    classes: tuple[str, str]
+    grid: Grid = field(default_factory=Grid)
+    min_slices: int = 32
+    intensity: Intensity = field(default_factory=Intensity)
+    brain_extraction: BrainExtraction = field(default_factory=BrainExtraction)
+    threshold: float = 0.5
+    """LABEL is recurrence iff SCORE >= threshold. Necrosis is the study's positive class, so more
+    sensitivity to necrosis means a *higher* threshold."""
+    temperature: float = 1.0
+    """Logits are divided by it before the softmax."""
+    heatmap: Literal["gradcam", "gradcam++", "none"] = "gradcam"
+    """How CAM is weighed. Grad-CAM++ (Chattopadhay 2018) only where the graph has it exactly (GLIO-5106); ``none``
+    for a network whose gradient cannot be had."""
+    variant_limits: VariantLimits = field(default_factory=VariantLimits)
+    reference_case: ReferenceCase | None = None
+    provenance: dict[str, Any] = field(default_factory=dict)
+    """Where the weights come from: data, seed, settings, date. Free; never patient data."""
+
+    def check(self, path: str) -> None:
+        """What types cannot say."""
+        if not self.name or not self.name.isascii():
+            raise SchemaError(f"{path}.name", "must be a non-empty ASCII string")
+        if not self.channels or len(set(self.channels)) != len(self.channels):
+            raise SchemaError(f"{path}.channels", "must name one to four different modalities")
+        if sorted(self.classes) != sorted(CLASSES):
+            raise SchemaError(f"{path}.classes", f"must be {CLASSES} in the network's order, not {self.classes}")
+        if not 1 <= self.min_slices <= 1024:
+            raise SchemaError(f"{path}.min_slices", f"must be 1 to 1024, not {self.min_slices}")
+        if not 0 < self.threshold < 1:
+            raise SchemaError(f"{path}.threshold", f"must lie between 0 and 1, not {self.threshold}")
+        if not 0.01 <= self.temperature <= 100:
+            raise SchemaError(f"{path}.temperature", f"must be 0.01 to 100, not {self.temperature}")
+
+    @property
+    def reference(self) -> Modality:
+        """The sequence that the others are registered to."""
+        return next(m for m in REGISTRATION_ORDER if m in self.channels)
+
+    @property
+    def recurrence_index(self) -> int:
+        """Which of the network's two outputs is recurrence."""
+        return self.classes.index("recurrence")
+
+    def with_min_slices(self, min_slices: int) -> Recipe:
+        """The same recipe with another slice rule; the change is written into the provenance."""
+        overridden = {**self.provenance, "min_slices_overridden_from": self.min_slices}
+        changed = replace(self, min_slices=min_slices, provenance=overridden)
+        changed.check("recipe")
+        return changed
+
+
+def preprocessing_digest(recipe: Recipe) -> str:
+    """``sha256:…`` of the recipe's part that decides what the network is shown.
+
+    Versions may share a running repository only where it is equal; ``min_slices`` is in it because the
+    preprocessor applies one rule for all versions it feeds.
+    """
+    part = {
+        "channels": recipe.channels,
+        "grid": recipe.grid,
+        "min_slices": recipe.min_slices,
+        "intensity": recipe.intensity,
+        "brain_extraction": recipe.brain_extraction,
+    }
+    return "sha256:" + hashlib.sha256(canonical_json(part).encode()).hexdigest()
+
+
+def parse_recipe(value: Any) -> Recipe:
+    """A :class:`Recipe` from JSON values; GLIO-5101 names the key that is wrong."""
+    try:
+        return from_dict(Recipe, value)
+    except SchemaError as error:
+        raise GlioserveError(ErrorCode.INVALID_RECIPE, f"{error}.") from error

@@ -1,0 +1,1 @@
+"""From files and archives to parsed DICOM data sets, within bounds."""

@@ -1,0 +1,101 @@
+"""One stack to one volume behind a geometry gate: what is not a complete rectangular stack is refused.
+
+SimpleITK's own series reader takes stacks with missing, duplicate and mixed slices in silence, so sorting and
+checking are ours; pydicom decodes. A bad series is refused with its code, never repaired by guess.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import numpy.typing as npt
+
+from glioserve_contract import ErrorCode, GlioserveError, Modality
+from glioserve_contract.limits import MAX_VOLUME_VOXELS
+from glioserve_dicom.files.quiet import quiet_pydicom
+from glioserve_dicom.slices.decode import decode, same_image
+from glioserve_dicom.slices.frames import Frame, Plane
+from glioserve_dicom.slices.spacing import SAME_POSITION_MM, even_step
+from glioserve_dicom.slices.stacks import Stack
+from glioserve_dicom.volumes.geometry import Volume, checked_geometry
+
+THREADS = min(8, os.cpu_count() or 1)
+"""For compressed frames: their decoders release the interpreter's lock. Copying native ones does not."""
+
+
+def assemble(stack: Stack, modality: Modality) -> Volume:
+    """The volume of one stack, slices sorted along its normal.
+
+    Raises the stack's problem, GLIO-1104, -1207, -1303 and -14xx; messages name the sequence, never the patient.
+    """
+    try:
+        with quiet_pydicom():
+            return _assemble(stack, modality)
+    except GlioserveError as problem:
+        raise GlioserveError(problem.code, f"The {modality} series: {problem.detail}") from None
+
+
+def _assemble(stack: Stack, modality: Modality) -> Volume:
+    if stack.problem is not None:
+        raise stack.problem
+    plane = stack.frames[0].plane
+    assert plane is not None  # a frame without is a problem
+    placed = _without_copies(stack.frames)
+    voxels_needed = plane.rows * plane.columns * len(placed)
+    if voxels_needed > MAX_VOLUME_VOXELS:
+        raise GlioserveError(ErrorCode.STUDY_TOO_LARGE, f"{voxels_needed} voxels; at most {MAX_VOLUME_VOXELS}.")
+    step = even_step(_positions(placed), plane.normal)
+    geometry = checked_geometry((plane.columns, plane.rows, len(placed)), _affine(plane, step), "Its grid")
+    voxels = np.empty(geometry.shape, dtype=np.float32)
+    if any(f.instance.encapsulated for f in placed):
+        with ThreadPoolExecutor(THREADS) as pool:
+            list(pool.map(decode, placed, voxels))
+    else:
+        for frame, slice_voxels in zip(placed, voxels, strict=True):
+            decode(frame, slice_voxels)
+    return Volume(modality, voxels, geometry)
+
+
+def _affine(plane: Plane, step: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """``lps_from_voxel`` of a stack that starts at ``plane`` (PS3.3 C.7.6.2.1.1, and the step between slices)."""
+    row_mm, column_mm = plane.pixel_spacing_mm
+    affine = np.eye(4)
+    affine[:3, 0] = np.array(plane.orientation[:3]) * column_mm
+    affine[:3, 1] = np.array(plane.orientation[3:]) * row_mm
+    affine[:3, 2] = step
+    affine[:3, 3] = plane.position_lps_mm
+    return affine
+
+
+def _positions(frames: Sequence[Frame]) -> npt.NDArray[np.float64]:
+    return np.array([f.plane.position_lps_mm for f in frames if f.plane is not None], dtype=np.float64)
+
+
+def _without_copies(frames: Sequence[Frame]) -> list[Frame]:
+    """Frames at different positions; an exact copy is dropped, another image at the same place is GLIO-1402."""
+    kept = [frames[0]]
+    normal = frames[0].plane.normal if frames[0].plane is not None else np.zeros(3)
+    along_mm = _positions(frames) @ normal
+    last_mm = along_mm[0]
+    for frame, position_mm in zip(frames[1:], along_mm[1:], strict=True):
+        if position_mm - last_mm >= SAME_POSITION_MM:
+            kept.append(frame)
+            last_mm = position_mm
+        elif not same_image(frame, kept[-1]) and not _decode_alike(frame, kept[-1]):
+            raise GlioserveError(ErrorCode.DUPLICATE_SLICE, "Two different images lie at one slice position.")
+    return kept
+
+
+def _decode_alike(one: Frame, other: Frame) -> bool:
+    """Whether two files hold the same signal at the same place, though coded in different ways."""
+    if one.plane is None or other.plane is None or one.instance.transfer_syntax == other.instance.transfer_syntax:
+        return False
+    if np.abs(np.subtract(one.plane.position_lps_mm, other.plane.position_lps_mm)).max() >= SAME_POSITION_MM:
+        return False
+    a, b = (np.empty((f.plane.rows, f.plane.columns), np.float32) for f in (one, other) if f.plane is not None)
+    decode(one, a)
+    decode(other, b)
+    return np.array_equal(a, b)

@@ -1,0 +1,175 @@
+"""Stored pixels to signal: one frame, decoded by pydicom's plugins, rescaled as its own header says.
+
+The scale is RescaleSlope and RescaleIntercept of the slice (Philips gives every slice its own). Real world values and
+Philips' private "precise" scale are other units and never used: mixing them between series of one study would not
+compare.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydicom.encaps import encapsulate, get_frame
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian
+
+from glioserve_contract import ErrorCode, GlioserveError
+from glioserve_dicom.files.attributes import comparable, malformed, number, text, whole
+from glioserve_dicom.files.part10 import NATIVE_SYNTAXES, Instance
+from glioserve_dicom.slices.frames import Frame, frame_count, functional_group, is_multiframe
+from glioserve_dicom.slices.spacing import SAME_POSITION_MM
+
+_PIXEL_MEANING = ("Rows", "Columns", "BitsAllocated", "BitsStored", "PixelRepresentation", "PhotometricInterpretation")
+MAX_ENCODED_SHARE = 2.0
+"""A compressed frame may be this much larger than its raw pixels: more is no image, but a trap for decoders."""
+MIN_SLOPE, MAX_SLOPE = 1e-12, 1e12
+"""Of a rescale that single precision can hold."""
+_PLUGIN = "pylibjpeg"
+"""Tried first, so that a stream gives the same numbers wherever other decoders are installed too."""
+_JPEG_START, _J2K_START = b"\xff\xd8", b"\xff\x4f\xff\x51"
+_JPEG_SIZE_MARKERS = frozenset({*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC})
+"""SOF0 to SOF15, and SOF55 of JPEG-LS."""
+
+
+def refuse_unreadable(instance: Instance, image_type: Sequence[str]) -> None:
+    """Raises for pixels that no volume is made of: GLIO-1208, -1210 (colour), -1211 (mosaic), -1212, -1213."""
+    dataset = instance.dataset
+    if any("MOSAIC" in value for value in image_type):
+        raise GlioserveError(ErrorCode.MOSAIC, "The images are mosaics.")
+    photometric = text(dataset, "PhotometricInterpretation")
+    if (whole(dataset, "SamplesPerPixel") or 1) != 1 or photometric not in ("MONOCHROME1", "MONOCHROME2", ""):
+        raise GlioserveError(ErrorCode.COLOUR_IMAGE, "The images are in colour.")
+    if instance.pixel_keyword != "PixelData":
+        raise GlioserveError(ErrorCode.UNSUPPORTED_PIXELS, f"The pixels are stored as {instance.pixel_keyword}.")
+    if "ModalityLUTSequence" in dataset:
+        raise GlioserveError(ErrorCode.UNSUPPORTED_PIXELS, "The pixels need a Modality LUT.")
+    missing = [k for k in ("PhotometricInterpretation", "BitsAllocated") if not comparable(dataset, k)]
+    if missing:
+        raise GlioserveError(ErrorCode.MISSING_ATTRIBUTE, f"{missing[0]} is missing.")
+    allocated, stored, signed = _bits(instance)
+    high = whole(dataset, "HighBit")
+    if allocated not in (8, 16) or not 1 <= stored <= allocated or high not in (None, stored - 1):
+        said = f"{stored} bits of {allocated}" + (f", the highest at {high}" if high is not None else "")
+        raise GlioserveError(ErrorCode.UNSUPPORTED_PIXELS, f"The pixels are stored as {said}.")
+    if signed not in (0, 1):
+        raise malformed("PixelRepresentation", f"is {signed}")
+
+
+def rescale_of(frame: Frame) -> tuple[float, float]:
+    """Slope and intercept of the frame; 1 and 0 where it has none. Raises GLIO-1213."""
+    dataset = frame.dataset
+    group = None
+    if is_multiframe(dataset):
+        group = functional_group(dataset, frame.index, "PixelValueTransformationSequence")
+    holder = dataset if group is None else group
+    slope, intercept = number(holder, "RescaleSlope"), number(holder, "RescaleIntercept")
+    slope = 1.0 if slope is None else slope
+    if not MIN_SLOPE <= abs(slope) <= MAX_SLOPE:
+        raise malformed("RescaleSlope", "is zero or absurd")
+    if abs(intercept or 0) > MAX_SLOPE:
+        raise malformed("RescaleIntercept", "is absurd")
+    return slope, intercept or 0.0
+
+
+def decode(frame: Frame, out: npt.NDArray[np.float32]) -> None:
+    """Fills ``out`` [rows, columns] with the frame's signal; MONOCHROME1 is turned so that more signal is brighter.
+
+    Raises GLIO-1207 for what cannot be decoded, naming the transfer syntax.
+    """
+    instance = frame.instance
+    slope, intercept = rescale_of(frame)
+    try:
+        out[:] = _stored(frame, out.shape[0], out.shape[1])
+    except Exception:  # noqa: BLE001 - decoders raise many kinds on damaged streams
+        syntax = UID(instance.transfer_syntax)
+        name = "an unknown transfer syntax" if syntax.name == syntax else syntax.name
+        raise GlioserveError(
+            ErrorCode.UNDECODABLE_PIXELS, f"{instance.what}: pixels in {name} cannot be decoded."
+        ) from None
+    if text(frame.dataset, "PhotometricInterpretation") == "MONOCHROME1":
+        _, stored, signed = _bits(instance)
+        np.subtract(np.float32(-1 if signed else (1 << stored) - 1), out, out=out)
+    if slope != 1:
+        out *= np.float32(slope)
+    if intercept:
+        out += np.float32(intercept)
+
+
+def same_image(one: Frame, other: Frame) -> bool:
+    """Whether the second is an exact copy: stored pixels, their meaning and their place are all equal."""
+    if one.plane is None or other.plane is None or one.index != other.index:
+        return False
+    a, b = one.instance, other.instance
+    return (
+        bool(np.abs(np.subtract(one.plane.position_lps_mm, other.plane.position_lps_mm)).max() < SAME_POSITION_MM)
+        and a.transfer_syntax == b.transfer_syntax
+        and len(a.pixels) == len(b.pixels)
+        and all(comparable(a.dataset, k) == comparable(b.dataset, k) for k in _PIXEL_MEANING)
+        and rescale_of(one) == rescale_of(other)
+        and bytes(a.pixels) == bytes(b.pixels)
+    )
+
+
+def _stored(frame: Frame, rows: int, columns: int) -> npt.NDArray[np.generic]:
+    """The pixels as numbers [rows, columns], unused bits cleared."""
+    instance = frame.instance
+    allocated, stored, signed = _bits(instance)
+    frame_bytes = rows * columns * allocated // 8
+    if instance.transfer_syntax in NATIVE_SYNTAXES:
+        if instance.encapsulated:
+            raise ValueError("fragments in a native syntax")
+        big = instance.transfer_syntax == ExplicitVRBigEndian
+        syntax = ExplicitVRBigEndian if big else ExplicitVRLittleEndian
+        start = frame.index * frame_bytes
+        pixels: bytes | memoryview = instance.pixels[start : start + frame_bytes]
+    else:
+        syntax = UID(instance.transfer_syntax)
+        encoded = get_frame(bytes(instance.pixels), frame.index, number_of_frames=frame_count(frame.dataset))
+        if len(encoded) > MAX_ENCODED_SHARE * frame_bytes + 4096 or _size_of(encoded) not in (None, (rows, columns)):
+            raise ValueError("not an image of this size")
+        pixels = encapsulate([encoded])
+    options: dict[str, Any] = {
+        "rows": rows,
+        "columns": columns,
+        "number_of_frames": 1,
+        "samples_per_pixel": 1,
+        "photometric_interpretation": "MONOCHROME2",
+        "bits_allocated": allocated,
+        "bits_stored": stored,
+        "pixel_representation": signed,
+        "pixel_keyword": "PixelData",
+        "pixel_vr": "OW",
+    }
+    decoder = get_decoder(syntax)
+    plugin = _PLUGIN if _PLUGIN in decoder.available_plugins else ""
+    array: npt.NDArray[np.generic] = decoder.as_array(pixels, index=0, raw=True, decoding_plugin=plugin, **options)[0]
+    return array
+
+
+def _bits(instance: Instance) -> tuple[int, int, int]:
+    """BitsAllocated, BitsStored, PixelRepresentation."""
+    dataset = instance.dataset
+    allocated = whole(dataset, "BitsAllocated") or 0
+    stored = whole(dataset, "BitsStored")
+    return allocated, allocated if stored is None else stored, whole(dataset, "PixelRepresentation") or 0
+
+
+def _size_of(encoded: bytes) -> tuple[int, int] | None:
+    """(rows, columns) that a JPEG, JPEG-LS or JPEG 2000 stream says of itself, before any decoder allocates them."""
+    if encoded.startswith(_J2K_START):
+        x1, y1, x0, y0 = struct.unpack_from(">4I", encoded, 8)
+        return y1 - y0, x1 - x0
+    if not encoded.startswith(_JPEG_START):
+        return None
+    at = 2
+    while at + 9 <= len(encoded) and encoded[at] == 0xFF:
+        marker, length = encoded[at + 1], int.from_bytes(encoded[at + 2 : at + 4], "big")
+        if marker in _JPEG_SIZE_MARKERS:
+            rows, columns = struct.unpack_from(">2H", encoded, at + 5)
+            return rows, columns
+        at += 1 if marker == 0xFF else 2 + length
+    return None

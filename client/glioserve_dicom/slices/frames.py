@@ -1,0 +1,174 @@
+"""Where one image lies: from a classic file's own attributes, or from an enhanced file's functional groups.
+
+An enhanced object (PS3.3 C.7.6.16) holds many frames; what they share stands once, what differs stands per frame,
+and a per-frame group wins over a shared one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+from pydicom.dataset import Dataset, FileDataset
+
+from glioserve_contract import ErrorCode, GlioserveError
+from glioserve_contract.limits import MAX_INSTANCES, MAX_POSITION_MM
+from glioserve_contract.records.report import Vector
+from glioserve_dicom.files.attributes import (
+    comparable,
+    items,
+    malformed,
+    numbers,
+    text,
+    texts,
+    whole,
+)
+from glioserve_dicom.files.part10 import Instance
+
+UNIT_TOLERANCE = 1e-3
+"""By how much a direction cosine's length may differ from 1, and the two from a right angle."""
+MIN_PIXEL_MM, MAX_PIXEL_MM = 0.05, 50.0
+"""A pixel outside is no MR image's, but a damaged header."""
+MIN_SIDE_PIXELS, MAX_SIDE_PIXELS = 2, 1 << 14
+"""A line of pixels is no slice."""
+MAX_FRAMES = MAX_INSTANCES
+_PLANE_GROUPS = {
+    "ImagePositionPatient": "PlanePositionSequence",
+    "ImageOrientationPatient": "PlaneOrientationSequence",
+    "PixelSpacing": "PixelMeasuresSequence",
+}
+
+
+@dataclass(frozen=True)
+class Plane:
+    """An image's place in the patient's LPS space."""
+
+    position_lps_mm: Vector
+    """Centre of the first pixel."""
+    orientation: tuple[float, float, float, float, float, float]
+    """Unit vectors in LPS: towards growing columns, then towards growing rows."""
+    pixel_spacing_mm: tuple[float, float]
+    """Distance of neighbouring rows, then of neighbouring columns, as PixelSpacing has it."""
+    rows: int
+    columns: int
+
+    @property
+    def normal(self) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+        """Unit vector across the image, right-handed with its axes."""
+        across = np.cross(self.orientation[:3], self.orientation[3:])
+        return cast("np.ndarray[tuple[int], np.dtype[np.float64]]", across / np.linalg.norm(across))
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One image: a classic file, or one frame of an enhanced one."""
+
+    instance: Instance
+    index: int = 0
+    """0-based number of the frame in its file."""
+    plane: Plane | None = None
+    """None where its headers do not say; its stack then has a ``problem``."""
+
+    @property
+    def dataset(self) -> FileDataset:
+        """The file's headers."""
+        return self.instance.dataset
+
+
+def is_multiframe(dataset: Dataset) -> bool:
+    """Whether geometry and timings stand in functional groups."""
+    return "SharedFunctionalGroupsSequence" in dataset or "PerFrameFunctionalGroupsSequence" in dataset
+
+
+def functional_group(dataset: Dataset, index: int, keyword: str) -> Dataset | None:
+    """The first item of a frame's functional group (``"MREchoSequence"``), its own or the shared one, or None."""
+    per_frame = items(dataset, "PerFrameFunctionalGroupsSequence")
+    holders = [per_frame[index]] if index < len(per_frame) else []
+    for holder in (*holders, *items(dataset, "SharedFunctionalGroupsSequence")[:1]):
+        found = items(holder, keyword)
+        if found:
+            return found[0]
+    return None
+
+
+def frame_value(dataset: Dataset, index: int, group: str, keyword: str, classic: str = "") -> str:
+    """A frame's value in one spelling: ``keyword`` of its functional ``group``, else ``classic`` of the file."""
+    if is_multiframe(dataset) and (holder := functional_group(dataset, index, group)) is not None:
+        found = comparable(holder, keyword)
+        if found:
+            return found
+    return comparable(dataset, classic) if classic else ""
+
+
+def frame_count(dataset: Dataset) -> int:
+    """Frames of the file. Raises GLIO-1209 and GLIO-1213 where they cannot be told apart."""
+    count = whole(dataset, "NumberOfFrames")
+    count = 1 if count is None else count
+    if not 1 <= count <= MAX_FRAMES:
+        raise malformed("NumberOfFrames", f"is {count}")
+    if is_multiframe(dataset):
+        per_frame = len(items(dataset, "PerFrameFunctionalGroupsSequence"))
+        if per_frame != count:
+            raise malformed("NumberOfFrames", f"is {count}, but functional groups are there for {per_frame} frames")
+    elif count > 1:
+        raise GlioserveError(ErrorCode.UNSUPPORTED_OBJECT, f"{count} frames in one file without functional groups.")
+    return count
+
+
+def plane_of(dataset: Dataset, index: int) -> Plane:
+    """Where a frame lies. Raises GLIO-1208 and GLIO-1213 for what is missing, malformed or absurd."""
+    rows, columns = (_side(dataset, keyword) for keyword in ("Rows", "Columns"))
+    across_and_down = _needed(dataset, index, "ImageOrientationPatient", 6)
+    _check_orientation(across_and_down)
+    position = _needed(dataset, index, "ImagePositionPatient", 3)
+    if max(map(abs, position)) > MAX_POSITION_MM:
+        raise malformed("ImagePositionPatient", "lies beyond any scanner")
+    spacing = _needed(dataset, index, "PixelSpacing", 2)
+    if not all(MIN_PIXEL_MM <= s <= MAX_PIXEL_MM for s in spacing):
+        raise malformed("PixelSpacing", f"is not within {MIN_PIXEL_MM:g} and {MAX_PIXEL_MM:g} mm")
+    return Plane(
+        cast(Vector, position),
+        cast("tuple[float, float, float, float, float, float]", across_and_down),
+        cast("tuple[float, float]", spacing),
+        rows,
+        columns,
+    )
+
+
+def image_type_of(dataset: Dataset, index: int) -> tuple[str, ...]:
+    """ImageType, or the frame's own FrameType with its ComplexImageComponent."""
+    group = functional_group(dataset, index, "MRImageFrameTypeSequence") if is_multiframe(dataset) else None
+    if group is None:
+        return texts(dataset, "ImageType")
+    component = text(group, "ComplexImageComponent")
+    return (*(texts(group, "FrameType") or texts(dataset, "ImageType")), *([component] if component else []))
+
+
+def _needed(dataset: Dataset, index: int, keyword: str, count: int) -> tuple[float, ...]:
+    holder: Dataset | None = dataset
+    if is_multiframe(dataset):
+        holder = functional_group(dataset, index, _PLANE_GROUPS[keyword])
+    found = numbers(holder, keyword, count) if holder is not None else ()
+    if not found:
+        raise GlioserveError(ErrorCode.MISSING_ATTRIBUTE, f"{keyword} is missing.")
+    return found
+
+
+def _side(dataset: Dataset, keyword: str) -> int:
+    value = whole(dataset, keyword)
+    if value is None:
+        raise GlioserveError(ErrorCode.MISSING_ATTRIBUTE, f"{keyword} is missing.")
+    if not MIN_SIDE_PIXELS <= value <= MAX_SIDE_PIXELS:
+        raise malformed(keyword, f"is {value}")
+    return value
+
+
+def _check_orientation(values: Sequence[float]) -> None:
+    axes = np.array(values).reshape(2, 3)
+    with np.errstate(over="ignore", invalid="ignore"):
+        products = axes @ axes.T
+    # each length's square is off by twice the length's own error
+    if not (np.abs(products - np.eye(2)) <= UNIT_TOLERANCE * (1 + np.eye(2))).all():
+        raise malformed("ImageOrientationPatient", "is not two unit vectors at a right angle")

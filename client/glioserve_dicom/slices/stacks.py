@@ -1,0 +1,115 @@
+"""Instances to stacks: the images that belong together as one volume.
+
+A series may hold more than one: a localiser beside the images, two echoes, two acquisitions, derived images. And one
+volume may have been split over two series. Nothing is dropped and nothing is forced: a stack that cannot be a volume
+carries its ``problem``, raised when it is assembled.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+
+from glioserve_contract import GlioserveError
+from glioserve_dicom.files.attributes import comparable, text
+from glioserve_dicom.files.quiet import quiet_pydicom
+from glioserve_dicom.read import Instances
+from glioserve_dicom.slices.frames import Frame, frame_value, image_type_of
+from glioserve_dicom.slices.parts import Part, Placed, along, parts_of, placed_frames
+from glioserve_dicom.slices.spacing import SAME_POSITION_MM, even_step
+
+_SAME_ACQUISITION = (
+    "Modality SeriesDescription ProtocolName SequenceName ScanningSequence SequenceVariant MRAcquisitionType "
+    "RepetitionTime EchoTime InversionTime FlipAngle EchoTrainLength ContrastBolusAgent"
+).split()
+"""What two series must agree on to be halves of one."""
+
+
+@dataclass(frozen=True, eq=False)
+class Stack:
+    """Images of one series, one kind and one plane, sorted along its normal."""
+
+    series_instance_uid: str
+    part: str
+    """What sets it apart within its series ("echo 2", "acquisition 2, plane 3"); empty when it is the whole."""
+    frames: tuple[Frame, ...]
+    """At least one. Copies are still in: only pixels tell."""
+    slices: int
+    """Different positions."""
+    problem: GlioserveError | None = None
+    """Why it cannot be a volume, as far as headers tell; None when they tell nothing against it."""
+
+
+def stacks_of(instances: Instances) -> tuple[Stack, ...]:
+    """Every stack of the study, in an order that does not depend on the order of the files."""
+    series: dict[str, list[Placed]] = defaultdict(list)
+    with quiet_pydicom():
+        for instance in instances.instances:
+            series[text(instance.dataset, "SeriesInstanceUID")] += placed_frames(instance)
+        stacks = [_stack(uid, part) for uid in sorted(series) for part in parts_of(series[uid])]
+        return tuple(_joined(stacks))
+
+
+def _stack(uid: str, part: Part) -> Stack:
+    name = ", ".join(part.part)
+    if any(m.problem is not None for m in part.members):
+        ordered = sorted(part.members, key=lambda m: (text(m.frame.dataset, "SOPInstanceUID"), m.frame.index))
+        return Stack(uid, name, tuple(m.frame for m in ordered), len(ordered), part.problem)
+    sorted_members = along(part.members)
+    slices = 1 + sum(b - a >= SAME_POSITION_MM for (a, _), (b, _) in pairwise(sorted_members))
+    return Stack(uid, name, tuple(m.frame for _, m in sorted_members), slices, part.problem)
+
+
+def _joined(stacks: Sequence[Stack]) -> list[Stack]:
+    """Halves of one volume that came under several SeriesInstanceUIDs, made whole; everything else as it is.
+
+    They must share a frame of reference, everything that says how and what was acquired, and the grid; and together
+    they must be evenly spaced with no position twice. Halves that a reader could take for two volumes stay two.
+    """
+    alike: dict[tuple[str, ...], list[Stack]] = defaultdict(list)
+    for stack in stacks:
+        if stack.problem is None and (key := _acquisition_key(stack)):
+            alike[key].append(stack)
+    for halves in alike.values():
+        if len({s.series_instance_uid for s in halves}) == len(halves) > 1 and _fit(halves):
+            first = min(halves, key=lambda s: s.series_instance_uid)
+            normal = first.frames[0].plane.normal if first.frames[0].plane else np.zeros(3)
+            frames = sorted(
+                (f for s in halves for f in s.frames),
+                key=lambda f: float(np.dot(f.plane.position_lps_mm if f.plane else (0, 0, 0), normal)),
+            )
+            part = f"joined with {len(halves) - 1} other series"
+            whole = replace(first, part=part, frames=tuple(frames), slices=sum(s.slices for s in halves))
+            stacks = [whole if s is first else s for s in stacks if s is first or s not in halves]
+    return list(stacks)
+
+
+def _acquisition_key(stack: Stack) -> tuple[str, ...]:
+    """Equal for stacks that may be halves of one volume; empty without a frame of reference, which proves nothing."""
+    frame = stack.frames[0]
+    dataset, plane = frame.dataset, frame.plane
+    if plane is None or not text(dataset, "FrameOfReferenceUID"):
+        return ()
+    try:
+        said = [comparable(dataset, keyword) for keyword in _SAME_ACQUISITION]
+        said.append(frame_value(dataset, frame.index, "MREchoSequence", "EffectiveEchoTime"))
+    except GlioserveError:
+        return ()
+    grid = [f"{v:.3f}" for v in (*plane.orientation, *plane.pixel_spacing_mm, plane.rows, plane.columns)]
+    return (text(dataset, "FrameOfReferenceUID"), *image_type_of(dataset, frame.index), *said, *grid)
+
+
+def _fit(halves: Sequence[Stack]) -> bool:
+    planes = [f.plane for s in halves for f in s.frames if f.plane is not None]
+    normal = planes[0].normal
+    positions = np.array([p.position_lps_mm for p in planes])
+    positions = positions[np.argsort(positions @ normal)]
+    try:
+        step = even_step(positions, normal)
+    except GlioserveError:
+        return False
+    return float(np.linalg.norm(step)) >= SAME_POSITION_MM

@@ -1,0 +1,1 @@
+"""Voxel grids in LPS space, and volumes from arrays and NIfTI files."""

@@ -1,0 +1,100 @@
+"""A NIfTI file as voxels [z, y, x] and their affine to LPS mm, or the reason why it is not used.
+
+NIfTI-1 and -2, ``.nii``, ``.nii.gz`` or ``.hdr``/``.img``; any real type, scaled as the header says; units of metres,
+millimetres (also where none is given) or microns. Where voxels lie is never guessed:
+
+- Neither sform nor qform set: refused.
+- Both set: the sform is used, as NIfTI viewers do, if both agree on which way each voxel axis points (left, posterior,
+  superior) and on the voxels' size. They may differ in position and by a few degrees: sequences are registered by
+  their voxels, never by their headers. Else one of the two is wrong and left may be right: refused.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from glioserve_contract import ErrorCode, GlioserveError
+from glioserve_contract.limits import MAX_VOLUME_VOXELS
+from glioserve_dicom.files.quiet import quiet
+
+MM_PER_UNIT = {"mm": 1.0, "unknown": 1.0, "meter": 1000.0, "micron": 0.001}
+_SUFFIXES = re.compile(r"\.(nii|hdr|img)(\.gz|\.bz2)?$", re.IGNORECASE)
+MAX_SPACING_DIFFERENCE = 0.01
+"""Between sform and qform, as a share: an sform that stretches the head belongs to a template's space."""
+
+
+def read_nifti(path: Path) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64]]:
+    """Voxels [z, y, x] in the file's scaled type and ``lps_from_voxel`` 4 x 4, from voxel (x, y, z) to LPS mm.
+
+    Raises InvalidVolumeError, UnsupportedVoxelsError, InvalidAffineError or StudyTooLargeError. A message never
+    quotes the path.
+    """
+    import nibabel
+
+    if not _SUFFIXES.search(path.name):  # nibabel would try readers of other formats, which leave the file open
+        raise GlioserveError(ErrorCode.INVALID_VOLUME, "The file is not NIfTI by its name.")
+    try:
+        with quiet("nibabel"):
+            image: Any = nibabel.load(path)
+    except Exception as error:  # nibabel and zlib raise many kinds; the message must not quote the path
+        raise GlioserveError(ErrorCode.INVALID_VOLUME, "The file cannot be read as NIfTI.") from error
+    if not isinstance(image, (nibabel.Nifti1Image, nibabel.Nifti1Pair)):
+        raise GlioserveError(ErrorCode.INVALID_VOLUME, "The file is not NIfTI.")
+    count = int(np.prod(image.shape, dtype=np.float64))
+    if count > MAX_VOLUME_VOXELS:  # before they cost memory
+        raise GlioserveError(ErrorCode.STUDY_TOO_LARGE, f"It has {count} voxels, over {MAX_VOLUME_VOXELS}.")
+    stored = image.get_data_dtype()
+    if stored.fields is not None or stored.kind not in "iuf":
+        raise GlioserveError(ErrorCode.UNSUPPORTED_VOXELS, f"Its voxels are of type {_name(stored)}.")
+    lps_from_voxel = _lps_from_voxel(image.header)
+    try:
+        voxels = np.asarray(image.dataobj)
+    except Exception as error:
+        raise GlioserveError(ErrorCode.INVALID_VOLUME, "The file ends early or cannot be decompressed.") from error
+    while voxels.ndim > 3 and voxels.shape[-1] == 1:
+        voxels = voxels[..., 0]
+    if voxels.ndim > 3:
+        raise GlioserveError(ErrorCode.UNSUPPORTED_VOXELS, f"It holds several volumes: its shape is {image.shape}.")
+    return voxels.transpose(), lps_from_voxel
+
+
+def _name(dtype: np.dtype[Any]) -> str:
+    return "colour" if dtype.fields is not None else dtype.name
+
+
+def _lps_from_voxel(header: Any) -> npt.NDArray[np.float64]:
+    try:
+        sform, qform = header.get_sform(coded=True)[0], header.get_qform(coded=True)[0]
+        mm_per_unit = MM_PER_UNIT[header.get_xyzt_units()[0]]
+    except Exception as error:  # a broken quaternion, an unknown unit
+        raise GlioserveError(ErrorCode.INVALID_AFFINE, "Its qform or its unit of length is not valid.") from error
+    if sform is not None and qform is not None:
+        _check_agreement(sform, qform)
+    used = qform if sform is None else sform
+    if used is None:
+        raise GlioserveError(ErrorCode.INVALID_AFFINE, "Neither sform nor qform says where left is.")
+    lps_from_voxel = np.array(used, dtype=np.float64)
+    lps_from_voxel[:3] *= mm_per_unit
+    lps_from_voxel[:2] *= -1  # NIfTI's world is RAS
+    return lps_from_voxel
+
+
+def _check_agreement(sform: npt.NDArray[np.float64], qform: npt.NDArray[np.float64]) -> None:
+    from nibabel.orientations import io_orientation
+
+    sizes = np.array([np.linalg.norm(form[:3, :3], axis=0) for form in (sform, qform)])
+    if not np.isfinite(sizes).all() or not sizes.all():
+        raise GlioserveError(ErrorCode.INVALID_AFFINE, "Its sform or qform is not an invertible map.")
+    if not np.array_equal(io_orientation(sform), io_orientation(qform)):
+        raise GlioserveError(ErrorCode.INVALID_AFFINE, "Its sform and qform disagree on which way its axes point.")
+    if (np.abs(sizes[0] / sizes[1] - 1) > MAX_SPACING_DIFFERENCE).any():
+        raise GlioserveError(
+            ErrorCode.INVALID_AFFINE,
+            f"Its voxels measure {np.round(sizes[0], 3).tolist()} by its sform, "
+            f"{np.round(sizes[1], 3).tolist()} by its qform.",
+        )

@@ -1,0 +1,1 @@
+"""Figures with their intervals, from the outcomes of a cohort."""

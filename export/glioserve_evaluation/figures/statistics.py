@@ -1,0 +1,109 @@
+"""Figures that follow from counts and probabilities, with their intervals. Necrosis is the positive class.
+
+Throughout, ``scores`` FP64 [n] are SCOREs (probability of recurrence), ``necrosis`` bool [n] the truth.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+from sklearn.metrics import brier_score_loss
+
+from glioserve_evaluation.figures.figures import (
+    DEFAULT_BINS,
+    LEVEL,
+    CalibrationBin,
+    Confusion,
+    Estimate,
+    IntervalMethod,
+    Proportion,
+    TTest,
+)
+
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+
+
+def proportion(successes: int, n: int, method: IntervalMethod = "wilsoncc") -> Proportion | None:
+    """The share and its interval; None of no studies."""
+    if n == 0:
+        return None
+    if method == "wald":
+        interval = wald(successes / n, n)
+        lower, upper = interval.lower, interval.upper
+    else:
+        lower, upper = stats.binomtest(successes, n).proportion_ci(LEVEL, method)
+    return Proportion(successes, n, successes / n, float(lower or 0.0), float(upper or 0.0), method)
+
+
+def wald(value: float, n: int) -> Estimate:
+    """``value`` with the normal interval of a proportion of ``n``, not cut off at 0 and 1.
+
+    The published table's AUC comes out when it is treated so, although an AUC is no proportion of ``n``.
+    """
+    half = float(stats.norm.ppf(0.5 + LEVEL / 2)) * (value * (1 - value) / n) ** 0.5
+    return Estimate(value, value - half, value + half, "wald")
+
+
+def confusion(called_necrosis: Bools, necrosis: Bools) -> Confusion:
+    """Counts of what was called what; both [n]."""
+    return Confusion(
+        true_positive=int((called_necrosis & necrosis).sum()),
+        false_negative=int((~called_necrosis & necrosis).sum()),
+        false_positive=int((called_necrosis & ~necrosis).sum()),
+        true_negative=int((~called_necrosis & ~necrosis).sum()),
+    )
+
+
+def t_test(scores: Floats) -> TTest | None:
+    """None of fewer than two scores, or where all are one value: the test's spread would be 0."""
+    if len(scores) < 2 or np.ptp(scores) == 0:
+        return None
+    found = stats.ttest_1samp(scores, 0.5)
+    interval = found.confidence_interval(LEVEL)
+    return TTest(
+        n=len(scores),
+        mean=float(scores.mean()),
+        lower=float(interval.low),
+        upper=float(interval.high),
+        t=float(found.statistic),
+        degrees_of_freedom=int(found.df),
+        p=float(found.pvalue),
+    )
+
+
+def brier(scores: Floats, necrosis: Bools) -> float:
+    """Mean squared difference between the probability of necrosis and the truth (Brier 1950); 0.25 for one half."""
+    return float(brier_score_loss(necrosis, 1 - scores))
+
+
+def calibration_bins(scores: Floats, necrosis: Bools, bins: int = DEFAULT_BINS) -> tuple[CalibrationBin, ...]:
+    """``bins`` of equal width over the probability of necrosis."""
+    probability = 1 - scores
+    place = np.minimum((probability * bins).astype(np.int64), bins - 1)
+    found = []
+    for index in range(bins):
+        here = place == index
+        n = int(here.sum())
+        found.append(
+            CalibrationBin(
+                lower=index / bins,
+                upper=(index + 1) / bins,
+                n=n,
+                mean_probability=float(probability[here].mean()) if n else None,
+                observed=float(necrosis[here].mean()) if n else None,
+            )
+        )
+    return tuple(found)
+
+
+def calibration_error(bins: tuple[CalibrationBin, ...]) -> float:
+    """Expected calibration error (Naeini 2015): the bins' mean distance of share and probability, by their counts."""
+    total = sum(b.n for b in bins)
+    distances = (
+        b.n * abs(b.observed - b.mean_probability)
+        for b in bins
+        if b.observed is not None and b.mean_probability is not None
+    )
+    return sum(distances) / total

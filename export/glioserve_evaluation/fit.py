@@ -1,0 +1,156 @@
+"""What a validation cohort teaches a recipe: a temperature, a threshold. The network's weights stay as they are.
+
+The result is a copy of the artifact or exported version with a changed recipe, whose provenance says from what.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import special
+
+from glioserve_contract import ErrorCode, GlioserveError, to_dict
+from glioserve_contract.records.recipe import Recipe, parse_recipe
+from glioserve_evaluation.figures.assess import scores_of
+from glioserve_evaluation.figures.roc import auc, operating_point
+from glioserve_evaluation.figures.statistics import Bools, Floats
+from glioserve_evaluation.runs.results import Outcome
+from glioserve_export.files import copy_files, sync_folder
+from glioserve_export.version_files import MANIFEST_FILE, RECIPE_FILE
+from glioserve_networks.calibration import MAX_TEMPERATURE, MIN_TEMPERATURE, cross_entropy, fit_temperature
+from glioserve_preprocess.files import load_recipe, save_recipe
+from glioserve_registry.recipe_override import with_changed_recipe
+
+_NEAREST_SCORE = 1e-12
+"""To 0 and 1: nearer ones have lost the difference of the logits to rounding."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A recipe's two numbers, and how they were found."""
+
+    temperature: float
+    threshold: float
+    provenance: dict[str, Any]
+    """For the recipe: figures alone, no case."""
+
+    def applied_to(self, recipe: Recipe) -> Recipe:
+        """The recipe with them; what was fitted before stays in its provenance under the newer entry's ``before``."""
+        before = recipe.provenance.get("calibration")
+        entry = {**self.provenance, **({"before": before} if before is not None else {})}
+        return replace(
+            recipe,
+            temperature=self.temperature,
+            threshold=self.threshold,
+            provenance={**recipe.provenance, "calibration": entry},
+        )
+
+
+def fit(
+    outcomes: Sequence[Outcome],
+    recipe: Recipe,
+    cohort_digest: str,
+    *,
+    temperature: bool,
+    wanted_sensitivity: float | None,
+) -> Fit:
+    """Fit to the answered studies of a validation cohort: a temperature, a threshold for a sensitivity, or both.
+
+    A temperature alone carries the threshold along, so that no label changes by it. GLIO-5121 where the studies
+    cannot teach it: one diagnosis alone, or all of them on the right side with room (any smaller temperature would
+    then look better).
+    """
+    answered = [o for o in outcomes if o.labelled]
+    scores, necrosis = scores_of(answered)
+    if not necrosis.any() or necrosis.all():
+        raise _unfit("Studies of both diagnoses must have been answered")
+    entry: dict[str, Any] = {
+        "cohort_digest": cohort_digest,
+        "studies": len(answered),
+        "necrosis": int(necrosis.sum()),
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+    fitted, threshold = recipe.temperature, recipe.threshold
+    if temperature:
+        margins = _margins(scores, recipe.temperature)
+        fitted = _temperature(scores, margins, necrosis)
+        threshold = float(special.expit(special.logit(recipe.threshold) * recipe.temperature / fitted))
+        entry["temperature"] = {
+            "from": recipe.temperature,
+            "to": fitted,
+            "cross_entropy_before": round(_loss(margins / recipe.temperature, necrosis), 6),
+            "cross_entropy_after": round(_loss(margins / fitted, necrosis), 6),
+        }
+        scores = special.expit(margins / fitted)
+    if wanted_sensitivity is not None:
+        point = operating_point(scores, necrosis, wanted_sensitivity)
+        entry["threshold"] = {"from": recipe.threshold, "carried": threshold, **to_dict(point)}
+        threshold = point.threshold
+    return Fit(fitted, threshold, entry)
+
+
+def write_fitted(source: Path, target: Path, found: Fit) -> Recipe:
+    """Write a copy of ``source`` (artifact or exported version) with the fitted recipe into ``target``, which must not
+    be there yet. Weights keep their digest; an exported copy leaves its evaluation and its variants behind: they
+    were of the recipe before. GLIO-5102 where ``target`` exists.
+    """
+    if target.exists():
+        raise GlioserveError(ErrorCode.INVALID_ARTIFACT, f"{target.name} exists already: name a new folder.")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as scratch:
+        stage = Path(scratch) / "fresh"
+        stage.mkdir()
+        if (source / MANIFEST_FILE).is_file():
+            recipe = with_changed_recipe(source, stage, found.applied_to)
+        else:
+            recipe = _copy_artifact(source, stage, found)
+        stage.rename(target)
+        sync_folder(target.parent)
+    return recipe
+
+
+def _copy_artifact(source: Path, stage: Path, found: Fit) -> Recipe:
+    from glioserve_networks import load_artifact
+
+    artifact = load_artifact(source)
+    recipe = parse_recipe(to_dict(found.applied_to(artifact.recipe)))
+    copy_files(source, [p.name for p in source.iterdir() if p.is_file() and p.name != RECIPE_FILE], stage)
+    save_recipe(recipe, stage / RECIPE_FILE)
+    load_artifact(stage)  # whole, and of the weights that were evaluated
+    return load_recipe(stage / RECIPE_FILE)
+
+
+def _margins(scores: Floats, temperature: float) -> Floats:
+    """Difference of the two logits (recurrence less necrosis) that gave each score."""
+    margins: Floats = special.logit(np.clip(scores, _NEAREST_SCORE, 1 - _NEAREST_SCORE)) * temperature
+    return margins
+
+
+def _temperature(scores: Floats, margins: Floats, necrosis: Bools) -> float:
+    if auc(scores, necrosis) == 1 and (margins[necrosis] < 0).all() and (margins[~necrosis] > 0).all():
+        raise _unfit(
+            "No temperature can be fitted to studies that are all on their right side of one half: take more, or harder"
+        )
+    found = fit_temperature(_logits(margins), (~necrosis).astype(np.int64))
+    if not 1.01 * MIN_TEMPERATURE < found < 0.99 * MAX_TEMPERATURE:
+        raise _unfit(f"The temperature runs to its bound ({found:g}): these studies say the opposite of the network")
+    return found
+
+
+def _loss(margins: Floats, necrosis: Bools) -> float:
+    return cross_entropy(_logits(margins), (~necrosis).astype(np.int64))
+
+
+def _logits(margins: Floats) -> Floats:
+    """[n, 2]: any two logits of this difference; the second is recurrence."""
+    return np.stack([np.zeros_like(margins), margins], axis=1)
+
+
+def _unfit(problem: str) -> GlioserveError:
+    return GlioserveError(ErrorCode.INVALID_COHORT, f"{problem}.")

@@ -1,0 +1,1 @@
+"""The published study's tables: every network on every combination of sequences."""

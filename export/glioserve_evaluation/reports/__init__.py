@@ -1,0 +1,1 @@
+"""An evaluation's report as JSON, HTML and CSV."""

@@ -1,0 +1,187 @@
+"""``evaluation.json``: everything an evaluation found, as frozen values; and what a manifest keeps of it.
+
+No case is in it: those are in ``cases.csv``. Needs neither plotting nor scikit-learn, so that a publisher can read one.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from glioserve_contract import ErrorCode, GlioserveError, SchemaError, from_dict, sha256_digest, to_dict
+from glioserve_evaluation.figures.figures import (
+    DEFAULT_BINS,
+    DEFAULT_RESAMPLES,
+    CalibrationBin,
+    Confusion,
+    Estimate,
+    IntervalMethod,
+    OperatingPoint,
+    Proportion,
+    RocPoint,
+    TTest,
+)
+from glioserve_evaluation.runs.prediction import ModelFacts
+
+EVALUATION_SCHEMA: Literal["glioserve/evaluation/1"] = "glioserve/evaluation/1"
+COUNTINGS = {
+    "answered": "answered only: studies with a label, neither failed nor abstained",
+    "scored": "with a score: abstentions count by their score, failures not at all",
+    "every_study": "failures count as wrong: every study of the cohort; one that failed or abstained is wrong",
+}
+"""The three ways of counting, which every table names."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How figures are computed."""
+
+    interval_method: IntervalMethod = "wilsoncc"
+    """Of the proportions."""
+    bins: int = DEFAULT_BINS
+    """Of the calibration."""
+    resamples: int = DEFAULT_RESAMPLES
+    """Of the bootstrap."""
+    seed: int = 0
+    """Of the bootstrap."""
+    wanted_sensitivity: float | None = None
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What became of the studies: ``studies = answered + abstained + failed``."""
+
+    studies: int
+    necrosis: int
+    recurrence: int
+    answered: int
+    """With a label."""
+    abstained: int
+    """With a score and reasons to give no label."""
+    failed: int
+    errors: dict[str, int] = field(default_factory=dict)
+    """Failures by their code."""
+
+
+@dataclass(frozen=True)
+class Rates:
+    """At the recipe's threshold. None where no study is counted."""
+
+    n: int
+    sensitivity: Proportion | None
+    """Of necrosis."""
+    specificity: Proportion | None
+    accuracy: Proportion | None
+
+
+@dataclass(frozen=True)
+class Figures:
+    """All figures of the studies that one way of counting takes. None where one class, or all, are missing."""
+
+    rates: Rates
+    confusion: Confusion
+    auc: Estimate | None
+    """With DeLong's interval."""
+    auc_bootstrap: Estimate | None
+    brier: float | None
+    calibration_error: float | None
+
+
+@dataclass(frozen=True)
+class Subgroup:
+    """Studies of one ``group`` of the table; empty for those of none."""
+
+    group: str
+    counts: Counts
+    answered: Figures
+    every_study: Rates
+
+
+@dataclass(frozen=True)
+class EvaluationReport:
+    """See the module. Figures are of ``answered`` where nothing else is said."""
+
+    schema: Literal["glioserve/evaluation/1"]
+    notice: str
+    created: str
+    """UTC, ISO 8601."""
+    model: ModelFacts
+    cohort_digest: str
+    """Of the table of labels and groups by case."""
+    settings: Settings
+    counts: Counts
+    answered: Figures
+    scored: Figures
+    every_study: Rates
+    t_test: TTest | None
+    """Of all scores against 0.5."""
+    t_test_necrosis: TTest | None
+    t_test_recurrence: TTest | None
+    operating_point: OperatingPoint | None
+    roc: tuple[RocPoint, ...] = ()
+    calibration: tuple[CalibrationBin, ...] = ()
+    subgroups: tuple[Subgroup, ...] = ()
+    warnings: tuple[str, ...] = ()
+    """What a reader must know before believing a figure."""
+    versions: dict[str, str] = field(default_factory=dict)
+    """Of glioserve, the contract and the libraries."""
+
+
+def report_bytes(report: EvaluationReport) -> bytes:
+    """``evaluation.json``, byte for byte."""
+    return (json.dumps(to_dict(report), indent=2, allow_nan=False) + "\n").encode()
+
+
+def load_report(path: Path) -> EvaluationReport:
+    """Read ``evaluation.json`` (GLIO-5121)."""
+    try:
+        return from_dict(EvaluationReport, json.loads(path.read_bytes()))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise _invalid(f"{path.name} cannot be read: {type(error).__name__}") from error
+    except SchemaError as error:
+        raise _invalid(f"{path.name} is no evaluation: {error}") from error
+
+
+def summary_for_manifest(report: EvaluationReport) -> dict[str, Any]:
+    """What a version's manifest keeps: the main figures with their intervals, how studies were counted, digests.
+
+    ``metrics`` are of the answered studies, ``every_study`` has the rates where failures count as wrong. ``digest`` is
+    that of ``evaluation.json``.
+    """
+    counts, figures = report.counts, report.answered
+    metrics: dict[str, Any] = {"auc": _figure(figures.auc), **_rates(figures.rates)}
+    metrics["calibration_error"] = _value(figures.calibration_error)
+    metrics["brier"] = _value(figures.brier)
+    return {
+        "cases": counts.answered,
+        "studies": counts.studies,
+        "failed": counts.failed,
+        "abstained": counts.abstained,
+        "metrics": {name: figure for name, figure in metrics.items() if figure is not None},
+        "every_study": {name: figure for name, figure in _rates(report.every_study).items() if figure is not None},
+        "cohort_digest": report.cohort_digest,
+        "recipe_digest": report.model.recipe_digest,
+        "digest": sha256_digest(report_bytes(report)),
+        "created": report.created,
+    }
+
+
+def _rates(rates: Rates) -> dict[str, Any]:
+    return {name: _figure(getattr(rates, name)) for name in ("sensitivity", "specificity", "accuracy")}
+
+
+def _figure(figure: Estimate | Proportion | None) -> dict[str, Any] | None:
+    if figure is None:
+        return None
+    found: dict[str, Any] = to_dict(figure)
+    return found
+
+
+def _value(value: float | None) -> dict[str, Any] | None:
+    return None if value is None else {"value": value}
+
+
+def _invalid(problem: str) -> GlioserveError:
+    return GlioserveError(ErrorCode.INVALID_COHORT, f"{problem}.")

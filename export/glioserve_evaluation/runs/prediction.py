@@ -1,0 +1,80 @@
+"""What an evaluation takes from one answer, and which network gave it: the same offline and from a server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from glioserve_contract import canonical_json, sha256_digest
+from glioserve_contract.records.recipe import Recipe, preprocessing_digest
+from glioserve_contract.records.report import Report
+
+Source = Literal["artifact", "exported version", "server"]
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """Which network answers, and what of its recipe decides the answers."""
+
+    source: Source
+    name: str
+    version: str
+    """Number in its repository; empty offline."""
+    weights_digest: str
+    recipe_digest: str
+    """Of the whole recipe."""
+    preprocessing_digest: str
+    architecture: str
+    channels: tuple[str, ...]
+    threshold: float
+    """LABEL is recurrence iff SCORE >= threshold."""
+    temperature: float
+
+    def same_network(self, other: ModelFacts) -> bool:
+        """Equal weights and an equal recipe: equal answers, wherever it runs and whatever its number is."""
+        return (self.weights_digest, self.recipe_digest) == (other.weights_digest, other.recipe_digest)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One study's answer."""
+
+    score: float
+    """Probability of recurrence, 0 to 1."""
+    abstained: int
+    """How many reasons the answer has to give no label; 0 where it gives one."""
+    quality: Literal["ok", "review"]
+    model: ModelFacts
+
+
+Predictor = Callable[[Path], Prediction]
+"""From a study's folder to its answer; raises :class:`glioserve_contract.GlioserveError` where there is none."""
+
+
+def recipe_digest(recipe: Recipe) -> str:
+    """``sha256:…`` of a recipe, every key of it."""
+    return sha256_digest(canonical_json(recipe).encode())
+
+
+def facts_of(recipe: Recipe, weights_digest: str, source: Source, version: str = "") -> ModelFacts:
+    """The facts of a network with this recipe."""
+    return ModelFacts(
+        source=source,
+        name=recipe.name,
+        version=version,
+        weights_digest=weights_digest,
+        recipe_digest=recipe_digest(recipe),
+        preprocessing_digest=preprocessing_digest(recipe),
+        architecture=recipe.architecture.name,
+        channels=tuple(map(str, recipe.channels)),
+        threshold=recipe.threshold,
+        temperature=recipe.temperature,
+    )
+
+
+def prediction_of(report: Report, source: Source, version: str = "") -> Prediction:
+    """What counts of a report, whoever wrote it."""
+    facts = facts_of(report.recipe, report.model.digest, source, version)
+    return Prediction(report.score, len(report.abstained_because), report.quality.verdict, facts)

@@ -1,0 +1,205 @@
+"""Every case's outcome as a line of its own, on the disk before the next one counts: a run can end at any time.
+
+``results.jsonl``: a header (which cohort), the network's facts once they are known, one line per outcome. A line that
+was cut off is dropped; lines of another cohort or network are refused, never mixed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from dataclasses import dataclass
+from io import BufferedRandom
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+from glioserve_contract import ErrorCode, GlioserveError, SchemaError, from_dict, to_dict
+from glioserve_contract.errors import Retry, find_code
+from glioserve_evaluation.runs.cohort import Case, Cohort, Label
+from glioserve_evaluation.runs.prediction import ModelFacts
+
+RESULTS_FILE = "results.jsonl"
+RESULTS_SCHEMA: Literal["glioserve/evaluation-results/1"] = "glioserve/evaluation-results/1"
+UNKNOWN_ERROR = "unknown"
+"""In place of a code: an error that no stage knows, told by the name of its type alone."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one case. A failed one has ``error`` and no score."""
+
+    case: str
+    label: Label
+    group: str
+    seconds: float
+    """From reading the folder to the answer."""
+    score: float | None = None
+    predicted: Literal["necrosis", "recurrence", ""] = ""
+    """The diagnosis on whose side of the threshold the score lies, also where the answer abstained."""
+    abstained: int = 0
+    """Reasons to give no label."""
+    quality: Literal["ok", "review", ""] = ""
+    error: str = ""
+    """``GLIO-dddd``, or :data:`UNKNOWN_ERROR`."""
+    detail: str = ""
+    """The error's, without paths and identifiers."""
+    model_version: str = ""
+    weights_digest: str = ""
+    """Of the network that answered, or would have; empty where a server refused the study: it did not say."""
+
+    @property
+    def labelled(self) -> bool:
+        """Whether there was a label: neither failed nor abstained."""
+        return self.score is not None and not self.abstained
+
+    @property
+    def may_pass_later(self) -> bool:
+        """Whether it failed for a reason that lies outside the study."""
+        if not self.error:
+            return False
+        code = find_code(self.error)
+        return code is None or code.row.retry is Retry.YES
+
+    @property
+    def asked_again(self) -> bool:
+        """By the next run: also what failed at a network that is not known, for this one's may be another."""
+        return self.may_pass_later or (bool(self.error) and not self.weights_digest)
+
+
+@dataclass(frozen=True)
+class _Header:
+    schema: Literal["glioserve/evaluation-results/1"]
+    cohort_digest: str
+    studies_digest: str
+
+
+class ResultStore:
+    """Append-only results of one cohort and one network; a context manager, which holds the file for itself.
+
+    Raises GLIO-5121: the file is of another cohort or network, is damaged, or another run is writing to it.
+    """
+
+    def __init__(self, folder: Path, cohort: Cohort, model: ModelFacts | None, *, resume: bool) -> None:
+        """Open or begin ``folder/results.jsonl``. ``model``: the network, where it is known beforehand."""
+        self._path = folder / RESULTS_FILE
+        self._cohort = cohort
+        self.model = model
+        self._outcomes: dict[str, Outcome] = {}
+        folder.mkdir(parents=True, exist_ok=True)
+        self._file = _locked(self._path)
+        try:
+            if not resume:
+                self._file.truncate(0)
+            kinds = self._read()
+            if "cohort" not in kinds:
+                self._append("cohort", _Header(RESULTS_SCHEMA, cohort.digest, cohort.studies_digest))
+            if "model" not in kinds and model is not None:
+                self._append("model", model)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def __enter__(self) -> ResultStore:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()  # which also frees the lock
+
+    @property
+    def pending(self) -> tuple[Case, ...]:
+        """Cases to be asked: those without an outcome, and those whose failure says nothing of now."""
+        known = self._outcomes
+        return tuple(c for c in self._cohort.cases if c.case not in known or known[c.case].asked_again)
+
+    @property
+    def outcomes(self) -> tuple[Outcome, ...]:
+        """In the cohort's order; without the cases that have none."""
+        return tuple(self._outcomes[c.case] for c in self._cohort.cases if c.case in self._outcomes)
+
+    def check_model(self, model: ModelFacts) -> None:
+        """Note which network answers; GLIO-5121 where another one did before."""
+        if self.model is None:
+            self.model = model
+            self._append("model", model)
+        elif not self.model.same_network(model):
+            raise _refused(
+                f"The network of {RESULTS_FILE} is {_name(self.model)}, this one is {_name(model)}; "
+                "evaluate one network at a time (a promotion under way changes a server's), name another --out, or "
+                "begin anew with --no-resume"
+            )
+
+    def add(self, outcome: Outcome) -> None:
+        """Keep an outcome: it is on the disk when this returns."""
+        self._append("outcome", outcome)
+        self._outcomes[outcome.case] = outcome
+
+    def _append(self, kind: str, value: Any) -> None:
+        line = json.dumps({"kind": kind, **to_dict(value)}, ensure_ascii=True, allow_nan=False)
+        self._file.write(line.encode("ascii") + b"\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def _read(self) -> set[str]:
+        """Take in what is there, whole lines only; the kinds of lines found."""
+        content = self._file.read()
+        whole = content.rfind(b"\n") + 1
+        self._file.truncate(whole)
+        self._file.seek(whole)
+        kinds: set[str] = set()
+        for number, line in enumerate(content[:whole].splitlines(), start=1):
+            try:
+                kinds.add(self._take(number, json.loads(line)))
+            except (UnicodeDecodeError, json.JSONDecodeError, SchemaError, AttributeError, KeyError) as error:
+                raise _refused(
+                    f"Line {number} of {RESULTS_FILE} is damaged ({type(error).__name__}); begin anew with --no-resume"
+                ) from None
+        return kinds
+
+    def _take(self, number: int, value: dict[str, Any]) -> str:
+        kind: str = value.pop("kind")
+        if (kind == "cohort") != (number == 1):
+            raise KeyError(kind)
+        if kind == "cohort":
+            header = from_dict(_Header, value)
+            if (header.cohort_digest, header.studies_digest) != (self._cohort.digest, self._cohort.studies_digest):
+                raise _refused(
+                    f"{RESULTS_FILE} is of another cohort than this table; name another --out, or begin anew with "
+                    "--no-resume"
+                )
+        elif kind == "model":
+            found = from_dict(ModelFacts, value)
+            expected, self.model = self.model, found
+            if expected is not None:
+                self.check_model(expected)
+        elif kind == "outcome":
+            outcome = from_dict(Outcome, value)
+            self._outcomes[outcome.case] = outcome
+        else:
+            raise KeyError(kind)
+        return kind
+
+
+def _locked(path: Path) -> BufferedRandom:
+    try:
+        path.touch()
+        file = path.open("r+b")
+    except OSError as error:
+        raise _refused(f"{RESULTS_FILE} cannot be written: {error.strerror}") from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        raise _refused(f"Another evaluation is writing to this {RESULTS_FILE}; name another --out") from None
+    return file
+
+
+def _name(model: ModelFacts) -> str:
+    return f"{model.name} (weights {model.weights_digest[7:19]}…, recipe {model.recipe_digest[7:19]}…)"
+
+
+def _refused(problem: str) -> GlioserveError:
+    return GlioserveError(ErrorCode.INVALID_COHORT, f"{problem}.")

@@ -1,0 +1,1 @@
+"""The folder that Triton serves: its static models, versions, records and their verification."""

@@ -1,0 +1,1 @@
+"""Which version serves: the change of files, and of the live servers."""

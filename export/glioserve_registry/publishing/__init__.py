@@ -1,0 +1,1 @@
+"""How an exported version joins a repository: gate, evaluation, model card."""

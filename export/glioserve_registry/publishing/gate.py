@@ -1,0 +1,205 @@
+"""The gate of a repository: what a version must show before it may serve, and the verdict on one.
+
+``<repository>/gate.json`` has a site's limits. Without it the gate is parity and what must hold in any case: files
+that are the manifest's, the repository's preprocessing and CAM grid. Those no reason can override.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from glioserve_contract import ErrorCode, GlioserveError
+from glioserve_contract.codec import SchemaError, from_dict
+from glioserve_contract.records.manifest import Manifest
+from glioserve_contract.tensors import LOGITS, MODEL_ID
+from glioserve_registry.publishing.evaluation_summary import Counting, Estimate, estimate, number_of_cases
+
+GATE_FILE = "gate.json"
+MAX_REASON_LENGTH = 500
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A site's limits on the evaluation; those that are not set are not asked for. Necrosis is the positive class."""
+
+    schema: Literal["glioserve/gate/1"] = "glioserve/gate/1"
+    require_evaluation: bool = False
+    """Whether a version without an evaluation is refused; set anyway where any limit below is."""
+    min_cases: int | None = None
+    """Studies that the evaluation must have answered."""
+    min_auc: float | None = None
+    min_sensitivity: float | None = None
+    min_specificity: float | None = None
+    min_accuracy: float | None = None
+    max_calibration_error: float | None = None
+    """Of the expected calibration error."""
+    failures_are_wrong: bool = False
+    """Whether sensitivity, specificity and accuracy are those of every study, one that failed or abstained being
+    wrong, instead of those of the answered ones."""
+    bound: Literal["point", "lower"] = "point"
+    """What is held to ``min_…``: the estimate, or the lower end of its 95% interval."""
+
+    def check(self, path: str) -> None:
+        """Shares are 0 to 1, and a number of cases is positive."""
+        for name in ("min_auc", "min_sensitivity", "min_specificity", "min_accuracy", "max_calibration_error"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1:
+                raise SchemaError(f"{path}.{name}", f"must be 0 to 1, not {value}")
+        if self.min_cases is not None and self.min_cases < 1:
+            raise SchemaError(f"{path}.min_cases", f"must be 1 or more, not {self.min_cases}")
+
+    @property
+    def wants_evaluation(self) -> bool:
+        """Whether a version needs an evaluation to pass."""
+        limits = (self.min_cases, self.min_auc, self.min_sensitivity, self.min_specificity, self.min_accuracy)
+        return self.require_evaluation or any(v is not None for v in (*limits, self.max_calibration_error))
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One line of a verdict."""
+
+    name: str
+    passed: bool
+    found: str
+    limit: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.found} ({self.limit})"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Every rule, passed or not; what cannot be overridden passed before there was a verdict."""
+
+    rules: tuple[Rule, ...]
+
+    @property
+    def failed(self) -> tuple[Rule, ...]:
+        """The rules that did not pass."""
+        return tuple(rule for rule in self.rules if not rule.passed)
+
+    def record(self) -> dict[str, Any]:
+        """For manifests and histories."""
+        rules = {r.name: {"passed": r.passed, "found": r.found, "limit": r.limit} for r in self.rules}
+        return {"passed": not self.failed, "rules": rules}
+
+    def require(self, override: str | None) -> str | None:
+        """GLIO-5122 with every rule that failed, unless there is a reason to override them.
+
+        Returns the reason where it was needed, to be recorded.
+        """
+        reason = checked_reason(override)
+        if not self.failed:
+            return None
+        if reason is None:
+            failed = "; ".join(map(str, self.failed))
+            raise GlioserveError(ErrorCode.GATE_REFUSED, f"{failed}.")
+        return reason
+
+
+def checked_reason(override: str | None) -> str | None:
+    """One line of printable text; GLIO-5122 for a reason that says nothing."""
+    if override is None:
+        return None
+    reason = override.strip()
+    if not reason or len(reason) > MAX_REASON_LENGTH or not reason.isprintable():
+        raise GlioserveError(
+            ErrorCode.GATE_REFUSED, f"An override needs a reason: one line of 1 to {MAX_REASON_LENGTH} characters."
+        )
+    return reason
+
+
+def load_gate(repository: Path) -> Gate:
+    """The repository's gate, the default where it has none; GLIO-5108 names the key that is wrong."""
+    try:
+        return parse_gate((repository / GATE_FILE).read_bytes())
+    except FileNotFoundError:
+        return Gate()
+    except OSError as error:
+        raise GlioserveError(ErrorCode.INVALID_REPOSITORY, f"{GATE_FILE} cannot be read: {error.strerror}.") from error
+
+
+def parse_gate(text: bytes) -> Gate:
+    """A gate from its file's bytes (GLIO-5108). It must name its schema: a typing error is not a gate."""
+    try:
+        value = json.loads(text)
+        if not isinstance(value, dict) or "schema" not in value:
+            raise SchemaError("gate.schema", "is missing")
+        return from_dict(Gate, value)
+    except (UnicodeDecodeError, json.JSONDecodeError, SchemaError) as error:
+        raise GlioserveError(ErrorCode.INVALID_REPOSITORY, f"{GATE_FILE}: {error}.") from error
+
+
+def check_same_interface(other: int, theirs: Manifest, ours: Manifest) -> None:
+    """One preprocessor and one configuration serve all versions of a repository (GLIO-5104, never overridden)."""
+    if theirs.preprocessing_digest != ours.preprocessing_digest:
+        raise preprocessing_mismatch(other)
+    if theirs.cam_grid != ours.cam_grid:
+        raise GlioserveError(
+            ErrorCode.PREPROCESSING_MISMATCH,
+            f"Its CAM has the grid {ours.cam_grid}, that of version {other} {theirs.cam_grid}: "
+            "one configuration cannot serve both.",
+        )
+
+
+def preprocessing_mismatch(other: int) -> GlioserveError:
+    """GLIO-5104 against version ``other``."""
+    return GlioserveError(
+        ErrorCode.PREPROCESSING_MISMATCH,
+        f"Its channels, grid, slice rule, intensities or brain extraction are not those of version {other}.",
+    )
+
+
+def judge(gate: Gate, manifest: Manifest) -> Verdict:
+    """The verdict on a version whose files and interface were found right."""
+    held = (
+        Rule("files", True, f"{len(manifest.files)} as in the manifest", "all"),
+        Rule("preprocessing and CAM grid", True, "the repository's", "equal"),
+    )
+    return Verdict((*held, *_parity(manifest.parity), *_evaluation(gate, manifest.evaluation)))
+
+
+def _parity(parity: dict[str, Any]) -> Iterator[Rule]:
+    """Of each output, as the export recorded it; at least the logits and the identity must have been shown."""
+    for output, figure in parity.items():
+        if isinstance(figure, dict) and "tolerance" in figure:
+            found, limit = float(figure.get("difference", math.inf)), float(figure["tolerance"])
+            yield Rule(f"parity of {output}", found <= limit, f"{found:.1e}", f"at most {limit:.1e}")
+    if "tolerance" not in parity.get(LOGITS.name, {}):
+        yield Rule(f"parity of {LOGITS.name}", False, "never shown", "a figure")
+    equal = (parity.get(MODEL_ID.name) or {}).get("equal") is True
+    yield Rule(f"parity of {MODEL_ID.name}", equal, "equal" if equal else "not shown to be equal", "equal")
+
+
+def _evaluation(gate: Gate, evaluation: dict[str, Any]) -> Iterator[Rule]:
+    if gate.wants_evaluation:
+        yield Rule("evaluation", bool(evaluation), "there" if evaluation else "none", "required")
+    if not evaluation:
+        return
+    if gate.min_cases is not None:
+        cases = number_of_cases(evaluation)
+        yield Rule("cases", cases >= gate.min_cases, str(cases), f"at least {gate.min_cases}")
+    for name in ("auc", "sensitivity", "specificity", "accuracy"):
+        limit: float | None = getattr(gate, f"min_{name}")
+        if limit is not None:
+            counting: Counting = "every_study" if gate.failures_are_wrong and name != "auc" else "metrics"
+            yield _at_least(name, estimate(evaluation, name, counting), limit, gate.bound)
+    if gate.max_calibration_error is not None:
+        error = estimate(evaluation, "calibration_error")
+        passed = error is not None and error.value <= gate.max_calibration_error
+        found = "not in the evaluation" if error is None else f"{error.value:.3f}"
+        yield Rule("calibration error", passed, found, f"at most {gate.max_calibration_error:g}")
+
+
+def _at_least(name: str, found: Estimate | None, limit: float, bound: str) -> Rule:
+    value = None if found is None else found.value if bound == "point" else found.lower
+    what = f"at least {limit:g}" if bound == "point" else f"lower bound at least {limit:g}"
+    if found is None or value is None:
+        return Rule(name, False, "not in the evaluation" if found is None else f"{found} without an interval", what)
+    return Rule(name, value >= limit, str(found), what)

@@ -1,0 +1,246 @@
+"""``model_card.md`` and ``model_card.html`` of a published version: all that its manifest knows, for people to read.
+
+One list of sections, written twice. No template engine: the demo's repository is made where only the client and the
+server are installed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+from glioserve_contract import NOT_FOR_CLINICAL_USE
+from glioserve_contract.records.manifest import Manifest
+from glioserve_contract.records.recipe import Recipe
+from glioserve_export.version_files import CARD_FILES
+from glioserve_registry.publishing.evaluation_summary import evaluation_rows
+
+_PATH = re.compile(r"""(?<![\w./])(?:file:|~|[A-Za-z]:\\|\\\\|(?<!:)//(?=\w)|\.{0,2}/(?=[\w.~]))[^\s"',;]*""")
+_OVERRIDDEN = "The gate refused it, and was overridden:"
+_STYLE = (
+    "body{font:16px/1.5 sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}"
+    "table{border-collapse:collapse;margin:1rem 0}th,td{border:1px solid #bbb;padding:.3rem .6rem;text-align:left;"
+    "vertical-align:top;overflow-wrap:anywhere}th{background:#f2f2f2}.notice{border-left:4px solid #b00;"
+    "padding:.5rem 1rem;background:#fff4f4}"
+)
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading, paragraphs, and a table where ``header`` names its columns."""
+
+    title: str
+    paragraphs: tuple[str, ...] = ()
+    header: tuple[str, ...] = ()
+    rows: tuple[tuple[str, ...], ...] = ()
+
+
+def card_files(manifest: Manifest) -> dict[str, str]:
+    """Name to text of both cards; ``manifest`` with its publication, but without the cards' own digests."""
+    name, built = f"{manifest.recipe.name}: model card", tuple(sections(manifest))
+    return dict(zip(CARD_FILES, (as_markdown(name, built), as_html(name, built)), strict=True))
+
+
+def sections(manifest: Manifest) -> Iterator[Section]:
+    """What the card says, in order."""
+    recipe = manifest.recipe
+    necrosis, recurrence = "radiation necrosis", "recurrence of the tumour"
+    yield Section(
+        "What it is",
+        (
+            f"A 3D convolutional network ({recipe.architecture.name}) that reads {_listed(recipe.channels)} MRI of a "
+            f"patient treated for glioma and gives the probability that a lesion is {recurrence} rather than "
+            f"{necrosis}. It is served by glioserve, which makes the network's input from the scanner's DICOM files.",
+            # The number of a version is its repository's; the weights are what lists and reports name it by everywhere.
+            f"Its weights are {manifest.weights_digest.removeprefix('sha256:')[:12]}.",
+        ),
+    )
+    yield Section(
+        "Intended use",
+        (
+            NOT_FOR_CLINICAL_USE,
+            "Its answer is one probability per study and a map of where the network looked. Neither is a diagnosis; "
+            "the map explains the network's answer, not the patient's disease.",
+        ),
+    )
+    yield Section("Recipe", header=("Property", "Value"), rows=tuple(_recipe(recipe)))
+    yield Section(
+        "Training",
+        ("What the training run wrote about itself.",) if recipe.provenance else ("Nothing is known of its training.",),
+        ("Property", "Value") if recipe.provenance else (),
+        tuple((key, _without_paths(value)) for key, value in _flat(recipe.provenance)),
+    )
+    yield _parity(manifest)
+    yield _variants(manifest)
+    yield _evaluation(manifest)
+    yield from _publication(manifest)
+    yield Section("Lineage", header=("What", "Digest or version"), rows=tuple(_lineage(manifest)))
+    yield Section("Limits", tuple(_limits(manifest)))
+
+
+def as_markdown(title: str, content: Sequence[Section]) -> str:
+    """GitHub's dialect."""
+    lines = [f"# {_md(title)}"]
+    for section in content:
+        lines += ["", f"## {_md(section.title)}"]
+        lines += [line for paragraph in section.paragraphs for line in ("", _md(paragraph))]
+        if section.header:
+            lines += ["", _md_row(section.header), _md_row(("---",) * len(section.header))]
+            lines += [_md_row(tuple(_md(cell) for cell in row)) for row in section.rows]
+    return "\n".join(lines) + "\n"
+
+
+def as_html(title: str, content: Sequence[Section]) -> str:
+    """One page that needs nothing else: no script, no font, no image."""
+    head = f'<meta charset="utf-8"><title>{escape(title)}</title><style>{_STYLE}</style>'
+    lines = ["<!doctype html>", f'<html lang="en"><head>{head}</head><body>', f"<h1>{escape(title)}</h1>"]
+    for section in content:
+        lines.append(f"<h2>{escape(section.title)}</h2>")
+        for paragraph in section.paragraphs:
+            mark = ' class="notice"' if paragraph.startswith((NOT_FOR_CLINICAL_USE, _OVERRIDDEN)) else ""
+            lines.append(f"<p{mark}>{escape(paragraph)}</p>")
+        if section.header:
+            lines.append("<table><tr>" + "".join(f"<th>{escape(cell)}</th>" for cell in section.header) + "</tr>")
+            lines += ["<tr>" + "".join(f"<td>{escape(c)}</td>" for c in row) + "</tr>" for row in section.rows]
+            lines.append("</table>")
+    return "\n".join([*lines, "</body></html>"]) + "\n"
+
+
+def _recipe(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    yield "Name", recipe.name
+    options = ", ".join(f"{key} = {value}" for key, value in sorted(recipe.architecture.options.items()))
+    yield "Architecture", recipe.architecture.name + (f" ({options})" if options else "")
+    yield "Channels, in the network's order", ", ".join(recipe.channels)
+    size, spacing = (
+        " x ".join(f"{v:g}" for v in values) for values in (recipe.grid.size_voxels, recipe.grid.spacing_mm)
+    )
+    yield "Input grid (x, y, z)", f"{size} voxels of {spacing} mm"
+    yield "Fewest slices of a series", str(recipe.min_slices)
+    percentiles = recipe.intensity.percentiles
+    yield (
+        "Intensities",
+        recipe.intensity.method + (f" ({percentiles[0]:g} to {percentiles[1]:g} %)" if percentiles else ""),
+    )
+    brain = recipe.brain_extraction
+    yield "Brain extraction", brain.method + (f" ({brain.model}, {brain.digest})" if brain.model else "")
+    yield "Classes, in the network's order", ", ".join(recipe.classes)
+    yield "Threshold", f"recurrence where its probability is at least {recipe.threshold:g}"
+    yield "Temperature", f"{recipe.temperature:g}" + (" (not calibrated)" if recipe.temperature == 1 else "")
+    yield "Heat map", recipe.heatmap
+    case = recipe.reference_case
+    if case is not None:
+        yield "Reference case", f"{case.score:g} ± {case.tolerance:g} before the temperature"
+
+
+def _parity(manifest: Manifest) -> Section:
+    rows = [
+        (output, f"{figure['difference']:.1e}", f"{figure['tolerance']:.1e}", str(figure.get("relative_to", "")))
+        for output, figure in manifest.parity.items()
+        if isinstance(figure, dict) and "difference" in figure
+    ]
+    runtime = manifest.parity.get("runtime", "an unnamed runtime")
+    text = f"How far the exported graph on {runtime} strays from the trained network in PyTorch, at most."
+    if not rows:
+        return Section("Parity", ("It was never shown that the exported graph answers as the trained network does.",))
+    return Section("Parity", (text,), ("Output", "Largest difference", "Tolerance", "Relative to"), tuple(rows))
+
+
+def _variants(manifest: Manifest) -> Section:
+    if not manifest.variants:
+        return Section("Variants", ("None: the 32-bit graph alone.",))
+    rows = tuple((name, key, value) for name, gate in manifest.variants.items() for key, value in _flat(gate))
+    text = "Other precisions of the same network, each held to the recipe's limits on a calibration set."
+    return Section(
+        "Variants", (text,), ("Variant", "Figure", "Value"), tuple((n, k, _without_paths(v)) for n, k, v in rows)
+    )
+
+
+def _evaluation(manifest: Manifest) -> Section:
+    if not manifest.evaluation:
+        return Section("Evaluation", ("It was never evaluated on a cohort: nothing is known of how good it is.",))
+    text = "Radiation necrosis is the positive class. Intervals are of 95%."
+    return Section("Evaluation", (text,), ("Figure", "Value", "Interval"), tuple(evaluation_rows(manifest.evaluation)))
+
+
+def _publication(manifest: Manifest) -> Iterator[Section]:
+    publication = manifest.publication
+    if not publication:
+        return
+    override = publication.get("override")
+    told = [f"Published {publication.get('at', 'at an unknown time')}."]
+    if override:
+        told.append(f"{_OVERRIDDEN} {_without_paths(str(override))}")
+    rules = publication.get("gate", {}).get("rules", {})
+    rows = tuple((name, "passed" if r["passed"] else "FAILED", r["found"], r["limit"]) for name, r in rules.items())
+    yield Section("Publication", tuple(told), ("Rule of the gate", "Verdict", "Found", "Limit"), rows)
+
+
+def _lineage(manifest: Manifest) -> Iterator[tuple[str, str]]:
+    yield "Weights", manifest.weights_digest
+    yield "Preprocessing", manifest.preprocessing_digest
+    for name, digest in sorted(manifest.files.items()):
+        yield name, digest
+    if source := manifest.publication.get("source_manifest"):
+        yield "Exported manifest", str(source)
+    if report := manifest.evaluation.get("digest"):
+        yield "Evaluation report", str(report)
+    if manifest.created:
+        yield "Exported at", manifest.created
+    for name, version in sorted(manifest.versions.items()):
+        yield f"Exported with {name}", version
+
+
+def _limits(manifest: Manifest) -> Iterator[str]:
+    recipe = manifest.recipe
+    yield (
+        f"It needs {_listed(recipe.channels)} of one study, each of {recipe.min_slices} slices or more, and knows "
+        "nothing of other sequences, of earlier studies or of the patient."
+    )
+    if "phantom" in str(recipe.provenance.get("data", "")).lower():
+        yield "It was trained on synthetic phantoms: its answers about patients mean nothing."
+    if manifest.cam_method == "none":
+        yield "It gives no heat map."
+    if recipe.reference_case is None:
+        yield (
+            "It has no reference case: were its channels or classes named in another order than the network's, its "
+            "answers would be wrong, and no check of its export would notice."
+        )
+    if not manifest.evaluation:
+        yield "Without an evaluation no statement about its errors can be made."
+    yield (
+        "Patients, scanners and protocols unlike those it was trained on may be answered wrongly and confidently; "
+        "evaluate it on cases of the place where it is to be used."
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    *most, last = map(str, names)
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def _flat(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Nested values as ``key.key`` and text."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _flat(item, f"{prefix}.{key}" if prefix else str(key))
+    elif isinstance(value, (list, tuple)):
+        yield prefix, ", ".join(map(str, value))
+    else:
+        yield prefix, f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _without_paths(text: str) -> str:
+    """A training machine's folders are nobody's business, and may name people."""
+    return _PATH.sub("[path]", text)
+
+
+def _md(text: str) -> str:
+    """Free text that stays text: no markup, no raw HTML, one line."""
+    return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", " ".join(text.split()))
+
+
+def _md_row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"

@@ -1,0 +1,316 @@
+"""Versions in a remote store: any fsspec URL (``s3://bucket/prefix``, ``file:///…``, ``memory://…``).
+
+``<url>/classifier/<N>/`` has the files of a version as a repository has them. Stores have no rename, so files come
+first and ``manifest.json`` last: a version is there when its manifest is. Versions are never overwritten. What is
+fetched is held to the manifest before it joins a repository. fsspec is imported when a store is named, not before.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import re
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from glioserve_contract import ErrorCode, GlioserveError
+from glioserve_contract.records.manifest import Manifest, parse_manifest
+from glioserve_contract.records.promotion import Change
+from glioserve_contract.tensors import CLASSIFIER_MODEL
+from glioserve_export.files import LOCK_TIMEOUT_S, sync_folder
+from glioserve_export.version_files import MANIFEST_FILE
+from glioserve_preprocess.files import file_digest
+from glioserve_registry.layout.repository import check_number, join, locked, version_exists, versions
+from glioserve_registry.layout.serving import manifest_of, settle, utc_now
+from glioserve_registry.layout.verify import Verified, VersionFiles, verify_versions
+from glioserve_registry.publishing.gate import (
+    GATE_FILE,
+    Gate,
+    check_same_interface,
+    judge,
+    load_gate,
+    parse_gate,
+)
+from glioserve_registry.publishing.publication import Terms, checked_export, write_published
+
+CLAIM_FILE = ".publishing"
+"""Who is about to upload a version: a second upload of the same number would mix its files with the first one's."""
+
+_OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss"}
+_BLOCK_BYTES = 1 << 20
+_SECRET = re.compile(r"(?<=://)[^/@\s]+@|[A-Za-z0-9/+=_-]{16,}")
+
+
+def is_url(text: str) -> bool:
+    """Whether ``text`` names a store rather than a folder."""
+    return "://" in text
+
+
+class Store:
+    """The versions below one URL. Every call raises GLIO-5125 where the store cannot be read or written."""
+
+    def __init__(self, url: str, **options: Any) -> None:
+        """``options`` are the file system's own (``endpoint_url`` of S3); the environment's and fsspec's apply too."""
+        with _store_errors("opened"):
+            from fsspec.core import url_to_fs
+
+            # Nobody else's cached listing: what another machine published must be seen.
+            extra = {"use_listings_cache": False, "skip_instance_cache": True} if "memory:" not in url else {}
+            self._fs, root = url_to_fs(url, **extra, **options)
+        self._root = root.rstrip("/")
+
+    def versions(self) -> tuple[int, ...]:
+        """The whole ones, oldest first."""
+        return tuple(number for number in self._numbers() if self._exists(number, MANIFEST_FILE))
+
+    def manifest(self, version: int) -> Manifest:
+        """GLIO-5124 for a version that is not there whole, GLIO-5103 where its manifest is not as it was published."""
+        if version not in self.versions():
+            raise GlioserveError(ErrorCode.VERSION_NOT_FOUND, f"The store has no version {version}.")
+        return parse_manifest(self.read(version, MANIFEST_FILE), verify_seal=True)
+
+    def gate(self) -> Gate:
+        """``gate.json`` beside the versions, the default where there is none."""
+        path = f"{self._root}/{GATE_FILE}"
+        with _store_errors("read"):
+            text = self._fs.cat_file(path) if self._fs.exists(path) else None
+        return Gate() if text is None else parse_gate(text)
+
+    def upload(self, stage: Path, version: int, claim: str) -> None:
+        """Put the published folder ``stage`` there, its manifest last (GLIO-5107 where it is there already)."""
+        names = sorted(path.name for path in stage.iterdir() if path.name != MANIFEST_FILE)
+        for name in names:
+            with _store_errors(f"written ({name})"):
+                self._fs.put_file(str(stage / name), self._path(version, name))
+            with _store_errors(f"read ({name})"):
+                size = self._fs.info(self._path(version, name))["size"]
+            if size != (stage / name).stat().st_size:
+                raise GlioserveError(ErrorCode.STORE_FAILED, f"{name} arrived with another size.")
+        if self._claimant(version) != claim:
+            raise _claimed(version)
+        self._create(version, MANIFEST_FILE, (stage / MANIFEST_FILE).read_bytes(), version_exists(version))
+        with contextlib.suppress(GlioserveError), _store_errors("tidied"):  # the version is whole with it, too
+            self._fs.rm_file(self._path(version, CLAIM_FILE))
+
+    def claim(self, version: int | None, claim: str) -> int:
+        """Keep a number for this upload: ``version``, or the next that nobody has.
+
+        ``claim`` says which upload it is: the same one, tried again, takes its number up where it was cut off.
+        GLIO-5107 for a version that is there, GLIO-5112 for one that another upload has begun.
+        """
+        taken = self._numbers()
+        if version is None:
+            begun = [n for n in taken if not self._exists(n, MANIFEST_FILE) and self._claimant(n) == claim]
+            version = begun[0] if begun else max(taken, default=0) + 1
+        check_number(version)
+        if self._exists(version, MANIFEST_FILE):
+            raise version_exists(version)
+        if self._claimant(version) != claim:
+            text = json.dumps({"claim": claim, "at": utc_now()}).encode()
+            self._create(version, CLAIM_FILE, text, _claimed(version))
+        return version
+
+    def download(self, version: int, stage: Path) -> Manifest:
+        """Every file of the version into the empty folder ``stage``; GLIO-5103 where one is not the manifest's."""
+        manifest = self.manifest(version)
+        for name in sorted(manifest.files):
+            if "/" in name or name.startswith("."):
+                raise GlioserveError(ErrorCode.INVALID_MANIFEST, f"It names the file {name!r}.")
+            with _store_errors(f"read ({name})"):
+                self._fs.get_file(self._path(version, name), str(stage / name))
+        (stage / MANIFEST_FILE).write_bytes(self.read(version, MANIFEST_FILE))
+        sync_folder(stage)
+        return checked_export(stage)
+
+    def files(self, version: int) -> VersionFiles:
+        """For :func:`verify_versions`."""
+        return _StoredFiles(self, version)
+
+    def names(self, version: int) -> frozenset[str]:
+        """Of a version's files."""
+        with _store_errors("listed"):
+            return frozenset(Path(path).name for path in self._fs.ls(self._folder(version), detail=False))
+
+    def read(self, version: int, name: str) -> bytes:
+        """A small file's bytes."""
+        with _store_errors(f"read ({name})"):
+            content: bytes = self._fs.cat_file(self._path(version, name))
+        return content
+
+    def digest(self, version: int, name: str) -> str:
+        """``sha256:…`` of a file of any size."""
+        hasher = hashlib.sha256()
+        with _store_errors(f"read ({name})"), self._fs.open(self._path(version, name), "rb") as file:
+            while block := file.read(_BLOCK_BYTES):
+                hasher.update(block)
+        return f"sha256:{hasher.hexdigest()}"
+
+    def is_empty(self) -> bool:
+        """Whether no version was ever begun there: what a mistyped URL looks like."""
+        return not self._numbers()
+
+    def _numbers(self) -> tuple[int, ...]:
+        """Of whole versions and begun ones."""
+        folder = f"{self._root}/{CLASSIFIER_MODEL.name}"
+        with _store_errors("listed"):
+            try:
+                names = [Path(path.rstrip("/")).name for path in self._fs.ls(folder, detail=False)]
+            except FileNotFoundError:
+                return ()
+        return tuple(sorted(int(n) for n in names if n.isascii() and n.isdigit() and not n.startswith("0")))
+
+    def _exists(self, version: int, name: str) -> bool:
+        with _store_errors("read"):
+            return bool(self._fs.exists(self._path(version, name)))
+
+    def _claimant(self, version: int) -> str | None:
+        if not self._exists(version, CLAIM_FILE):
+            return None
+        try:
+            return str(json.loads(self.read(version, CLAIM_FILE))["claim"])
+        except (ValueError, KeyError, TypeError):
+            return None
+
+    def _create(self, version: int, name: str, content: bytes, there: GlioserveError) -> None:
+        """Write a file that must not be there; S3 and local folders judge that in one step."""
+        with _store_errors(f"written ({name})"):
+            if not self._is_object_store():
+                self._fs.makedirs(self._folder(version), exist_ok=True)
+            path = self._path(version, name)
+            try:
+                self._fs.pipe_file(path, content, mode="create")
+            except OSError as error:
+                if not self._fs.exists(path):
+                    if error.errno != errno.ENOSYS:
+                        raise
+                    self._fs.pipe_file(path, content)  # a store without conditional writes
+                # The answer to a first attempt may have been lost, and the client have tried again.
+                elif self._fs.cat_file(path) != content:
+                    raise there from None
+
+    def _is_object_store(self) -> bool:
+        """Where paths need no folders, and to make one would be to make a bucket of whatever name was mistyped."""
+        protocol = self._fs.protocol
+        return bool(_OBJECT_STORES & set((protocol,) if isinstance(protocol, str) else protocol))
+
+    def _folder(self, version: int) -> str:
+        return f"{self._root}/{CLASSIFIER_MODEL.name}/{version}"
+
+    def _path(self, version: int, name: str) -> str:
+        return f"{self._folder(version)}/{name}"
+
+
+@dataclass(frozen=True)
+class _StoredFiles:
+    store: Store
+    version: int
+
+    def names(self) -> frozenset[str]:
+        return frozenset(n for n in self.store.names(self.version) if not n.startswith("."))
+
+    def read(self, name: str) -> bytes:
+        return self.store.read(self.version, name)
+
+    def digest(self, name: str) -> str:
+        return self.store.digest(self.version, name)
+
+
+def publish_to(store: Store, source: Path, version: int | None = None, *, terms: Terms | None = None) -> int:
+    """Publish the exported folder ``source`` into the store, judged by the store's gate; its number.
+
+    As :func:`glioserve_registry.layout.repository.add_version`, but nothing in a store serves, so nothing is promoted.
+    """
+    checked_export(source)
+    gate, others = store.gate(), {number: store.manifest(number) for number in store.versions()}
+    with tempfile.TemporaryDirectory(prefix="glioserve-publish-") as folder:
+        write_published(source, Path(folder), gate, others, terms or Terms())  # refused before anything is claimed
+        claim = file_digest(source / MANIFEST_FILE)
+        number = store.claim(version, claim)
+        store.upload(Path(folder), number, claim)
+    return number
+
+
+def fetch(
+    store: Store,
+    version: int,
+    repository: Path,
+    *,
+    override: str | None = None,
+    lock_timeout_s: float = LOCK_TIMEOUT_S,
+) -> int:
+    """Bring a version of the store into a repository under its number; the very same there already is fine.
+
+    GLIO-5107 where the repository has another version of that number, GLIO-5103 where a file is not the manifest's,
+    GLIO-5104 where it cannot join. The first version of a repository serves at once, so the repository's gate must
+    pass it (GLIO-5122); any other waits for its promotion, which asks the gate.
+    """
+    wanted = store.manifest(version)
+    with locked(repository, lock_timeout_s):
+        if version in versions(repository):
+            if manifest_of(repository, version) != wanted:
+                raise GlioserveError(
+                    ErrorCode.VERSION_EXISTS,
+                    f"The repository has version {version}, and it is not the store's: a repository takes its versions "
+                    "from one store, or is published into itself.",
+                )
+            settle(repository)
+            return version
+
+        def fill(stage: Path, others: dict[int, Manifest]) -> Manifest:
+            for number, other in others.items():
+                check_same_interface(number, other, wanted)
+            return store.download(version, stage)
+
+        def change(number: int, manifest: Manifest) -> Change:
+            verdict = judge(load_gate(repository), manifest)
+            reason = verdict.require(override)
+            return Change("publish", number, utc_now(), gate=verdict.record(), override=reason)
+
+        return join(repository, version, fill, change)
+
+
+def verify_store(store: Store, version: int | None = None) -> Verified:
+    """As :func:`glioserve_registry.layout.verify.verify`, of what a store has."""
+    there = store.versions()
+    if version is not None and version not in there:
+        raise GlioserveError(ErrorCode.VERSION_NOT_FOUND, f"The store has no version {version}.")
+    chosen = there if version is None else (version,)
+    files, problems = verify_versions({number: store.files(number) for number in chosen})
+    if version is None and store.is_empty():
+        problems.append(f"{CLASSIFIER_MODEL.name}/: has no version; is the URL right?")
+    try:
+        store.gate()
+    except GlioserveError as error:
+        problems.append(error.detail.rstrip("."))
+    return Verified(chosen, files, tuple(problems))
+
+
+def _claimed(version: int) -> GlioserveError:
+    return GlioserveError(
+        ErrorCode.REPOSITORY_BUSY,
+        f"Another upload of version {version} was begun in the store: name another number, or remove its "
+        f"{CLAIM_FILE} if that upload is dead.",
+    )
+
+
+@contextlib.contextmanager
+def _store_errors(done: str) -> Iterator[None]:
+    """A store's errors share no base; their texts may quote a URL with a password, a key or a signature."""
+    try:
+        yield
+    except GlioserveError:
+        raise
+    except ImportError as error:
+        raise GlioserveError(
+            ErrorCode.STORE_FAILED, f"A store needs the package {error.name!r}: pip install 'glioserve[s3]'."
+        ) from None
+    except Exception as error:  # noqa: BLE001 - see above
+        reason = _SECRET.sub("***", " ".join(str(error).split()))[:200]
+        raise GlioserveError(
+            ErrorCode.STORE_FAILED, f"It could not be {done}: {type(error).__name__}: {reason}."
+        ) from None

@@ -1,0 +1,270 @@
+"""A version's plan: from the cache or built, checked against the stored answers, published beside the ONNX files."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Literal
+
+from glioserve_contract import ErrorCode, GlioserveError
+from glioserve_contract.records.manifest import Manifest
+from glioserve_contract.records.plan import PLAN_FILE, EngineKey, PlanRecord, check_key
+from glioserve_export.files import exclusive, staging
+from glioserve_export.graphs.vectors import Vectors, load_vectors
+from glioserve_export.version_files import FP16_FILE, ONNX_FILE
+from glioserve_preprocess.files import file_digest
+from glioserve_tensorrt.cache import LOCK_FILE, PlanCache, publish_plan
+from glioserve_tensorrt.check import Figures, check
+from glioserve_tensorrt.discovery import find_toolkit
+from glioserve_tensorrt.options import BuildOptions, build_options
+from glioserve_tensorrt.toolkit import BuildRequest, Toolkit
+from glioserve_triton.plans.accelerator import Device, find_device
+from glioserve_triton.plans.records import check_plan, load_plan_record
+from glioserve_triton.served.versions import load_manifest
+
+DEFAULT_TIMEOUT_S = 1800.0
+"""For all of it. A large network at the highest level takes TensorRT some ten minutes."""
+
+Precision = Literal["fp16", "fp32"]
+ONNX_OF: dict[Precision, str] = {"fp16": FP16_FILE, "fp32": ONNX_FILE}
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to build, of which version."""
+
+    folder: Path
+    """The version's, ``classifier/<N>``."""
+    precision: Precision = "fp16"
+    workspace_gib: float = 4.0
+    optimization_level: int = 3
+
+    @property
+    def onnx_file(self) -> str:
+        """Of the version's files the one that the plan is made of."""
+        return ONNX_OF[self.precision]
+
+
+@dataclass(frozen=True)
+class Built:
+    """A plan that serves."""
+
+    record: PlanRecord
+    origin: Literal["there", "cache", "built"]
+    """``there``: the version had it already."""
+
+
+def manifest_of(wanted: Wanted) -> Manifest:
+    """The version's manifest, its files held to it; GLIO-5119 where the precision's ONNX file is not among them."""
+    manifest = load_manifest(wanted.folder, verify_files=True)
+    if wanted.onnx_file not in manifest.files:
+        raise _failed(
+            f"The version has no {wanted.onnx_file}. Export it with `--variant fp16`, or build from its fp32 file "
+            "(`--precision fp32`)."
+        )
+    return manifest
+
+
+def key_of(wanted: Wanted, manifest: Manifest, tensorrt_version: str, device: Device) -> EngineKey:
+    """What the plan depends on (ValueError for options beyond their ranges)."""
+    return EngineKey(
+        onnx_digest=manifest.files[wanted.onnx_file],
+        tensorrt_version=tensorrt_version,
+        gpu_name=device.name,
+        compute_capability=device.compute_capability,
+        flags=options_of(wanted, manifest).flags(),
+    )
+
+
+def options_of(wanted: Wanted, manifest: Manifest) -> BuildOptions:
+    """The typed options (GLIO-5119 beyond their ranges)."""
+    try:
+        return build_options(manifest.recipe, wanted.workspace_gib, wanted.optimization_level)
+    except ValueError as error:
+        raise _failed(f"Options: {error}.") from error
+
+
+def this_machine(timeout_s: float) -> tuple[Toolkit, Device]:
+    """TensorRT and the GPU that are here; GLIO-5119 where one is not."""
+    toolkit = find_toolkit(timeout_s)
+    device = find_device(timeout_s)
+    if device is None:
+        raise _failed("No GPU was found: nvidia-smi is not there or lists none. A plan is built where it serves.")
+    return toolkit, device
+
+
+def build_plan(
+    wanted: Wanted, cache: PlanCache, *, timeout_s: float = DEFAULT_TIMEOUT_S, progress: Progress = print
+) -> Built:
+    """Make the version's folder hold a plan for this machine that answers as its ONNX file does.
+
+    GLIO-5119 where none can be built, GLIO-5120 where it answers otherwise (nothing is published then), GLIO-5103
+    where the version is damaged or has no stored answers, GLIO-5112 where another process builds the same for longer
+    than the time that is left.
+    """
+    deadline = time.monotonic() + timeout_s
+    try:
+        return _build(wanted, cache, deadline, progress)
+    except OSError as error:
+        raise _failed(f"A file cannot be written: {error.strerror}.") from error
+
+
+def _build(wanted: Wanted, cache: PlanCache, deadline: float, progress: Progress) -> Built:
+    manifest = manifest_of(wanted)
+    check_operators(wanted.folder / wanted.onnx_file, progress)
+    toolkit, device = this_machine(_left(deadline))
+    key = key_of(wanted, manifest, toolkit.version, device)
+    progress(f"TensorRT {key.tensorrt_version} by {toolkit.name}, {key.gpu_name}, key {key.digest()[:19]}…")
+    there = _fitting(wanted.folder, manifest, key)
+    if there is not None:
+        progress("the version has this plan already")
+        return Built(there, "there")
+    if not os.access(wanted.folder, os.W_OK):
+        raise _failed("The version's folder cannot be written. Serve a copy: --repository and --into.")
+    vectors = load_vectors(wanted.folder, manifest.recipe)  # before minutes are spent: without them nothing serves
+    with cache.locked(key, _left(deadline)) as entry, staging(entry) as work:
+        job = _Job(wanted, manifest, vectors, cache, key, device, toolkit, work, deadline, progress)
+        figures = job.figures_of_cached()
+        origin: Literal["cache", "built"] = "built" if figures is None else "cache"
+        if figures is None:
+            figures = job.build()
+        record = replace(load_plan_record(entry), onnx_file=wanted.onnx_file, check_figures=figures)
+        with exclusive(wanted.folder / LOCK_FILE, _left(deadline)):
+            publish_plan(wanted.folder, entry / PLAN_FILE, record)
+    return Built(record, origin)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One build under the lock of its cache entry."""
+
+    wanted: Wanted
+    manifest: Manifest
+    vectors: Vectors
+    cache: PlanCache
+    key: EngineKey
+    device: Device
+    toolkit: Toolkit
+    work: Path
+    deadline: float
+    progress: Progress
+
+    def figures_of_cached(self) -> Figures | None:
+        """None where the cache has no plan, or one that does not answer as it should, which is forgotten."""
+        found = self.cache.find(self.key)
+        if found is None:
+            return None
+        self.progress("found in the cache; checking it against the stored answers")
+        try:
+            return self._check(found, "cached")
+        except GlioserveError as error:
+            if error.code is not ErrorCode.ENGINE_MISMATCH:
+                raise
+            self.progress(f"the cached plan is built again: {error.detail}")
+            self.cache.drop(self.key)
+            return None
+
+    def build(self) -> Figures:
+        """Build, keep what was learnt, store the plan, check it; a plan that fails is not kept."""
+        self.progress(f"building from {self.wanted.onnx_file}; this takes minutes")
+        folder = self._folder("build")
+        learnt, plan = folder / "learnt.cache", folder / "built.plan"
+        known = self.cache.timing_cache(self.key)
+        if known.is_file():
+            learnt.write_bytes(known.read_bytes())
+        started = time.monotonic()
+        self.toolkit.build(
+            BuildRequest(
+                onnx=self.wanted.folder / self.wanted.onnx_file,
+                options=options_of(self.wanted, self.manifest),
+                timing_cache=learnt,
+                plan=plan,
+                work=folder,
+                timeout_s=_left(self.deadline),
+            )
+        )
+        self.cache.keep_timing_cache(self.key, learnt)
+        self.progress(f"built {plan.stat().st_size / 1e6:.1f} MB in {time.monotonic() - started:.0f} s")
+        entry = self.cache.store(plan, self._record(plan))
+        self.progress("checking the plan against the stored answers")
+        try:
+            return self._check(entry, "built")
+        except GlioserveError:
+            self.cache.drop(self.key)
+            raise
+
+    def _record(self, plan: Path) -> PlanRecord:
+        return PlanRecord(
+            schema="glioserve/plan/1",
+            key=self.key,
+            onnx_file=self.wanted.onnx_file,
+            plan_digest=file_digest(plan),
+            builder=self.toolkit.name,
+            driver_version=self.device.driver_version,
+            built=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        )
+
+    def _check(self, entry: Path, which: str) -> Figures:
+        work = self._folder(f"check-{which}")
+        return check(entry / PLAN_FILE, self.vectors, self.manifest, self.toolkit, work, _left(self.deadline))
+
+    def _folder(self, name: str) -> Path:
+        folder = self.work / name
+        folder.mkdir()
+        return folder
+
+
+def check_published(folder: Path, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> tuple[PlanRecord, Figures]:
+    """Hold the plan of a version's folder to its record, to this machine and to the stored answers (GLIO-5120)."""
+    deadline = time.monotonic() + timeout_s
+    manifest = load_manifest(folder, verify_files=True)
+    record = check_plan(folder, manifest.files)
+    toolkit, device = this_machine(_left(deadline))
+    check_key(
+        record.key,
+        tensorrt_version=toolkit.version,
+        gpu_name=device.name,
+        compute_capability=device.compute_capability,
+    )
+    vectors = load_vectors(folder, manifest.recipe)
+    with tempfile.TemporaryDirectory(prefix="glioserve-plan-") as work:
+        return record, check(folder / PLAN_FILE, vectors, manifest, toolkit, Path(work), _left(deadline))
+
+
+def check_operators(onnx_file: Path, progress: Progress) -> None:
+    """GLIO-5119 names every node that TensorRT does not document; told and left where onnx is not installed."""
+    try:
+        import onnx
+    except ModuleNotFoundError:
+        progress("note: the package onnx is not here, so unsupported nodes are left to TensorRT's parser to name")
+        return
+    from glioserve_tensorrt.operators import unsupported
+
+    found = unsupported(onnx.load(str(onnx_file)))
+    if found:
+        more = f"; and {len(found) - 5} more" if len(found) > 5 else ""
+        raise _failed(f"TensorRT does not support: {'; '.join(map(str, found[:5]))}{more}.")
+
+
+def _fitting(folder: Path, manifest: Manifest, key: EngineKey) -> PlanRecord | None:
+    """The record of a plan that was published for this very key."""
+    try:
+        record = check_plan(folder, manifest.files)
+    except GlioserveError:
+        return None
+    return record if record.key == key else None
+
+
+def _left(deadline: float) -> float:
+    return max(deadline - time.monotonic(), 0.0)
+
+
+def _failed(detail: str) -> GlioserveError:
+    return GlioserveError(ErrorCode.ENGINE_BUILD_FAILED, detail)

@@ -1,0 +1,170 @@
+"""The study's brain mask: the reference's own where it can be believed, else what all sequences vote for.
+
+``margin of the reference -> a second sequence's opinion -> gate``; only where the gate says no, every registered
+sequence is asked and the mean of their margins is cut. Each margin is computed in its sequence's own space and carried
+by the registration, so that no voxel is sampled twice.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from glioserve_contract import GlioserveError, Modality
+from glioserve_contract.records.recipe import BrainExtraction
+from glioserve_contract.records.report import BrainRecord, QualityCheck
+from glioserve_dicom.volumes.geometry import Geometry, Matrix, Volume, apply
+from glioserve_preprocess.brain.classical import classical_mask
+from glioserve_preprocess.brain.gate import agreement_check, margin_checks, volume_check
+from glioserve_preprocess.brain.limits import refuse_volume, refuse_wide_field
+from glioserve_preprocess.brain.model import BrainModel, load_brain_model
+from glioserve_preprocess.brain.network import (
+    Margin,
+    brain_margin,
+    crown_and_middle_lps_mm,
+    mask_of_margin,
+    one_solid_piece,
+)
+from glioserve_preprocess.tensor.grid import sample
+
+
+@dataclass(frozen=True, eq=False)
+class Brain:
+    """The mask on the reference's grid, 0/1 [z, y, x], what speaks for and against it, and how it was made."""
+
+    mask: npt.NDArray[np.uint8]
+    checks: tuple[QualityCheck, ...]
+    record: BrainRecord
+
+
+@dataclass(frozen=True, eq=False)
+class _Opinion:
+    margin: Margin
+    checks: tuple[QualityCheck, ...]
+    sequences: tuple[Modality, ...]
+
+    @property
+    def doubt(self) -> tuple[bool, int]:
+        """No mask at all, which has few figures to be doubted, is worst; then how many are unusual."""
+        return not (self.margin.values > 0).any(), sum(c.verdict == "review" for c in self.checks)
+
+
+def find_brain(
+    reference: Volume,
+    others: Sequence[Volume],
+    to_moving: Mapping[Modality, Matrix],
+    method: BrainExtraction,
+    brain_models: Path | None = None,
+    threads: int = 1,
+) -> Brain:
+    """The brain of a registered study. ``to_moving``: moving_lps_from_reference_lps by sequence; ``threads``: for
+    several sequences at once, each on one, so the answer is the same to the bit.
+
+    Raises GLIO-1601 where there is no brain, GLIO-5113 to -5115 where the recipe's network cannot be had.
+    """
+    model = load_brain_model(method, brain_models)
+    refuse_wide_field(reference.geometry)
+    if model is None:
+        mask = classical_mask(reference)
+        record = BrainRecord("classical", "", "", (reference.modality,))
+        return Brain(mask, (volume_check(mask, reference.geometry),), record)
+    opinion = _opinion(reference, others, to_moving, model, threads)
+    mask = mask_of_margin(opinion.margin, reference.geometry)
+    refuse_volume(int(mask.sum()), math.prod(reference.geometry.spacing_mm))
+    return Brain(mask, opinion.checks, BrainRecord("network", model.card.name, model.digest, opinion.sequences))
+
+
+def mask_points_lps_mm(mask: npt.NDArray[np.uint8], geometry: Geometry, most: int = 20000) -> npt.NDArray[np.float64]:
+    """Centres of at most ``most`` voxels of the mask, evenly picked, [n, 3]."""
+    indices = np.argwhere(mask)[:, ::-1]
+    indices = indices[:: max(1, len(indices) // most)]
+    return apply(geometry.lps_from_voxel, indices.astype(np.float64))
+
+
+def _opinion(
+    reference: Volume, others: Sequence[Volume], to_moving: Mapping[Modality, Matrix], model: BrainModel, threads: int
+) -> _Opinion:
+    first = _margins([reference, *others[:1]], model, threads)
+    own = first[0]
+    if isinstance(own, GlioserveError):
+        raise own
+    judge = partial(
+        _judged,
+        image=sample(reference.voxels, reference.geometry, own.geometry, np.eye(4)),
+        crown_lps_mm=crown_and_middle_lps_mm(reference)[0],
+    )
+    beside = _carried(others[:1], first[1:], to_moving, own)
+    alone = judge(own, list(beside.values()), (reference.modality,))
+    if alone.doubt == (False, 0) or not others:
+        return alone
+    beside |= _carried(others[1:], _margins(others[1:], model, threads), to_moving, own)
+    if not beside:
+        return alone
+    margins = [own, *beside.values()]
+    vote = Margin(_mean([m.values for m in margins]), own.geometry, own.unit)
+    together = judge(vote, margins, (reference.modality, *beside))
+    return together if together.doubt < alone.doubt else alone
+
+
+def _margins(volumes: Sequence[Volume], model: BrainModel, threads: int) -> list[Margin | GlioserveError]:
+    """Each sequence's own margin in its own space, or why it has none."""
+
+    def margin(volume: Volume) -> Margin | GlioserveError:
+        try:
+            return brain_margin(volume, model)
+        except GlioserveError as error:
+            return error
+
+    with ThreadPoolExecutor(max(1, min(threads, len(volumes)))) as pool:
+        return list(pool.map(margin, volumes))
+
+
+def _carried(
+    volumes: Sequence[Volume],
+    margins: Sequence[Margin | GlioserveError],
+    to_moving: Mapping[Modality, Matrix],
+    own: Margin,
+) -> dict[Modality, Margin]:
+    """Margins on the reference's margin grid, NaN where they do not look; what has no head has no opinion."""
+    carried = {}
+    for volume, margin in zip(volumes, margins, strict=True):
+        if isinstance(margin, Margin):
+            matrix = to_moving[volume.modality]
+            values = sample(margin.values, margin.geometry, own.geometry, matrix, outside=np.nan)
+            carried[volume.modality] = Margin(values, own.geometry, own.unit)
+    return carried
+
+
+def _judged(
+    margin: Margin,
+    beside: Sequence[Margin],
+    sequences: tuple[Modality, ...],
+    *,
+    image: npt.NDArray[np.float32],
+    crown_lps_mm: npt.NDArray[np.float64],
+) -> _Opinion:
+    """The margin's own figures, and the median agreement of those beside it, each where it looks."""
+    checks = margin_checks(margin, image, crown_lps_mm)
+    mask = one_solid_piece(margin.values > 0)
+    agreements = []
+    for other in beside:
+        seen = np.isfinite(other.values)
+        agreements.append(agreement_check(mask & seen, one_solid_piece(np.where(seen, other.values, -1) > 0)))
+    if agreements:
+        agreements.sort(key=lambda c: c.value)
+        checks = (*checks, agreements[(len(agreements) - 1) // 2])
+    return _Opinion(margin, checks, sequences)
+
+
+def _mean(values: Sequence[npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
+    """Of those that look; the reference looks everywhere."""
+    stack = np.stack(values)
+    looks = np.isfinite(stack)
+    return np.asarray(np.where(looks, stack, 0).sum(axis=0) / looks.sum(axis=0), dtype=np.float32)

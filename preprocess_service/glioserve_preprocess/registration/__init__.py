@@ -1,0 +1,1 @@
+"""Rigid registration by mutual information."""

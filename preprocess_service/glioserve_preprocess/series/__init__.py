@@ -1,0 +1,1 @@
+"""Which series of a study is which sequence, by evidence."""

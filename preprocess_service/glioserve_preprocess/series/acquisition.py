@@ -1,0 +1,222 @@
+"""How a series was acquired, as one value: timings, sequence, contrast agent, words and time of one frame's headers.
+
+Classic MR images have it in the data set itself (PS3.3 C.8.3), enhanced ones in the functional groups of the frame or
+of all frames (C.7.6.16, C.8.13.5). Reading is tolerant: a value of the wrong form counts as absent and is never an
+error, since all of it is evidence and none of it geometry. Texts pass through the contract's closed lists, so that a
+file says the same before and after the client has taken the patient out of it.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from pydicom.dataset import Dataset
+
+from glioserve_contract import GlioserveError
+from glioserve_dicom.files.attributes import items, numbers, text
+from glioserve_dicom.identity import AGENT_ATTRIBUTES, agent_given, kept_codes
+from glioserve_dicom.words import LONGEST_TEXT, kept_text
+
+_FRAME_GROUPS = (
+    "MRTimingAndRelatedParametersSequence",
+    "MREchoSequence",
+    "MRModifierSequence",
+    "MRImageFrameTypeSequence",
+    "MRDiffusionSequence",
+    "ContrastBolusUsageSequence",
+    "FrameContentSequence",
+    "PixelMeasuresSequence",
+    "UnassignedSharedConvertedAttributesSequence",
+    "UnassignedPerFrameConvertedAttributesSequence",
+)
+_MOST_INVERSIONS = 8
+_TIME = re.compile(r"([01]\d|2[0-3]):?([0-5]\d)?:?([0-5]\d)?(\.\d{1,6})?\d*([+-]\d{4})?")
+
+
+@dataclass(frozen=True)
+class Acquisition:
+    """What the headers of one frame say; None or empty where they say nothing that can be read."""
+
+    repetition_time_ms: float | None = None
+    echo_time_ms: float | None = None
+    inversion_time_ms: float | None = None
+    flip_angle_deg: float | None = None
+    echo_train_length: int | None = None
+    field_strength_tesla: float | None = None
+    b_value_s_mm2: float | None = None
+    """Of diffusion weighting."""
+    in_3d: bool | None = None
+    """MRAcquisitionType."""
+    scanning_sequence: frozenset[str] = frozenset()
+    """SE, GR, IR, EP, RM; of enhanced images from EchoPulseSequence, InversionRecovery, EchoPlanarPulseSequence."""
+    sequence_variant: frozenset[str] = frozenset()
+    scan_options: frozenset[str] = frozenset()
+    steady_state: bool = False
+    """Balanced: the transverse magnetisation is refocused (SteadyStatePulseSequence)."""
+    image_type: tuple[str, ...] = ()
+    """ImageType, FrameType, AcquisitionContrast, ComplexImageComponent and VolumeBasedCalculationTechnique."""
+    angiography: bool = False
+    """AngioFlag, TimeOfFlightContrast or PhaseContrast."""
+    fat_suppressed: bool = False
+    manufacturer: str = ""
+    body_part: str = ""
+    agent: bool | None = None
+    """Whether a contrast agent was given; None where nothing is said of one."""
+    description: tuple[str, ...] = ()
+    """Known words of SeriesDescription."""
+    protocol: tuple[str, ...] = ()
+    """Known words of ProtocolName: of the series at Siemens and Philips, of the whole examination at GE."""
+    sequence_name: tuple[str, ...] = ()
+    """Known words of SequenceName and PulseSequenceName."""
+    started_s: float | None = None
+    """When the acquisition began, in seconds; only differences within a study mean anything."""
+
+
+def acquisition_of(dataset: Dataset, frame_index: int = 0) -> Acquisition:
+    """What the headers say of frame ``frame_index`` (0-based; 0 for a classic image). Raises nothing."""
+    headers = _Headers(dataset, frame_index)
+    image_type = (
+        *headers.codes("ImageType"),
+        *headers.codes("FrameType"),
+        *headers.codes("AcquisitionContrast"),
+        *headers.codes("ComplexImageComponent"),
+        *headers.codes("VolumeBasedCalculationTechnique"),
+    )
+    return Acquisition(
+        repetition_time_ms=headers.positive("RepetitionTime"),
+        echo_time_ms=headers.positive("EchoTime") or headers.positive("EffectiveEchoTime"),
+        inversion_time_ms=headers.positive("InversionTime") or headers.positive("InversionTimes"),
+        flip_angle_deg=headers.positive("FlipAngle"),
+        echo_train_length=_whole(headers.positive("EchoTrainLength") or headers.positive("RFEchoTrainLength")),
+        field_strength_tesla=headers.positive("MagneticFieldStrength"),
+        b_value_s_mm2=headers.positive("DiffusionBValue"),
+        in_3d={"3D": True, "2D": False}.get("".join(headers.codes("MRAcquisitionType"))),
+        scanning_sequence=_scanning_sequence(headers),
+        sequence_variant=frozenset(headers.codes("SequenceVariant")),
+        scan_options=frozenset(headers.codes("ScanOptions")),
+        steady_state="FREE_PRECESSION" in headers.codes("SteadyStatePulseSequence"),
+        image_type=tuple(dict.fromkeys(image_type)),
+        angiography=(
+            "Y" in headers.codes("AngioFlag") or headers.yes("TimeOfFlightContrast") or headers.yes("PhaseContrast")
+        ),
+        fat_suppressed=bool({"FAT", "FAT_AND_WATER"} & {*headers.codes("SpectrallySelectedSuppression")}),
+        manufacturer=next(iter(headers.codes("Manufacturer")), ""),
+        body_part=next(iter(headers.codes("BodyPartExamined")), ""),
+        agent=_agent(headers),
+        description=headers.words("SeriesDescription"),
+        protocol=headers.words("ProtocolName"),
+        sequence_name=(*headers.words("SequenceName"), *headers.words("PulseSequenceName")),
+        started_s=_started_s(headers),
+    )
+
+
+class _Headers:
+    """Attributes looked up where they may stand: the frame's groups, all frames' groups, the data set."""
+
+    def __init__(self, dataset: Dataset, frame_index: int) -> None:
+        frames = _items(dataset, "PerFrameFunctionalGroupsSequence")
+        own = [frames[frame_index]] if 0 <= frame_index < len(frames) else []
+        shared = _items(dataset, "SharedFunctionalGroupsSequence")[:1]
+        self.places: list[Dataset] = [*(place for group in (*own, *shared) for place in _within(group)), dataset]
+
+    def text(self, keyword: str) -> str:
+        """The first value that is there, its parts joined by backslashes."""
+        return next((found for place in self.places if (found := text(place, keyword))), "")
+
+    def codes(self, keyword: str) -> tuple[str, ...]:
+        """Known terms."""
+        return kept_codes(keyword, self.text(keyword))
+
+    def words(self, keyword: str) -> tuple[str, ...]:
+        """Known words."""
+        return tuple(kept_text(self.text(keyword), LONGEST_TEXT[keyword]).split())
+
+    def yes(self, keyword: str) -> bool:
+        """Whether the attribute says YES."""
+        return self.text(keyword).upper() == "YES"
+
+    def positive(self, keyword: str) -> float | None:
+        """The first number, if it is above zero: vendors write 0 where nothing applies."""
+        for place in self.places:
+            value = _first_number(place, keyword)
+            if value is not None:
+                return value if value > 0 and math.isfinite(value) else None
+        return None
+
+    def items(self, keyword: str) -> list[Dataset]:
+        """Items of a sequence, wherever it stands."""
+        return next((found for place in self.places if (found := _items(place, keyword))), [])
+
+
+def _within(group: Dataset) -> Iterator[Dataset]:
+    for keyword in _FRAME_GROUPS:
+        yield from _items(group, keyword)[:1]
+
+
+def _items(dataset: Dataset, keyword: str) -> list[Dataset]:
+    try:
+        return list(items(dataset, keyword))
+    except GlioserveError:
+        return []
+
+
+def _first_number(dataset: Dataset, keyword: str) -> float | None:
+    for count in range(1, _MOST_INVERSIONS + 1 if keyword == "InversionTimes" else 2):
+        try:
+            found = numbers(dataset, keyword, count)
+        except GlioserveError:
+            continue
+        return found[0] if found else None
+    return None
+
+
+def _whole(value: float | None) -> int | None:
+    return None if value is None else round(value)
+
+
+def _scanning_sequence(headers: _Headers) -> frozenset[str]:
+    kinds = set(headers.codes("ScanningSequence"))
+    echo = "".join(headers.codes("EchoPulseSequence"))
+    kinds |= {"SPIN": {"SE"}, "GRADIENT": {"GR"}, "BOTH": {"SE", "GR"}}.get(echo, set())
+    kinds |= {"IR"} if headers.yes("InversionRecovery") else set()
+    kinds |= {"EP"} if headers.yes("EchoPlanarPulseSequence") else set()
+    return frozenset(kinds)
+
+
+def _agent(headers: _Headers) -> bool | None:
+    """Enhanced images say for each frame whether an agent had been administered (PS3.3 C.7.6.16.2.12)."""
+    administered = headers.text("ContrastBolusAgentAdministered").upper()
+    if administered in ("YES", "NO"):
+        return administered == "YES"
+    given = agent_given({keyword: headers.text(keyword) for keyword in AGENT_ATTRIBUTES})
+    return True if given is None and headers.items("ContrastBolusAgentSequence") else given
+
+
+def _started_s(headers: _Headers) -> float | None:
+    """From AcquisitionDateTime, else AcquisitionTime or SeriesTime on their dates, as the client sends them or not."""
+    stamp = headers.text("AcquisitionDateTime") or headers.text("FrameAcquisitionDateTime")
+    if (found := _seconds(stamp[:8], stamp[8:])) is not None and stamp[:8]:
+        return found
+    for time, date in (("AcquisitionTime", "AcquisitionDate"), ("SeriesTime", "SeriesDate")):
+        if (found := _seconds(headers.text(date), headers.text(time))) is not None:
+            return found
+    return None
+
+
+def _seconds(date: str, time: str) -> float | None:
+    clock = _TIME.fullmatch(time)
+    if clock is None:
+        return None
+    hours, minutes, seconds, fraction, _zone = clock.groups()
+    return _day(date) * 86400 + int(hours) * 3600 + int(minutes or 0) * 60 + int(seconds or 0) + float(fraction or 0)
+
+
+def _day(date: str) -> int:
+    try:
+        return datetime.strptime(date.replace(".", ""), "%Y%m%d").toordinal()  # noqa: DTZ007 - scanners have no zone
+    except ValueError:
+        return 0

@@ -1,0 +1,288 @@
+"""Instances to the one stack that stands for each sequence of the recipe, chosen by evidence, never by force.
+
+First every stack is judged alone (:mod:`evidence`), then in the context of the study: a T1-weighted series whose own
+headers say nothing of an agent is native if a series with agent came after it, and cannot be if one came before. Where
+that leaves it open too, the images are compared (``compare``). Then the best candidate of each sequence is taken by
+the stated criteria of :mod:`candidates`; the others go into the report. The caller may name a series outright.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import combinations
+
+from glioserve_contract import ErrorCode, GlioserveError, Modality
+from glioserve_contract.records.report import RunnerUpRecord
+from glioserve_dicom.files.attributes import text
+from glioserve_dicom.read import Instances
+from glioserve_dicom.slices.stacks import Stack, stacks_of
+from glioserve_preprocess.overrides import SeriesName
+from glioserve_preprocess.series.acquisition import acquisition_of
+from glioserve_preprocess.series.candidates import Candidate, preferred, runner_up
+from glioserve_preprocess.series.enhancement import Enhancement
+from glioserve_preprocess.series.evidence import DECIDED, judge
+
+ORDER_POINTS = 3.0
+"""What the order of acquisition is worth against or for contrast agent; see :mod:`evidence` on points."""
+OTHERS_POINTS = 1.0
+"""What it is worth that another series is marked, without any times."""
+IMAGE_POINTS = 5.0
+"""What a comparison of images at full confidence is worth."""
+MOST_COMPARED = 4
+"""T1-weighted stacks that are compared by their images; each pair costs a registration."""
+MOST_LISTED = 12
+"""Candidates in a message."""
+_CONTRAST_PAIR = (Modality.T1, Modality.T1CE)
+
+Compare = Callable[[Stack, Stack], Enhancement | None]
+"""Which of two T1-weighted stacks is enhanced, by their images; None where they cannot be compared."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What stands for each sequence, what nearly did, and what was left out."""
+
+    chosen: Mapping[Modality, Candidate]
+    runners_up: Mapping[Modality, tuple[RunnerUpRecord, ...]] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    named: frozenset[Modality] = frozenset()
+    """Those that the caller named."""
+
+
+def choose_series(
+    instances: Instances,
+    channels: Sequence[Modality],
+    min_slices: int,
+    *,
+    named: Mapping[Modality, SeriesName] | None = None,
+    compare: Compare | None = None,
+) -> Choice:
+    """One candidate for each of ``channels``.
+
+    Raises:
+        GlioserveError: GLIO-1301 nothing fits; GLIO-1302 several do, or headers and images leave open which T1 is
+            enhanced; GLIO-1303 what fits is short; GLIO-1304, GLIO-1305 what is ``named`` is not there, or ambiguous.
+            Messages list series by number, slices, score and reasons.
+    """
+    named = {m: name for m, name in (named or {}).items() if m in channels}
+    candidates = [_candidate(stack) for stack in stacks_of(instances)]
+    chosen = {m: _named(candidates, m, name, min_slices) for m, name in named.items()}
+    _refuse_twice(chosen)
+    pool = [c for c in candidates if all(c.stack is not other.stack for other in chosen.values())]
+    wanted = [m for m in channels if m not in chosen]
+    pool = _in_context(pool, chosen, wanted)
+    if compare is not None and any(m in _CONTRAST_PAIR for m in wanted):
+        pool = _by_images(pool, wanted, min_slices, compare)
+    warnings = [
+        f"The caller named {c.name} for {m}; its headers say otherwise: {c}."
+        for m, c in chosen.items()
+        if c.modality is not m and not (m in _CONTRAST_PAIR and c.evidence.is_t1_weighted)
+    ]
+    runners_up: dict[Modality, tuple[RunnerUpRecord, ...]] = {}
+    for modality in wanted:
+        chosen[modality] = best = _best(pool, modality, min_slices, candidates)
+        others = [c for c in pool if c.modality is modality and c is not best]
+        others.sort(key=lambda c: (-c.score(modality), c.series_instance_uid, c.stack.part))
+        runners_up[modality] = tuple(_runner_up(c, best, modality, min_slices) for c in others)
+    warnings += [
+        f"The {c.modality} series of {c.slices} slices is not in the recipe; left out."
+        for c in pool
+        if c.modality is not None and c.modality not in channels
+    ]
+    return Choice(chosen, runners_up, tuple(warnings), frozenset(named))
+
+
+def _candidate(stack: Stack) -> Candidate:
+    frame = stack.frames[len(stack.frames) // 2]
+    number = text(frame.dataset, "SeriesNumber")
+    acquisition = acquisition_of(frame.dataset, frame.index)
+    return Candidate(number if number.isdigit() else "unnumbered", stack, acquisition, judge(acquisition))
+
+
+def _named(candidates: Sequence[Candidate], modality: Modality, name: SeriesName, min_slices: int) -> Candidate:
+    """The stack that the caller meant."""
+    found = [c for c in candidates if name.uid in c.series_instance_uids]
+    if not found:
+        count = len({c.series_instance_uid for c in candidates})
+        raise GlioserveError(
+            ErrorCode.UNKNOWN_SERIES, f"The series named for {modality} is not among the {count} series of the study."
+        )
+    if name.part:
+        parts = ", ".join(repr(c.stack.part) for c in found)
+        found = [c for c in found if c.stack.part == name.part]
+        if not found:
+            raise GlioserveError(
+                ErrorCode.UNKNOWN_SERIES, f"The series named for {modality} has no such part; it has {parts}."
+            )
+    enough = [c for c in found if c.slices >= min_slices]
+    if not enough:
+        most = max(c.slices for c in found)
+        raise GlioserveError(
+            ErrorCode.TOO_FEW_SLICES,
+            f"The series named for {modality} has {most} slices; the recipe needs {min_slices}.",
+        )
+    fitting = [c for c in enough if c.modality is modality] or enough
+    best = preferred(fitting, modality)
+    if len(best) > 1:
+        parts = ", ".join(f"#{c.stack.part}" for c in best)
+        raise GlioserveError(
+            ErrorCode.INVALID_OVERRIDE,
+            f"The series named for {modality} holds several stacks; name one by adding its part to the UID: {parts}.",
+        )
+    reasons = ("named by the caller", *best[0].evidence.reasons)
+    return replace(best[0], evidence=replace(best[0].evidence, reasons=reasons))
+
+
+def _refuse_twice(chosen: Mapping[Modality, Candidate]) -> None:
+    for (one, a), (other, b) in combinations(chosen.items(), 2):
+        if a.stack is b.stack:
+            raise GlioserveError(ErrorCode.INVALID_OVERRIDE, f"One series is named for both {one} and {other}.")
+
+
+def _in_context(
+    pool: Sequence[Candidate], chosen: Mapping[Modality, Candidate], wanted: Sequence[Modality]
+) -> list[Candidate]:
+    """What the other series of the study say of each one's contrast agent."""
+    enhanced = [c for c in pool if c.evidence.is_t1_weighted and c.evidence.contrast_points >= ORDER_POINTS]
+    native = []
+    if Modality.T1CE in chosen:
+        enhanced.append(chosen[Modality.T1CE])
+    if Modality.T1 in chosen and Modality.T1CE in wanted:
+        native.append(chosen[Modality.T1])
+    # who is certain to be enhanced in a way that another is not; scanners that keep the agent from its entry on write
+    # it into the native series as well: then words decide
+    stronger = {
+        points: [c for c in enhanced if c.evidence.contrast_points > points]
+        for points in {c.evidence.contrast_points for c in pool}
+    }
+    first_s = {
+        points: min((c.acquisition.started_s for c in found if c.acquisition.started_s is not None), default=None)
+        for points, found in stronger.items()
+    }
+    found = []
+    for candidate in pool:
+        points = candidate.evidence.contrast_points
+        beside = _Beside(bool(stronger[points]), first_s[points], bool(native) and not enhanced)
+        found.append(_beside(candidate, beside))
+    return found
+
+
+@dataclass(frozen=True)
+class _Beside:
+    """The other T1-weighted series, as one of them sees them."""
+
+    stronger: bool
+    """Some are marked as enhanced, and more so than this one."""
+    stronger_from_s: float | None
+    """When the first of those was acquired."""
+    native_named: bool
+    """The caller named the native one, and none is marked as enhanced."""
+
+
+def _beside(candidate: Candidate, others: _Beside) -> Candidate:
+    evidence, acquisition = candidate.evidence, candidate.acquisition
+    if not evidence.is_t1_weighted:
+        return candidate
+    if others.native_named and evidence.contrast_open:
+        said = "another T1 was named by the caller"
+        return replace(candidate, evidence=evidence.with_contrast(ORDER_POINTS, said))
+    if not others.stronger:
+        return candidate
+    if others.stronger_from_s is None or acquisition.started_s is None:
+        if not evidence.contrast_open:
+            return candidate
+        said = "another series is marked as enhanced"
+        return replace(candidate, evidence=evidence.with_contrast(-OTHERS_POINTS, said))
+    if acquisition.started_s < others.stronger_from_s:
+        said = "acquired before the series with contrast agent"
+        return replace(candidate, evidence=evidence.with_contrast(-ORDER_POINTS, said))
+    if acquisition.started_s > others.stronger_from_s and evidence.contrast_points < DECIDED:
+        said = "acquired after a series with contrast agent, so hardly native"
+        return replace(candidate, evidence=evidence.with_contrast(ORDER_POINTS, said))
+    return candidate
+
+
+def _by_images(pool: list[Candidate], wanted: Sequence[Modality], min_slices: int, compare: Compare) -> list[Candidate]:
+    """The pool with what the images say, where headers leave open which T1-weighted series is enhanced."""
+    weighted = [c for c in pool if c.evidence.is_t1_weighted and c.slices >= min_slices and c.problem is None]
+    settled = {c.modality for c in weighted if not c.evidence.contrast_open}
+    missing = [m for m in _CONTRAST_PAIR if m in wanted and m not in settled]
+    if len(weighted) < 2 or not missing or not any(c.evidence.contrast_open for c in weighted):
+        return pool
+    weighted.sort(key=lambda c: (not c.evidence.contrast_open, c.derived, -c.slices, c.series_instance_uid))
+    points = {id(c): 0.0 for c in weighted}
+    reasons: dict[int, list[str]] = {id(c): [] for c in weighted}
+    for one, other in combinations(weighted[:MOST_COMPARED], 2):
+        if not (one.evidence.contrast_open or other.evidence.contrast_open):
+            continue
+        found = compare(one.stack, other.stack)
+        if found is None:
+            continue
+        for candidate, against, sign in ((one, other, 1.0), (other, one, -1.0)):
+            worth, said = _said_by_images(found, sign, against)
+            points[id(candidate)] += worth
+            reasons[id(candidate)] += [said]
+    return [
+        replace(c, evidence=c.evidence.with_contrast(points[id(c)], "; ".join(reasons[id(c)])))
+        if reasons.get(id(c)) and c.evidence.contrast_open
+        else c
+        for c in pool
+    ]
+
+
+def _said_by_images(found: Enhancement, sign: float, against: Candidate) -> tuple[float, str]:
+    """Points and reason for one of the two: ``sign`` is 1 for the first."""
+    if found.ambiguous:
+        settled = 0.0 if against.evidence.contrast_open else against.evidence.contrast_points
+        worth = max(-DECIDED, min(DECIDED, settled)) if found.alike else 0.0
+        return worth, f"its images show no clear difference in enhancement to {against.name}"
+    enhanced = (found.first_is_enhanced is True) == (sign > 0)
+    said = f"its images are {'enhanced' if enhanced else 'native'} beside {against.name} ({found.confidence:.2f})"
+    return (IMAGE_POINTS if enhanced else -IMAGE_POINTS) * found.confidence, said
+
+
+def _best(pool: Sequence[Candidate], modality: Modality, min_slices: int, all_: Sequence[Candidate]) -> Candidate:
+    fitting = [c for c in pool if c.modality is modality]
+    if not fitting:
+        open_ = [c for c in pool if modality in _CONTRAST_PAIR and c.evidence.is_t1_weighted]
+        if len(open_) > 1 and any(c.evidence.contrast_open for c in open_):
+            raise GlioserveError(
+                ErrorCode.AMBIGUOUS_SEQUENCE,
+                f"Neither headers nor images tell which of {len(open_)} T1-weighted series is {modality}: "
+                f"{_listed(open_)}. {_how_to_name(modality)}",
+            )
+        raise GlioserveError(
+            ErrorCode.MISSING_SEQUENCE,
+            f"No {modality} series among {len(all_)}: {_listed(pool) or 'nothing'}. {_how_to_name(modality)}",
+        )
+    enough = [c for c in fitting if c.slices >= min_slices or c.stack.problem is not None]
+    if not enough:
+        most = max(c.slices for c in fitting)
+        raise GlioserveError(
+            ErrorCode.TOO_FEW_SLICES, f"The {modality} series has {most} slices; the recipe needs {min_slices}."
+        )
+    best = preferred(enough, modality)
+    if len(best) > 1:
+        raise GlioserveError(
+            ErrorCode.AMBIGUOUS_SEQUENCE,
+            f"{len(best)} series fit {modality} equally: {_listed(best)}. {_how_to_name(modality)}",
+        )
+    return best[0]
+
+
+def _runner_up(candidate: Candidate, best: Candidate, modality: Modality, min_slices: int) -> RunnerUpRecord:
+    record = runner_up(candidate, best, modality)
+    if candidate.slices < min_slices and candidate.stack.problem is None:
+        return replace(record, why_not=f"it has {candidate.slices} slices; the recipe needs {min_slices}")
+    return record
+
+
+def _listed(candidates: Iterable[Candidate]) -> str:
+    found = sorted(candidates, key=lambda c: (-c.evidence.confidence, c.series_instance_uid, c.stack.part))
+    more = f"; and {len(found) - MOST_LISTED} more" if len(found) > MOST_LISTED else ""
+    return "; ".join(map(str, found[:MOST_LISTED])) + more
+
+
+def _how_to_name(modality: Modality) -> str:
+    return f'The series can be named outright: series={{"{modality}": its SeriesInstanceUID}}.'

@@ -1,0 +1,1 @@
+"""From registered volumes to the network's input, and its provenance."""

@@ -1,0 +1,137 @@
+"""What the network's input was computed from and how, in a record; and the same input again from that record.
+
+A record does not hold voxels: it names them by digest. Whoever keeps the study, the mask and ``preprocess.json`` can
+show at any time what the network was shown; with the software that the record names, to the bit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib import metadata
+
+import numpy as np
+import numpy.typing as npt
+
+from glioserve_contract import ErrorCode, GlioserveError, Modality
+from glioserve_contract.records.recipe import Intensity
+from glioserve_contract.records.report import GridRecord, PreprocessRecord, Provenance, SequenceProvenance
+from glioserve_dicom.volumes.geometry import (
+    Geometry,
+    Matrix,
+    Volume,
+    affine_record,
+    canonical,
+    geometry_of_record,
+)
+from glioserve_preprocess.tensor.grid import antialias_sigma_mm, sample, sample_mask
+from glioserve_preprocess.tensor.normalise import scale
+
+SOFTWARE = ("glioserve", "numpy", "scipy", "SimpleITK", "pydicom", "nibabel")
+"""Distributions whose version may change a voxel, of the input or of what it was computed from."""
+MAX_CORNER_DISTANCE_MM = 1e-3
+"""Between a volume's grid and the recorded one: a NIfTI file rounds affines to single precision."""
+
+
+def provenance_of(
+    image: npt.NDArray[np.float32], native_mask: npt.NDArray[np.uint8], sequences: Sequence[SequenceProvenance]
+) -> Provenance:
+    """The whole record; ``image`` [C, D, H, W], ``native_mask`` 0/1 [z, y, x] on the reference's canonical grid."""
+    return Provenance(_digest(native_mask, "u1"), image_digest(image), tuple(sequences), software())
+
+
+def image_digest(image: npt.NDArray[np.float32]) -> str:
+    """What :attr:`Provenance.image_sha256` says: whether a replay gave the same bits."""
+    return _digest(image, "<f4")
+
+
+def sequence_provenance(
+    volume: Volume,
+    series_instance_uid: str,
+    native_lps_from_reference_lps: Matrix,
+    network: Geometry,
+    intensity: Intensity,
+    intensity_range: tuple[float, float],
+) -> SequenceProvenance:
+    """Of one canonical volume that was sampled on ``network`` and scaled by ``intensity_range`` (low, high)."""
+    return SequenceProvenance(
+        modality=volume.modality,
+        series_instance_uid=series_instance_uid,
+        native_grid=volume.geometry.record(),
+        voxels_sha256=_digest(volume.voxels, "<f4"),
+        native_lps_from_reference_lps=affine_record(native_lps_from_reference_lps),
+        smoothing_sigma_mm=antialias_sigma_mm(volume.geometry, network, native_lps_from_reference_lps),
+        intensity_method=intensity.method,
+        low=intensity_range[0],
+        high=intensity_range[1],
+    )
+
+
+def replay(
+    record: PreprocessRecord, volumes: Mapping[Modality, Volume], native_mask: npt.NDArray[np.uint8]
+) -> npt.NDArray[np.float32]:
+    """The network's input [C, D, H, W] that ``record`` is about, computed again: one sampling, one scaling a channel.
+
+    ``volumes`` are the native ones, their axes stored in any way; ``native_mask`` is 0/1 [z, y, x] on the reference's
+    canonical grid (``brain_mask.nii.gz`` of the offline command). Raises GLIO-1704 where a volume, its grid, the mask
+    or the smoothing is not the recorded one.
+    """
+    if record.provenance is None:
+        raise GlioserveError(ErrorCode.PROVENANCE_MISMATCH, "The record has no provenance.")
+    sequences = record.provenance.sequences
+    reference = next((s for s in sequences if s.modality is record.reference), None)
+    if reference is None or _digest(native_mask, "u1") != record.provenance.mask_sha256:
+        raise GlioserveError(ErrorCode.PROVENANCE_MISMATCH, "The brain mask is not the one that was recorded.")
+    network = geometry_of_record(record.network_grid)
+    brain_mask = sample_mask(native_mask, geometry_of_record(reference.native_grid), network)
+    return np.stack([_replay_channel(s, volumes, network, brain_mask) for s in sequences])
+
+
+def _replay_channel(
+    step: SequenceProvenance, volumes: Mapping[Modality, Volume], network: Geometry, brain_mask: npt.NDArray[np.uint8]
+) -> npt.NDArray[np.float32]:
+    if step.modality not in volumes:
+        raise GlioserveError(ErrorCode.PROVENANCE_MISMATCH, f"The {step.modality} volume is missing.")
+    volume = canonical(volumes[step.modality])
+    if not _same_grid(volume.geometry, step.native_grid):
+        raise GlioserveError(ErrorCode.PROVENANCE_MISMATCH, f"The {step.modality} volume lies on another grid.")
+    if _digest(volume.voxels, "<f4") != step.voxels_sha256:
+        raise GlioserveError(ErrorCode.PROVENANCE_MISMATCH, f"The {step.modality} volume has other voxels.")
+    native, matrix = geometry_of_record(step.native_grid), np.array(step.native_lps_from_reference_lps)
+    sigmas_mm = antialias_sigma_mm(native, network, matrix)
+    if not np.allclose(sigmas_mm, step.smoothing_sigma_mm, rtol=1e-9, atol=1e-9):
+        raise GlioserveError(
+            ErrorCode.PROVENANCE_MISMATCH, f"This version would smooth {step.modality} by {sigmas_mm} mm."
+        )
+    sampled = sample(volume.voxels, native, network, matrix, where=brain_mask, outside=np.nan)
+    return scale(sampled, brain_mask, step.low, step.high)
+
+
+@cache
+def _software() -> tuple[tuple[str, str], ...]:
+    versions = []
+    for name in SOFTWARE:
+        try:
+            versions.append((name, metadata.version(name)))
+        except metadata.PackageNotFoundError:
+            continue  # run from a source tree
+    return (*versions, ("python", platform.python_version()), ("machine", platform.machine()))
+
+
+def software() -> dict[str, str]:
+    """Name to version of everything that has a part in the network's input."""
+    return dict(_software())
+
+
+def _same_grid(geometry: Geometry, record: GridRecord) -> bool:
+    if geometry.size_voxels != record.size_voxels:
+        return False
+    apart_mm = np.abs(geometry.lps_from_voxel - np.array(record.lps_from_voxel))[:3]
+    return float((apart_mm @ [*geometry.size_voxels, 1]).max()) <= MAX_CORNER_DISTANCE_MM
+
+
+def _digest(array: npt.NDArray[np.generic], dtype: str) -> str:
+    content = np.ascontiguousarray(array, dtype=dtype)
+    return "sha256:" + hashlib.sha256(content.data).hexdigest()

@@ -1,0 +1,1 @@
+"""Between our stages and Triton's Python backend."""

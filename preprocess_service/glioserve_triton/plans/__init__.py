@@ -1,0 +1,1 @@
+"""GPUs, and the TensorRT plans that fit them."""

@@ -1,0 +1,1 @@
+"""The tritonserver process: found, started, watched, drained and stopped."""

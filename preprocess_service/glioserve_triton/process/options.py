@@ -1,0 +1,144 @@
+"""Typed options of a server, and the flags of tritonserver that they become."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import socket
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from glioserve_triton.process.locate import Installation
+
+ADMIN_KEY = "admin-key"
+"""Name of the key; over gRPC its header is ``triton-grpc-protocol-admin-key``."""
+GRPC_ADMIN_HEADER = f"triton-grpc-protocol-{ADMIN_KEY}"
+RESTRICTED = ("model-repository", "model-config", "shared-memory", "trace", "logging", "statistics")
+"""Protocols that only the admin token opens. Inference, health and metadata stay open."""
+ACCEPT_IDENTIFIED_DICOM = "GLIOSERVE_ACCEPT_IDENTIFIED_DICOM"
+"""Set to 1 in the environment of the Python models where identified DICOM is accepted."""
+
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{16,256}")
+
+
+@dataclass(frozen=True)
+class ServerOptions:
+    """How to serve. Ports of 0 are chosen free."""
+
+    model: str = "glioma"
+    """The model to load and to wait for; an ensemble brings its steps along."""
+    profile: str | None = None
+    """``<model>/configs/<profile>.pbtxt`` where a model has it; None takes every ``config.pbtxt``."""
+    tritonserver: Path | None = None
+    """The server's binary; None looks for one."""
+    host: str = "127.0.0.1"
+    """Address that all ports bind to."""
+    grpc_port: int = 0
+    http: bool = True
+    http_port: int = 0
+    metrics: bool = True
+    metrics_port: int = 0
+    admin_token: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
+    """Opens :data:`RESTRICTED`. Triton takes it as a flag only, so the host's own users can read it in ``ps``."""
+    accept_identified_dicom: bool = False
+    log_verbosity: int = 0
+    """Triton's ``--log-verbose``; 1 and more log every request's steps."""
+    ready_timeout_s: float = 180.0
+    """Bound on starting and loading the models."""
+    drain_timeout_s: float = 60.0
+    """Bound on waiting for studies in flight before the server is told to stop."""
+    exit_timeout_s: int = 30
+    """Bound that Triton itself puts on its exit; afterwards everything is killed."""
+    extra_flags: tuple[str, ...] = ()
+    """Further flags of tritonserver (``--trace-config=…``, ``--backend-config=…``)."""
+
+    def __post_init__(self) -> None:
+        if not _TOKEN.fullmatch(self.admin_token):
+            raise ValueError("admin_token must be 16 to 256 letters, digits, '-' or '_'")
+        owned = {flag.split("=")[0] for flag in self._own_flags(Ports(0, 0, 0), Path())}
+        for name in (flag.split("=")[0] for flag in self.extra_flags):
+            if name in owned:
+                raise ValueError(f"{name} is set by the options, not by extra_flags")
+
+    def flags(self, ports: Ports, repository: Path) -> list[str]:
+        """The flags that say what is served, where, and to whom; the extra ones last."""
+        return [*self._own_flags(ports, repository), *self.extra_flags]
+
+    def _own_flags(self, ports: Ports, repository: Path) -> list[str]:
+        protocols = ",".join(RESTRICTED)
+        flags = [
+            f"--model-repository={repository}",
+            "--model-control-mode=explicit",
+            f"--load-model={self.model}",
+            "--strict-readiness=false",  # a broken new version must not take the good one out of service
+            "--disable-auto-complete-config",
+            f"--exit-timeout-secs={self.exit_timeout_s}",
+            f"--log-verbose={self.log_verbosity}",
+            "--log-format=ISO8601",
+            f"--grpc-address={self.host}",
+            f"--grpc-port={ports.grpc}",
+            f"--grpc-restricted-protocol={protocols}:{ADMIN_KEY}={self.admin_token}",
+            f"--allow-http={str(self.http).lower()}",
+            f"--allow-metrics={str(self.metrics).lower()}",
+        ]
+        if self.http:
+            flags += [
+                f"--http-address={self.host}",
+                f"--http-port={ports.http}",
+                f"--http-restricted-api={protocols}:{ADMIN_KEY}={self.admin_token}",
+            ]
+        if self.metrics:
+            flags += [f"--metrics-address={self.host}", f"--metrics-port={ports.metrics}"]
+        if self.profile:
+            flags.append(f"--model-config-name={self.profile}")
+        return flags
+
+    def environment(self, installation: Installation) -> dict[str, str]:
+        """The server's environment; what it accepts is decided here alone, never inherited."""
+        environment = installation.environment()
+        environment.pop(ACCEPT_IDENTIFIED_DICOM, None)
+        if self.accept_identified_dicom:
+            environment[ACCEPT_IDENTIFIED_DICOM] = "1"
+        return environment
+
+    def choose_ports(self) -> Ports:
+        """The options' ports, those of 0 replaced by free ones. Another process may still take one first."""
+        wanted = (self.grpc_port, self.http_port, self.metrics_port)
+        free = iter(free_ports(self.host, wanted.count(0)))
+        grpc, http, metrics = (port or next(free) for port in wanted)
+        return Ports(grpc, http, metrics)
+
+    def chosen_among(self, ports: Ports) -> tuple[int, ...]:
+        """Those of ``ports`` that another choice could replace."""
+        pairs = ((self.grpc_port, ports.grpc), (self.http_port, ports.http), (self.metrics_port, ports.metrics))
+        return tuple(port for wanted, port in pairs if wanted == 0)
+
+    @property
+    def local_host(self) -> str:
+        """The host as this machine reaches it: the loopback for a wildcard, an IPv6 address in brackets."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104
+        return f"[{host}]" if ":" in host else host
+
+
+@dataclass(frozen=True)
+class Ports:
+    """TCP ports; those of services that are off are not used."""
+
+    grpc: int
+    http: int
+    metrics: int
+
+
+def free_ports(host: str, count: int) -> tuple[int, ...]:
+    """``count`` different ports that can be bound on ``host`` at this moment. OSError where it cannot be bound."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sockets = []
+    try:
+        for _ in range(count):  # all held at once, so that no port is given twice
+            probe = socket.socket(family, socket.SOCK_STREAM)
+            sockets.append(probe)
+            probe.bind((host, 0))
+        return tuple(int(probe.getsockname()[1]) for probe in sockets)
+    finally:
+        for probe in sockets:
+            probe.close()

@@ -1,0 +1,196 @@
+"""Start a Triton server, wait until its model is ready, drain it, stop it; nothing of it stays behind."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+
+from tritonclient.utils import InferenceServerException
+
+from glioserve_contract import ErrorCode, GlioserveError
+from glioserve_triton.admin import UNLOADED, ServerAdmin
+from glioserve_triton.process.backend_folder import build_backend_folder
+from glioserve_triton.process.guarded import GuardedProcess, OnLine
+from glioserve_triton.process.locate import Installation, check_libraries, find_installation
+from glioserve_triton.process.options import Ports, ServerOptions
+from glioserve_triton.process.run_folder import RunFolder, sweep_dead_runs
+from glioserve_triton.served.profile import profile_needs
+
+PORT_ATTEMPTS = 5
+EXIT_MARGIN_S = 5.0
+"""Triton counts its exit timeout in whole seconds, then still ends its Python stubs."""
+_POLL_S = 0.05
+_CLASH = ":{port}' already in use"
+
+Told = Callable[[], bool]
+"""Whether the caller wants a wait to end (a signal has come)."""
+
+
+def _never() -> bool:
+    return False
+
+
+class TritonServer:
+    """A server over one model repository, as a context manager.
+
+    ``with TritonServer(repository) as server: GliomaClient(server.grpc_url)``
+    """
+
+    def __init__(self, repository: Path, options: ServerOptions | None = None, on_line: OnLine | None = None) -> None:
+        """``on_line`` is called, by a thread, with every line of the server's log."""
+        self.repository = repository
+        self.options = options or ServerOptions()
+        self._on_line = on_line
+        self._process: GuardedProcess | None = None
+        self._ports = Ports(0, 0, 0)
+
+    def __enter__(self) -> TritonServer:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def grpc_url(self) -> str:
+        """``host:port``, as gRPC clients want it."""
+        return f"{self.options.local_host}:{self._ports.grpc}"
+
+    @property
+    def http_url(self) -> str | None:
+        """``http://host:port``, None where HTTP is off."""
+        return f"http://{self.options.local_host}:{self._ports.http}" if self.options.http else None
+
+    @property
+    def metrics_url(self) -> str | None:
+        """Where Prometheus scrapes, None where metrics are off."""
+        return f"http://{self.options.local_host}:{self._ports.metrics}/metrics" if self.options.metrics else None
+
+    @property
+    def process(self) -> GuardedProcess:
+        """The running process. RuntimeError before :meth:`start` and after :meth:`stop`."""
+        if self._process is None:
+            raise RuntimeError("the server is not running")
+        return self._process
+
+    def start(self, give_up: Told = _never) -> None:
+        """Start and wait until the model is ready.
+
+        GLIO-5109 or 5110 where no server can run here; GLIO-5111, with the tail of the log, where it ended, was
+        not ready in time, or ``give_up`` said so.
+        """
+        if self._process is not None:
+            raise RuntimeError("the server is running already")
+        if not self.repository.is_dir():
+            raise GlioserveError(ErrorCode.INVALID_REPOSITORY, f"{self.repository} is no folder.")
+        installation = find_installation(self.options.tritonserver)
+        check_libraries(installation)
+        sweep_dead_runs()
+        for attempt in range(1, PORT_ATTEMPTS + 1):
+            self._ports = self._choose_ports()
+            self._process = self._spawn(installation)
+            try:
+                self._wait_until_ready(give_up)
+                return
+            except BaseException:
+                clashed = self._lost_a_chosen_port()
+                self._kill()
+                if not clashed or attempt == PORT_ATTEMPTS:
+                    raise
+
+    def drain(self, timeout_s: float | None = None, hurry: Told = _never) -> bool:
+        """Refuse new studies, wait for those in flight. Whether all were done in time.
+
+        SIGTERM alone would fail them: Triton then rejects an ensemble's next step. So the ensemble is unloaded
+        first, which lets them finish. ``hurry`` may end the waiting.
+        """
+        deadline = time.monotonic() + (self.options.drain_timeout_s if timeout_s is None else timeout_s)
+        model = self.options.model
+        try:
+            with ServerAdmin(self.grpc_url, self.options.admin_token) as admin:
+                admin.unload(model)
+                while time.monotonic() < deadline and self.process.poll() is None:
+                    if all(state == UNLOADED for state in admin.states(model)):
+                        return True
+                    if hurry():
+                        return False
+                    time.sleep(_POLL_S)
+        except InferenceServerException:
+            return False  # a server that does not answer has nothing to wait for; stop() bounds the rest
+        return False
+
+    def stop(self, hurry: Told = _never) -> bool:
+        """Drain, then end the server and all that belongs to it. Whether every study in flight was done.
+
+        Bounded by the drain's and the exit's timeouts; safe to call twice.
+        """
+        if self._process is None:
+            return True
+        drained = False
+        try:
+            if self._process.poll() is None:
+                drained = self.drain(hurry=hurry)
+                self._process.terminate(self.options.exit_timeout_s + EXIT_MARGIN_S)
+        finally:
+            self._kill()
+        return drained
+
+    def _kill(self) -> None:
+        process, self._process = self.process, None
+        process.kill()
+
+    def _choose_ports(self) -> Ports:
+        try:
+            return self.options.choose_ports()
+        except OSError as error:
+            raise GlioserveError(
+                ErrorCode.SERVER_FAILED, f"No port can be bound on {self.options.host}: {error.strerror}."
+            ) from error
+
+    def _lost_a_chosen_port(self) -> bool:
+        """Whether another process took a port between our choice and the server's bind."""
+        tail = self.process.tail() if self.process.poll() is not None else ""
+        return any(_CLASH.format(port=port) in tail for port in self.options.chosen_among(self._ports))
+
+    def _spawn(self, installation: Installation) -> GuardedProcess:
+        run = RunFolder()
+        try:
+            needed = profile_needs(self.repository, self.options.profile).backend
+            backends = build_backend_folder(installation, run.path / "backends", needed)
+            flags = self.options.flags(self._ports, self.repository.resolve())
+            flags += [
+                f"--id={run.path.name}",
+                f"--backend-directory={backends}",
+                f"--backend-config=python,shm-region-prefix-name={run.shared_memory_prefix}",
+            ]
+            if installation.caches:
+                flags.append(f"--cache-directory={installation.caches}")
+            if installation.origin == "wheel":
+                flags.append("--allow-gpu-metrics=false")  # the wheel brings no working DCGM
+            environment = self.options.environment(installation)
+            return GuardedProcess([str(installation.binary), *flags], environment, run, self._on_line)
+        except BaseException:
+            run.remove()
+            raise
+
+    def _wait_until_ready(self, give_up: Told) -> None:
+        process, model = self.process, self.options.model
+        deadline = time.monotonic() + self.options.ready_timeout_s
+        with ServerAdmin(self.grpc_url, self.options.admin_token) as admin:
+            while not admin.is_ready(model, process.run.path.name):
+                if (code := process.poll()) is not None:
+                    raise self.failure(f"tritonserver ended with code {code} before {model} was ready")
+                if time.monotonic() > deadline:
+                    raise self.failure(f"{model} was not ready after {self.options.ready_timeout_s:g} s")
+                if give_up():
+                    raise self.failure(f"stopped before {model} was ready")
+                time.sleep(_POLL_S)
+
+    def failure(self, what: str) -> GlioserveError:
+        """GLIO-5111 that says ``what`` and has the tail of the log."""
+        tail = self.process.tail().replace(self.options.admin_token, "***")
+        return GlioserveError(ErrorCode.SERVER_FAILED, f"{what}; the end of its log:\n{tail}\n")

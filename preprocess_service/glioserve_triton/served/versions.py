@@ -1,0 +1,56 @@
+"""A version's folder on disk: its manifest read, verified and written."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from glioserve_contract import ErrorCode, GlioserveError, to_dict
+from glioserve_contract.records.manifest import Manifest, ServedVersion, parse_manifest
+from glioserve_contract.seal import BLANK_SEAL, SEAL, sealed_json
+from glioserve_preprocess.files import file_digest
+
+
+def load_manifest(folder: Path, *, verify_files: bool = False) -> Manifest:
+    """Read ``folder/manifest.json``; with ``verify_files`` also hold it to its seal and every file to its digest.
+
+    GLIO-5103 where anything is not as it should be.
+    """
+    try:
+        text = (folder / "manifest.json").read_bytes()
+    except OSError as error:
+        raise GlioserveError(ErrorCode.INVALID_MANIFEST, f"manifest.json: {error}.") from error
+    manifest = parse_manifest(text, verify_seal=verify_files)
+    if verify_files:
+        for name, digest in manifest.files.items():
+            if not (folder / name).is_file() or file_digest(folder / name) != digest:
+                raise GlioserveError(ErrorCode.INVALID_MANIFEST, f"{name} is not the file the manifest names.")
+    return manifest
+
+
+def load_versions(classifier: Path) -> tuple[ServedVersion, ...]:
+    """The versions under a repository's classifier folder, oldest first; GLIO-5108 where there is none."""
+    folders = [p for p in classifier.glob("[0-9]*") if p.name.isdecimal() and (p / "manifest.json").is_file()]
+    if not folders:
+        raise GlioserveError(ErrorCode.INVALID_REPOSITORY, f"No version with a manifest under {classifier.name}/.")
+    folders.sort(key=lambda p: int(p.name))
+    return tuple(_served_version(classifier.name, p) for p in folders)
+
+
+def _served_version(name: str, folder: Path) -> ServedVersion:
+    try:
+        return ServedVersion(name, folder.name, load_manifest(folder))
+    except GlioserveError as error:
+        raise GlioserveError(error.code, f"{name}/{folder.name}: {error.detail}") from error
+
+
+def save_manifest(manifest: Manifest, folder: Path) -> None:
+    """Write ``folder/manifest.json``, sealed where it says how it was published."""
+    manifest.check("manifest")
+    value = to_dict(manifest)
+    if manifest.publication:
+        value["publication"][SEAL] = BLANK_SEAL
+        text = sealed_json(value)
+    else:
+        text = (json.dumps(value, indent=2) + "\n").encode()
+    (folder / "manifest.json").write_bytes(text)

@@ -1,0 +1,124 @@
+"""What a machine says of its GPU and its TensorRT, in every form that was seen or documented."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from glioserve_contract import ErrorCode, GlioserveError
+from glioserve_triton.plans import accelerator as found_here
+from glioserve_triton.plans.accelerator import Device, find_device, find_tensorrt_version, parse_banner, parse_dpkg
+from support.engines import A30, L4, Machine
+
+DPKG = """\
+Desired=Unknown/Install/Remove/Purge/Hold
+| Status=Not/Inst/Conf-files/Unpacked/halF-conf/Half-inst/trig-aWait/Trig-pend
+||/ Name                  Version                  Architecture Description
++++-=====================-========================-============-=================================
+ii  libnvinfer-bin        10.16.1.11-1+cuda13.2    amd64        TensorRT binaries
+ii  libnvinfer10          10.16.1.11-1+cuda13.2    amd64        TensorRT runtime libraries
+rc  libnvinfer8           8.6.1.6-1+cuda12.0       amd64        TensorRT runtime libraries
+un  libnvinfer11          <none>                   <none>       (no description available)
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "version"),
+    [
+        ("&&&& RUNNING TensorRT.trtexec [TensorRT v101601] [b11] # trtexec --help", "10.16.1.11"),
+        ("&&&& RUNNING TensorRT.trtexec [TensorRT v101200] [b36] # /usr/src/tensorrt/bin/trtexec", "10.12.0.36"),
+        ("&&&& RUNNING TensorRT.trtexec [TensorRT v110201] [b3] # trtexec --onnx=m.onnx", "11.2.1.3"),
+        ("[I] Starting\n&&&& RUNNING TensorRT.trtexec [TensorRT v110000]", "11.0.0"),
+        ("bash: trtexec: command not found", None),
+        ("", None),
+    ],
+)
+def test_the_banner_has_all_four_numbers(line: str, version: str | None) -> None:
+    assert parse_banner(line) == version
+
+
+def test_debians_list_counts_what_is_installed_alone() -> None:
+    assert parse_dpkg(DPKG) == "10.16.1.11"
+    assert parse_dpkg(DPKG.replace("ii  libnvinfer10 ", "rc  libnvinfer10 ")) is None
+    both = DPKG.replace("un  libnvinfer11          <none>  ", "ii  libnvinfer11          11.0.0.114-1+cuda13.3  ")
+    assert parse_dpkg(both) == "11.0.0.114"
+
+
+def test_one_gpu(machine: Machine) -> None:
+    assert find_device() == Device("NVIDIA A30", "8.0", "580.65.06")
+
+
+def test_several_alike_are_one_kind(machine: Machine) -> None:
+    machine.gpus(A30, A30, A30)
+    assert find_device() == Device("NVIDIA A30", "8.0", "580.65.06")
+
+
+def test_gpus_of_different_kinds_are_named(machine: Machine) -> None:
+    machine.gpus(A30, L4)
+    with pytest.raises(GlioserveError, match=r"NVIDIA A30 \(compute capability 8.0\), NVIDIA L4 .*NVIDIA_VISIBLE") as e:
+        find_device()
+    assert e.value.code is ErrorCode.ENGINE_BUILD_FAILED
+
+
+def test_a_mig_slice_is_another_device_than_its_gpu(machine: Machine) -> None:
+    uuid = "(UUID: MIG-2d1f0a9e-8c0c-5e4e-9b0e-5b6f4d1f7a10)"
+    machine.gpus(A30, listing=f"GPU 0: NVIDIA A30 (UUID: GPU-5f)\n  MIG 1g.6gb      Device  0: {uuid}")
+    device = find_device()
+    assert device is not None
+    assert device.name == "NVIDIA A30 (MIG 1g.6gb)"
+    both = f"GPU 0: NVIDIA A30 (UUID: GPU-5f)\n  MIG 2g.12gb     Device  0: {uuid}\n  MIG 1g.6gb      Device  1: {uuid}"
+    machine.gpus(A30, listing=both)
+    with pytest.raises(GlioserveError, match=r"MIG 2g.12gb.*MIG 1g.6gb"):
+        find_device()
+
+
+@pytest.mark.parametrize("answer", ["No devices were found", "Failed to initialize NVML: Driver/library mismatch", ""])
+def test_no_gpu_is_none(machine: Machine, answer: str) -> None:
+    machine.gpus(answer)
+    assert find_device() is None
+    machine.gpus(A30, code=9)
+    assert find_device() is None
+
+
+def test_a_driver_that_hangs_is_left_alone(machine: Machine) -> None:
+    machine.gpus(A30, seconds=60)
+    assert find_device(timeout_s=0.3) is None
+
+
+def test_no_driver_is_none(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", os.devnull)
+    assert find_device() is None
+
+
+def test_the_python_package_is_asked_first_then_trtexec_then_debian(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.program("dpkg", f"#!/bin/sh\ncat <<'EOF'\n{DPKG}EOF\n")
+    assert find_tensorrt_version() == "10.16.1.11"
+    machine.trtexec()
+    machine.set(FAKE_TRT_VERSION="11.4.0.106")
+    assert find_tensorrt_version() == "11.4.0.106"
+    machine.python_package()
+    machine.set(FAKE_TRT_VERSION="10.12.0.36")
+    asked = []
+    monkeypatch.setattr(found_here, "trtexec_version", lambda *_: asked.append("trtexec"))
+    assert find_tensorrt_version() == "10.12.0.36"
+    assert asked == []
+
+
+def test_a_package_that_cannot_be_imported_is_not_there(machine: Machine) -> None:
+    broken = machine.folder / "broken" / "tensorrt"
+    broken.mkdir(parents=True)
+    (broken / "__init__.py").write_text("import os; os.abort()\n")  # as without its libraries
+    machine.set(PYTHONPATH=str(broken.parent))
+    machine.program("dpkg", "#!/bin/sh\nexit 1\n")
+    assert find_tensorrt_version() is None
+
+
+def test_trtexec_is_found_off_path(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere = machine.folder / "src" / "tensorrt" / "bin"
+    elsewhere.mkdir(parents=True)
+    machine.trtexec().rename(elsewhere / "trtexec")
+    monkeypatch.setattr(found_here, "TRTEXEC_PLACES", (str(elsewhere / "trtexec"),))
+    assert found_here.find_trtexec() == elsewhere / "trtexec"

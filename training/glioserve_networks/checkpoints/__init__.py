@@ -1,0 +1,1 @@
+"""Weights that were trained elsewhere, read and fitted to our networks."""

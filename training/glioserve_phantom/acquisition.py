@@ -1,0 +1,144 @@
+"""How the scanner sees the head: planes, slice profile, coil, noise. One :class:`Acquisition` per sequence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import SimpleITK as sitk
+
+from glioserve_contract import Modality
+from glioserve_dicom.volumes.geometry import Geometry, Matrix
+from glioserve_phantom.shapes import Array, Noise, Triple
+from glioserve_preprocess.itk import to_sitk_transform
+
+Plane = Literal["axial", "sagittal", "coronal"]
+
+_IN_PLANE: dict[Plane, tuple[Triple, Triple]] = {
+    "axial": ((1, 0, 0), (0, 1, 0)),
+    "sagittal": ((0, 1, 0), (0, 0, -1)),
+    "coronal": ((1, 0, 0), (0, 0, -1)),
+}
+"""Where columns and rows point in LPS, by the radiological convention; slices follow their cross product."""
+_HEAD_MM: dict[Plane, float] = {"axial": 164.0, "sagittal": 164.0, "coronal": 200.0}
+"""What a stack covers along its normal."""
+_HEAD_CENTRE_MM = np.array([0.0, 0.0, -6.0])
+MIN_SLICES = 34
+PROFILE_STEP_MM = 1.25
+"""A slice is the mean of planes no farther apart than this."""
+
+
+@dataclass(frozen=True, eq=False)
+class Acquisition:
+    """One sequence's grid and imperfections."""
+
+    modality: Modality
+    plane: Plane
+    geometry: Geometry
+    slice_thickness_mm: float
+    """At most the slice spacing; the rest is gap."""
+    noise: float
+    """Rician sigma, of white matter's intensity on T1 (560 units)."""
+    bias: float
+    """Standard deviation of the logarithm of the coil's field."""
+    gain: float
+    seed: int
+
+
+def rotation(angles_deg: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Rotation about x, then y, then z."""
+    (ca, cb, cc), (sa, sb, sc) = np.cos(np.radians(angles_deg)), np.sin(np.radians(angles_deg))
+    about_x = np.array([[1, 0, 0], [0, ca, -sa], [0, sa, ca]])
+    about_y = np.array([[cb, 0, sb], [0, 1, 0], [-sb, 0, cb]])
+    about_z = np.array([[cc, -sc, 0], [sc, cc, 0], [0, 0, 1]])
+    turned: npt.NDArray[np.float64] = about_z @ about_y @ about_x
+    return turned
+
+
+def rigid(angles_deg: npt.NDArray[np.float64], shift_mm: npt.NDArray[np.float64]) -> Matrix:
+    """4 x 4: rotate about the origin, then shift."""
+    matrix = np.eye(4)
+    matrix[:3, :3] = rotation(angles_deg)
+    matrix[:3, 3] = shift_mm
+    return matrix
+
+
+def draw_acquisition(rng: np.random.Generator, modality: Modality, scanner_lps_from_head: Matrix) -> Acquisition:
+    """A plausible clinical protocol of at least 34 slices, planned on a head that lies in the given pose."""
+    odds = (0.9, 0.1, 0.0) if modality is Modality.T1CE else (0.65, 0.2, 0.15)
+    plane: Plane = ("axial", "sagittal", "coronal")[rng.choice(3, p=odds)]
+    spacing = float(rng.choice((3.0, 4.0, 4.5, 4.8) if modality is Modality.T1CE else (4.0, 4.5, 4.8)))
+    if plane == "coronal":
+        spacing = 5.0
+    slices = max(MIN_SLICES, int(np.ceil(_HEAD_MM[plane] / spacing)))
+    matrix_size = int(rng.choice((224, 256, 288)))
+    field_mm = float(rng.uniform(228, 250))
+    in_plane = field_mm / matrix_size
+    columns, rows = (np.array(v) for v in _IN_PLANE[plane])
+    oblique = rotation(rng.uniform(-6, 6, 3) if rng.random() < 0.5 else np.zeros(3))
+    directions = oblique @ np.column_stack([columns, rows, np.cross(columns, rows)])
+    centre = (scanner_lps_from_head @ np.append(_HEAD_CENTRE_MM, 1))[:3] + rng.uniform(-3, 3, 3)
+    affine = np.eye(4)
+    affine[:3, :3] = directions * np.array((in_plane, in_plane, spacing))
+    affine[:3, 3] = centre - affine[:3, :3] @ ((np.array((matrix_size, matrix_size, slices)) - 1) / 2)
+    return Acquisition(
+        modality=modality,
+        plane=plane,
+        geometry=Geometry((matrix_size, matrix_size, slices), affine),
+        slice_thickness_mm=spacing * float(rng.uniform(0.85, 1.0)),
+        noise=float(rng.uniform(0.012, 0.035)),
+        bias=float(rng.uniform(0.05, 0.15)),
+        gain=float(np.exp(rng.uniform(np.log(0.6), np.log(2.4)))),
+        seed=int(rng.integers(2**31)),
+    )
+
+
+def scan(head: sitk.Image, acquisition: Acquisition, scanner_lps_from_head: Matrix) -> npt.NDArray[np.float32]:
+    """Voxels [z, y, x] of ``head`` (an image in the head's frame) as this acquisition measures it."""
+    geometry = acquisition.geometry
+    voxels = sample_slices(head, geometry, acquisition.slice_thickness_mm, scanner_lps_from_head)
+    rng = np.random.default_rng(acquisition.seed)
+    z, y, x = geometry.shape
+    coil = Noise(rng, (0, 0, 0), (1, 1, 1), 1.2)
+    voxels *= np.exp(np.float32(acquisition.bias) * coil.on_axes(_unit(x), _unit(y), _unit(z)))
+    sigma = np.float32(acquisition.noise * 560)
+    real = voxels + sigma * rng.standard_normal(voxels.shape, dtype=np.float32)
+    imaginary = sigma * rng.standard_normal(voxels.shape, dtype=np.float32)
+    return np.asarray(np.hypot(real, imaginary) * np.float32(acquisition.gain), dtype=np.float32)
+
+
+def sample_slices(
+    head: sitk.Image, geometry: Geometry, thickness_mm: float, scanner_lps_from_head: Matrix
+) -> npt.NDArray[np.float32]:
+    """``head`` on ``geometry``'s grid [z, y, x] in the scanner, with a box profile of ``thickness_mm``."""
+    planes = max(1, int(np.ceil(thickness_mm / PROFILE_STEP_MM)))
+    directions = geometry.lps_from_voxel[:3, :3] / np.array(geometry.spacing_mm)
+    to_head = to_sitk_transform(np.linalg.inv(scanner_lps_from_head))
+    total = np.zeros(geometry.shape, dtype=np.float32)
+    for offset in (np.arange(planes) + 0.5) / planes - 0.5:
+        origin = geometry.lps_from_voxel[:3, 3] + directions[:, 2] * offset * thickness_mm
+        plane = sitk.Resample(
+            head,
+            geometry.size_voxels,
+            to_head,
+            sitk.sitkLinear,
+            origin.tolist(),
+            geometry.spacing_mm,
+            directions.ravel().tolist(),
+            0.0,
+            sitk.sitkFloat32,
+        )
+        total += sitk.GetArrayViewFromImage(plane)  # a view: the image must outlive the line
+    return total / np.float32(planes)
+
+
+def _unit(count: int) -> Array:
+    return np.linspace(0, 1, count, dtype=np.float32)
+
+
+def head_axes(spacing_mm: float, low_mm: Triple, high_mm: Triple) -> tuple[Array, Array, Array]:
+    """Coordinates that span a box: x [1, 1, nx], y [1, ny, 1], z [nz, 1, 1]."""
+    x, y, z = (np.arange(a, b, spacing_mm, dtype=np.float32) for a, b in zip(low_mm, high_mm, strict=True))
+    return x[None, None, :], y[None, :, None], z[:, None, None]
