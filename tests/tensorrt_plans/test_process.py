@@ -89,6 +89,24 @@ def test_an_interrupt_of_ours_ends_all_of_it(tmp_path: Path) -> None:
     wait_until(lambda: not any(map(living, pids(tmp_path))), "what it started is gone")
 
 
+class InterruptedPopen(subprocess.Popen):  # type: ignore[type-arg]
+    """An interrupt arrives when the program runs already and ``Popen`` has not returned yet."""
+
+    def __init__(self, *args: object, cwd: Path, **options: object) -> None:
+        super().__init__(*args, cwd=cwd, **options)  # type: ignore[call-overload]
+        wait_until(lambda: both_wrote(cwd), "its children")
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_an_interrupt_while_it_is_started_ends_all_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    handler = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(subprocess, "Popen", InterruptedPopen)
+    with pytest.raises(KeyboardInterrupt):
+        run(["sh", "-c", TWO_GENERATIONS + "wait"], cwd=tmp_path, timeout_s=300)
+    wait_until(lambda: not any(map(living, pids(tmp_path))), "what it started is gone")
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
 def test_the_tail_is_the_last_lines_without_the_empty_ones(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_bytes(b"first\n" + b"\n \n".join(b"line %d  " % n for n in range(100)) + b"\n\n\n")

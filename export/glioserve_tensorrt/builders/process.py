@@ -6,10 +6,12 @@ import contextlib
 import os
 import signal
 import subprocess
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import BinaryIO
 
 TAIL_LINES = 25
@@ -43,19 +45,44 @@ def run(command: Sequence[str], *, cwd: Path, timeout_s: float, environment: Map
     cannot be started.
     """
     log = cwd / "log.txt"
-    with log.open("wb") as output:
+    with log.open("wb") as output, _interrupts_deferred() as raise_deferred:
         process = subprocess.Popen(
             command, cwd=cwd, env=None if environment is None else dict(environment), stdin=subprocess.DEVNULL,
             stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
         returncode: int | None = None
         try:
+            raise_deferred()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 returncode = process.wait(timeout_s)
         finally:
             _kill_group(process)
     with log.open("rb") as written:
         return Ended(returncode, tail_of(written))
+
+
+@contextlib.contextmanager
+def _interrupts_deferred() -> Iterator[Callable[[], None]]:
+    """Hold SIGINT back until the callable that is yielded is called, or the block ends.
+
+    An interrupt inside ``Popen`` would raise after the fork and before there is an object by which the program could
+    be killed. Python runs signal handlers in the main thread only, so other threads need nothing.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: None
+        return
+    held: list[tuple[int, FrameType | None]] = []
+    handler = signal.signal(signal.SIGINT, lambda number, frame: held.append((number, frame)))
+
+    def release() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL if handler is None else handler)
+        while held and callable(handler):
+            handler(*held.pop())
+
+    try:
+        yield release
+    finally:
+        release()
 
 
 def tail_of(log: BinaryIO) -> str:
