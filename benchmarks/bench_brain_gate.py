@@ -19,7 +19,7 @@ from brain_spoilt import KINDS
 from common import print_table, write_result
 from glioserve_contract import GlioserveError, Modality
 from glioserve_contract.records.recipe import BrainExtraction
-from glioserve_dicom.volumes.geometry import Volume
+from glioserve_dicom.volumes.geometry import SequenceVolume
 from glioserve_preprocess.brain.extraction import find_brain
 from glioserve_training.brain.contrast import sequence_contrast
 from glioserve_training.brain.head import make_head
@@ -57,18 +57,20 @@ def judged_head(seed: int) -> list[Judged]:
         for number, modality in enumerate((Modality.T1CE, Modality.T2, Modality.FLAIR))
     ]
     (first, mask), *rest = scans
-    others = [Volume(m, v.voxels, v.geometry) for m, (v, _) in zip((Modality.T2, Modality.FLAIR), rest, strict=True)]
+    others = [
+        SequenceVolume(m, v.voxels, v.geometry) for m, (v, _) in zip((Modality.T2, Modality.FLAIR), rest, strict=True)
+    ]
     sound = BrainCase(f"head {seed}", "as it is", first, mask)
     cases = [sound, *(kind(sound, np.random.default_rng([seed, 4, i])) for i, kind in enumerate(KINDS))]
     return [_judged(case, beside) for case in cases for beside in ([], others)]
 
 
-def _judged(case: BrainCase, beside: list[Volume]) -> Judged:
+def _judged(case: BrainCase, beside: list[SequenceVolume]) -> Judged:
     # Half a brain and no head are the whole study's: nobody would scan another body beside it.
     if beside and not case.mask.any():
-        beside = [Volume(m, case.volume.voxels, case.volume.geometry) for m in (Modality.T2, Modality.FLAIR)]
+        beside = [SequenceVolume(m, case.volume.voxels, case.volume.geometry) for m in (Modality.T2, Modality.FLAIR)]
     if beside and case.group == "upside down":
-        beside = [Volume(v.modality, np.ascontiguousarray(v.voxels[::-1]), v.geometry) for v in beside]
+        beside = [SequenceVolume(v.modality, np.ascontiguousarray(v.voxels[::-1]), v.geometry) for v in beside]
     row = partial(Judged, case.name, case.group, bool(beside))
     try:
         brain = find_brain(case.volume, beside, {v.modality: np.eye(4) for v in beside}, BrainExtraction())

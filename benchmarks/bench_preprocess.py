@@ -22,7 +22,7 @@ from bars import Bar, print_bars
 from common import print_table, write_result
 from glioserve_contract import Modality
 from glioserve_contract.records.recipe import Grid, Recipe
-from glioserve_dicom.volumes.geometry import Geometry, Volume
+from glioserve_dicom.volumes.geometry import Geometry, SequenceVolume
 from glioserve_registry.demo_model import demo_model_dir
 from glioserve_triton.served.versions import load_manifest
 from peer_process import ANTS, Worker, require_peers, write_pair
@@ -70,10 +70,10 @@ def ants_alone(folder: Path) -> dict[str, float]:
     return seconds
 
 
-def _kept(file: Path, modality: Modality) -> Volume:
+def _kept(file: Path, modality: Modality) -> SequenceVolume:
     with np.load(file) as arrays:
         z, y, x = arrays["voxels"].shape
-        return Volume(modality, arrays["voxels"], Geometry((x, y, z), arrays["affine"]))
+        return SequenceVolume(modality, arrays["voxels"], Geometry((x, y, z), arrays["affine"]))
 
 
 def cost(folder: Path, repeat: int) -> tuple[list[Bar], dict[str, Any], Study]:

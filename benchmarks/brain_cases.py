@@ -16,7 +16,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from glioserve_contract import Modality
-from glioserve_dicom.volumes.geometry import Geometry, Matrix, Volume, canonical
+from glioserve_dicom.volumes.geometry import Geometry, Matrix, SequenceVolume, canonical
 from glioserve_phantom.acquisition import rigid
 from glioserve_preprocess.tensor.grid import sample
 from glioserve_training.brain.bank import load_head, make_bank
@@ -38,7 +38,7 @@ class BrainCase:
 
     name: str
     group: str
-    volume: Volume
+    volume: SequenceVolume
     mask: Mask
 
 
@@ -59,12 +59,14 @@ def _synthetic(file: Path) -> BrainCase:
     )
 
 
-def mask_of_real_study() -> Volume:
+def mask_of_real_study() -> SequenceVolume:
     """HD-BET's mask of FG-6692's T1ce, 0 and 1."""
     return read_nifti(REAL / "t1c_brain_mask_hdbet.nii.gz", REFERENCE)
 
 
-def real_cases(study: RealStudy, mask: Volume, truth: Mapping[Modality, Matrix], copies: int) -> list[BrainCase]:
+def real_cases(
+    study: RealStudy, mask: SequenceVolume, truth: Mapping[Modality, Matrix], copies: int
+) -> list[BrainCase]:
     """Each sequence of FG-6692 as it is, and ``copies`` perturbed ones of each."""
     cases = []
     for number, (modality, volume) in enumerate(study.volumes.items()):
@@ -95,7 +97,10 @@ def perturbed(case: BrainCase, rng: np.random.Generator, number: int) -> BrainCa
     voxels = _degraded(voxels, rng)
     voxels, moved, geometry = _cropped(voxels, moved, geometry, rng)
     return BrainCase(
-        f"{case.name} copy {number}", f"{case.group} perturbed", Volume(case.volume.modality, voxels, geometry), moved
+        f"{case.name} copy {number}",
+        f"{case.group} perturbed",
+        SequenceVolume(case.volume.modality, voxels, geometry),
+        moved,
     )
 
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from brain_cases import BrainCase, Mask
-from glioserve_dicom.volumes.geometry import Geometry, Volume
+from glioserve_dicom.volumes.geometry import Geometry, SequenceVolume
 
 Array = npt.NDArray[np.float32]
 
@@ -64,7 +64,7 @@ def half(case: BrainCase, rng: np.random.Generator) -> BrainCase:
     affine[:3, 3] = (affine @ low)[:3]
     voxels = np.ascontiguousarray(case.volume.voxels[z, y, x])
     size = (voxels.shape[2], voxels.shape[1], voxels.shape[0])
-    volume = Volume(case.volume.modality, voxels, Geometry(size, affine))
+    volume = SequenceVolume(case.volume.modality, voxels, Geometry(size, affine))
     return BrainCase(f"{case.name} half", "half a brain", volume, np.zeros(voxels.shape, dtype=bool))
 
 
@@ -84,7 +84,7 @@ def no_head(case: BrainCase, rng: np.random.Generator) -> BrainCase:
         )
         voxels = np.where(body, 400 + 300 * blobs, 10.0)
     voxels = np.abs(voxels + rng.normal(0, 25, shape))
-    volume = Volume(case.volume.modality, voxels.astype(np.float32), case.volume.geometry)
+    volume = SequenceVolume(case.volume.modality, voxels.astype(np.float32), case.volume.geometry)
     return BrainCase(f"{case.name} no head", "no head", volume, np.zeros(shape, dtype=bool))
 
 
@@ -94,7 +94,7 @@ def upside_down(case: BrainCase, rng: np.random.Generator) -> BrainCase:
     return BrainCase(
         f"{case.name} upside down",
         "upside down",
-        Volume(case.volume.modality, np.ascontiguousarray(case.volume.voxels[::-1]), case.volume.geometry),
+        SequenceVolume(case.volume.modality, np.ascontiguousarray(case.volume.voxels[::-1]), case.volume.geometry),
         case.mask[::-1],
     )
 
@@ -111,6 +111,6 @@ KINDS: tuple[Callable[[BrainCase, np.random.Generator], BrainCase], ...] = (
 
 
 def _with(case: BrainCase, kind: str, voxels: npt.NDArray[np.generic]) -> BrainCase:
-    volume = Volume(case.volume.modality, voxels.astype(np.float32), case.volume.geometry)
+    volume = SequenceVolume(case.volume.modality, voxels.astype(np.float32), case.volume.geometry)
     mask: Mask = case.mask
     return BrainCase(f"{case.name} {kind}", kind, volume, mask)

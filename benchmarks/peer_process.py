@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from common import ROOT
-from glioserve_dicom.volumes.geometry import Matrix, Volume
+from glioserve_dicom.volumes.geometry import Matrix, SequenceVolume
 
 PEERS_PYTHON = ROOT / "build" / "peers" / "bin" / "python"
 WORKER = ROOT / "benchmarks" / "peers" / "worker.py"
@@ -162,7 +162,7 @@ class Worker:
                     pipe.close()
 
 
-def write_pair(fixed: Volume, moving: Volume, file: Path) -> Path:
+def write_pair(fixed: SequenceVolume, moving: SequenceVolume, file: Path) -> Path:
     """Voxels [z, y, x] and lps_from_voxel of both, as the workers read them; exact, unlike NIfTI's FP32 affines."""
     np.savez(
         file,

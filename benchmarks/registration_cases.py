@@ -16,7 +16,7 @@ import numpy as np
 
 from common import ROOT
 from glioserve_contract import Modality
-from glioserve_dicom.volumes.geometry import Geometry, Matrix, Volume, apply
+from glioserve_dicom.volumes.geometry import Geometry, Matrix, SequenceVolume, apply
 from glioserve_phantom import make_phantom
 from registration_truth import Level, Points, brain_points_lps_mm, draw_motion, placed
 
@@ -36,8 +36,8 @@ class Case:
     name: str
     group: str
     """``phantom small`` … ``FG-6692 large``, or ``FG-6692 native``."""
-    reference: Volume
-    moving: Volume
+    reference: SequenceVolume
+    moving: SequenceVolume
     points_lps_mm: Points
     """Of the reference's brain, [n, 3]."""
     true: Matrix | None
@@ -47,7 +47,7 @@ class Case:
 class RealStudy:
     """FG-6692's native sequences, and the brain of its T1ce by HD-BET, which only measures."""
 
-    volumes: Mapping[Modality, Volume]
+    volumes: Mapping[Modality, SequenceVolume]
     points_lps_mm: Points
 
     def native(self) -> list[Case]:
@@ -86,7 +86,13 @@ def real_case(study: RealStudy, number: int, level: Level, true: Mapping[Modalit
 
 
 def _moved(
-    name: str, group: str, reference: Volume, moving: Volume, points: Points, true: Matrix, seed: list[int]
+    name: str,
+    group: str,
+    reference: SequenceVolume,
+    moving: SequenceVolume,
+    points: Points,
+    true: Matrix,
+    seed: list[int],
 ) -> Case:
     """``moving`` carried so that the whole motion between the two is the one drawn, about the head's centre."""
     level: Level = "small" if group.endswith("small") else "large"
@@ -97,7 +103,7 @@ def _moved(
 
 
 @lru_cache(maxsize=1)
-def _phantom(seed: int, modality: Modality) -> tuple[Volume, Volume, Points, Matrix]:
+def _phantom(seed: int, modality: Modality) -> tuple[SequenceVolume, SequenceVolume, Points, Matrix]:
     """Reference, moving, brain points and truth: some seconds of rendering, used for both levels."""
     phantom = make_phantom(seed)
     reference, moving = phantom.volume(REFERENCE), phantom.volume(modality)
@@ -105,14 +111,14 @@ def _phantom(seed: int, modality: Modality) -> tuple[Volume, Volume, Points, Mat
     return reference, moving, points, phantom.moving_lps_from_reference_lps(modality, REFERENCE)
 
 
-def read_nifti(file: Path, modality: Modality) -> Volume:
+def read_nifti(file: Path, modality: Modality) -> SequenceVolume:
     """[x, y, z] in RAS becomes [z, y, x] in LPS."""
     image = nibabel.loadsave.load(file)
     assert isinstance(image, nibabel.nifti1.Nifti1Image)
     assert image.affine is not None
     voxels = np.ascontiguousarray(np.asarray(image.dataobj, dtype=np.float32).transpose(2, 1, 0))
     z, y, x = voxels.shape
-    return Volume(modality, voxels, Geometry((x, y, z), _LPS_FROM_RAS @ image.affine))
+    return SequenceVolume(modality, voxels, Geometry((x, y, z), _LPS_FROM_RAS @ image.affine))
 
 
 def displacement_mm(case: Case) -> float:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from glioserve_dicom.volumes.geometry import Geometry, Volume
+from glioserve_dicom.volumes.geometry import Geometry, SequenceVolume
 from glioserve_phantom import make_phantom
 from registration_cases import Case, phantom_case
 
@@ -47,7 +47,7 @@ def _slab(rng: np.random.Generator, case: Case) -> Case:
     affine[:3, 3] += affine[:3, 2] * start
     cut = Geometry((*geometry.size_voxels[:2], kept), affine)
     voxels = np.ascontiguousarray(case.moving.voxels[start : start + kept])
-    return replace(case, moving=Volume(case.moving.modality, voxels, cut))
+    return replace(case, moving=SequenceVolume(case.moving.modality, voxels, cut))
 
 
 def _noisy(rng: np.random.Generator, case: Case) -> Case:
@@ -67,7 +67,7 @@ def _corner(rng: np.random.Generator, case: Case) -> Case:
     affine[:3, 3] += affine[:3, 0] * start
     cut = Geometry((columns // 2, *geometry.size_voxels[1:]), affine)
     voxels = np.ascontiguousarray(case.moving.voxels[:, :, start : start + columns // 2])
-    return replace(case, moving=Volume(case.moving.modality, voxels, cut))
+    return replace(case, moving=SequenceVolume(case.moving.modality, voxels, cut))
 
 
 def _shaded(rng: np.random.Generator, case: Case) -> Case:

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from glioserve_dicom.volumes.geometry import Geometry, Matrix, Volume, apply
+from glioserve_dicom.volumes.geometry import Geometry, Matrix, SequenceVolume, apply
 
 Level = Literal["small", "large"]
 Points = npt.NDArray[np.float64]
@@ -37,13 +37,13 @@ def draw_motion(rng: np.random.Generator, level: Level, centre_lps_mm: npt.NDArr
     return matrix
 
 
-def placed(moving: Volume, true: Matrix, wanted: Matrix) -> Volume:
+def placed(moving: SequenceVolume, true: Matrix, wanted: Matrix) -> SequenceVolume:
     """``moving`` carried to where its true registration is ``wanted`` instead of ``true``.
 
     Only its affine changes, so no voxel is resampled. Both matrices are moving_lps_from_reference_lps.
     """
     carried = wanted @ np.linalg.inv(true) @ moving.geometry.lps_from_voxel
-    return Volume(moving.modality, moving.voxels, Geometry(moving.geometry.size_voxels, carried))
+    return SequenceVolume(moving.modality, moving.voxels, Geometry(moving.geometry.size_voxels, carried))
 
 
 def brain_points_lps_mm(mask: npt.NDArray[np.generic], geometry: Geometry, most: int = MAX_POINTS) -> Points:

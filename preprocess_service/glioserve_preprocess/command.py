@@ -15,7 +15,7 @@ from glioserve_contract import ErrorCode, GlioserveError, Modality, SchemaError,
 from glioserve_contract.records.recipe import Recipe
 from glioserve_contract.records.report import PreprocessRecord
 from glioserve_dicom.files.folder import study_files
-from glioserve_dicom.volumes.geometry import Volume, geometry_of_record
+from glioserve_dicom.volumes.geometry import SequenceVolume, geometry_of_record
 from glioserve_preprocess.brain.model import site_folder
 from glioserve_preprocess.files import load_recipe
 from glioserve_preprocess.itk import to_sitk
@@ -26,7 +26,7 @@ from glioserve_preprocess.tensor.provenance import image_digest, replay
 
 RECORD, MASK = "preprocess.json", "brain_mask.nii.gz"
 
-NiftiReader = Callable[[Mapping[Modality, Path]], Mapping[Modality, Volume]]
+NiftiReader = Callable[[Mapping[Modality, Path]], Mapping[Modality, SequenceVolume]]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from glioserve_contract import ErrorCode, GlioserveError, Modality
 from glioserve_contract.tensors import MODALITIES_PARAMETER, SERIES_PARAMETER, volume_tensor
-from glioserve_dicom.volumes.geometry import Volume
+from glioserve_dicom.volumes.geometry import SequenceVolume
 
 _UID = re.compile(r"[0-9.]{1,64}")
 _MOST_CHARACTERS = 4096
@@ -57,14 +57,14 @@ class Overrides:
             {tensors[k]: _modality(v, MODALITIES_PARAMETER) for k, v in modalities.items()},
         )
 
-    def renamed(self, volumes: Mapping[Modality, Volume]) -> dict[Modality, Volume]:
+    def renamed(self, volumes: Mapping[Modality, SequenceVolume]) -> dict[Modality, SequenceVolume]:
         """``volumes`` by tensor as volumes by sequence. Raises GLIO-1305 where two are of one, or one is not there."""
         missing = [volume_tensor(m) for m in self.modalities if m not in volumes]
         if missing:
             raise GlioserveError(
                 ErrorCode.INVALID_OVERRIDE, f"{MODALITIES_PARAMETER} names volumes that were not sent: {missing}."
             )
-        named: dict[Modality, Volume] = {}
+        named: dict[Modality, SequenceVolume] = {}
         for tensor, volume in volumes.items():
             modality = self.modalities.get(tensor, tensor)
             if modality in named:

@@ -27,7 +27,7 @@ from glioserve_dicom.slices.stacks import Stack
 from glioserve_dicom.volumes.geometry import (
     Geometry,
     Matrix,
-    Volume,
+    SequenceVolume,
     affine_record,
     apply,
     canonical,
@@ -60,7 +60,7 @@ class Preprocessed:
     brain_mask: npt.NDArray[np.uint8]
     """[D, H, W]."""
     record: PreprocessRecord
-    volumes: Mapping[Modality, Volume]
+    volumes: Mapping[Modality, SequenceVolume]
     """The chosen sequences' native voxels, their axes turned to L, P, S (:func:`geometry.canonical`)."""
     native_mask: npt.NDArray[np.uint8]
     """The brain on the grid of the reference among ``volumes``."""
@@ -94,7 +94,7 @@ def preprocess_dicom(
 
 
 def preprocess_volumes(
-    volumes: Mapping[Modality, Volume],
+    volumes: Mapping[Modality, SequenceVolume],
     recipe: Recipe,
     *,
     threads: int | None = None,
@@ -109,7 +109,7 @@ def preprocess_volumes(
 
 
 def _finish(
-    native: Mapping[Modality, Volume],
+    native: Mapping[Modality, SequenceVolume],
     series: tuple[SeriesRecord, ...],
     warnings: tuple[str, ...],
     recipe: Recipe,
@@ -186,7 +186,7 @@ def _compared_by_images(first: Stack, second: Stack) -> Enhancement | None:
         return None
 
 
-def _series_record(volume: Volume, choice: Choice) -> SeriesRecord:
+def _series_record(volume: SequenceVolume, choice: Choice) -> SeriesRecord:
     modality = volume.modality
     candidate = choice.chosen[modality]
     return SeriesRecord(
@@ -201,7 +201,7 @@ def _series_record(volume: Volume, choice: Choice) -> SeriesRecord:
     )
 
 
-def _volume_record(volume: Volume) -> SeriesRecord:
+def _volume_record(volume: SequenceVolume) -> SeriesRecord:
     return SeriesRecord(
         modality=volume.modality,
         series_instance_uid="",
@@ -229,7 +229,7 @@ def _registration_record(registration: Registration, points_lps_mm: npt.NDArray[
 
 
 def _quality(
-    volumes: Mapping[Modality, Volume],
+    volumes: Mapping[Modality, SequenceVolume],
     to_moving: Mapping[Modality, Matrix],
     points_lps_mm: npt.NDArray[np.float64],
     judged: Sequence[QualityCheck],

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from glioserve_contract import Modality
-from glioserve_dicom.volumes.geometry import Geometry, Volume
+from glioserve_dicom.volumes.geometry import Geometry, SequenceVolume
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))  # its modules are scripts, no package
 from brain_cases import BrainCase, perturbed
@@ -23,7 +23,7 @@ def case():
     head = np.sqrt(x**2 + y**2 + z**2) < 70
     voxels = (np.where(brain, 800, np.where(head, 300, 0))).astype(np.float32)
     geometry = Geometry(shape[::-1], np.diag([2.0, 2.0, 5.5, 1.0]))
-    return BrainCase("ball", "balls", Volume(Modality.T1, voxels, geometry), brain)
+    return BrainCase("ball", "balls", SequenceVolume(Modality.T1, voxels, geometry), brain)
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from glioserve_contract import Modality
-from glioserve_dicom.volumes.geometry import Geometry, Volume, apply
+from glioserve_dicom.volumes.geometry import Geometry, SequenceVolume, apply
 
 CENTRE = np.array([12.0, -20.0, 35.0])
 POINTS = CENTRE + np.random.default_rng(0).uniform(-60, 60, (500, 3))
@@ -21,7 +21,7 @@ def truth():
 def volume():
     affine = np.array([[0.9, 0, 0, -80.0], [0, 0.9, 0, -90], [0, 0, 5.5, -60], [0, 0, 0, 1]])
     voxels = np.random.default_rng(1).random((6, 12, 10), dtype=np.float32)
-    return Volume(Modality.T2, voxels, Geometry((10, 12, 6), affine))
+    return SequenceVolume(Modality.T2, voxels, Geometry((10, 12, 6), affine))
 
 
 def angle_deg(matrix):

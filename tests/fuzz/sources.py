@@ -20,7 +20,7 @@ from pydicom.uid import JPEGLosslessSV1, LegacyConvertedEnhancedMRImageStorage, 
 
 from glioserve_contract import Modality
 from glioserve_contract.records.recipe import Recipe
-from glioserve_dicom.volumes.geometry import Geometry, Volume
+from glioserve_dicom.volumes.geometry import Geometry, SequenceVolume
 from glioserve_preprocess.tensor.grid import sample
 from support.encodings import LOSSLESS, NATIVE, bare, encoded, enhanced, jpeg_baseline
 from support.heads import ORIENTATIONS
@@ -67,7 +67,7 @@ PAIR = recipe_of(Modality.T1, Modality.T1CE)
 
 
 @cache
-def head(modality: Modality) -> Volume:
+def head(modality: Modality) -> SequenceVolume:
     """A phantom's sequence with its own motion, on voxels so large that the whole pipeline takes a second."""
     from glioserve_training.phantom_dataset import coarse_phantom
 
@@ -79,7 +79,7 @@ def head(modality: Modality) -> Volume:
     affine[:3, 3] += (affine - volume.geometry.lps_from_voxel)[:3, :3].sum(axis=1) / 2
     coarse = Geometry((int(size[0]), int(size[1]), int(size[2])), affine)
     voxels = sample(volume.voxels, volume.geometry, coarse, np.eye(4))
-    return Volume(modality, voxels * np.float32(4000 / voxels.max()), coarse)
+    return SequenceVolume(modality, voxels * np.float32(4000 / voxels.max()), coarse)
 
 
 @cache

@@ -23,7 +23,7 @@ from glioserve_dicom.files.archive import unpack
 from glioserve_dicom.read import read
 from glioserve_dicom.slices.frames import MAX_FRAMES
 from glioserve_dicom.volumes.arrays import volume_of_array
-from glioserve_dicom.volumes.geometry import Geometry, Volume
+from glioserve_dicom.volumes.geometry import Geometry, SequenceVolume
 from glioserve_preprocess.brain.extraction import find_brain
 from glioserve_preprocess.pipeline import preprocess_dicom
 from glioserve_preprocess.series.selection import choose_series
@@ -178,7 +178,7 @@ def test_a_deflated_file_that_inflates_without_end_is_stopped(entry):
 
 def test_a_head_is_not_looked_for_in_a_cubic_metre():
     affine = np.diag([50.0, 50.0, 50.0, 1.0])
-    volume = Volume(
+    volume = SequenceVolume(
         Modality.T1CE, np.random.default_rng(0).random((19, 19, 19), dtype=np.float32), Geometry((19,) * 3, affine)
     )
     with pytest.raises(GlioserveError) as caught:

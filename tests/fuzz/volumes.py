@@ -16,7 +16,7 @@ from glioserve_client import Volume as ClientVolume
 from glioserve_client import VolumeStudy
 from glioserve_contract import Modality
 from glioserve_dicom.volumes.arrays import volume_of_array
-from glioserve_dicom.volumes.geometry import Geometry, Volume
+from glioserve_dicom.volumes.geometry import Geometry, SequenceVolume
 from glioserve_preprocess.overrides import Overrides
 from glioserve_preprocess.pipeline import Preprocessed, preprocess_volumes
 
@@ -246,7 +246,7 @@ def _header_fields(rng: Random, content: bytes, version: int) -> tuple[bytes, st
     return header.tobytes() + content[dtype.itemsize :], " and ".join(said)
 
 
-def degenerate(rng: Random, modality: Modality) -> tuple[Volume, str]:
+def degenerate(rng: Random, modality: Modality) -> tuple[SequenceVolume, str]:
     """A volume that passes every check of its own and has no head in it that registration could hold on to."""
     sizes = ((2, 2, 2), (2, 60, 60), (60, 2, 60), (60, 60, 2), (3, 3, 200), (1500, 4, 4), (40, 40, 40), (96, 96, 30))
     spacings = (
@@ -264,7 +264,7 @@ def degenerate(rng: Random, modality: Modality) -> tuple[Volume, str]:
     affine[:3, :3] *= spacings[rng.integers(len(spacings))]
     affine[:3, 3] = rng.normal(0, rng.choice([0, 50, 5000]), 3)
     spacing = " x ".join(f"{n:g}" for n in np.linalg.norm(affine[:3, :3], axis=0))
-    return Volume(modality, voxels, Geometry((x, y, z), affine)), f"{said} {x} x {y} x {z} of {spacing} mm"
+    return SequenceVolume(modality, voxels, Geometry((x, y, z), affine)), f"{said} {x} x {y} x {z} of {spacing} mm"
 
 
 def _content(rng: Random, shape: tuple[int, int, int]) -> tuple[np.ndarray, str]:

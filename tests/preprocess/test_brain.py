@@ -5,7 +5,7 @@ import pytest
 
 from glioserve_contract import ErrorCode, GlioserveError, Modality
 from glioserve_contract.records.recipe import BrainExtraction
-from glioserve_dicom.volumes.geometry import Geometry, Volume, isotropic_cover
+from glioserve_dicom.volumes.geometry import Geometry, SequenceVolume, isotropic_cover
 from glioserve_preprocess.brain import extraction as brain_module
 from glioserve_preprocess.brain.extraction import find_brain
 from glioserve_preprocess.brain.network import Margin
@@ -43,7 +43,7 @@ def orange():
 def test_what_is_no_head_is_refused_or_reviewed(voxels, method):
     geometry = Geometry((40, 40, 40), np.diag([4.0, 4.0, 4.0, 1.0]))
     try:
-        brain = find_brain(Volume(Modality.T1CE, voxels.astype(np.float32), geometry), (), {}, method)
+        brain = find_brain(SequenceVolume(Modality.T1CE, voxels.astype(np.float32), geometry), (), {}, method)
         said = "review" if any(c.verdict == "review" for c in brain.checks) else "ok"
     except GlioserveError as error:
         said = error.code.token
@@ -78,7 +78,7 @@ def opinions(monkeypatch, tmp_path):
         extraction = write_brain_model(tmp_path, "a.onnx", distance_network(), SYNTHSTRIP_LIKE)
         inside = ellipsoid_mm()
         head = np.select([inside > 0, inside > -6, inside > -15], [1.0, 0.1, 1.0], 0.0).astype(np.float32)
-        volumes = [Volume(m, head, GEOMETRY) for m in margins]
+        volumes = [SequenceVolume(m, head, GEOMETRY) for m in margins]
         matrices = to_moving or {m: np.eye(4) for m in margins}
         return find_brain(volumes[0], volumes[1:], matrices, extraction, tmp_path), asked
 

@@ -15,7 +15,7 @@ import pytest
 from glioserve_contract import ErrorCode, GlioserveError, Modality, from_dict
 from glioserve_contract.records.brain_model import BrainModelCard
 from glioserve_contract.records.recipe import BrainExtraction
-from glioserve_dicom.volumes.geometry import Geometry, Volume
+from glioserve_dicom.volumes.geometry import Geometry, SequenceVolume
 from glioserve_preprocess.brain.extraction import find_brain
 from glioserve_preprocess.brain.model import BrainModel, load_brain_model
 from glioserve_preprocess.brain.network import Margin, brain_margin, mask_of_margin
@@ -183,7 +183,7 @@ def test_intensities(intensity: dict[str, Any], expected: Any) -> None:
     geometry = blob_geometry((4.0, 4.0, 4.0), extent_mm=(192.0, 192.0, 192.0))
     voxels = np.random.default_rng(0).normal(300, 100, geometry.shape).astype(np.float32)
     voxels[:8] = 0
-    brain_margin(Volume(Modality.T2, voxels, geometry), model)
+    brain_margin(SequenceVolume(Modality.T2, voxels, geometry), model)
     wanted = expected(voxels.astype(np.float64), lambda q: np.percentile(voxels, q))
     np.testing.assert_allclose(recorder.fed[0, 0], wanted, atol=1e-4)
 
@@ -200,7 +200,7 @@ def test_a_large_field_of_view_is_cropped_to_the_head() -> None:
         max_size_voxels=[48, 64, 64],
         intensity={"method": "percentile", "over": "field_of_view"},
     )
-    margin = brain_margin(Volume(Modality.T1, voxels, geometry), model)
+    margin = brain_margin(SequenceVolume(Modality.T1, voxels, geometry), model)
     assert recorder.fed.shape == (1, 1, 48, 64, 64)
     assert margin.geometry.shape == (48, 64, 64)
     assert_in_place(mask_of_margin(margin, geometry), geometry, np.zeros(3))
@@ -306,7 +306,7 @@ def test_a_scan_of_nothing(level: float, over: str) -> None:
     geometry = blob_geometry()
     model, _ = recording(intensity={"method": "percentile", "over": over})
     with pytest.raises(GlioserveError) as caught:
-        brain_margin(Volume(Modality.T1, np.full(geometry.shape, level, np.float32), geometry), model)
+        brain_margin(SequenceVolume(Modality.T1, np.full(geometry.shape, level, np.float32), geometry), model)
     assert caught.value.code is ErrorCode.BRAIN_NOT_FOUND
 
 
@@ -322,7 +322,7 @@ def test_a_cubic_metre_is_refused_by_the_network_too() -> None:
     geometry = Geometry((20, 20, 20), np.diag([50.0, 50.0, 50.0, 1.0]))
     voxels = np.random.default_rng(0).random(geometry.shape, dtype=np.float32)
     with pytest.raises(GlioserveError, match="1000 litres"):
-        brain_margin(Volume(Modality.T1, voxels, geometry), recording()[0])
+        brain_margin(SequenceVolume(Modality.T1, voxels, geometry), recording()[0])
 
 
 @pytest.mark.parametrize(("threshold", "found"), [(-100, "0.00 litres"), (100, "8.48 litres")])
@@ -353,7 +353,7 @@ def test_any_number_of_threads_gives_the_same_bits(tmp_path: Path) -> None:
 
 
 def mask_and_margin(
-    volume: Volume, extraction: BrainExtraction, folder: Path, threads: int
+    volume: SequenceVolume, extraction: BrainExtraction, folder: Path, threads: int
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
     model = load_brain_model(extraction, folder, threads)
     assert model is not None

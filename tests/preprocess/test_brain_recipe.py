@@ -15,7 +15,7 @@ from glioserve_cli.main import main
 from glioserve_contract import ErrorCode, GlioserveError, Modality
 from glioserve_contract.records.brain_model import BRAIN_MODELS_VARIABLE
 from glioserve_contract.records.recipe import BrainExtraction, Recipe, preprocessing_digest
-from glioserve_dicom.volumes.geometry import Volume
+from glioserve_dicom.volumes.geometry import SequenceVolume
 from glioserve_preprocess.brain.extraction import find_brain
 from glioserve_preprocess.files import save_recipe
 from glioserve_preprocess.itk import to_sitk
@@ -37,7 +37,7 @@ def extraction(site: Path) -> BrainExtraction:
 
 
 def test_the_networks_mask_shapes_the_input(
-    phantom_volumes: Mapping[Modality, Volume], recipe: Recipe, extraction: BrainExtraction, site: Path
+    phantom_volumes: Mapping[Modality, SequenceVolume], recipe: Recipe, extraction: BrainExtraction, site: Path
 ) -> None:
     named = replace(recipe, channels=(Modality.T1CE,), brain_extraction=extraction)
     done = preprocess_volumes(phantom_volumes, named, threads=2, brain_models=site)
@@ -53,7 +53,7 @@ def test_the_networks_mask_shapes_the_input(
 
 
 def test_without_the_folder_it_is_the_set_up_that_is_at_fault(
-    phantom_volumes: Mapping[Modality, Volume], recipe: Recipe, extraction: BrainExtraction
+    phantom_volumes: Mapping[Modality, SequenceVolume], recipe: Recipe, extraction: BrainExtraction
 ) -> None:
     named = replace(recipe, channels=(Modality.T1CE,), brain_extraction=extraction)
     with pytest.raises(GlioserveError) as caught:
@@ -62,7 +62,7 @@ def test_without_the_folder_it_is_the_set_up_that_is_at_fault(
 
 
 def test_the_offline_command_takes_the_folder_from_its_environment(
-    phantom_volumes: Mapping[Modality, Volume],
+    phantom_volumes: Mapping[Modality, SequenceVolume],
     recipe: Recipe,
     extraction: BrainExtraction,
     site: Path,

@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from glioserve_contract import Modality
 from glioserve_dicom.volumes.arrays import volume_of_array
-from glioserve_dicom.volumes.geometry import Volume, canonical
+from glioserve_dicom.volumes.geometry import SequenceVolume, canonical
 from glioserve_preprocess.registration.register import register
 from glioserve_preprocess.series.enhancement import Enhancement, compare_enhancement
 from support.phantoms import small_phantom
@@ -19,14 +19,14 @@ FG_6692 = Path(__file__).resolve().parents[3] / "shared" / "data" / "tcga-fg-669
 SEEDS = range(300, 312)
 
 
-def both_orders(native: Volume, enhanced: Volume) -> tuple[Enhancement, Enhancement]:
+def both_orders(native: SequenceVolume, enhanced: SequenceVolume) -> tuple[Enhancement, Enhancement]:
     """The answer to (native, enhanced) and to (enhanced, native)."""
     enhanced_from_native = register(native, enhanced).moving_lps_from_reference_lps
     forth = compare_enhancement(native, enhanced, enhanced_from_native)
     return forth, compare_enhancement(enhanced, native, np.linalg.inv(enhanced_from_native))
 
 
-def pair(seed: int) -> tuple[Volume, Volume]:
+def pair(seed: int) -> tuple[SequenceVolume, SequenceVolume]:
     phantom = small_phantom(seed)
     return canonical(phantom.volume(Modality.T1)), canonical(phantom.volume(Modality.T1CE))
 
@@ -88,7 +88,7 @@ def test_a_real_patient_against_itself(name: str) -> None:
     assert compare_enhancement(volume, volume, off).alike
 
 
-def nifti(name: str) -> Volume:
+def nifti(name: str) -> SequenceVolume:
     image = sitk.ReadImage(str(FG_6692 / name))
     affine = np.eye(4)
     affine[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * image.GetSpacing()

@@ -7,7 +7,7 @@ import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from glioserve_contract import ErrorCode, GlioserveError, Modality
-from glioserve_dicom.volumes.geometry import Geometry, Volume, apply
+from glioserve_dicom.volumes.geometry import Geometry, SequenceVolume, apply
 from glioserve_phantom import make_phantom
 from glioserve_preprocess.brain.extraction import mask_points_lps_mm
 from glioserve_preprocess.registration import search
@@ -106,7 +106,7 @@ def part_of(volume, axis, start, stop):
     affine[:3, 3] += affine[:3, 2 - axis] * start
     voxels = np.ascontiguousarray(np.moveaxis(np.moveaxis(volume.voxels, axis, 0)[start:stop], 0, axis))
     z, y, x = voxels.shape
-    return Volume(volume.modality, voxels, Geometry((x, y, z), affine))
+    return SequenceVolume(volume.modality, voxels, Geometry((x, y, z), affine))
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
@@ -175,8 +175,8 @@ def test_the_gradient_is_that_of_the_similarity(phantom_volumes, level):
 
 def test_a_very_large_field_of_view_is_refined_at_two_millimetres():
     rng = np.random.default_rng(0)
-    large = Volume(Modality.T1, rng.random((330, 330, 330), dtype=np.float32), Geometry((330,) * 3, np.eye(4)))
-    usual = Volume(Modality.T1, large.voxels[:200], Geometry((330, 330, 200), np.eye(4)))
+    large = SequenceVolume(Modality.T1, rng.random((330, 330, 330), dtype=np.float32), Geometry((330,) * 3, np.eye(4)))
+    usual = SequenceVolume(Modality.T1, large.voxels[:200], Geometry((330, 330, 200), np.eye(4)))
     assert prepare(large).levels[-1].geometry.spacing_mm == (2.0, 2.0, 2.0)
     assert prepare(usual).levels[-1].geometry.spacing_mm == (1.0, 1.0, 1.0)
 

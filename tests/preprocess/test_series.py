@@ -7,7 +7,7 @@ import pytest
 
 from glioserve_cli.main import main
 from glioserve_contract import ErrorCode, GlioserveError, Modality
-from glioserve_dicom.volumes.geometry import Geometry, Volume
+from glioserve_dicom.volumes.geometry import Geometry, SequenceVolume
 from glioserve_preprocess.files import save_recipe
 from glioserve_preprocess.overrides import Overrides, SeriesName
 from glioserve_preprocess.series.enhancement import Enhancement
@@ -341,7 +341,7 @@ def test_malformed_parameters_are_refused_by_code(parameters):
 
 
 def volume(modality):
-    return Volume(modality, np.zeros((2, 2, 2), np.float32), Geometry((2, 2, 2), np.eye(4)))
+    return SequenceVolume(modality, np.zeros((2, 2, 2), np.float32), Geometry((2, 2, 2), np.eye(4)))
 
 
 def test_volumes_are_renamed():

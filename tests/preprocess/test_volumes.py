@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from glioserve_contract import ErrorCode, GlioserveError, Modality
 from glioserve_dicom.volumes.arrays import volume_of_array
-from glioserve_dicom.volumes.geometry import Geometry, Volume
+from glioserve_dicom.volumes.geometry import Geometry, SequenceVolume
 from glioserve_preprocess.tensor import volumes as volumes_module
 from glioserve_preprocess.tensor.volumes import check_contrast, fill_outside, pick_volumes, slice_axis_size
 from support.geometries import axis_flips, axis_orders, geometries, reordered
@@ -127,7 +127,7 @@ def test_a_range_that_single_precision_cannot_work_with_is_refused():
 def test_picking_tells_what_is_left_out_missing_filled_or_too_thin():
     with_nan = VOXELS.copy()
     with_nan[0] = np.nan
-    sent = {m: Volume(m, with_nan, GEOMETRY) for m in (Modality.FLAIR, Modality.T1, Modality.T1CE)}
+    sent = {m: SequenceVolume(m, with_nan, GEOMETRY) for m in (Modality.FLAIR, Modality.T1, Modality.T1CE)}
     picked, warnings = pick_volumes(sent, CHANNELS, 6)
     assert tuple(picked) == CHANNELS
     assert all(np.isfinite(v.voxels).all() for v in picked.values())

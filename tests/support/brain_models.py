@@ -19,7 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 from glioserve_contract import Modality
 from glioserve_contract.records.brain_model import brain_model_digest, sidecar_name
 from glioserve_contract.records.recipe import BrainExtraction
-from glioserve_dicom.volumes.geometry import Geometry, Volume
+from glioserve_dicom.volumes.geometry import Geometry, SequenceVolume
 from support.geometries import places_lps_mm
 
 Triple = tuple[int, int, int]
@@ -138,10 +138,10 @@ def in_blob(points_lps_mm: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
     return inside((0, 0, 0), (55, 62, 50)) | inside((40, -45, 30), (26, 30, 22)) | inside((-20, 40, -45), (22, 34, 24))
 
 
-def blob_volume(geometry: Geometry, dark: float = 100.0, bright: float = 900.0) -> Volume:
+def blob_volume(geometry: Geometry, dark: float = 100.0, bright: float = 900.0) -> SequenceVolume:
     """The blob on a grid, ``dark`` around it."""
     voxels = np.where(in_blob(places_lps_mm(geometry)), bright, dark).astype(np.float32)
-    return Volume(Modality.T1CE, voxels, geometry)
+    return SequenceVolume(Modality.T1CE, voxels, geometry)
 
 
 def blob_geometry(

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from glioserve_contract import Modality
-from glioserve_dicom.volumes.geometry import Geometry, Volume, apply
+from glioserve_dicom.volumes.geometry import Geometry, SequenceVolume, apply
 
 spacings_mm = st.floats(0.4, 7.0)
 """From high-resolution 3D to thick clinical slices with gaps."""
@@ -74,11 +74,11 @@ def covering_geometries(
 
 
 @st.composite
-def volumes(draw: st.DrawFn) -> Volume:
+def volumes(draw: st.DrawFn) -> SequenceVolume:
     """Random voxels on any such grid."""
     geometry = draw(geometries())
     rng = np.random.default_rng(draw(seeds))
-    return Volume(Modality.T1, rng.random(geometry.shape, dtype=np.float32), geometry)
+    return SequenceVolume(Modality.T1, rng.random(geometry.shape, dtype=np.float32), geometry)
 
 
 @st.composite
@@ -101,7 +101,7 @@ def places_lps_mm(geometry: Geometry) -> npt.NDArray[np.float64]:
     return apply(geometry.lps_from_voxel, points).reshape(*geometry.shape, 3)
 
 
-def reordered(volume: Volume, order: tuple[int, ...], flips: tuple[bool, ...]) -> Volume:
+def reordered(volume: SequenceVolume, order: tuple[int, ...], flips: tuple[bool, ...]) -> SequenceVolume:
     """The same voxels at the same places, stored with other axes: ``order`` of (x, y, z), then ``flips``."""
     array = volume.voxels.transpose(2, 1, 0).transpose(order)
     affine = volume.geometry.lps_from_voxel.copy()
@@ -112,4 +112,4 @@ def reordered(volume: Volume, order: tuple[int, ...], flips: tuple[bool, ...]) -
             affine[:3, 3] += affine[:3, axis] * (array.shape[axis] - 1)
             affine[:3, axis] *= -1
     x, y, z = array.shape
-    return Volume(volume.modality, np.ascontiguousarray(array.transpose(2, 1, 0)), Geometry((x, y, z), affine))
+    return SequenceVolume(volume.modality, np.ascontiguousarray(array.transpose(2, 1, 0)), Geometry((x, y, z), affine))

@@ -16,7 +16,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
 from glioserve_contract import Modality
-from glioserve_dicom.volumes.geometry import Geometry, Volume
+from glioserve_dicom.volumes.geometry import Geometry, SequenceVolume
 from glioserve_phantom.acquisition import sample_slices
 from glioserve_phantom.headers import VENDORS, Header, localiser_header, reformat_header, sequence_header
 from glioserve_phantom.study import Phantom
@@ -33,7 +33,7 @@ def dicom_files(phantom: Phantom, *, identified: bool = True, distractors: bool 
     common = _study(phantom, identified)
     vendor = common.Manufacturer
     files: list[bytes] = []
-    t1ce: Volume | None = None
+    t1ce: SequenceVolume | None = None
     for modality in Modality:
         volume = phantom.volume(modality)
         thickness = phantom.acquisitions[modality].slice_thickness_mm
@@ -97,7 +97,7 @@ def _uid(phantom: Phantom, *parts: object) -> str:
     return generate_uid(entropy_srcs=["glioserve phantom", str(phantom.seed), phantom.diagnosis, *map(str, parts)])
 
 
-def _series(common: Dataset, header: Header, volumes: list[Volume], thickness_mm: float) -> Iterator[bytes]:
+def _series(common: Dataset, header: Header, volumes: list[SequenceVolume], thickness_mm: float) -> Iterator[bytes]:
     """The images of one series; several volumes where it has several planes (the localiser)."""
     uid = generate_uid(entropy_srcs=[common.StudyInstanceUID, str(header.series_number)])
     started = SCANNED_AT + timedelta(seconds=header.start_s)
@@ -151,12 +151,12 @@ def _part10(ds: Dataset) -> bytes:
     return buffer.getvalue()
 
 
-def _localiser(t1ce: Volume) -> list[Volume]:
+def _localiser(t1ce: SequenceVolume) -> list[SequenceVolume]:
     """One thick slice in each of three planes through the middle of the contrast scan."""
     return [_replan(t1ce, axes, 192, 1.3, 1, 8.0) for axes in (np.eye(3), _SAGITTAL, _CORONAL)]
 
 
-def _reformat(t1ce: Volume) -> Volume:
+def _reformat(t1ce: SequenceVolume) -> SequenceVolume:
     return _replan(t1ce, _CORONAL, 224, 1.0, REFORMAT_SLICES, REFORMAT_SPACING_MM)
 
 
@@ -165,8 +165,14 @@ _CORONAL = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])
 """Columns: where voxel x, y, z point in LPS."""
 
 
-def _replan(volume: Volume, axes: np.ndarray[tuple[int, ...], np.dtype[np.float64]], size: int, in_plane_mm: float,
-            slices: int, spacing_mm: float) -> Volume:  # fmt: skip
+def _replan(
+    volume: SequenceVolume,
+    axes: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
+    size: int,
+    in_plane_mm: float,
+    slices: int,
+    spacing_mm: float,
+) -> SequenceVolume:
     """``volume`` on another plane's grid around its own middle."""
     source = volume.geometry
     middle = source.lps_from_voxel @ np.append((np.array(source.size_voxels) - 1) / 2, 1)
@@ -175,4 +181,4 @@ def _replan(volume: Volume, axes: np.ndarray[tuple[int, ...], np.dtype[np.float6
     affine[:3, 3] = middle[:3] - affine[:3, :3] @ ((np.array((size, size, slices)) - 1) / 2)
     geometry = Geometry((size, size, slices), affine)
     voxels = sample_slices(to_sitk(volume.voxels, source), geometry, spacing_mm, np.eye(4))
-    return Volume(volume.modality, voxels, geometry)
+    return SequenceVolume(volume.modality, voxels, geometry)

@@ -12,7 +12,7 @@ import SimpleITK as sitk
 
 from glioserve_contract import Modality
 from glioserve_contract.records.report import Vector
-from glioserve_dicom.volumes.geometry import Geometry, Matrix, Volume
+from glioserve_dicom.volumes.geometry import Geometry, Matrix, SequenceVolume
 from glioserve_phantom.acquisition import (
     Acquisition,
     draw_acquisition,
@@ -94,14 +94,14 @@ class Phantom:
         brain = healthy.brain_mm < np.float32(min(1.0, self.subject.csf_mm))
         return Head(labels, healthy.texture, brain.astype(np.uint8), lesion.astype(np.uint8), geometry)
 
-    def volume(self, modality: Modality) -> Volume:
+    def volume(self, modality: Modality) -> SequenceVolume:
         """The sequence as the scanner measures it, FP32 [z, y, x] in the scanner's units."""
         acquisition = self.acquisitions[modality]
         table = tissue_intensities(np.random.default_rng([acquisition.seed, 3]), modality)
         image = to_sitk(table[self.head.labels] * self.head.texture, self.head.geometry)
         image = sitk.DiscreteGaussian(image, POINT_SPREAD_MM**2)
         voxels = scan(image, acquisition, self.scanner_lps_from_head[modality])
-        return Volume(modality, voxels, acquisition.geometry)
+        return SequenceVolume(modality, voxels, acquisition.geometry)
 
     def moving_lps_from_reference_lps(self, moving: Modality, reference: Modality) -> Matrix:
         """The true registration: points of the reference's scan to the moving sequence's."""

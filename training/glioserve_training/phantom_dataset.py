@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from glioserve_contract import ErrorCode, GlioserveError, Modality
 from glioserve_contract.records.recipe import Recipe, preprocessing_digest
-from glioserve_dicom.volumes.geometry import Geometry, Matrix, Volume, network_geometry
+from glioserve_dicom.volumes.geometry import Geometry, Matrix, SequenceVolume, network_geometry
 from glioserve_networks.dataset import Patient, index_of, save_index, save_patient
 from glioserve_phantom import DIAGNOSES, Phantom, make_phantom
 from glioserve_phantom.acquisition import Acquisition
@@ -93,7 +93,7 @@ def _coarser(acquisition: Acquisition) -> Acquisition:
 
 
 def _draw(
-    phantom: Phantom, volumes: Mapping[Modality, Volume], recipe: Recipe, draws: int
+    phantom: Phantom, volumes: Mapping[Modality, SequenceVolume], recipe: Recipe, draws: int
 ) -> Iterator[tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]]:
     """(network input [C, D, H, W], lesion [D, H, W]) per draw."""
     reference = volumes[recipe.reference]
@@ -119,7 +119,7 @@ def _draw(
         yield np.stack(channels), phantom.lesion_mask(recipe.reference, target)
 
 
-def _extracted(reference: Volume, recipe: Recipe) -> npt.NDArray[np.uint8] | None:
+def _extracted(reference: SequenceVolume, recipe: Recipe) -> npt.NDArray[np.uint8] | None:
     """The serving code's own mask, unless it fails or sends the study to review."""
     try:
         brain = find_brain(reference, (), {}, recipe.brain_extraction, site_folder())

@@ -9,7 +9,7 @@ from pathlib import Path
 from glioserve_client.study import VolumeStudy
 from glioserve_contract import Modality
 from glioserve_dicom.volumes.arrays import volume_of_array
-from glioserve_dicom.volumes.geometry import Volume
+from glioserve_dicom.volumes.geometry import SequenceVolume
 from glioserve_preprocess import command
 
 
@@ -23,6 +23,6 @@ def run(args: argparse.Namespace) -> int:
     return command.run(args, _read_nifti)
 
 
-def _read_nifti(paths: Mapping[Modality, Path]) -> dict[Modality, Volume]:
+def _read_nifti(paths: Mapping[Modality, Path]) -> dict[Modality, SequenceVolume]:
     sent = VolumeStudy.from_nifti(paths).volumes
     return {m: volume_of_array(m, v.voxels, v.lps_from_voxel) for m, v in sent.items()}

@@ -20,13 +20,13 @@ from glioserve_dicom.slices.decode import decode, same_image
 from glioserve_dicom.slices.frames import Frame, Plane
 from glioserve_dicom.slices.spacing import SAME_POSITION_MM, even_step
 from glioserve_dicom.slices.stacks import Stack
-from glioserve_dicom.volumes.geometry import Volume, checked_geometry
+from glioserve_dicom.volumes.geometry import SequenceVolume, checked_geometry
 
 THREADS = min(8, os.cpu_count() or 1)
 """For compressed frames: their decoders release the interpreter's lock. Copying native ones does not."""
 
 
-def assemble(stack: Stack, modality: Modality) -> Volume:
+def assemble(stack: Stack, modality: Modality) -> SequenceVolume:
     """The volume of one stack, slices sorted along its normal.
 
     Raises the stack's problem, GLIO-1104, -1207, -1303 and -14xx; messages name the sequence, never the patient.
@@ -38,7 +38,7 @@ def assemble(stack: Stack, modality: Modality) -> Volume:
         raise GlioserveError(problem.code, f"The {modality} series: {problem.detail}") from None
 
 
-def _assemble(stack: Stack, modality: Modality) -> Volume:
+def _assemble(stack: Stack, modality: Modality) -> SequenceVolume:
     if stack.problem is not None:
         raise stack.problem
     plane = stack.frames[0].plane
@@ -56,7 +56,7 @@ def _assemble(stack: Stack, modality: Modality) -> Volume:
     else:
         for frame, slice_voxels in zip(placed, voxels, strict=True):
             decode(frame, slice_voxels)
-    return Volume(modality, voxels, geometry)
+    return SequenceVolume(modality, voxels, geometry)
 
 
 def _affine(plane: Plane, step: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -7,11 +7,11 @@ import numpy.typing as npt
 
 from glioserve_contract import ErrorCode, GlioserveError, Modality
 from glioserve_contract.limits import MAX_MAGNITUDE, MAX_VOLUME_VOXELS
-from glioserve_dicom.volumes.geometry import Matrix, Volume, checked_geometry
+from glioserve_dicom.volumes.geometry import Matrix, SequenceVolume, checked_geometry
 
 
-def volume_of_array(modality: Modality, voxels: npt.NDArray[np.generic], lps_from_voxel: Matrix) -> Volume:
-    """A checked :class:`Volume` of an array [z, y, x] and its voxel (x, y, z) to LPS affine; NaN is left in it.
+def volume_of_array(modality: Modality, voxels: npt.NDArray[np.generic], lps_from_voxel: Matrix) -> SequenceVolume:
+    """A checked :class:`SequenceVolume` of an array [z, y, x] and its voxel (x, y, z) to LPS affine; NaN is left in it.
 
     Raises GLIO-1104, GLIO-1106 to GLIO-1109 and GLIO-1703.
     """
@@ -24,7 +24,9 @@ def volume_of_array(modality: Modality, voxels: npt.NDArray[np.generic], lps_fro
         raise GlioserveError(ErrorCode.STUDY_TOO_LARGE, f"{what} has {voxels.size} voxels.")
     array = _single_precision(voxels, what)
     z, y, x = array.shape
-    return Volume(modality, array, checked_geometry((x, y, z), np.asarray(lps_from_voxel, dtype=np.float64), what))
+    return SequenceVolume(
+        modality, array, checked_geometry((x, y, z), np.asarray(lps_from_voxel, dtype=np.float64), what)
+    )
 
 
 def _single_precision(voxels: npt.NDArray[np.generic], what: str) -> npt.NDArray[np.float32]:

@@ -52,7 +52,7 @@ class Geometry:
 
 
 @dataclass(frozen=True, eq=False)
-class Volume:
+class SequenceVolume:
     """Voxels of one sequence, FP32 [z, y, x] in the scanner's units, and where they are."""
 
     modality: Modality
@@ -103,7 +103,7 @@ def network_geometry(grid: Grid, centre_lps_mm: npt.NDArray[np.float64]) -> Geom
     return Geometry(grid.size_voxels, affine)
 
 
-def canonical(volume: Volume) -> Volume:
+def canonical(volume: SequenceVolume) -> SequenceVolume:
     """The same voxels at the same places, with axes ordered and turned to point nearest to L, P and S.
 
     However a file orders and turns its axes, everything computed from the canonical volume is the same to the bit.
@@ -121,7 +121,7 @@ def canonical(volume: Volume) -> Volume:
             affine[:3, 3] += affine[:3, axis] * (array.shape[axis] - 1)
             affine[:3, axis] *= -1
     x, y, z = array.shape
-    return Volume(volume.modality, np.ascontiguousarray(array.transpose(2, 1, 0)), Geometry((x, y, z), affine))
+    return SequenceVolume(volume.modality, np.ascontiguousarray(array.transpose(2, 1, 0)), Geometry((x, y, z), affine))
 
 
 def isotropic_cover(geometry: Geometry, spacing_mm: float) -> Geometry:

@@ -12,7 +12,7 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from glioserve_contract import ErrorCode, GlioserveError
-from glioserve_dicom.volumes.geometry import Geometry, Volume, isotropic_cover
+from glioserve_dicom.volumes.geometry import Geometry, SequenceVolume, isotropic_cover
 from glioserve_preprocess.brain.limits import refuse_volume
 from glioserve_preprocess.tensor.grid import sample, sample_mask
 
@@ -37,7 +37,7 @@ HEIGHT_MM = 165.0
 """From the top of the head down to below the brain stem; the neck lies beyond."""
 
 
-def classical_mask(reference: Volume) -> npt.NDArray[np.uint8]:
+def classical_mask(reference: SequenceVolume) -> npt.NDArray[np.uint8]:
     """The brain mask on ``reference``'s own grid, 0/1 [z, y, x]. Raises GLIO-1601 where there is no brain."""
     working = isotropic_cover(reference.geometry, WORKING_SPACING_MM)
     voxels = sample(reference.voxels, reference.geometry, working, np.eye(4))

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from glioserve_contract import GlioserveError, Modality
 from glioserve_contract.records.recipe import BrainExtraction
 from glioserve_contract.records.report import BrainRecord, QualityCheck
-from glioserve_dicom.volumes.geometry import Geometry, Matrix, Volume, apply
+from glioserve_dicom.volumes.geometry import Geometry, Matrix, SequenceVolume, apply
 from glioserve_preprocess.brain.classical import classical_mask
 from glioserve_preprocess.brain.gate import agreement_check, margin_checks, volume_check
 from glioserve_preprocess.brain.limits import refuse_volume, refuse_wide_field
@@ -57,8 +57,8 @@ class _Opinion:
 
 
 def find_brain(
-    reference: Volume,
-    others: Sequence[Volume],
+    reference: SequenceVolume,
+    others: Sequence[SequenceVolume],
     to_moving: Mapping[Modality, Matrix],
     method: BrainExtraction,
     brain_models: Path | None = None,
@@ -89,7 +89,11 @@ def mask_points_lps_mm(mask: npt.NDArray[np.uint8], geometry: Geometry, most: in
 
 
 def _opinion(
-    reference: Volume, others: Sequence[Volume], to_moving: Mapping[Modality, Matrix], model: BrainModel, threads: int
+    reference: SequenceVolume,
+    others: Sequence[SequenceVolume],
+    to_moving: Mapping[Modality, Matrix],
+    model: BrainModel,
+    threads: int,
 ) -> _Opinion:
     first = _margins([reference, *others[:1]], model, threads)
     own = first[0]
@@ -113,10 +117,10 @@ def _opinion(
     return together if together.doubt < alone.doubt else alone
 
 
-def _margins(volumes: Sequence[Volume], model: BrainModel, threads: int) -> list[Margin | GlioserveError]:
+def _margins(volumes: Sequence[SequenceVolume], model: BrainModel, threads: int) -> list[Margin | GlioserveError]:
     """Each sequence's own margin in its own space, or why it has none."""
 
-    def margin(volume: Volume) -> Margin | GlioserveError:
+    def margin(volume: SequenceVolume) -> Margin | GlioserveError:
         try:
             return brain_margin(volume, model)
         except GlioserveError as error:
@@ -127,7 +131,7 @@ def _margins(volumes: Sequence[Volume], model: BrainModel, threads: int) -> list
 
 
 def _carried(
-    volumes: Sequence[Volume],
+    volumes: Sequence[SequenceVolume],
     margins: Sequence[Margin | GlioserveError],
     to_moving: Mapping[Modality, Matrix],
     own: Margin,

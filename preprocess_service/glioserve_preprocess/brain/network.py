@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_contract.records.brain_model import AXIS_OF_LETTER, BrainIntensity, BrainModelCard
-from glioserve_dicom.volumes.geometry import Geometry, Volume, apply, canonical, isotropic_cover
+from glioserve_dicom.volumes.geometry import Geometry, SequenceVolume, apply, canonical, isotropic_cover
 from glioserve_preprocess.brain.classical import largest_piece
 from glioserve_preprocess.brain.limits import refuse_wide_field
 from glioserve_preprocess.brain.model import BrainModel
@@ -49,7 +49,7 @@ class Margin:
     """Millimetres to the surface, or logits or probability beyond the model's threshold."""
 
 
-def brain_margin(volume: Volume, model: BrainModel) -> Margin:
+def brain_margin(volume: SequenceVolume, model: BrainModel) -> Margin:
     """Run ``model`` on a scan of any orientation and spacing. Raises GLIO-1601 where there is no head to run it on."""
     volume, card = canonical(volume), model.card
     refuse_wide_field(volume.geometry)
@@ -80,7 +80,7 @@ def mask_of_margin(margin: Margin, target: Geometry) -> npt.NDArray[np.uint8]:
     return mask
 
 
-def _head_grid(volume: Volume, card: BrainModelCard) -> Geometry:
+def _head_grid(volume: SequenceVolume, card: BrainModelCard) -> Geometry:
     """Cubic voxels of the model's spacing over the whole scan, or over as much around the head as the model takes."""
     cover = isotropic_cover(volume.geometry, card.spacing_mm)
     most = [0, 0, 0]
@@ -99,7 +99,7 @@ def _head_grid(volume: Volume, card: BrainModelCard) -> Geometry:
     return Geometry((x, y, z), affine)
 
 
-def crown_and_middle_lps_mm(volume: Volume) -> npt.NDArray[np.float64]:
+def crown_and_middle_lps_mm(volume: SequenceVolume) -> npt.NDArray[np.float64]:
     """[2, 3]: a point as high as the top of what is bright, and the middle of the part below it."""
     coarse = isotropic_cover(volume.geometry, HEAD_SPACING_MM)
     voxels = sample(volume.voxels, volume.geometry, coarse, np.eye(4))

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from glioserve_dicom.volumes.geometry import Geometry, Volume, apply
+from glioserve_dicom.volumes.geometry import Geometry, SequenceVolume, apply
 
 LEVELS_MM = (8.0, 4.0, 1.0)
 """From coarse to fine. An axis whose spacing is coarser than the level stays as it is."""
@@ -44,7 +44,7 @@ class Level:
 class Prepared:
     """A volume made ready once for any number of pairs."""
 
-    volume: Volume
+    volume: SequenceVolume
     levels: tuple[Level, ...]
     regions: tuple[npt.NDArray[np.bool_], ...]
     """The head with its halo, [z, y, x], on every level but the finest."""
@@ -76,7 +76,7 @@ class Prepared:
         return points, ((values - 1) * ((BINS - 1) / (BINS - WINDOW_BINS - 1))).astype(np.uint8)
 
 
-def prepare(volume: Volume) -> Prepared:
+def prepare(volume: SequenceVolume) -> Prepared:
     """Levels by box means of whole voxels (an axis is never refined) and a Gaussian, and the head on them."""
     levels = []
     voxels, geometry = volume.voxels, volume.geometry

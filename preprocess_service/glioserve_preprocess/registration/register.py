@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from glioserve_contract import ErrorCode, GlioserveError, Modality
 from glioserve_contract.records.report import QualityCheck, Verdict
-from glioserve_dicom.volumes.geometry import Matrix, Volume, apply
+from glioserve_dicom.volumes.geometry import Matrix, SequenceVolume, apply
 from glioserve_preprocess.registration.pyramid import LEVELS_MM, prepare
 from glioserve_preprocess.registration.rigid import Rigid
 from glioserve_preprocess.registration.search import APART_MM, Found, Pair
@@ -98,12 +98,12 @@ class Registration:
         return ""
 
 
-def register(reference: Volume, moving: Volume) -> Registration:
+def register(reference: SequenceVolume, moving: SequenceVolume) -> Registration:
     """The rigid transform from ``reference`` to ``moving`` space; see :func:`register_all`."""
     return register_all(reference, [moving])[0]
 
 
-def register_all(reference: Volume, moving: Sequence[Volume], threads: int = 1) -> list[Registration]:
+def register_all(reference: SequenceVolume, moving: Sequence[SequenceVolume], threads: int = 1) -> list[Registration]:
     """Each of ``moving`` to ``reference``, on up to ``threads`` threads; the same bits on any number of them.
 
     Raises GLIO-1501 where two heads do not overlap or no position stands out; the message names the sequence.
@@ -116,7 +116,7 @@ def register_all(reference: Volume, moving: Sequence[Volume], threads: int = 1) 
     return found
 
 
-def examine(reference: Volume, moving: Sequence[Volume], threads: int = 1) -> list[Registration]:
+def examine(reference: SequenceVolume, moving: Sequence[SequenceVolume], threads: int = 1) -> list[Registration]:
     """:func:`register_all` without the refusal: for whoever wants to see what was refused."""
     # A BLAS that starts threads for a 4 x 4 inverse lets them spin for longer than the registration takes.
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(max(1, threads)) as pool:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from glioserve_dicom.volumes.geometry import Matrix, Volume, isotropic_cover
+from glioserve_dicom.volumes.geometry import Matrix, SequenceVolume, isotropic_cover
 from glioserve_preprocess.tensor.grid import sample
 
 WORKING_SPACING_MM = 2.0
@@ -62,7 +62,9 @@ class Enhancement:
         return max(self.first_excess, self.second_excess) < MIN_SHARE
 
 
-def compare_enhancement(first: Volume, second: Volume, second_lps_from_first_lps: Matrix) -> Enhancement:
+def compare_enhancement(
+    first: SequenceVolume, second: SequenceVolume, second_lps_from_first_lps: Matrix
+) -> Enhancement:
     """Which of two T1-weighted volumes of one head is enhanced.
 
     ``second_lps_from_first_lps`` carries the first's points into the second's space

@@ -21,7 +21,7 @@ from glioserve_contract.records.report import GridRecord, PreprocessRecord, Prov
 from glioserve_dicom.volumes.geometry import (
     Geometry,
     Matrix,
-    Volume,
+    SequenceVolume,
     affine_record,
     canonical,
     geometry_of_record,
@@ -48,7 +48,7 @@ def image_digest(image: npt.NDArray[np.float32]) -> str:
 
 
 def sequence_provenance(
-    volume: Volume,
+    volume: SequenceVolume,
     series_instance_uid: str,
     native_lps_from_reference_lps: Matrix,
     network: Geometry,
@@ -70,7 +70,7 @@ def sequence_provenance(
 
 
 def replay(
-    record: PreprocessRecord, volumes: Mapping[Modality, Volume], native_mask: npt.NDArray[np.uint8]
+    record: PreprocessRecord, volumes: Mapping[Modality, SequenceVolume], native_mask: npt.NDArray[np.uint8]
 ) -> npt.NDArray[np.float32]:
     """The network's input [C, D, H, W] that ``record`` is about, computed again: one sampling, one scaling a channel.
 
@@ -90,7 +90,10 @@ def replay(
 
 
 def _replay_channel(
-    step: SequenceProvenance, volumes: Mapping[Modality, Volume], network: Geometry, brain_mask: npt.NDArray[np.uint8]
+    step: SequenceProvenance,
+    volumes: Mapping[Modality, SequenceVolume],
+    network: Geometry,
+    brain_mask: npt.NDArray[np.uint8],
 ) -> npt.NDArray[np.float32]:
     if step.modality not in volumes:
         raise GlioserveError(ErrorCode.PROVENANCE_MISMATCH, f"The {step.modality} volume is missing.")

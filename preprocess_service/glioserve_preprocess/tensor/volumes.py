@@ -16,10 +16,10 @@ from scipy import ndimage
 
 from glioserve_contract import ErrorCode, GlioserveError, Modality
 from glioserve_contract.limits import MAX_NAN_SHARE, MIN_RANGE
-from glioserve_dicom.volumes.geometry import Geometry, Volume
+from glioserve_dicom.volumes.geometry import Geometry, SequenceVolume
 
 
-def fill_outside(volume: Volume) -> tuple[Volume, tuple[str, ...]]:
+def fill_outside(volume: SequenceVolume) -> tuple[SequenceVolume, tuple[str, ...]]:
     """``volume`` with its darkest voxel's value for the NaN outside its field of view, and the warning that says so.
 
     Raises GLIO-1109 where NaN does not reach the volume's border or fills more than ``MAX_NAN_SHARE`` of it.
@@ -50,7 +50,7 @@ def _enclosed(missing: npt.NDArray[np.bool_]) -> int:
     return int(sizes.sum())
 
 
-def check_contrast(volume: Volume) -> None:
+def check_contrast(volume: SequenceVolume) -> None:
     """GLIO-1702 for a blank volume, before registration and brain extraction look for a head in it."""
     low, high = float(volume.voxels.min()), float(volume.voxels.max())
     if high == low:
@@ -60,8 +60,8 @@ def check_contrast(volume: Volume) -> None:
 
 
 def pick_volumes(
-    volumes: Mapping[Modality, Volume], channels: tuple[Modality, ...], min_slices: int
-) -> tuple[dict[Modality, Volume], tuple[str, ...]]:
+    volumes: Mapping[Modality, SequenceVolume], channels: tuple[Modality, ...], min_slices: int
+) -> tuple[dict[Modality, SequenceVolume], tuple[str, ...]]:
     """The recipe's sequences among those sent, and warnings: for each other, for NaN outside the field of view.
 
     Raises GLIO-1109, GLIO-1301 and GLIO-1303. The slice axis of a volume is the one of largest spacing: NIfTI files

@@ -15,7 +15,7 @@ import torch
 from torch.nn import functional as F  # noqa: N812
 
 from glioserve_contract import Modality
-from glioserve_dicom.volumes.geometry import Geometry, Volume
+from glioserve_dicom.volumes.geometry import Geometry, SequenceVolume
 from glioserve_phantom.acquisition import rotation
 from glioserve_training.brain.contrast import draw_contrast
 from glioserve_training.brain.head import BOX_HIGH_MM, BOX_LOW_MM, SPACING_MM, Head
@@ -83,7 +83,7 @@ def scan_volume(
     rng: np.random.Generator,
     placing: np.random.Generator | None = None,
     contrast: Callable[[np.random.Generator], Array] = draw_contrast,
-) -> tuple[Volume, npt.NDArray[np.bool_]]:
+) -> tuple[SequenceVolume, npt.NDArray[np.bool_]]:
     """One random look at ``head`` as a scanner stores it, and its true brain mask on the same voxels [z, y, x].
 
     In-plane voxels of about 1 mm; else as :func:`scan_head`, so what serving makes of it can be compared with truth.
@@ -106,7 +106,7 @@ def scan_volume(
     affine = np.diag([*spacing, 1.0])
     affine[:3, 3] = [p[0] for p in places]
     x, y, z = (len(p) for p in places)
-    return Volume(Modality.T1, image, Geometry((x, y, z), affine)), distance < 0
+    return SequenceVolume(Modality.T1, image, Geometry((x, y, z), affine)), distance < 0
 
 
 def scaled(image: Array, seen: npt.NDArray[np.bool_]) -> Array:
