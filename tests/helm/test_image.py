@@ -155,8 +155,11 @@ def test_the_wheel_builds_from_what_is_copied(tmp_path: Path) -> None:
         names = set(archive.namelist())
         entry_points = archive.read(next(n for n in names if n.endswith("entry_points.txt"))).decode()
     assert "glioserve = glioserve_cli.main:main" in entry_points
-    for module in ("contract/__init__", "client/py", "triton/command", "triton/guardian", "preprocess/register"):
+    modules = "contract/__init__ client/py triton/process/guardian preprocess/registration/register cli/serving/serve"
+    for module in modules.split():
         assert any(name.startswith(f"glioserve_{module}") for name in names), module
+    for text in ("LICENSE", "NOTICE"):
+        assert any(name.endswith(f".dist-info/licenses/{text}") for name in names), text
     assert "glioserve_registry/_model_repository/glioma/config.pbtxt" in names
     models = {file.name for file in context_files() if file.parent.parts[-2:] == ("glioserve_preprocess", "models")}
     assert "README.md" in models
