@@ -27,8 +27,8 @@ import numpy as np
 import SimpleITK as sitk
 
 from glioserve_contract.codec import to_dict
+from glioserve_contract.records.preprocess import BrainRecord
 from glioserve_contract.records.recipe import Recipe, parse_recipe
-from glioserve_contract.records.report import BrainRecord
 from glioserve_preprocess import pipeline
 from glioserve_preprocess.brain.extraction import Brain
 

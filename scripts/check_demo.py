@@ -30,7 +30,7 @@ def check(folder: Path) -> list[str]:
         "the probabilities sum to 1": abs(sum(report.probabilities.values()) - 1) < 1e-6,
         "the digest is the shipped model's": report.model.digest == load_manifest(demo_model_dir()).weights_digest,
         "every stage was timed": len(report.timings_s) == 9,
-        "the heat map is on the reference's grid": heatmap.shape == report.reference_grid.size_voxels,
+        "the heat map is on the reference's grid": heatmap.shape == report.preprocess.reference_grid.size_voxels,
         "the heat map reaches 1": bool(np.isclose(heatmap.max(), 1) and heatmap.min() >= 0),
         "the overlay is a picture": min(size) > 400,
         "the page stands alone": "data:image/png;base64," in page and 'src="http' not in page,

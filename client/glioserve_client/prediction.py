@@ -14,8 +14,9 @@ import numpy.typing as npt
 
 from glioserve_client.errors import CodedError, error_for
 from glioserve_contract import CONTRACT_VERSION, ErrorCode, GlioserveError, SchemaError, from_dict, same_major, to_dict
+from glioserve_contract.records.preprocess import Quality
 from glioserve_contract.records.recipe import CLASSES
-from glioserve_contract.records.report import ModelRecord, Quality, Report
+from glioserve_contract.records.report import ModelRecord, Report
 from glioserve_contract.tensors import HEATMAP, HEATMAP_AFFINE, LABEL, PROBABILITIES, REPORT, SCORE, Tensor
 
 PROBABILITY_TOLERANCE = 1e-4
@@ -97,7 +98,7 @@ class Prediction:
     @property
     def quality(self) -> Quality:
         """The preprocessing's checks; ``review`` means: look at the study before you use the answer."""
-        return self.report.quality
+        return self.report.preprocess.quality
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -191,11 +192,11 @@ def _check_tensors(outputs: Mapping[str, npt.NDArray[Any]], report: Report) -> N
 
 def _heatmap(outputs: Mapping[str, npt.NDArray[Any]], report: Report) -> Heatmap:
     voxels, affine = _tensor(outputs, HEATMAP), _tensor(outputs, HEATMAP_AFFINE)
-    if voxels.shape != report.reference_grid.size_voxels[::-1]:
+    if voxels.shape != report.preprocess.reference_grid.size_voxels[::-1]:
         raise _unexpected("HEATMAP does not lie on the report's reference grid")
     if not np.isfinite(voxels).all() or voxels.min() < -1e-6 or voxels.max() > 1 + 1e-6:
         raise _unexpected("HEATMAP has values outside 0 to 1")
-    if not (np.abs(affine - np.array(report.reference_grid.lps_from_voxel)) <= POSITION_TOLERANCE_MM).all():
+    if not (np.abs(affine - np.array(report.preprocess.reference_grid.lps_from_voxel)) <= POSITION_TOLERANCE_MM).all():
         raise _unexpected("HEATMAP_AFFINE is not the report's reference grid")
     if report.heatmap is None:
         raise _unexpected("the report says nothing of its heat map")

@@ -1,7 +1,7 @@
-"""The contract's own semantic version: it changes with the wire, not with the code."""
+"""Holds the contract's own semantic version, which changes with the wire and not with the code."""
 
-CONTRACT_VERSION = "1.3.0"
-"""Major: a caller must change. Minor: something was added. Patch: words only."""
+CONTRACT_VERSION = "2.0.0"
+"""Contract version. Major: a caller must change. Minor: something was added. Patch: words only."""
 
 NOT_FOR_CLINICAL_USE = (
     "Not for clinical use: research software. The demo model was trained on synthetic phantoms only; "
@@ -10,5 +10,5 @@ NOT_FOR_CLINICAL_USE = (
 
 
 def same_major(version: str) -> bool:
-    """Whether a peer that speaks ``version`` (``"1.4.2"``) can be understood by this one."""
+    """Return whether a peer that speaks ``version`` (``"1.4.2"``) can be understood by this one."""
     return version.split(".", 1)[0] == CONTRACT_VERSION.split(".", 1)[0]

@@ -12,8 +12,8 @@ import numpy.typing as npt
 import SimpleITK as sitk
 
 from glioserve_contract import ErrorCode, GlioserveError, Modality, SchemaError, from_dict, to_dict
+from glioserve_contract.records.preprocess import PreprocessRecord
 from glioserve_contract.records.recipe import Recipe
-from glioserve_contract.records.report import PreprocessRecord
 from glioserve_dicom.files.folder import study_files
 from glioserve_dicom.volumes.geometry import SequenceVolume, geometry_of_record
 from glioserve_preprocess.brain.model import site_folder

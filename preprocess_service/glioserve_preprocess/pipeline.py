@@ -12,8 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from glioserve_contract import CONTRACT_VERSION, GlioserveError, Modality
-from glioserve_contract.records.recipe import Recipe, preprocessing_digest
-from glioserve_contract.records.report import (
+from glioserve_contract.records.preprocess import (
     PreprocessRecord,
     Quality,
     QualityCheck,
@@ -21,6 +20,7 @@ from glioserve_contract.records.report import (
     SequenceProvenance,
     SeriesRecord,
 )
+from glioserve_contract.records.recipe import Recipe, preprocessing_digest
 from glioserve_dicom.read import read
 from glioserve_dicom.slices.assemble import assemble
 from glioserve_dicom.slices.stacks import Stack

@@ -40,7 +40,7 @@ def test_the_report_is_the_servers(tmp_path: Path) -> None:
     prediction, study = case()
     write_outputs(prediction, tmp_path, study)
     report = json.loads((tmp_path / "report.json").read_text())
-    assert {"score", "label", "probabilities", "model", "quality", "timings_s", "warnings"} <= set(report)
+    assert {"score", "label", "probabilities", "model", "preprocess", "timings_s", "warnings"} <= set(report)
     assert report["model"] == {"name": "glioma", "version": "1", "digest": DIGEST, "architecture": "resnet10"}
     assert from_dict(Report, report) == prediction.report
 

@@ -20,7 +20,7 @@ from fuzz.cases import Case
 from fuzz.sources import MARKER
 from glioserve_contract import GlioserveError, from_dict, to_dict
 from glioserve_contract.limits import MAX_SPACING_MM, MIN_SPACING_MM
-from glioserve_contract.records.report import PreprocessRecord
+from glioserve_contract.records.preprocess import PreprocessRecord
 from glioserve_dicom.volumes.geometry import apply, geometry_of_record
 from glioserve_preprocess.pipeline import Preprocessed
 from glioserve_preprocess.tensor.provenance import image_digest, replay

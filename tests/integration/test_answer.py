@@ -34,7 +34,9 @@ def assert_same(prediction, wanted):
         atol=TOLERANCE,
     )
     np.testing.assert_allclose(prediction.heatmap.voxels, wanted.heatmap, atol=TOLERANCE)
-    np.testing.assert_allclose(prediction.heatmap.lps_from_voxel, wanted.report.reference_grid.lps_from_voxel)
+    np.testing.assert_allclose(
+        prediction.heatmap.lps_from_voxel, wanted.report.preprocess.reference_grid.lps_from_voxel
+    )
     assert prediction.report.label == wanted.report.label
 
 
@@ -61,13 +63,15 @@ def test_nan_outside_the_field_of_view_is_answered_and_told(client, phantom_volu
         != []
     )
     assert told.score == pytest.approx(plain.score, abs=0.05)
-    assert plain.provenance.sequences[0] == told.provenance.sequences[0]
-    assert plain.provenance.sequences[2].voxels_sha256 != told.provenance.sequences[2].voxels_sha256
+    assert plain.preprocess.provenance.sequences[0] == told.preprocess.provenance.sequences[0]
+    assert (
+        plain.preprocess.provenance.sequences[2].voxels_sha256 != told.preprocess.provenance.sequences[2].voxels_sha256
+    )
 
 
 def test_the_served_input_can_be_replayed_from_the_report(client, phantom_volumes, offline):
     study = VolumeStudy({m: Volume(v.voxels, v.geometry.lps_from_voxel) for m, v in phantom_volumes.items()})
-    served = client.predict(study).report.provenance
+    served = client.predict(study).report.preprocess.provenance
     here = preprocess_volumes(phantom_volumes, offline.recipe).record.provenance
     assert served == here
     assert served.image_sha256.startswith("sha256:")
@@ -76,7 +80,7 @@ def test_the_served_input_can_be_replayed_from_the_report(client, phantom_volume
 def test_the_report_tells_the_whole_story(client, files, offline):
     prediction = client.predict(DicomStudy.from_bytes(files))
     report = json.loads(prediction.report_json())
-    assert {"score", "label", "probabilities", "model", "quality", "timings_s", "warnings"} <= set(report)
+    assert {"score", "label", "probabilities", "model", "preprocess", "timings_s", "warnings"} <= set(report)
     assert report["model"]["version"] == offline.version.version
     assert report["model"]["digest"] == offline.version.manifest.weights_digest
     assert set(STAGES) == set(report["timings_s"])

@@ -40,7 +40,7 @@ def silent(files):
 
 def series_of(prediction):
     originals = prediction.original_series_uids
-    return {s.modality: originals[s.series_instance_uid] for s in prediction.report.series}
+    return {s.modality: originals[s.series_instance_uid] for s in prediction.report.preprocess.series}
 
 
 def test_headers_that_say_nothing_are_settled_by_the_images(client, silent):
@@ -48,7 +48,7 @@ def test_headers_that_say_nothing_are_settled_by_the_images(client, silent):
     prediction = client.predict(DicomStudy.from_bytes(contents), heatmap=False)
     found = series_of(prediction)
     assert {m: found[m] for m in uids} == uids
-    enhanced = next(s for s in prediction.report.series if s.modality is Modality.T1CE)
+    enhanced = next(s for s in prediction.report.preprocess.series if s.modality is Modality.T1CE)
     assert any("its images are enhanced" in reason for reason in enhanced.reasons)
 
 
@@ -59,7 +59,8 @@ def test_series_named_outright_are_taken(client, silent):
     prediction = client.predict(DicomStudy.from_bytes(contents), series=swapped, heatmap=False)
     found = series_of(prediction)
     assert {m: found[m] for m in swapped} == swapped
-    assert all(s.reasons[0] == "named by the caller" for s in prediction.report.series if s.modality in swapped)
+    series = prediction.report.preprocess.series
+    assert all(s.reasons[0] == "named by the caller" for s in series if s.modality in swapped)
 
 
 def infer(server, inputs, parameters):

@@ -9,7 +9,7 @@ import pytest
 
 from glioserve_cli.main import main
 from glioserve_contract import Modality, from_dict
-from glioserve_contract.records.report import PreprocessRecord
+from glioserve_contract.records.preprocess import PreprocessRecord
 from glioserve_dicom.volumes.geometry import apply
 from glioserve_preprocess.files import save_recipe
 from support.geometries import reordered

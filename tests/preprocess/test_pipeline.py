@@ -8,7 +8,7 @@ import pytest
 
 from glioserve_cli.main import main
 from glioserve_contract import ErrorCode, GlioserveError, Modality, from_dict
-from glioserve_contract.records.report import PreprocessRecord
+from glioserve_contract.records.preprocess import PreprocessRecord
 from glioserve_dicom.volumes.geometry import apply, geometry_of_record
 from glioserve_phantom.dicom import dicom_files
 from glioserve_preprocess.files import save_recipe

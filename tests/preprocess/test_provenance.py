@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from glioserve_contract import ErrorCode, GlioserveError, Modality, from_dict, to_dict
+from glioserve_contract.records.preprocess import PreprocessRecord
 from glioserve_contract.records.recipe import Grid, Intensity
-from glioserve_contract.records.report import PreprocessRecord
 from glioserve_dicom.volumes.geometry import apply, geometry_of_record
 from glioserve_phantom.dicom import dicom_files
 from glioserve_preprocess import pipeline

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from glioserve_contract import ErrorCode, GlioserveError, Modality, from_dict, to_dict
 from glioserve_contract.records.manifest import Manifest, ServedVersion
+from glioserve_contract.records.preprocess import PreprocessRecord, Quality, QualityCheck
 from glioserve_contract.records.recipe import Architecture, Grid, Recipe, preprocessing_digest
-from glioserve_contract.records.report import PreprocessRecord, Quality, QualityCheck, Report
+from glioserve_contract.records.report import Report
 from glioserve_dicom.volumes.geometry import apply, network_geometry
 from glioserve_preprocess.report.answer import answer, cam_geometry
 from support.geometries import covering_geometries, places_lps_mm

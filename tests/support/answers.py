@@ -10,16 +10,16 @@ import numpy as np
 import numpy.typing as npt
 
 from glioserve_contract import CONTRACT_VERSION, NOT_FOR_CLINICAL_USE, Modality, to_dict
-from glioserve_contract.records.report import (
-    GridRecord,
-    HeatmapRecord,
-    ModelRecord,
+from glioserve_contract.records.grid import GridRecord
+from glioserve_contract.records.preprocess import (
+    PreprocessRecord,
     Quality,
     QualityCheck,
     RegistrationRecord,
-    Report,
     SeriesRecord,
 )
+from glioserve_contract.records.recipe import preprocessing_digest
+from glioserve_contract.records.report import HeatmapRecord, ModelRecord, Report
 from support.recipes import tiny_recipe
 
 IDENTITY = tuple(tuple(float(i == j) for j in range(4)) for i in range(4))
@@ -63,6 +63,7 @@ def report_of(
         QualityCheck("similarity_t1", 0.61, "nat", 0.3, 5.0, "review" if abstained_because else "ok"),
     )
     channels = (Modality.T1, Modality.T1CE, Modality.T2)
+    recipe = tiny_recipe(channels)
     return Report(
         contract_version=CONTRACT_VERSION,
         notice=NOT_FOR_CLINICAL_USE,
@@ -73,18 +74,24 @@ def report_of(
         threshold=0.5,
         model=ModelRecord("glioma", "1", DIGEST, "resnet10"),
         heatmap=record,
-        quality=Quality("review" if abstained_because else "ok", checks),
-        series=tuple(
-            SeriesRecord(m, uids.get(m, ""), shape[0], spacing, 0.95, (f"description says {m}", "TR and TE fit"))
-            for m in channels
-        ),
-        registrations=(RegistrationRecord(Modality.T1, IDENTITY, 0.61, 0.42, 3.1),),
-        reference=Modality.T1CE,
-        reference_grid=GridRecord(shape[::-1], affine),
-        network_grid=GridRecord((48, 48, 48), IDENTITY),
         warnings=warnings,
         timings_s={"read": 0.21, "register": 1.84, "classify": 0.35, "report": 0.04},
-        recipe=tiny_recipe(channels),
+        recipe=recipe,
+        preprocess=PreprocessRecord(
+            contract_version=CONTRACT_VERSION,
+            preprocessing_digest=preprocessing_digest(recipe),
+            reference=Modality.T1CE,
+            reference_grid=GridRecord(shape[::-1], affine),
+            network_grid=GridRecord((48, 48, 48), IDENTITY),
+            series=tuple(
+                SeriesRecord(m, uids.get(m, ""), shape[0], spacing, 0.95, (f"description says {m}", "TR and TE fit"))
+                for m in channels
+            ),
+            registrations=(RegistrationRecord(Modality.T1, IDENTITY, 0.61, 0.42, 3.1),),
+            quality=Quality("review" if abstained_because else "ok", checks),
+            warnings=warnings,
+            timings_s={"read": 0.21, "register": 1.84},
+        ),
     )
 
 
@@ -98,7 +105,7 @@ def outputs_of(report: Report, heatmap: npt.NDArray[np.float32] | None) -> dict[
     }
     if heatmap is not None:
         outputs["HEATMAP"] = heatmap
-        outputs["HEATMAP_AFFINE"] = np.array(report.reference_grid.lps_from_voxel, dtype=np.float64)
+        outputs["HEATMAP_AFFINE"] = np.array(report.preprocess.reference_grid.lps_from_voxel, dtype=np.float64)
     return outputs
 
 

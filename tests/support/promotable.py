@@ -20,8 +20,8 @@ from onnx import TensorProto, helper, numpy_helper
 from glioserve_client import DicomStudy
 from glioserve_contract import CONTRACT_VERSION, Modality, sha256_digest, to_dict
 from glioserve_contract.records.manifest import model_id
+from glioserve_contract.records.preprocess import PreprocessRecord, Quality, QualityCheck
 from glioserve_contract.records.recipe import Recipe, preprocessing_digest
-from glioserve_contract.records.report import PreprocessRecord, Quality, QualityCheck
 from glioserve_dicom.volumes.geometry import network_geometry
 from glioserve_registry.layout.repository import add_version
 from glioserve_registry.layout.static_models import static_repository

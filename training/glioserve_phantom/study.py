@@ -11,7 +11,7 @@ import numpy.typing as npt
 import SimpleITK as sitk
 
 from glioserve_contract import Modality
-from glioserve_contract.records.report import Vector
+from glioserve_contract.records.grid import Vector
 from glioserve_dicom.volumes.geometry import Geometry, Matrix, SequenceVolume
 from glioserve_phantom.acquisition import (
     Acquisition,

@@ -45,7 +45,7 @@ class _Slice:
 
 def reference_anatomy(study: Study | None, prediction: Prediction) -> Anatomy:
     """What to draw the heat map of ``prediction`` over. Never raises: an overlay without anatomy is still shown."""
-    heatmap, reference = prediction.heatmap, prediction.report.reference
+    heatmap, reference = prediction.heatmap, prediction.report.preprocess.reference
     if heatmap is None or study is None:
         return Anatomy(None, "No study was given.")
     try:
@@ -61,8 +61,9 @@ def reference_anatomy(study: Study | None, prediction: Prediction) -> Anatomy:
 
 
 def _reference_files(study: DicomStudy, prediction: Prediction) -> list[DicomFile]:
-    reference = prediction.report.reference
-    sent_as = next((s.series_instance_uid for s in prediction.report.series if s.modality is reference), None)
+    reference = prediction.report.preprocess.reference
+    used = prediction.report.preprocess.series
+    sent_as = next((s.series_instance_uid for s in used if s.modality is reference), None)
     original = prediction.original_series_uids.get(sent_as or "")
     files = [f for f in study.files if f.series_instance_uid == original and not f.reason_not_sent]
     if not original or not files:

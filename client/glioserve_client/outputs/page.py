@@ -44,6 +44,7 @@ code { font: 13px/1.5 ui-monospace, "SF Mono", Consolas, monospace; overflow-wra
 
 def draw_page(prediction: Prediction, overlay_png: bytes | None) -> str:
     """The page as text; every value from the answer is escaped."""
+    registered = bool(prediction.report.preprocess.registrations)
     sections = (
         _section("", _answer(prediction)),
         _section("", [f"<p>{escape(prediction.notice)}</p>"], "notice"),
@@ -51,7 +52,7 @@ def draw_page(prediction: Prediction, overlay_png: bytes | None) -> str:
         _section("Heat map", _heatmap(prediction, overlay_png)),
         _section("Quality", _quality(prediction)),
         _section("Series used", _series(prediction)),
-        _section("Alignment to the reference", _registrations(prediction)) if prediction.report.registrations else "",
+        _section("Alignment to the reference", _registrations(prediction)) if registered else "",
         _section("Model", _model(prediction)),
         _section("Time", _timings(prediction)),
     )
@@ -118,8 +119,9 @@ def _quality(prediction: Prediction) -> list[str]:
 
 def _series(prediction: Prediction) -> list[str]:
     rows = []
-    for series in prediction.report.series:
-        name = escape(str(series.modality)) + (" (reference)" if series.modality is prediction.report.reference else "")
+    preprocess = prediction.report.preprocess
+    for series in preprocess.series:
+        name = escape(str(series.modality)) + (" (reference)" if series.modality is preprocess.reference else "")
         size = f"{series.slices} slices, " + " × ".join(f"{mm:.2f}" for mm in series.spacing_mm) + " mm"
         rows.append((name, size, f"{series.confidence:.2f}", escape("; ".join(series.reasons))))
     return [_table("Sequence Slices,_voxel Confidence Why", rows)]
@@ -132,7 +134,7 @@ def _registrations(prediction: Prediction) -> list[str]:
             f"{moved.mean_displacement_mm:.1f} mm",
             f"{moved.similarity_before:.3f} → {moved.similarity:.3f} nat",
         )
-        for moved in prediction.report.registrations
+        for moved in prediction.report.preprocess.registrations
     ]
     return [_table("Sequence Moved_by_(mean_in_the_brain) Mutual_information", rows)]
 

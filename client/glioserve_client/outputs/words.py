@@ -37,7 +37,7 @@ def heatmap_words(prediction: Prediction) -> str:
         return "No heat map."
     peak = "" if record.peak_lps_mm is None else f" Peak at {position_words(record.peak_lps_mm)}."
     return (
-        f"Grad-CAM: what spoke for {record.explained_class}, over the {prediction.report.reference} "
+        f"Grad-CAM: what spoke for {record.explained_class}, over the {prediction.report.preprocess.reference} "
         f"(reference) series.{peak}"
     )
 

@@ -15,7 +15,7 @@ from pydicom.dataset import Dataset, FileDataset
 
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_contract.limits import MAX_INSTANCES, MAX_POSITION_MM
-from glioserve_contract.records.report import Vector
+from glioserve_contract.records.grid import Vector
 from glioserve_dicom.files.attributes import (
     comparable,
     items,

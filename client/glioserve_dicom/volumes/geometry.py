@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 from glioserve_contract import ErrorCode, GlioserveError, Modality
 from glioserve_contract.limits import MAX_EXTENT_MM, MAX_POSITION_MM, MAX_SHEAR_COSINE, MAX_SPACING_MM, MIN_SPACING_MM
+from glioserve_contract.records.grid import Affine, GridRecord, Vector
 from glioserve_contract.records.recipe import Grid
-from glioserve_contract.records.report import Affine, GridRecord, Vector
 
 Matrix = npt.NDArray[np.float64]
 """4 x 4, row-major, mm."""

@@ -77,4 +77,4 @@ def facts_of(recipe: Recipe, weights_digest: str, source: Source, version: str =
 def prediction_of(report: Report, source: Source, version: str = "") -> Prediction:
     """What counts of a report, whoever wrote it."""
     facts = facts_of(report.recipe, report.model.digest, source, version)
-    return Prediction(report.score, len(report.abstained_because), report.quality.verdict, facts)
+    return Prediction(report.score, len(report.abstained_because), report.preprocess.quality.verdict, facts)

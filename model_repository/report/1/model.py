@@ -9,7 +9,7 @@ import triton_python_backend_utils as pb_utils
 from glioserve_contract import from_dict, to_dict
 from glioserve_contract import tensors as t
 from glioserve_contract.records.manifest import digest_of_model_id
-from glioserve_contract.records.report import PreprocessRecord
+from glioserve_contract.records.preprocess import PreprocessRecord
 from glioserve_preprocess.report.answer import answer
 from glioserve_triton.adapters.adapter import Metrics, respond
 from glioserve_triton.adapters.served_versions import ServedVersions
@@ -47,7 +47,7 @@ class TritonPythonModel:
             t.LABEL: np.array([result.report.label], dtype=object),
             t.PROBABILITIES: result.probabilities,
             t.HEATMAP: NO_HEATMAP if result.heatmap is None else result.heatmap,
-            t.HEATMAP_AFFINE: np.array(result.report.reference_grid.lps_from_voxel),
+            t.HEATMAP_AFFINE: np.array(result.report.preprocess.reference_grid.lps_from_voxel),
             t.REPORT: np.array([json.dumps(to_dict(result.report))], dtype=object),
         }
         return [pb_utils.Tensor(tensor.name, value) for tensor, value in values.items() if tensor.name in wanted]

@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from glioserve_contract import GlioserveError, Modality
+from glioserve_contract.records.preprocess import BrainRecord, QualityCheck
 from glioserve_contract.records.recipe import BrainExtraction
-from glioserve_contract.records.report import BrainRecord, QualityCheck
 from glioserve_dicom.volumes.geometry import Geometry, Matrix, SequenceVolume, apply
 from glioserve_preprocess.brain.classical import classical_mask
 from glioserve_preprocess.brain.gate import agreement_check, margin_checks, volume_check

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from scipy import ndimage
 from scipy.spatial import ConvexHull, QhullError
 
-from glioserve_contract.records.report import QualityCheck
+from glioserve_contract.records.preprocess import QualityCheck
 from glioserve_dicom.volumes.geometry import Geometry, apply
 from glioserve_preprocess.brain.network import Margin, one_solid_piece
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
 from glioserve_contract import ErrorCode, GlioserveError, Modality
-from glioserve_contract.records.report import QualityCheck, Verdict
+from glioserve_contract.records.preprocess import QualityCheck, Verdict
 from glioserve_dicom.volumes.geometry import Matrix, SequenceVolume, apply
 from glioserve_preprocess.registration.pyramid import LEVELS_MM, prepare
 from glioserve_preprocess.registration.rigid import Rigid

@@ -1,1 +1,1 @@
-"""From the network's outputs to the answer."""
+"""The step from the network's outputs to the answer."""

@@ -1,4 +1,4 @@
-"""The classifier's output to the answer: score, label, heat map on the reference's own grid, the whole report."""
+"""Makes the answer from the classifier's output: score, label, heat map on the reference's own grid, the report."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from glioserve_contract import CONTRACT_VERSION, NOT_FOR_CLINICAL_USE, ErrorCode, GlioserveError
+from glioserve_contract.records.grid import Vector
 from glioserve_contract.records.manifest import Manifest, ServedVersion
+from glioserve_contract.records.preprocess import PreprocessRecord
 from glioserve_contract.records.recipe import CLASSES
-from glioserve_contract.records.report import HeatmapRecord, ModelRecord, PreprocessRecord, Report, Vector
+from glioserve_contract.records.report import HeatmapRecord, ModelRecord, Report
 from glioserve_dicom.volumes.geometry import Geometry, geometry_of_record
 from glioserve_preprocess.stopwatch import Stopwatch
 from glioserve_preprocess.tensor.grid import sample, sample_mask
@@ -22,12 +24,14 @@ MIN_USUAL_INSIDE = 0.5
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """What the report model returns. ``heatmap`` is FP32 [z, y, x] on ``report.reference_grid``, or None."""
+    """The report model's outputs to one study."""
 
     probabilities: npt.NDArray[np.float32]
-    """[2]: necrosis, recurrence."""
+    """Probabilities [2] of necrosis and recurrence."""
     heatmap: npt.NDArray[np.float32] | None
+    """Grad-CAM [z, y, x] on ``report.preprocess.reference_grid``, 0 to 1; None where there is none."""
     report: Report
+    """The whole answer but for the heat map's voxels."""
 
 
 def answer(
@@ -39,11 +43,19 @@ def answer(
     *,
     with_heatmap: bool = True,
 ) -> Answer:
-    """The answer to one study.
+    """Return the answer to one study.
 
-    ``logits`` [2] in the recipe's class order, ``cam`` [2, d, h, w] on the network's last feature map,
-    ``brain_mask`` [D, H, W] on the network's grid, ``record`` from preprocessing. Raises GLIO-2101
-    (a version made for another preprocessing) and GLIO-2102.
+    Args:
+        model: the classifier's version that gave the outputs.
+        logits: [2], in the recipe's class order.
+        cam: [2, d, h, w], each class's Grad-CAM on the network's last feature map.
+        brain_mask: [D, H, W] on the network's grid.
+        record: what preprocessing did to the study.
+        with_heatmap: whether the heat map is computed.
+
+    Raises:
+        GlioserveError: GLIO-2101, the version was trained for another preprocessing; GLIO-2102, an output has a wrong
+            shape or is not finite.
     """
     watch = Stopwatch()
     recipe = model.manifest.recipe
@@ -88,23 +100,16 @@ def answer(
         threshold=recipe.threshold,
         model=ModelRecord(recipe.name, model.version, model.manifest.weights_digest, recipe.architecture.name),
         heatmap=about,
-        quality=record.quality,
-        series=record.series,
-        registrations=record.registrations,
-        reference=record.reference,
-        reference_grid=record.reference_grid,
-        network_grid=record.network_grid,
         warnings=warnings,
         timings_s={**record.timings_s, **watch.timings_s},
         recipe=recipe,
-        provenance=record.provenance,
-        brain=record.brain,
+        preprocess=record,
     )
     return Answer(np.array([by_class[name] for name in CLASSES], dtype=np.float32), heatmap, report)
 
 
 def cam_geometry(manifest: Manifest, network: Geometry, shape: tuple[int, int, int]) -> Geometry:
-    """Where the CAM's voxels lie: on the network grid's axes, by the manifest's start and step."""
+    """Return the CAM voxels' geometry: on the network grid's axes, by the manifest's start and step."""
     affine = network.lps_from_voxel.copy()
     affine[:3, :3] *= manifest.cam_step_voxels
     affine[:3, 3] += network.lps_from_voxel[:3, :3].sum(axis=1) * manifest.cam_start_voxels
@@ -119,7 +124,11 @@ def _heatmap(
     record: PreprocessRecord,
     explained: str,
 ) -> tuple[npt.NDArray[np.float32], HeatmapRecord]:
-    """CAM -> network grid (for the share inside the brain) and -> reference grid, inside the brain, maximum 1."""
+    """Return the heat map on the reference grid and the facts about it.
+
+    The CAM is sampled on the network grid for the share inside the brain, and on the reference grid, where it is cut
+    to the brain and scaled to a maximum of 1.
+    """
     network, reference = geometry_of_record(record.network_grid), geometry_of_record(record.reference_grid)
     lattice = cam_geometry(manifest, network, cast(tuple[int, int, int], raw.shape))
     edged = np.pad(raw, 1, mode="edge")  # the map goes on beyond its outermost voxels' centres

@@ -22,7 +22,7 @@ from functools import cached_property
 import numpy as np
 
 from glioserve_contract import GlioserveError, Modality
-from glioserve_contract.records.report import RunnerUpRecord
+from glioserve_contract.records.preprocess import RunnerUpRecord
 from glioserve_dicom import words
 from glioserve_dicom.files.attributes import text
 from glioserve_dicom.slices.spacing import SAME_POSITION_MM, even_step

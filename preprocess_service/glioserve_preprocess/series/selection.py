@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from itertools import combinations
 
 from glioserve_contract import ErrorCode, GlioserveError, Modality
-from glioserve_contract.records.report import RunnerUpRecord
+from glioserve_contract.records.preprocess import RunnerUpRecord
 from glioserve_dicom.files.attributes import text
 from glioserve_dicom.read import Instances
 from glioserve_dicom.slices.stacks import Stack, stacks_of

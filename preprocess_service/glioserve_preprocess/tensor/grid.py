@@ -14,7 +14,7 @@ from typing import cast
 import numpy as np
 import numpy.typing as npt
 
-from glioserve_contract.records.report import Vector
+from glioserve_contract.records.grid import Vector
 from glioserve_dicom.volumes.geometry import Geometry, Matrix
 from glioserve_preprocess.kernel.resampling import sample_axis, sample_places
 

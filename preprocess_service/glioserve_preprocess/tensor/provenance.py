@@ -16,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from glioserve_contract import ErrorCode, GlioserveError, Modality
+from glioserve_contract.records.grid import GridRecord
+from glioserve_contract.records.preprocess import PreprocessRecord, Provenance, SequenceProvenance
 from glioserve_contract.records.recipe import Intensity
-from glioserve_contract.records.report import GridRecord, PreprocessRecord, Provenance, SequenceProvenance
 from glioserve_dicom.volumes.geometry import (
     Geometry,
     Matrix,
