@@ -1,12 +1,12 @@
 """What client, server, exporter and trainer must agree on. Standard library only; imports nothing of ours.
 
-Read in this order: :mod:`modality`, :mod:`recipe`, :mod:`tensors`, :mod:`records`, :mod:`errors`,
+Read in this order: :mod:`sequences`, :mod:`recipe`, :mod:`tensors`, :mod:`records`, :mod:`errors`,
 :mod:`manifest`, :mod:`identity`, :mod:`limits`.
 """
 
 from glioserve_contract.codec import SchemaError, canonical_json, from_dict, sha256_digest, to_dict
 from glioserve_contract.errors import ErrorCode, GlioserveError, Retry, Status, find_code
-from glioserve_contract.modality import REGISTRATION_ORDER, Modality
+from glioserve_contract.sequences import REGISTRATION_ORDER, Modality
 from glioserve_contract.version import CONTRACT_VERSION, NOT_FOR_CLINICAL_USE, same_major
 
 __all__ = [

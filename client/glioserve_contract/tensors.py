@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from glioserve_contract.limits import MAX_CLASSIFIER_BATCH
-from glioserve_contract.modality import Modality
 from glioserve_contract.records.recipe import Recipe
+from glioserve_contract.sequences import SEQUENCES, Modality
 
 Dtype = Literal["FP32", "FP64", "INT32", "UINT8", "BYTES"]
 Dimension = int | str
@@ -50,12 +50,12 @@ class Model:
 
 def volume_tensor(modality: Modality) -> str:
     """``T1CE`` for t1ce."""
-    return modality.value.upper()
+    return SEQUENCES[modality].volume_tensor
 
 
 def affine_tensor(modality: Modality) -> str:
     """``T1CE_AFFINE`` for t1ce."""
-    return f"{volume_tensor(modality)}_AFFINE"
+    return SEQUENCES[modality].affine_tensor
 
 
 INSTANCES = Tensor(
@@ -69,7 +69,7 @@ INSTANCES = Tensor(
 )
 VOLUMES = tuple(
     tensor
-    for m in Modality
+    for m in SEQUENCES
     for tensor in (
         Tensor(
             volume_tensor(m),

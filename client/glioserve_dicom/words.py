@@ -12,15 +12,7 @@ import re
 import unicodedata
 from functools import lru_cache
 
-# --- the sequences of the method -------------------------------------------------------------------------------------
-T1_WORDS = frozenset("t1 t1w t1wi mprage mp2rage spgr fspgr irfspgr irspgr efgre3d bravo t1tfe t1ffe".split())
-T1_HINTS = frozenset("tfl tfl3d vibe lava thrive fl3d fl2d tfe flash turboflash se2d".split())
-"""Sequences that are T1-weighted as a rule."""
-T2_WORDS = frozenset("t2 t2w t2wi".split())
-T2_HINTS = frozenset("haste h2d ssfse".split())
-FLAIR_WORDS = frozenset("flair darkfluid".split())
-FLAIR_HINTS = frozenset("tirm tir tir2d spcir fluid brainview".split())
-"""Inversion recovery by name; Siemens' tirm is a STIR as well."""
+from glioserve_contract.sequences import OTHER_IMAGE_WORDS, WEIGHTINGS
 
 # --- contrast agent ---------------------------------------------------------------------------------------------------
 AGENT_WORDS = frozenset(
@@ -40,32 +32,7 @@ BEFORE_WORDS = frozenset(
 NO_WORDS = frozenset("no non not".split())
 """Count beside an agent's word only."""
 
-# --- other images, by what they are -----------------------------------------------------------------------------------
-OTHER_IMAGES: dict[str, frozenset[str]] = {
-    what: frozenset(words.split())
-    for what, words in {
-        "a localiser": "localizer localiser localizador localizzatore lokalizer scout survey loc scano topogram "
-        "reperage centrage",
-        "diffusion": "dwi dti dki adc eadc trace tracew diffusion diffusione difusion difusao diff noddi tensor "
-        "hardi b0 b500 b800 b1000 b1500 b2000 b3000 colfa resolve ivim",
-        "susceptibility or T2*": "swi swan swip venobold hemo qsm t2star minip medic swi3d mpgr",
-        "perfusion": "perfusion perf dsc dce asl pasl pcasl cbf cbv rcbf rcbv mtt ttp tmax pwi",
-        "angiography": "mra mrv tof tof2d tof3d angio angiography angiografia venography venographie pca cemra twist "
-        "tricks inhance",
-        "spectroscopy": "mrs spectroscopy svs csi spektroskopie",
-        "functional imaging": "fmri bold rsfmri epfid2d",
-        "echo-planar": "epi epi2d epi3d ep2d ep3d ep epse2d epse3d epfid3d",
-        "a computed image": "subtraction subtraktion sub mip projection proj composed derived fusion screensave "
-        "screenshot syngo",
-        "a proton-density image": "pd pdw pdwi",
-        "STIR": "stir",
-        "a steady-state cisternogram": "ciss fiesta trufi bffe",
-        "calibration or a field map": "fieldmap b0map b1map calibration asset refscan coilsurvey smartbrain prescan "
-        "shim fm2d",
-        "a quantitative map": "map maps mapping t1map t2map mapit symri synthetic relaxometry",
-        "flow or motion": "mre elastography csf cine",
-    }.items()
-}
+# --- body parts and images of several parts --------------------------------------------------------------------------
 PARTIAL_HEADS = frozenset(
     "spine cspine tspine lspine cervical thoracic lumbar rachis columna colonna wirbelsaule hws bws lws neck cou "
     "cuello collo orbit orbits orbita orbite orbitas iac pituitary hypophyse hipofisis ipofisi sellar tmj sinus "
@@ -95,8 +62,8 @@ _SEQUENCE_NAME = re.compile(
 )
 
 DESCRIPTION_WORDS = frozenset().union(
-    T1_WORDS, T1_HINTS, T2_WORDS, T2_HINTS, FLAIR_WORDS, FLAIR_HINTS, AGENT_WORDS, AFTER_WORDS, WITH_WORDS,
-    BEFORE_WORDS, NO_WORDS, *OTHER_IMAGES.values(), PARTIAL_HEADS, HEAD_WORDS, MP2RAGE_PARTS, FAT_SAT_WORDS, _NEUTRAL,
+    *(entry.words | entry.hints for entry in WEIGHTINGS.values()), *OTHER_IMAGE_WORDS.values(), AGENT_WORDS,
+    AFTER_WORDS, WITH_WORDS, BEFORE_WORDS, NO_WORDS, PARTIAL_HEADS, HEAD_WORDS, MP2RAGE_PARTS, FAT_SAT_WORDS, _NEUTRAL,
     _SEQUENCE_NAMES,
 )  # fmt: skip
 """Lower case. A description is split at anything but letters, digits and a contrast mark; the rest is dropped."""
@@ -105,13 +72,7 @@ WITH_AGENT, WITHOUT_AGENT = "+c", "-c"
 """Contrast marks: ``+C``, ``C+``; ``-C``, ``C-``, ``Gd-``."""
 
 _SPELLINGS = {
-    "t1c": "t1 +c",
-    "t1ce": "t1 ce",
-    "ct1": "t1 +c",
-    "t1we": "t1w",
-    "t2we": "t2w",
-    "t1weighted": "t1 weighted",
-    "t2weighted": "t2 weighted",
+    **{spelling: words for entry in WEIGHTINGS.values() for spelling, words in entry.spellings.items()},
     "wo": "without",
     "prae": "pre",
     "praekm": "pre km",
@@ -130,6 +91,7 @@ _SPELLINGS = {
     "lokalisator": "localizer",
 }
 _TERMS = {
+    **{term: words for entry in WEIGHTINGS.values() for term, words in entry.terms.items()},
     "增强": "enhanced",
     "增強": "enhanced",
     "强化": "enhanced",
@@ -167,10 +129,6 @@ _TERMS = {
     "压脂": "fs",
     "抑脂": "fs",
     "脂肪抑制": "fs",
-    "压水": "flair",
-    "抑水": "flair",
-    "水抑制": "flair",
-    "黑水": "flair",
     "质子密度": "pd",
     "颅脑": "brain",
     "头颅": "brain",
@@ -216,7 +174,7 @@ _MARKS = (
     (re.compile(r"(?<=[a-z0-9])\+(c|gd|gad|gado|km|ce)(?![a-z0-9])"), " +c "),
 )
 _TOKEN = re.compile(r"[+-]c(?![a-z0-9])|[a-z0-9]+")
-_ANCHOR = re.compile(r"t[12]|[23]d|flair|mprage|contrast")
+_ANCHOR = re.compile("|".join([*(a for entry in WEIGHTINGS.values() for a in entry.anchors), "[23]d", "contrast"]))
 """Words may stand together only where one of these is among them: no name has one."""
 _LONGEST_COMPOUND = 32
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from glioserve_contract.modality import Modality
 from glioserve_contract.records.grid import Affine, GridRecord, Vector
+from glioserve_contract.sequences import Modality
 
 Verdict = Literal["ok", "review"]
 

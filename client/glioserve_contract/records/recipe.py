@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 from glioserve_contract.codec import SchemaError, canonical_json, from_dict, is_sha256_digest
 from glioserve_contract.errors import ErrorCode, GlioserveError
-from glioserve_contract.modality import REGISTRATION_ORDER, Modality
 from glioserve_contract.records.brain_model import DEFAULT_BRAIN_DIGEST, DEFAULT_BRAIN_MODEL, is_model_file_name
+from glioserve_contract.sequences import REGISTRATION_ORDER, SEQUENCES, Modality
 
 RECIPE_SCHEMA = "glioserve/recipe/1"
 CLASSES = ("necrosis", "recurrence")
@@ -197,7 +197,7 @@ class Recipe:
         if not self.name or not self.name.isascii():
             raise SchemaError(f"{path}.name", "must be a non-empty ASCII string")
         if not self.channels or len(set(self.channels)) != len(self.channels):
-            raise SchemaError(f"{path}.channels", "must name one to four different modalities")
+            raise SchemaError(f"{path}.channels", f"must name 1 to {len(SEQUENCES)} different sequences")
         if sorted(self.classes) != sorted(CLASSES):
             raise SchemaError(f"{path}.classes", f"must be {CLASSES} in the network's order, not {self.classes}")
         if not 1 <= self.min_slices <= 1024:

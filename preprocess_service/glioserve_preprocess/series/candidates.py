@@ -23,6 +23,7 @@ import numpy as np
 
 from glioserve_contract import GlioserveError, Modality
 from glioserve_contract.records.preprocess import RunnerUpRecord
+from glioserve_contract.sequences import SEQUENCES, Weighting
 from glioserve_dicom import words
 from glioserve_dicom.files.attributes import text
 from glioserve_dicom.slices.spacing import SAME_POSITION_MM, even_step
@@ -165,7 +166,7 @@ def _covers_less(one: Candidate, best: Candidate, modality: Modality) -> str:
 
 
 def _fat_suppressed(one: Candidate, best: Candidate, modality: Modality) -> str:
-    counts = modality in (Modality.T1, Modality.T1CE) and one.fat_suppressed and not best.fat_suppressed
+    counts = SEQUENCES[modality].weighting is Weighting.T1 and one.fat_suppressed and not best.fat_suppressed
     return "its fat is suppressed" if counts else ""
 
 

@@ -18,23 +18,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import Enum
 from types import MappingProxyType
 
 from glioserve_contract import Modality
+from glioserve_contract.sequences import OTHER_IMAGE_TYPES, OTHER_IMAGE_WORDS, SEQUENCES, WEIGHTINGS, Weighting
 from glioserve_dicom import words
 from glioserve_preprocess.series.acquisition import Acquisition
-from glioserve_preprocess.series.timings import timing_clues
-
-
-class Weighting(str, Enum):
-    """What headers can tell without knowing of contrast: T1 stands for T1 and T1ce."""
-
-    T1 = "T1"
-    T2 = "T2"
-    FLAIR = "FLAIR"
-    OTHER = "another sequence"
-
+from glioserve_preprocess.series.timings import Clue, timing_clues
 
 MIN_CONFIDENCE = 0.5
 """Share of belief below which a series is no candidate for a sequence."""
@@ -46,33 +36,6 @@ STRONG, GOOD, WEAK, HINT = 2.0, 1.5, 0.7, 0.4
 _DERIVED = 0.8
 """Factor on all shares of a derived image: its original is most likely there too."""
 
-_EXCLUDED_TYPES: dict[str, frozenset[str]] = {
-    what: frozenset(codes.split(","))
-    for what, codes in {
-        "a localiser": "LOCALIZER",
-        "diffusion": "ADC,EADC,TRACEW,FA,DIFFUSION",
-        "a projection": "MIP,MNP,MINIP,MIN,MAX,PROJECTION,PROJECTION IMAGE,MAX_IP,MIN_IP,VOLUME_RENDER,SURFACE_RENDER",
-        "a subtraction": "SUB,SUBTRACT,SUBTRACTED,SUBTRACTION",
-        "phase or complex parts": "PHASE,P,PHASE MAP,REAL,IMAGINARY,R,I,VELOCITY MAP,PCA,M_PCA,FLOW_ENCODED",
-        "perfusion": "ASL,RCBF,RCBV,RELCBV,RELCBF,RELMTT,MTT,TTP,PBP,PERFUSION",
-        "susceptibility or T2*": "SWI,T2_STAR",
-        "angiography": "ANGIO,TOF",
-        "functional imaging": "FMRI,MOSAIC",
-        "a quantitative map": "T1 MAP,T2 MAP,T2_STAR MAP,B0,B1,B0 MAP,B1 MAP,FIELD MAP,MAP",
-        "an inversion image of MP2RAGE": "INV1,INV2",
-        "a fat or opposed-phase image of a Dixon acquisition": "FAT,F,OUT_PHASE,OPP_PHASE",
-        "a proton-density image": "PROTON_DENSITY",
-        "STIR": "STIR",
-        "a screenshot": "SCREENSAVE,SCREEN SAVE,CSA REPORT",
-        "tagging": "TAGGED,TAGGING",
-    }.items()
-}
-_TYPE_CLUES = {
-    "T1": Weighting.T1,
-    "T2": Weighting.T2,
-    "FLAIR": Weighting.FLAIR,
-    "FLUID_ATTENUATED": Weighting.FLAIR,
-}
 _HEAD_PARTS = frozenset({"", "HEAD", "BRAIN", "SKULL", "HEADNECK"})
 
 
@@ -121,7 +84,7 @@ def judge(acquisition: Acquisition) -> Evidence:
     points = dict.fromkeys(Weighting, 0.0)
     reasons = []
     for weighting, worth, reason in (*_word_clues(acquisition), *_code_clues(acquisition), *timing_clues(acquisition)):
-        points[Weighting(weighting)] += worth
+        points[weighting] += worth
         reasons.append(reason)
     shares = _softmax(points)
     if "DERIVED" in acquisition.image_type:
@@ -138,12 +101,8 @@ def judge(acquisition: Acquisition) -> Evidence:
 
 def _evidence(shares: Mapping[Weighting, float], contrast_points: float, reasons: tuple[str, ...]) -> Evidence:
     enhanced = 1 / (1 + math.exp(-contrast_points))
-    scores = {
-        Modality.T1: shares[Weighting.T1] * (1 - enhanced),
-        Modality.T1CE: shares[Weighting.T1] * enhanced,
-        Modality.T2: shares[Weighting.T2],
-        Modality.FLAIR: shares[Weighting.FLAIR],
-    }
+    share_of_weighting = {True: enhanced, False: 1 - enhanced, None: 1.0}
+    scores = {m: shares[s.weighting] * share_of_weighting[s.enhanced] for m, s in SEQUENCES.items()}
     return Evidence(MappingProxyType(scores), reasons, "", contrast_points, MappingProxyType(dict(shares)))
 
 
@@ -160,17 +119,17 @@ def _described(acquisition: Acquisition) -> tuple[str, ...]:
 def _excluded(acquisition: Acquisition) -> str:
     """Why this is certainly no sequence of the method; empty when it may be one."""
     types = set(acquisition.image_type)
-    for what, codes in _EXCLUDED_TYPES.items():
+    for kind, codes in OTHER_IMAGE_TYPES.items():
         if hit := types & codes:
-            return f"{what} (image type {', '.join(sorted(hit))})"
+            return f"{kind} (image type {', '.join(sorted(hit))})"
     described, named = set(_described(acquisition)), set(acquisition.sequence_name)
-    if described & words.T1_WORDS | described & words.T2_WORDS | described & words.FLAIR_WORDS:
+    if any(described & entry.words for entry in WEIGHTINGS.values()):
         described -= {"loc"}  # as in "T1 loc."; a localiser names no weighting
-    if described & words.T2_WORDS:  # "PD/T2" is a dual echo: timings say which of the two this stack is
-        described -= words.OTHER_IMAGES["a proton-density image"]
-    for what, known in words.OTHER_IMAGES.items():
+    if described & WEIGHTINGS[Weighting.T2].words:  # "PD/T2" is a dual echo: timings say which of the two this stack is
+        described -= OTHER_IMAGE_WORDS["a proton-density image"]
+    for kind, known in OTHER_IMAGE_WORDS.items():
         if hit := (described | named) & known:
-            return f"{what} (described as {' '.join(sorted(hit))})"
+            return f"{kind} (described as {' '.join(sorted(hit))})"
     if hit := described & words.MP2RAGE_PARTS - {"uni"}:
         return f"an inversion image of MP2RAGE (described as {' '.join(sorted(hit))})"
     if acquisition.angiography or "VASCTOF_GEMS" in acquisition.scan_options:
@@ -186,41 +145,42 @@ def _excluded(acquisition: Acquisition) -> str:
     return ""
 
 
-def _word_clues(acquisition: Acquisition) -> list[tuple[str, float, str]]:
-    """(weighting, points, reason) of what description and sequence names say."""
-    described = set(_described(acquisition))
-    clues = []
-    t1, t2, flair = (described & known for known in (words.T1_WORDS, words.T2_WORDS, words.FLAIR_WORDS))
+def _word_clues(acquisition: Acquisition) -> list[Clue]:
+    """Return what description and sequence names say."""
+    described, named = set(_described(acquisition)), set(acquisition.sequence_name)
+    matches = {weighting: described & entry.words for weighting, entry in WEIGHTINGS.items()}
+    t1, t2, flair = (matches[w] for w in (Weighting.T1, Weighting.T2, Weighting.FLAIR))
     if flair and t1 and not t2:  # "AX T1 POST GD FLAIR": inversion recovery for T1 contrast
-        clues.append(("T1", STRONG, f"described as {' '.join(sorted(t1 | flair))}"))
+        matches |= {Weighting.T1: t1 | flair, Weighting.FLAIR: set()}
     elif flair:  # "T2 FLAIR"
-        clues.append(("FLAIR", STRONG, f"described as {' '.join(sorted(flair | t2))}"))
-    else:
-        clues += [("T1", STRONG, f"described as {' '.join(sorted(t1))}")] if t1 else []
-        clues += [("T2", STRONG, f"described as {' '.join(sorted(t2))}")] if t2 else []
-    named = set(acquisition.sequence_name)
-    for weighting, known, certain in (
-        ("T1", words.T1_HINTS, words.T1_WORDS),
-        ("T2", words.T2_HINTS, words.T2_WORDS),
-        ("FLAIR", words.FLAIR_HINTS, words.FLAIR_WORDS),
-    ):
-        if (hit := named & certain) and not (weighting == "T2" and named & words.FLAIR_WORDS):
+        matches |= {Weighting.T1: set(), Weighting.T2: set(), Weighting.FLAIR: flair | t2}
+    clues = [
+        (weighting, STRONG, f"described as {' '.join(sorted(match))}") for weighting, match in matches.items() if match
+    ]
+    for weighting, entry in WEIGHTINGS.items():
+        hit = named & entry.words
+        if hit and not (weighting is Weighting.T2 and named & WEIGHTINGS[Weighting.FLAIR].words):
             clues.append((weighting, GOOD, f"sequence {' '.join(sorted(hit))}"))
-        elif hit := (described | named) & known:
+        elif hit := (described | named) & entry.hints:
             clues.append((weighting, WEAK, f"sequence {' '.join(sorted(hit))}"))
     return clues
 
 
-def _code_clues(acquisition: Acquisition) -> list[tuple[str, float, str]]:
+def _code_clues(acquisition: Acquisition) -> list[Clue]:
     clues = [
-        (weighting.value, GOOD, f"image type {code}")
-        for code, weighting in _TYPE_CLUES.items()
+        (weighting, GOOD, f"image type {code}")
+        for weighting, entry in WEIGHTINGS.items()
+        for code in entry.image_types
         if code in acquisition.image_type
     ]
-    if "T2FLAIR_GEMS" in acquisition.scan_options:
-        clues.append(("FLAIR", GOOD, "scan option T2FLAIR_GEMS"))
+    clues += [
+        (weighting, GOOD, f"scan option {option}")
+        for weighting, entry in WEIGHTINGS.items()
+        for option in entry.scan_options
+        if option in acquisition.scan_options
+    ]
     if acquisition.steady_state:
-        clues.append(("another sequence", STRONG, "balanced steady state"))
+        clues.append((Weighting.OTHER, STRONG, "balanced steady state"))
     return clues
 
 

@@ -14,6 +14,7 @@ from itertools import combinations
 
 from glioserve_contract import ErrorCode, GlioserveError, Modality
 from glioserve_contract.records.preprocess import RunnerUpRecord
+from glioserve_contract.sequences import SEQUENCES
 from glioserve_dicom.files.attributes import text
 from glioserve_dicom.read import Instances
 from glioserve_dicom.slices.stacks import Stack, stacks_of
@@ -33,7 +34,8 @@ MOST_COMPARED = 4
 """T1-weighted stacks that are compared by their images; each pair costs a registration."""
 MOST_LISTED = 12
 """Candidates in a message."""
-_CONTRAST_PAIR = (Modality.T1, Modality.T1CE)
+_CONTRAST_PAIR = tuple(m for m, entry in SEQUENCES.items() if entry.enhanced is not None)
+"""T1 and T1ce, which only the contrast agent tells apart."""
 
 Compare = Callable[[Stack, Stack], Enhancement | None]
 """Which of two T1-weighted stacks is enhanced, by their images; None where they cannot be compared."""

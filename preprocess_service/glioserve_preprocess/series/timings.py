@@ -7,17 +7,16 @@ echo writes an effective TE of 300 to 600 ms) a rule says so.
 
 from __future__ import annotations
 
+from glioserve_contract.sequences import WEIGHTINGS, Weighting
 from glioserve_preprocess.series.acquisition import Acquisition
 
-Clue = tuple[str, float, str]
-"""Weighting ("T1", "T2", "FLAIR" or "another sequence"), points, reason."""
+Clue = tuple[Weighting, float, str]
+"""Weighting, points for it, reason in words."""
 
 SURE, LIKELY, FAINT = 2.0, 1.2, 0.4
 
-FLAIR_TI_MS = (1400.0, 3500.0)
-"""Fluid is nulled at 1650 to 2850 ms, the shorter the shorter TR is."""
-T1_TI_MS = (300.0, 1400.0)
-"""MP-RAGE 800 to 1100, IR-SPGR 400 to 900, T1-FLAIR 650 to 1100."""
+T1_TI_MS = WEIGHTINGS[Weighting.T1].inversion_time_ms
+FLAIR_TI_MS = WEIGHTINGS[Weighting.FLAIR].inversion_time_ms
 STIR_TI_MS = (80.0, 300.0)
 """Fat is nulled at 150 to 230 ms."""
 
@@ -41,51 +40,51 @@ def timing_clues(acquisition: Acquisition) -> tuple[Clue, ...]:
 
 def _prepared(tr: float, te: float, ti: float, gradient: bool) -> list[Clue]:
     if gradient and te < 12 and T1_TI_MS[0] <= ti <= T1_TI_MS[1]:
-        return [("T1", SURE, "timings of a prepared T1 gradient echo")]
+        return [(Weighting.T1, SURE, "timings of a prepared T1 gradient echo")]
     if gradient and te < 12 and tr < 60 and ti < T1_TI_MS[0]:  # GE writes a fat preparation's TI of tens of ms
-        return [("T1", LIKELY, "timings of a T1 gradient echo")]
+        return [(Weighting.T1, LIKELY, "timings of a T1 gradient echo")]
     if gradient and te < 12 and ti > T1_TI_MS[1]:
-        return [("another sequence", SURE, "a late inversion image")]
+        return [(Weighting.OTHER, SURE, "a late inversion image")]
     if te < 60 and T1_TI_MS[0] <= ti <= T1_TI_MS[1]:
-        return [("T1", SURE, "timings of T1 inversion recovery")]
+        return [(Weighting.T1, SURE, "timings of T1 inversion recovery")]
     if STIR_TI_MS[0] <= ti < STIR_TI_MS[1] and tr > 1500:
-        return [("another sequence", 2 * SURE, "timings of STIR")]
+        return [(Weighting.OTHER, 2 * SURE, "timings of STIR")]
     if FLAIR_TI_MS[0] <= ti <= FLAIR_TI_MS[1] and tr > 3500 and te >= 60:
-        return [("FLAIR", SURE, "timings of FLAIR")]
+        return [(Weighting.FLAIR, SURE, "timings of FLAIR")]
     if FLAIR_TI_MS[0] <= ti <= FLAIR_TI_MS[1] and tr > 3500 and te >= 20 and not gradient:
-        return [("FLAIR", LIKELY, "timings of FLAIR with a short echo")]
-    return [("another sequence", FAINT, "timings of no sequence known")]
+        return [(Weighting.FLAIR, LIKELY, "timings of FLAIR with a short echo")]
+    return [(Weighting.OTHER, FAINT, "timings of no sequence known")]
 
 
 def _gradient_echo(tr: float, te: float, flip_deg: float | None) -> list[Clue]:
     if te >= 12:
-        return [("another sequence", SURE, "timings of T2*")]
+        return [(Weighting.OTHER, SURE, "timings of T2*")]
     if tr < 60:
         if flip_deg is not None and flip_deg <= 5:
-            return [("another sequence", LIKELY, "flip angle of a proton-density gradient echo")]
+            return [(Weighting.OTHER, LIKELY, "flip angle of a proton-density gradient echo")]
         if flip_deg is not None and flip_deg > 35 and tr < 12:
-            return [("another sequence", LIKELY, "timings of a balanced steady state")]
-        return [("T1", SURE, "timings of a T1 gradient echo")]
+            return [(Weighting.OTHER, LIKELY, "timings of a balanced steady state")]
+        return [(Weighting.T1, SURE, "timings of a T1 gradient echo")]
     if tr < 700 and (flip_deg is None or flip_deg >= 45):
-        return [("T1", SURE, "timings of a T1 gradient echo")]
+        return [(Weighting.T1, SURE, "timings of a T1 gradient echo")]
     if 1000 <= tr <= 3500:  # a magnetisation-prepared one whose TI was lost writes the cycle's TR
-        return [("T1", LIKELY, "timings of a prepared gradient echo")]
-    return [("T1", FAINT, "timings of a gradient echo")]
+        return [(Weighting.T1, LIKELY, "timings of a prepared gradient echo")]
+    return [(Weighting.T1, FAINT, "timings of a gradient echo")]
 
 
 def _spin_echo(tr: float, te: float, inverted: bool) -> list[Clue]:
     if te < 40 and 200 <= tr < 1300:
-        return [("T1", SURE, "timings of T1")]
+        return [(Weighting.T1, SURE, "timings of T1")]
     if te < 40 and tr < 3500 and inverted:
-        return [("T1", LIKELY, "timings of T1 inversion recovery")]
+        return [(Weighting.T1, LIKELY, "timings of T1 inversion recovery")]
     if te < 50 and tr >= 1800:
-        return [("another sequence", SURE, "timings of proton density")]
+        return [(Weighting.OTHER, SURE, "timings of proton density")]
     if tr >= 1800 and te >= 50:
         if inverted:  # its TI was lost: FLAIR, or STIR
-            return [("FLAIR", LIKELY if tr > 4500 else FAINT, "inversion recovery with a late echo")]
+            return [(Weighting.FLAIR, LIKELY if tr > 4500 else FAINT, "inversion recovery with a late echo")]
         if te < 65:
-            return [("T2", FAINT, "timings between proton density and T2")]
+            return [(Weighting.T2, FAINT, "timings between proton density and T2")]
         if tr >= 5500 or (te >= 250 and tr >= 4000):  # a FLAIR whose TI was lost looks like this as well
-            return [("T2", LIKELY, "timings of T2"), ("FLAIR", FAINT, "or of FLAIR, its TI not given")]
-        return [("T2", SURE, "timings of T2")]
-    return [("another sequence", FAINT, "timings of no sequence known")]
+            return [(Weighting.T2, LIKELY, "timings of T2"), (Weighting.FLAIR, FAINT, "or of FLAIR, its TI not given")]
+        return [(Weighting.T2, SURE, "timings of T2")]
+    return [(Weighting.OTHER, FAINT, "timings of no sequence known")]

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from glioserve_contract import Modality
 from glioserve_contract.records.recipe import CLASSES, Recipe
+from glioserve_contract.sequences import SEQUENCES
 from glioserve_networks.architectures.options import defaults_of
 from glioserve_networks.checkpoints.checkpoint import SAVE_ADVICE, open_archive, refusal, shown, starts_as_archive
 from glioserve_preprocess.files import file_digest
@@ -30,12 +30,7 @@ INFERENCE = "configs/inference.json"
 
 MAX_CONFIG_BYTES = 4 << 20
 
-_MODALITY_NAMES = {
-    "t1": Modality.T1, "t1w": Modality.T1, "t1n": Modality.T1,
-    "t1ce": Modality.T1CE, "t1c": Modality.T1CE, "t1gd": Modality.T1CE, "t1wce": Modality.T1CE, "t1post": Modality.T1CE,
-    "t2": Modality.T2, "t2w": Modality.T2,
-    "flair": Modality.FLAIR, "t2flair": Modality.FLAIR, "t2f": Modality.FLAIR,
-}  # fmt: skip
+_MODALITY_NAMES = {name: modality for modality, entry in SEQUENCES.items() for name in entry.channel_names}
 """Spellings, without case and punctuation, of the sequences in a ``channel_def``."""
 _COMPARED = ("conv1_t_size", "conv1_t_stride", "no_max_pool", "widen_factor", "bias_downsample")
 """Options of MONAI's networks that ours have under the same name; no shape shows the second and the third."""
