@@ -27,7 +27,7 @@ class Command:
 
 
 COMMANDS = {
-    "predict": Command("glioserve_client.command", "", "send a study to a server and show its answer"),
+    "predict": Command("glioserve_cli.serving.predict", "", "send a study to a server and show its answer"),
     "preprocess": Command(
         "glioserve_cli.serving.preprocess", "preprocess", "run the preprocessing offline, to NIfTI files"
     ),

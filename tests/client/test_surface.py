@@ -19,9 +19,9 @@ def test_the_public_names_are_these() -> None:
 
 
 def test_the_client_imports_nothing_heavy_and_nothing_of_the_servers() -> None:
-    code = "import sys, glioserve_client, glioserve_client.command; print(' '.join(sys.modules))"
+    code = "import sys, glioserve_client, glioserve_cli.serving.predict; print(' '.join(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
     loaded = {name.split(".")[0] for name in done.stdout.split()}
     assert not loaded & set(HEAVY)
-    ours = {"glioserve_client", "glioserve_contract", "glioserve_dicom"}
+    ours = {"glioserve_cli", "glioserve_client", "glioserve_contract", "glioserve_dicom"}
     assert {name for name in loaded if name.startswith("glioserve")} == ours

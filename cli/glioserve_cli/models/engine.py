@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from types import FrameType
 
+from glioserve_cli import argtypes
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_contract.records.plan import EngineKey
 from glioserve_contract.tensors import CLASSIFIER_MODEL
@@ -42,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         _add_version(task)
         task.add_argument(
             "--timeout-s",
-            type=_seconds,
+            type=argtypes.seconds(most_s=argtypes.DAY_S),
             default=DEFAULT_TIMEOUT_S,
             metavar="S",
             help="for all of it; default %(default)s",
@@ -77,7 +78,9 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--precision", choices=tuple(ONNX_OF), default="fp16", help="which ONNX file to build from (default fp16)"
     )
-    parser.add_argument("--workspace-gib", type=float, default=DEFAULT_WORKSPACE_GIB, help="default %(default)s")
+    parser.add_argument(
+        "--workspace-gib", type=argtypes.positive, default=DEFAULT_WORKSPACE_GIB, help="default %(default)s"
+    )
     parser.add_argument(
         "--optimization-level",
         type=int,
@@ -187,12 +190,6 @@ def _progress() -> Progress:
         print(f"[{time.monotonic() - started:6.1f} s] {step}", flush=True)
 
     return show
-
-
-def _seconds(text: str) -> float:
-    if not 0 < float(text) <= 86400:
-        raise ValueError
-    return float(text)
 
 
 def _end(_signal: int, _frame: FrameType | None) -> None:

@@ -15,7 +15,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from glioserve_client.command import add_tls_arguments, tls_of, url
+from glioserve_cli import argtypes
+from glioserve_cli.client_arguments import add_tls_arguments, tls_of, url
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_contract.limits import DEFAULT_TIMEOUT_S
 from glioserve_contract.tensors import ENSEMBLE
@@ -42,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--url", type=url, metavar="HOST:PORT", help="evaluate the server at this gRPC address instead")
     parser.add_argument("--cohort", type=Path, required=True, metavar="CSV", help="table of study, label, group, case")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where results and report go")
-    parser.add_argument("--workers", type=_count, default=1, metavar="N", help="studies at a time (default: 1)")
+    parser.add_argument("--workers", type=argtypes.count, default=1, metavar="N", help="studies at a time (default: 1)")
     parser.add_argument(
         "--resume",
         action=argparse.BooleanOptionalAction,
@@ -56,13 +57,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="wilsoncc",
         help="of the proportions (default: %(default)s, Wilson with continuity correction)",
     )
-    figures.add_argument("--bins", type=_count, default=10, metavar="N", help="of the calibration (default: 10)")
     figures.add_argument(
-        "--bootstrap", type=_count, default=2000, metavar="N", help="resampled cohorts for the AUC (default: 2000)"
+        "--bins", type=argtypes.count, default=10, metavar="N", help="of the calibration (default: 10)"
+    )
+    figures.add_argument(
+        "--bootstrap",
+        type=argtypes.count,
+        default=2000,
+        metavar="N",
+        help="resampled cohorts for the AUC (default: 2000)",
     )
     figures.add_argument("--seed", type=int, default=0, help="of the bootstrap (default: 0)")
     figures.add_argument(
-        "--wanted-sensitivity", type=_sensitivity, metavar="S", help="say which threshold reaches it, 0 to 1"
+        "--wanted-sensitivity", type=argtypes.share, metavar="S", help="say which threshold reaches it, 0 to 1"
     )
     fitting = parser.add_argument_group(
         "fitting", "on a validation cohort, never on the one that is reported; one folder for both fits both"
@@ -77,7 +84,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="write a copy of ARTIFACT with the threshold of --wanted-sensitivity",
     )
     server = parser.add_argument_group("server")
-    server.add_argument("--timeout-s", type=_seconds, default=DEFAULT_TIMEOUT_S, metavar="S", help="of one study")
+    server.add_argument(
+        "--timeout-s", type=argtypes.seconds(), default=DEFAULT_TIMEOUT_S, metavar="S", help="of one study"
+    )
     server.add_argument("--model", default=ENSEMBLE.name, metavar="NAME", help="default: %(default)s")
     server.add_argument("--identified", action="store_true", help="send the DICOM files as they are, names and all")
     add_tls_arguments(parser)
@@ -253,24 +262,3 @@ def _fit(args: argparse.Namespace, outcomes: tuple[Outcome, ...], report: Evalua
 
 def _tell(text: str) -> None:
     print(text, file=sys.stderr)
-
-
-def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be 1 or more")
-    return number
-
-
-def _sensitivity(text: str) -> float:
-    value = float(text)
-    if not 0 < value <= 1:
-        raise argparse.ArgumentTypeError("must be above 0 and at most 1")
-    return value
-
-
-def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0 < seconds < float("inf"):
-        raise argparse.ArgumentTypeError("must be a positive number of seconds")
-    return seconds

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from glioserve_client.command import add_tls_arguments, tls_of, url
+from glioserve_cli import argtypes
+from glioserve_cli.client_arguments import add_tls_arguments, tls_of, url
 from glioserve_contract import ErrorCode, GlioserveError
 
 if TYPE_CHECKING:
@@ -223,7 +224,7 @@ def _servers(args: argparse.Namespace) -> Iterator[list[LiveServer]]:
 
 
 def _token(file: Path | None) -> str:
-    from glioserve_triton.process.options import ServerOptions
+    from glioserve_triton.process.options import read_admin_token
 
     if file is None:
         raise GlioserveError(
@@ -231,10 +232,9 @@ def _token(file: Path | None) -> str:
             "--url wants --admin-token-file FILE: the token that the server was started with.",
         )
     try:
-        return ServerOptions(admin_token=file.read_text(encoding="ascii").strip()).admin_token
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise GlioserveError(ErrorCode.REQUEST_REFUSED, f"The admin token's file {file.name}: {reason}.") from error
+        return read_admin_token(file)
+    except ValueError as error:
+        raise GlioserveError(ErrorCode.REQUEST_REFUSED, f"The admin token's file {error}.") from error
 
 
 @contextlib.contextmanager
@@ -274,6 +274,10 @@ def _live_options(parser: argparse.ArgumentParser) -> None:
     live.add_argument("--admin-token-file", type=Path, metavar="FILE", help="as given to `glioserve serve`")
     live.add_argument("--canary", type=Path, metavar="DIR", help="DICOM study to send (default: a phantom)")
     live.add_argument(
-        "--canary-timeout-s", type=float, default=CANARY_TIMEOUT_S, metavar="S", help="default: %(default)g"
+        "--canary-timeout-s",
+        type=argtypes.seconds(),
+        default=CANARY_TIMEOUT_S,
+        metavar="S",
+        help="default: %(default)g",
     )
     add_tls_arguments(parser)

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
-from glioserve_client.command import add_series_argument
+from glioserve_cli import argtypes
+from glioserve_cli.client_arguments import add_series_argument
 
 PHANTOM_SEED = 7
 PHANTOM_DIAGNOSIS: Literal["recurrence"] = "recurrence"
@@ -20,7 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--study", type=Path, help="folder with a DICOM study; default: a phantom made on the spot")
     parser.add_argument("--out", type=Path, default=Path("out"), help="folder for the answer (default: out)")
     parser.add_argument("--build", type=Path, default=Path("build"), help="folder for what the demo makes on its way")
-    parser.add_argument("--min-slices", type=int, help="serve a variant of the demo recipe with this slice rule")
+    parser.add_argument(
+        "--min-slices", type=argtypes.count, help="serve a variant of the demo recipe with this slice rule"
+    )
     add_series_argument(parser)
     parser.add_argument("--tritonserver", type=Path, help="the server binary to run")
 

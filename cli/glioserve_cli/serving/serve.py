@@ -14,16 +14,18 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from glioserve_cli import argtypes
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_contract.tensors import CLASSIFIER_MODEL
 from glioserve_triton.plans.discovery import ONNX_PROFILE, TENSORRT_PROFILE, LoadWatch, profile_to_serve, tell_fallback
 from glioserve_triton.process.logs import Log
-from glioserve_triton.process.options import ServerOptions
+from glioserve_triton.process.options import ServerOptions, read_admin_token
 from glioserve_triton.process.server import TritonServer
 from glioserve_triton.reference_case import check_served_cases
 from glioserve_triton.served.repository import CheckedRepository, check_repository
 
 WATCH_INTERVAL_S = 0.2
+_SECONDS = argtypes.seconds(most_s=argtypes.DAY_S, zero=True)
 _DEFAULTS = ServerOptions(grpc_port=8001, http_port=8000, metrics_port=8002)
 """Triton's own port numbers: what a caller expects of a server that stays."""
 
@@ -35,9 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--profile", help="how the classifier runs: a file of its configs/ (default: its config.pbtxt)")
     add("--tritonserver", type=Path, metavar="PATH", help="default: the container's, else the nvidia-pytriton wheel's")
     add("--host", default=_DEFAULTS.host, help="address to bind (default %(default)s; 0.0.0.0 for all)")
-    add("--grpc-port", type=_port, default=_DEFAULTS.grpc_port, help="default %(default)s; 0 picks a free one")
-    add("--http-port", type=_port, default=_DEFAULTS.http_port, help="default %(default)s")
-    add("--metrics-port", type=_port, default=_DEFAULTS.metrics_port, help="default %(default)s")
+    add("--grpc-port", type=argtypes.port, default=_DEFAULTS.grpc_port, help="default %(default)s; 0 picks a free one")
+    add("--http-port", type=argtypes.port, default=_DEFAULTS.http_port, help="default %(default)s")
+    add("--metrics-port", type=argtypes.port, default=_DEFAULTS.metrics_port, help="default %(default)s")
     add("--no-http", action="store_true", help="gRPC and metrics only")
     add("--accept-identified-dicom", action="store_true", help="else DICOM that names its patient is refused")
     add(
@@ -46,9 +48,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="token that opens model control (default: a random one, known to this process alone)",
     )
-    add("--ready-timeout-s", type=_seconds, default=_DEFAULTS.ready_timeout_s, help="default %(default)s")
-    add("--drain-timeout-s", type=_seconds, default=_DEFAULTS.drain_timeout_s, help="default %(default)s")
-    add("--exit-timeout-s", type=_whole_seconds, default=_DEFAULTS.exit_timeout_s, help="default %(default)s")
+    add("--ready-timeout-s", type=_SECONDS, default=_DEFAULTS.ready_timeout_s, help="default %(default)s")
+    add("--drain-timeout-s", type=_SECONDS, default=_DEFAULTS.drain_timeout_s, help="default %(default)s")
+    add(
+        "--exit-timeout-s",
+        type=argtypes.whole_seconds(most_s=argtypes.DAY_S, zero=True),
+        default=_DEFAULTS.exit_timeout_s,
+        help="default %(default)s",
+    )
     add("--log-format", choices=("text", "json"), default="text")
     add("--log-verbosity", type=int, default=_DEFAULTS.log_verbosity, help="Triton's --log-verbose")
     add(
@@ -174,22 +181,6 @@ def _options(args: argparse.Namespace) -> ServerOptions:
     )
 
 
-def _port(text: str) -> int:
-    if not 0 <= int(text) <= 65535:
-        raise ValueError
-    return int(text)
-
-
-def _seconds(text: str) -> float:
-    if not 0 <= float(text) <= 86400:
-        raise ValueError
-    return float(text)
-
-
-def _whole_seconds(text: str) -> int:
-    return int(_seconds(text))
-
-
 def _triton_flag(text: str) -> str:
     try:
         return ServerOptions(extra_flags=(text,)).extra_flags[0]
@@ -199,7 +190,6 @@ def _triton_flag(text: str) -> str:
 
 def _token_file(text: str) -> str:
     try:
-        token = Path(text).read_text(encoding="ascii").strip()
-        return ServerOptions(admin_token=token).admin_token
-    except (OSError, ValueError) as error:
-        raise argparse.ArgumentTypeError(f"{text}: {error}") from error
+        return read_admin_token(Path(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error

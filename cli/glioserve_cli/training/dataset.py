@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from glioserve_cli import argtypes
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_evaluation.grid.tables import without_names
 from glioserve_preprocess.files import load_recipe
@@ -16,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--cohort", type=Path, required=True, metavar="CSV", help="columns study, label, and case or group if wanted")
     add("--recipe", type=Path, required=True, metavar="JSON", help="recipe.json of the network")
     add("--out", type=Path, required=True, metavar="DIR", help="a folder for each preprocessing comes in here")
-    add("--workers", type=int, default=2, help="processes that preprocess studies")
+    add("--workers", type=argtypes.count, default=2, help="processes that preprocess studies")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import csv
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from glioserve_cli import argtypes
 from glioserve_phantom.lesion import DIAGNOSES
 
 COHORT_FILE = "cohort.csv"
@@ -21,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--truth", type=Path, metavar="FILE", help="write the ground truth to this JSON file")
     parser.add_argument(
         "--cohort",
-        type=int,
+        type=argtypes.count,
         metavar="N",
         help=f"write N studies, from SEED on, each in a folder of its own, and {COHORT_FILE} with their labels",
     )
@@ -34,8 +36,8 @@ def run(args: argparse.Namespace) -> int:
     from glioserve_phantom.truth import write_truth
 
     if args.cohort is not None:
-        if args.cohort < 1 or args.label or args.truth:
-            print("--cohort takes a number of 1 or more, and neither --label nor --truth")
+        if args.label or args.truth:
+            print("--cohort goes without --label and --truth: leave them out, or leave out --cohort", file=sys.stderr)
             return 2
         file = write_cohort(args.out, range(args.seed, args.seed + args.cohort), identified=not args.deidentified)
         print(f"{file}: {args.cohort} phantom studies")

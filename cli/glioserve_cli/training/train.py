@@ -6,6 +6,7 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
+from glioserve_cli import argtypes
 from glioserve_preprocess.files import load_recipe
 from glioserve_training.settings import DEMO_RECIPE, PRESETS
 
@@ -15,13 +16,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--preset", choices=PRESETS, default="demo", help="the study's values, or the demo's")
     parser.add_argument("--recipe", type=Path, help="recipe.json of the network (default: the demo's)")
     data = parser.add_mutually_exclusive_group()
-    data.add_argument("--phantoms", type=int, default=400, help="make this many phantom studies (default 400)")
+    data.add_argument(
+        "--phantoms", type=argtypes.count, default=400, help="make this many phantom studies (default 400)"
+    )
     data.add_argument("--dataset", type=Path, help="train on the tensors in this folder instead")
     parser.add_argument("--cache", type=Path, default=Path("build/phantoms"), help="where phantoms are kept")
     parser.add_argument("--out", type=Path, required=True, help="folder of the artifact")
-    parser.add_argument("--epochs", type=int, help="instead of the preset's")
+    parser.add_argument("--epochs", type=argtypes.count, help="instead of the preset's")
     parser.add_argument("--seed", type=int, default=0, help="of weights, order, augmentation and split")
-    parser.add_argument("--workers", type=int, default=2, help="processes that make phantoms")
+    parser.add_argument("--workers", type=argtypes.count, default=2, help="processes that make phantoms")
     parser.add_argument("--resume", action="store_true", help="go on from the last finished epoch")
 
 

@@ -6,6 +6,8 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
+from glioserve_cli import argtypes
+
 HELD_OUT = 8
 """Heads that validation looks at; their seeds follow those of training."""
 
@@ -13,12 +15,12 @@ HELD_OUT = 8
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument("--out", type=Path, required=True, help="folder for glioserve-brain.onnx, .json and .md")
-    parser.add_argument("--heads", type=int, default=96, help="synthetic heads to train on (default 96)")
+    parser.add_argument("--heads", type=argtypes.count, default=96, help="synthetic heads to train on (default 96)")
     parser.add_argument("--cache", type=Path, default=Path("build/brain_heads"), help="where heads are kept")
     parser.add_argument("--checkpoint", type=Path, default=Path("build/brain.checkpoint.pt"), help="resumed if there")
-    parser.add_argument("--steps", type=int, help="instead of the settings' own")
+    parser.add_argument("--steps", type=argtypes.count, help="instead of the settings' own")
     parser.add_argument("--seed", type=int, default=0, help="of weights, order and scans")
-    parser.add_argument("--workers", type=int, default=2, help="processes that make heads")
+    parser.add_argument("--workers", type=argtypes.count, default=2, help="processes that make heads")
 
 
 def run(args: argparse.Namespace) -> int:

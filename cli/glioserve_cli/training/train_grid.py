@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from glioserve_cli import argtypes
 from glioserve_contract import ErrorCode, GlioserveError, Modality
 from glioserve_contract.records.recipe import CLASSES, Architecture, Grid, Recipe
 from glioserve_preprocess.files import load_recipe
@@ -24,11 +25,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--networks", nargs="+", metavar="NAME", help="default: the study's six")
     add("--sequences", nargs="+", metavar="A+B", help="default: t1 t2 t1ce t1+t1ce+t2 t1+t1ce+t2+flair")
     add("--preset", choices=("paper", "demo"), default="paper", help="how each is trained (default: as published)")
-    add("--epochs", type=int, help="instead of the preset's")
+    add("--epochs", type=argtypes.count, help="instead of the preset's")
     add("--seed", type=int, default=0, help="of the split, the weights and their training")
     add("--recipe", type=Path, help="recipe.json that gives grid, slice rule and intensities (default: production's)")
     add("--options", type=Path, metavar="JSON", help='options by network: {"resnet10": {"widen_factor": 0.25}}')
-    add("--workers", type=int, default=2, help="processes that preprocess studies")
+    add("--workers", type=argtypes.count, default=2, help="processes that preprocess studies")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -129,6 +129,18 @@ class Ports:
     metrics: int
 
 
+def read_admin_token(file: Path) -> str:
+    """Return the admin token in ``file``. Raises ValueError, with the file's name and the reason, where it is unfit."""
+    try:
+        return ServerOptions(admin_token=file.read_text(encoding="ascii").strip()).admin_token
+    except OSError as error:
+        raise ValueError(f"{file.name}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file.name}: it is not ASCII text") from error
+    except ValueError as error:
+        raise ValueError(f"{file.name}: {error}") from error
+
+
 def free_ports(host: str, count: int) -> tuple[int, ...]:
     """``count`` different ports that can be bound on ``host`` at this moment. OSError where it cannot be bound."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET

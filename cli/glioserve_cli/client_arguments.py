@@ -1,0 +1,45 @@
+"""Arguments of the commands that call a server: its address, TLS, and the series that a caller names."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from glioserve_cli import argtypes
+from glioserve_client.options import TlsOptions, check_url
+
+
+def url(text: str) -> str:
+    """Return a server's gRPC address, ``HOST:PORT``."""
+    try:
+        return check_url(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def add_tls_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that :func:`tls_of` reads."""
+    tls = parser.add_argument_group("TLS")
+    tls.add_argument("--tls", action="store_true", help="encrypt; any option below implies it")
+    tls.add_argument("--tls-ca", type=Path, metavar="PEM", help="who may have signed the server's certificate")
+    tls.add_argument("--tls-cert", type=Path, metavar="PEM", help="the client's certificate, for mutual TLS")
+    tls.add_argument("--tls-key", type=Path, metavar="PEM", help="the client's private key, for mutual TLS")
+    tls.add_argument("--tls-server-name", metavar="NAME", help="the name in the server's certificate")
+
+
+def tls_of(args: argparse.Namespace) -> TlsOptions | None:
+    """Return the TLS options that were given; None for plain text."""
+    encrypted = args.tls or any((args.tls_ca, args.tls_cert, args.tls_key, args.tls_server_name))
+    return TlsOptions(args.tls_ca, args.tls_key, args.tls_cert, args.tls_server_name) if encrypted else None
+
+
+def add_series_argument(parser: argparse.ArgumentParser) -> None:
+    """Add ``--series t1=UID``, which may be repeated: ``args.series`` becomes a list of pairs."""
+    parser.add_argument(
+        "--series",
+        action="append",
+        default=[],
+        type=argtypes.series,
+        metavar="SEQUENCE=UID",
+        help="take the series of this SeriesInstanceUID (or UID#part) for a sequence; may be repeated",
+    )
