@@ -14,8 +14,9 @@ KERNEL := $(wildcard preprocess_service/glioserve_preprocess/kernel/*.c)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONDONTWRITEBYTECODE := 1
+export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: help demo test lint peers bench fuzz brain-model demo-model docs tools clean
+.PHONY: help demo test lint peers bench fuzz brain-model demo-model docs docs-site tools clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -48,10 +49,11 @@ tools: $(VENV)/.dev ## helm and kubectl for the chart's tests, into build/tools
 test: $(VENV)/.dev tools ## all tests (TESTS=path, ARGS='-m "not slow"' to choose)
 	@$(BIN)/python -m pytest $(TESTS) $(ARGS)
 
-lint: $(VENV)/.dev ## ruff and mypy
+lint: $(VENV)/.dev ## ruff, mypy and the documentation's build
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/mkdocs build --strict --quiet
 
 build/peers/.done: benchmarks/peers/requirements.txt
 	@echo "Installing the peers of the benchmarks into build/peers (2.5 GB, some minutes, once) …"
@@ -76,6 +78,9 @@ demo-model: $(VENV)/.dev ## make examples/demo_model again from nothing: train, 
 
 docs: $(VENV)/.serve ## write the generated parts of docs/ again
 	@$(BIN)/python scripts/generate_docs.py
+
+docs-site: $(VENV)/.dev ## build docs/ as a site into build/site (open build/site/index.html)
+	@$(BIN)/mkdocs build --strict
 
 clean: ## remove everything that was built, the environment too
 	rm -rf $(VENV) build $(OUT)

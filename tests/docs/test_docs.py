@@ -9,8 +9,12 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted(
-    [ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "docker").glob("*.md")]
+    [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "helm").rglob("*.md")]
+    + [ROOT / folder / "README.md" for folder in ("docker", "benchmarks")]
 )
+RECORDS = sorted((ROOT / "docs" / "adr").glob("[0-9]*.md"))
+README_LINES = 150
+PICTURE_BYTES = 400_000
 
 
 def test_generated_parts_are_up_to_date():
@@ -27,11 +31,39 @@ def test_links_lead_somewhere(page):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
-def test_make_targets_of_the_readme_exist():
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
+def test_make_targets_of_a_page_exist(page):
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
-    named = set(re.findall(r"`?make ([a-z-]+)", (ROOT / "README.md").read_text(encoding="utf-8")))
+    text = (ROOT / page).read_text(encoding="utf-8")
+    named = set(re.findall(r"`make ([a-z-]+)", text)) | set(re.findall(r"^make ([a-z-]+)", text, re.MULTILINE))
     assert named
     assert named <= targets
+
+
+def test_the_readme_is_short_and_its_pictures_small():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) < README_LINES
+    pictures = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", text)
+    assert pictures
+    assert all((ROOT / picture).stat().st_size < PICTURE_BYTES for picture in pictures)
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda p: p.stem)
+def test_a_decision_record_follows_the_template(record):
+    headings = [line for line in _template().splitlines() if line.startswith("## ")]
+    text = record.read_text(encoding="utf-8")
+    assert [line for line in text.splitlines() if line.startswith("## ")] == headings
+    assert text.startswith(f"# {record.stem[:4]} ")
+    assert re.search(r"^- Date: \d{4}-\d\d-\d\d\n- Status: (proposed|accepted|superseded)", text, re.MULTILINE)
+
+
+def test_the_index_names_every_decision_record():
+    index = (ROOT / "docs" / "adr" / "README.md").read_text(encoding="utf-8")
+    assert re.findall(r"\]\((\d{4}[^)]*)\)", index) == [record.name for record in RECORDS]
+
+
+def _template():
+    return (ROOT / "docs" / "adr" / "template.md").read_text(encoding="utf-8")
 
 
 def test_commands_of_the_readme_exist():
