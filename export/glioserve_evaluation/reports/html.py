@@ -44,7 +44,7 @@ def _plots(report: EvaluationReport) -> dict[str, str]:
 @cache
 def _template() -> Template:
     environment = Environment(
-        loader=PackageLoader("glioserve_evaluation", "."),
+        loader=PackageLoader("glioserve_evaluation", "reports"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
