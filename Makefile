@@ -7,16 +7,19 @@ OUT    ?= out
 DEMO_MIN_SLICES ?=
 NAME   ?=
 TESTS  ?= tests
+JOBS   ?= 2
 N      ?= 5000
 SEED   ?= 1
 CASE   ?=
 KERNEL := $(wildcard preprocess_service/glioserve_preprocess/kernel/*.c)
 
+PARALLEL := -n $(JOBS) --dist loadgroup --no-loadscope-reorder
+
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONDONTWRITEBYTECODE := 1
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: help demo test lint peers bench fuzz brain-model demo-model docs docs-site tools clean
+.PHONY: help demo test test-slow lint peers bench fuzz brain-model demo-model docs docs-site tools clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -46,8 +49,14 @@ demo: $(VENV)/.serve ## a DICOM study in, an explained answer out, through a rea
 tools: $(VENV)/.dev ## helm and kubectl for the chart's tests, into build/tools
 	-@$(BIN)/python scripts/get_helm.py
 
-test: $(VENV)/.dev tools ## all tests (TESTS=path, ARGS='-m "not slow"' to choose)
-	@$(BIN)/python -m pytest $(TESTS) $(ARGS)
+# Each process has one core, where threads that wait for each other cost more than they gain.
+test test-slow: export OMP_NUM_THREADS ?= 1
+
+test: $(VENV)/.dev tools ## the tests but for the slow ones, in JOBS processes (TESTS=path, ARGS='-k name' to choose)
+	@$(BIN)/python -m pytest $(PARALLEL) -m "not slow" $(TESTS) $(ARGS)
+
+test-slow: $(VENV)/.dev tools ## the tests that need a minute or more each
+	@$(BIN)/python -m pytest $(PARALLEL) -m slow $(TESTS) $(ARGS)
 
 lint: $(VENV)/.dev ## ruff, mypy and the documentation's build
 	@$(BIN)/ruff check .

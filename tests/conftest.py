@@ -4,8 +4,28 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+
+TESTS = Path(__file__).parent
+ONE_WORKER = ("integration", "evaluation")
+"""Folders whose tests share a server or a run that takes longer than its tests: one worker runs them all."""
+FIRST = ("integration", "evaluation", "triton_server", "export")
+"""Folders with the longest groups: begun first, so that no worker is left alone with one at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Group the tests for ``pytest -n 2 --dist loadgroup``: a file, or a whole folder, is one worker's."""
+    order = {folder: number for number, folder in enumerate(FIRST)}
+    items.sort(key=lambda item: order.get(_folder(item), len(order)))
+    for item in items:
+        folder = _folder(item)
+        item.add_marker(pytest.mark.xdist_group(folder if folder in ONE_WORKER else str(item.path)))
+
+
+def _folder(item: pytest.Item) -> str:
+    return item.path.relative_to(TESTS).parts[0]
 
 
 class SignalStack(ctypes.Structure):

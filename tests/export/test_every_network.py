@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,8 +25,10 @@ from support.networks import random_network, tiny_artifact
 from support.recipes import SMALL, T1_T1CE_T2, tiny_recipe
 
 DIGEST = "sha256:" + "0f" * 32
-STUDY_COMBINATIONS = ((Modality.T1,), (Modality.T2,), (Modality.T1CE,), T1_T1CE_T2, tuple(Modality))
-"""The published study's: single sequences, the best three, all four."""
+SINGLE, BEST, ALL = (Modality.T1,), T1_T1CE_T2, tuple(Modality)
+"""The published study's: a single sequence, the best three, all four. A graph depends on their number alone."""
+DEEP = ("resnet50", "vgg16", "densenet121")
+"""Half a minute and more to export: once for the best three, slow for the others."""
 GRIDS = {"densenet121": (64, 64, 64)}
 """Its map is a 32nd of the input: below this it would be one cell."""
 OTHER_GRIDS = ((40, 32, 48), (33, 47, 38))
@@ -49,18 +52,31 @@ def test_all_of_the_registry_are_here() -> None:
     assert set(SMALL) == set(architectures())
 
 
-@pytest.mark.parametrize("name", [n for n in SMALL if n != "densenet121"])
-@pytest.mark.parametrize("channels", STUDY_COMBINATIONS, ids="+".join)
+def combinations() -> Iterator[object]:
+    for name in SMALL:
+        for channels in (SINGLE, BEST, ALL):
+            is_slow = name in DEEP and (channels != BEST or name == "densenet121")
+            marks = [pytest.mark.slow] if is_slow else []
+            yield pytest.param(name, channels, marks=marks, id=f"{name}-{'+'.join(channels)}")
+
+
+@pytest.mark.parametrize(("name", "channels"), list(combinations()))
 def test_network_and_sequences(name: str, channels: tuple[Modality, ...], tmp_path: Path) -> None:
     model = proven(recipe_of(name, channels), tmp_path / "artifact")
     assert all(n >= 2 for n in cam_grid(model))
-    assert not any(node.op_type == "BatchNormalization" for node in model.graph.node), "folded into the convolutions"
+    folded = not any(node.op_type == "BatchNormalization" for node in model.graph.node)
+    assert folded or name == "densenet121", "a normalisation before a convolution cannot be folded into it"
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("channels", STUDY_COMBINATIONS[2:], ids="+".join)
-def test_densenet_and_sequences(channels: tuple[Modality, ...], tmp_path: Path) -> None:
-    assert cam_grid(proven(recipe_of("densenet121", channels), tmp_path / "artifact")) == (2, 2, 2)
+def test_a_graph_depends_on_the_number_of_sequences_alone(tmp_path: Path) -> None:
+    """The study's three single sequences share one graph: one of them is exported for every network."""
+    made = []
+    for sequence in (Modality.T1, Modality.T2, Modality.T1CE):
+        recipe = tiny_recipe((sequence,))
+        model = onnx.load_from_string(export_onnx(random_network(recipe), recipe, DIGEST))
+        del model.metadata_props[:]  # where the sequence's name stands
+        made.append(model.SerializeToString(deterministic=True))
+    assert made[0] == made[1] == made[2]
 
 
 @pytest.mark.parametrize("name", ["resnet10", "vgg11", "mresnet"])
