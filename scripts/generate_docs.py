@@ -1,6 +1,7 @@
-"""Writes the tables of docs/ that come from the contract; ``--check`` only says whether they are up to date.
+"""Write what is made from the contract: tables of docs/ and the stub of the exception classes.
 
-A generated part stands between ``<!-- generated: NAME -->`` and ``<!-- end -->``; what is around it is prose.
+``--check`` writes nothing and reports what is out of date. A generated part of a page stands between
+``<!-- generated: NAME -->`` and ``<!-- end -->``; what is around it is prose. A generated file is wholly so.
 """
 
 from __future__ import annotations
@@ -8,18 +9,57 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from glioserve_contract import ErrorCode
+from glioserve_contract import ErrorCode, GlioserveError
+from glioserve_contract.errors import classes
+from glioserve_contract.errors.base import class_of, families
 from glioserve_contract.metrics import STAGE_SECONDS, STAGE_SECONDS_HELP, STAGES, STUDIES, STUDIES_HELP
 from glioserve_contract.tensors import MODELS, Tensor
 from glioserve_dicom.identity import IDENTIFYING_ATTRIBUTES, KEPT_ATTRIBUTES, Treatment
 
-DOCS = Path(__file__).resolve().parents[1] / "docs"
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
 
 
 def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     """A Markdown table."""
     lines = [head, tuple("---" for _ in head), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def error_tree() -> str:
+    """Return the tree of exception classes, each family with its meaning and each leaf with its token."""
+    digits = {family: start for start, family in families().items()}
+    tokens = {class_of(code): code.token for code in ErrorCode}
+
+    def branch(parent: type[GlioserveError], indent: str) -> list[tuple[str, str]]:
+        lines = []
+        children = [item for item in (*digits, *tokens) if item.__bases__[0] is parent]
+        for number, child in enumerate(children, 1):
+            last = number == len(children)
+            note = tokens.get(child) or f"{digits[child]:x<4}: {child.__doc__}"
+            lines.append((f"{indent}{'└── ' if last else '├── '}{child.__name__}", note))
+            lines += branch(child, indent + ("    " if last else "│   "))
+        return lines
+
+    rows = [(GlioserveError.__name__, "every error of ours"), *branch(GlioserveError, "")]
+    width = max(len(name) for name, _ in rows) + 2
+    return "\n".join(["```text", *(f"{name:<{width}}{note}" for name, note in rows), "```"])
+
+
+def error_classes() -> str:
+    """Return the stub by which editors and type checkers know the classes that are made at import."""
+    names = sorted(family.__name__ for family in families().values())
+    lines = [
+        '"""One exception class for each code of the table; written by scripts/generate_docs.py (`make docs`)."""\n',
+        "from glioserve_contract.errors.base import (",
+        *(f"    {name}," for name in names),
+        ")\n",
+        "__all__ = [",
+        *(f'    "{name}",' for name in classes.__all__),
+        "]\n",
+        *(f"class {class_of(code).__name__}({class_of(code).__bases__[0].__name__}): ..." for code in ErrorCode),
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def errors() -> str:
@@ -71,12 +111,14 @@ def metrics() -> str:
 
 
 PARTS = {
+    "error tree": ("errors.md", error_tree),
     "errors": ("errors.md", errors),
     "tensors": ("wire.md", tensors),
     "kept": ("privacy.md", kept),
     "identifying": ("privacy.md", identifying),
     "metrics": ("operations.md", metrics),
 }
+FILES = {"client/glioserve_contract/errors/classes.pyi": error_classes}
 
 
 def render(text: str, name: str, body: str) -> str:
@@ -100,6 +142,12 @@ def main(check: bool) -> int:
             stale.append(f"docs/{file}: {name}")
             if not check:
                 path.write_text(new, encoding="utf-8")
+    for file, make in FILES.items():
+        path = ROOT / file
+        if not path.exists() or path.read_text(encoding="utf-8") != make():
+            stale.append(file)
+            if not check:
+                path.write_text(make(), encoding="utf-8")
     if stale:
         print(("out of date, run `make docs`: " if check else "written: ") + ", ".join(stale))
     return 1 if check and stale else 0

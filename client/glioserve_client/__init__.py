@@ -15,7 +15,6 @@ from glioserve_client.errors import (
     SetUpError,
     StudyError,
     TransportError,
-    error_for,
 )
 from glioserve_client.options import NO_RETRY, ConnectionOptions, RetryPolicy, TlsOptions
 from glioserve_client.outputs import WrittenOutputs, summary, write_outputs
@@ -46,7 +45,6 @@ __all__ = [
     "Volume",
     "VolumeStudy",
     "WrittenOutputs",
-    "error_for",
     "summary",
     "write_outputs",
 ]

@@ -17,13 +17,12 @@ import numpy.typing as npt
 from tritonclient.grpc import InferenceServerClient, InferRequestedOutput
 from tritonclient.utils import InferenceServerException
 
-from glioserve_client.errors import CodedError, error_for
 from glioserve_client.options import ConnectionOptions, RetryPolicy, TlsOptions, check_headers, check_url
 from glioserve_client.prediction import Prediction
 from glioserve_client.request import Request, encode
 from glioserve_client.status import error_from_status
 from glioserve_client.study import Study
-from glioserve_contract import ErrorCode, Modality
+from glioserve_contract import ErrorCode, GlioserveError, Modality
 from glioserve_contract.limits import DEFAULT_TIMEOUT_S
 from glioserve_contract.tensors import ENSEMBLE, HEATMAP, HEATMAP_AFFINE, HEATMAP_PARAMETER
 
@@ -109,7 +108,7 @@ class GliomaClient:
             headers: more gRPC metadata for this call.
 
         Raises:
-            CodedError: the leaf of :mod:`glioserve_client.errors` that fits, with ``request_id`` and ``attempts``.
+            GlioserveError: the leaf of :mod:`glioserve_client.errors` that fits, with ``request_id`` and ``attempts``.
             ValueError: an argument is malformed.
         """
         self._check_usable()
@@ -127,14 +126,12 @@ class GliomaClient:
                 try:
                     outputs = self._attempt(request, names, identifier, metadata, deadline)
                     break
-                except CodedError as error:
+                except GlioserveError as error:
                     pause_s = self._retry.pause_s(attempts)
                     last = attempts >= self._retry.max_attempts or time.monotonic() + pause_s >= deadline
                     if last or error.code not in RETRIED:
                         raise
-                    _LOG.info(
-                        "request %s, attempt %d: %s; again in %.1f s", identifier, attempts, error.code.token, pause_s
-                    )
+                    _LOG.info("request %s, attempt %d: %s; again in %.1f s", identifier, attempts, error.token, pause_s)
                     time.sleep(pause_s)
             return Prediction.from_outputs(
                 outputs,
@@ -145,7 +142,7 @@ class GliomaClient:
                 client_timings_s={"prepare": encoded - started, "call": time.monotonic() - encoded},
                 original_series_uids=request.original_series_uids,
             )
-        except CodedError as error:
+        except GlioserveError as error:
             error.request_id, error.attempts = identifier, attempts
             raise
 
@@ -164,7 +161,7 @@ class GliomaClient:
                 return
             if time.monotonic() + pause_s >= deadline:
                 detail = f"The model is not ready after {timeout_s:g} s: {problem.detail}"
-                raise error_for(ErrorCode.UNAVAILABLE, detail) from problem
+                raise GlioserveError(ErrorCode.UNAVAILABLE, detail) from problem
             time.sleep(pause_s)
             pause_s = min(pause_s * 2, 1.0)
 
@@ -190,7 +187,7 @@ class GliomaClient:
     ) -> dict[str, npt.NDArray[Any]]:
         remaining_s = deadline - time.monotonic()
         if remaining_s <= 0:
-            raise error_for(ErrorCode.DEADLINE_EXCEEDED, "The deadline passed before the study could be sent.")
+            raise GlioserveError(ErrorCode.DEADLINE_EXCEEDED, "The deadline passed before the study could be sent.")
         try:
             result = self._triton.infer(
                 self.model_name,
@@ -207,7 +204,7 @@ class GliomaClient:
             raise error_from_status(error.status(), error.message()) from error
         return _arrays(result, names)
 
-    def _probe(self, timeout_s: float) -> CodedError | None:
+    def _probe(self, timeout_s: float) -> GlioserveError | None:
         """What keeps the server from being ready, or None."""
         self._check_usable()
         try:
@@ -215,7 +212,7 @@ class GliomaClient:
                 return None
         except InferenceServerException as error:
             return error_from_status(error.status(), error.message())
-        return error_for(ErrorCode.NOT_SERVED)
+        return GlioserveError(ErrorCode.NOT_SERVED)
 
     def _check_usable(self) -> None:
         if self._closed:
@@ -231,7 +228,9 @@ def _arrays(result: Any, names: list[str]) -> dict[str, npt.NDArray[Any]]:
         try:
             array = result.as_numpy(name)
         except Exception as error:  # struct, numpy and tritonclient each have their own for a broken tensor
-            raise error_for(ErrorCode.UNEXPECTED_ANSWER, f"The answer is malformed: {name} has no values.") from error
+            raise GlioserveError(
+                ErrorCode.UNEXPECTED_ANSWER, f"The answer is malformed: {name} has no values."
+            ) from error
         if array is not None:
             arrays[name] = np.asarray(array)
     return arrays

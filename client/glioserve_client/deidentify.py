@@ -36,8 +36,7 @@ from glioserve_client.dicomfile import (
     parse,
     text_of,
 )
-from glioserve_client.errors import error_for
-from glioserve_contract import ErrorCode
+from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_dicom.files.quiet import quiet
 from glioserve_dicom.identity import AGENT_ATTRIBUTES, KEPT_ATTRIBUTES, Treatment, agent_given, kept_codes
 from glioserve_dicom.words import LONGEST_TEXT, kept_text
@@ -133,7 +132,7 @@ def _rebuilt(file: DicomFile, names: Pseudonyms, origin_us: int, where: str) -> 
             implicit, little = source.original_encoding
             dcmwrite(buffer, dataset, implicit_vr=implicit, little_endian=little, enforce_file_format=True)
     except Exception as error:  # pydicom raises whatever a broken element trips it over
-        raise error_for(ErrorCode.TRUNCATED_FILE, f"{where} has elements that cannot be read.") from error
+        raise GlioserveError(ErrorCode.TRUNCATED_FILE, f"{where} has elements that cannot be read.") from error
     return buffer.getvalue()
 
 

@@ -25,8 +25,7 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
-from glioserve_client.errors import CodedError, error_for
-from glioserve_contract import ErrorCode
+from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_contract.limits import MAX_INFLATED_BYTES
 from glioserve_dicom.files.bounded import BoundedReads
 from glioserve_dicom.files.quiet import quiet
@@ -100,10 +99,10 @@ def parse(content: bytes, where: str) -> FileDataset:
         UnsupportedPixelsError: an image's pixels are no integers.
     """
     if _has_only_begun(content):
-        raise error_for(ErrorCode.TRUNCATED_FILE, f"{where} is empty or starts with nothing but zeros.")
+        raise GlioserveError(ErrorCode.TRUNCATED_FILE, f"{where} is empty or starts with nothing but zeros.")
     whole = _has_prefix(content)
     if not whole and not _is_bare(content):
-        raise error_for(ErrorCode.NOT_DICOM, f"{where} is not DICOM.")
+        raise GlioserveError(ErrorCode.NOT_DICOM, f"{where} is not DICOM.")
     try:
         with quiet("pydicom"):
             dataset = _read(content, where)
@@ -111,21 +110,21 @@ def parse(content: bytes, where: str) -> FileDataset:
                 _name_transfer_syntax(dataset, where)
             transfer_syntax = str(dataset.file_meta.get("TransferSyntaxUID", ""))
             cut = any(_is_cut(dataset, tag) for tag in dataset.keys())  # noqa: SIM118 - iterating converts values
-    except CodedError:
+    except GlioserveError:
         raise
     except Exception as error:  # pydicom raises whatever its parser trips over
-        raise error_for(ErrorCode.TRUNCATED_FILE, f"{where} cannot be parsed as DICOM.") from error
+        raise GlioserveError(ErrorCode.TRUNCATED_FILE, f"{where} cannot be parsed as DICOM.") from error
     sop_class_uid = _sop_class_uid(dataset)
     if not whole and not sop_class_uid:
-        raise error_for(ErrorCode.NOT_DICOM, f"{where} is not DICOM.")
+        raise GlioserveError(ErrorCode.NOT_DICOM, f"{where} is not DICOM.")
     if not transfer_syntax or not sop_class_uid:
-        raise error_for(ErrorCode.TRUNCATED_FILE, f"{where} ends within its header.")
+        raise GlioserveError(ErrorCode.TRUNCATED_FILE, f"{where} ends within its header.")
     if cut:
-        raise error_for(ErrorCode.TRUNCATED_FILE, f"{where} ends before its last element does.")
+        raise GlioserveError(ErrorCode.TRUNCATED_FILE, f"{where} ends before its last element does.")
     if sop_class_uid in MR_IMAGE_CLASSES and any(tag in dataset for tag in _FLOAT_PIXELS):
-        raise error_for(ErrorCode.UNSUPPORTED_PIXELS, f"{where} has pixels that are no integers.")
+        raise GlioserveError(ErrorCode.UNSUPPORTED_PIXELS, f"{where} has pixels that are no integers.")
     if sop_class_uid in MR_IMAGE_CLASSES and _PIXEL_DATA not in dataset:
-        raise error_for(ErrorCode.TRUNCATED_FILE, f"{where} is an MR image without pixels.")
+        raise GlioserveError(ErrorCode.TRUNCATED_FILE, f"{where} is an MR image without pixels.")
     return dataset
 
 
@@ -209,7 +208,7 @@ def _name_transfer_syntax(dataset: FileDataset, where: str) -> None:
         return
     pixels = dataset.get_item(_PIXEL_DATA) if _PIXEL_DATA in dataset else None
     if getattr(pixels, "length", 0) == _UNDEFINED_LENGTH:
-        raise error_for(ErrorCode.UNDECODABLE_PIXELS, f"{where} does not say how its pixels are compressed.")
+        raise GlioserveError(ErrorCode.UNDECODABLE_PIXELS, f"{where} does not say how its pixels are compressed.")
     implicit, little = dataset.original_encoding
     native = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian if little else ExplicitVRBigEndian
     dataset.file_meta.TransferSyntaxUID = native
@@ -233,9 +232,9 @@ def _inflated(deflated: bytes, where: str) -> bytes:
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     data = inflater.decompress(deflated, MAX_INFLATED_BYTES)
     if inflater.unconsumed_tail:
-        raise error_for(ErrorCode.STUDY_TOO_LARGE, f"{where} inflates to over {MAX_INFLATED_BYTES >> 20} MiB.")
+        raise GlioserveError(ErrorCode.STUDY_TOO_LARGE, f"{where} inflates to over {MAX_INFLATED_BYTES >> 20} MiB.")
     if not inflater.eof:
-        raise error_for(ErrorCode.TRUNCATED_FILE, f"{where} ends before its deflated data set does.")
+        raise GlioserveError(ErrorCode.TRUNCATED_FILE, f"{where} ends before its deflated data set does.")
     return data
 
 

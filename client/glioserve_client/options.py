@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from glioserve_client.errors import error_for
-from glioserve_contract import ErrorCode
+from glioserve_contract import ErrorCode, GlioserveError
 
 MAX_MESSAGE_BYTES = (1 << 31) - 1
 """gRPC's own end; the contract's limits are checked before. A plain stub would stop answers at 4 MB."""
@@ -40,7 +39,7 @@ class TlsOptions:
                 if path is not None:
                     path.read_bytes()
             except OSError as error:
-                raise error_for(
+                raise GlioserveError(
                     ErrorCode.UNAVAILABLE, f"The TLS file {name} cannot be read: {error.strerror}."
                 ) from error
 

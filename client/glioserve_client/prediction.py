@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from glioserve_client.errors import CodedError, error_for
 from glioserve_contract import CONTRACT_VERSION, ErrorCode, GlioserveError, SchemaError, from_dict, same_major, to_dict
 from glioserve_contract.records.preprocess import Quality
 from glioserve_contract.records.recipe import CLASSES
@@ -155,7 +154,7 @@ def _report(text: str) -> Report:
         raise _unexpected("REPORT is not a report in JSON") from error
     if not same_major(version):
         detail = f"The server speaks contract {version[:20]}, this client {CONTRACT_VERSION}."
-        raise error_for(ErrorCode.CONTRACT_MISMATCH, detail)
+        raise GlioserveError(ErrorCode.CONTRACT_MISMATCH, detail)
     try:
         return from_dict(Report, content, ignore_unknown=True)
     except (SchemaError, GlioserveError) as error:
@@ -227,5 +226,5 @@ def _text(outputs: Mapping[str, npt.NDArray[Any]], tensor: Tensor) -> str:
         raise _unexpected(f"{tensor.name} is not UTF-8") from error
 
 
-def _unexpected(problem: str) -> CodedError:
-    return error_for(ErrorCode.UNEXPECTED_ANSWER, f"The answer is malformed: {problem}.")
+def _unexpected(problem: str) -> GlioserveError:
+    return GlioserveError(ErrorCode.UNEXPECTED_ANSWER, f"The answer is malformed: {problem}.")

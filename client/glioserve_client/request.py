@@ -13,9 +13,8 @@ import numpy.typing as npt
 from tritonclient.grpc import InferInput
 
 from glioserve_client.deidentify import deidentify
-from glioserve_client.errors import error_for
 from glioserve_client.study import DicomStudy, Study, VolumeStudy
-from glioserve_contract import ErrorCode, Modality
+from glioserve_contract import ErrorCode, GlioserveError, Modality
 from glioserve_contract.limits import MAX_INSTANCES, MAX_REQUEST_BYTES
 from glioserve_contract.tensors import INSTANCES, SERIES_PARAMETER, affine_tensor, volume_tensor
 
@@ -64,7 +63,7 @@ def _named_series(series: Mapping[Modality, str], original_by_sent: Mapping[str,
         modality = Modality(key)
         uid, hash_, part = name.partition("#")
         if uid not in sent_by_original:
-            raise error_for(
+            raise GlioserveError(
                 ErrorCode.UNKNOWN_SERIES,
                 f"The series named for {modality} is not among the {len(sent_by_original)} series that are sent.",
             )
@@ -77,7 +76,7 @@ def _encode_dicom(study: DicomStudy, identified: bool) -> Request:
     left_out = Counter(file.reason_not_sent for file in study.files if file.reason_not_sent)
     if not sent:
         found = "; ".join(f"{n} {reason}" for reason, n in left_out.most_common(5))
-        raise error_for(ErrorCode.NOT_MR, f"No file is an MR image that may be sent: {found}.")
+        raise GlioserveError(ErrorCode.NOT_MR, f"No file is an MR image that may be sent: {found}.")
     _check_limits(len(sent), sum(len(file.content) for file in sent))  # before the work of rebuilding them
     if identified:
         contents, series = tuple(f.content for f in sent), {f.series_instance_uid: f.series_instance_uid for f in sent}
@@ -109,7 +108,7 @@ def _encode_volumes(study: VolumeStudy) -> Request:
 
 def _check_limits(instances: int, size_bytes: int) -> None:
     if instances > MAX_INSTANCES:
-        raise error_for(ErrorCode.STUDY_TOO_LARGE, f"{instances} files are over the limit of {MAX_INSTANCES}.")
+        raise GlioserveError(ErrorCode.STUDY_TOO_LARGE, f"{instances} files are over the limit of {MAX_INSTANCES}.")
     if size_bytes > MAX_REQUEST_BYTES:
         detail = f"{size_bytes >> 20} MiB are over the limit of {MAX_REQUEST_BYTES >> 20} MiB."
-        raise error_for(ErrorCode.STUDY_TOO_LARGE, detail)
+        raise GlioserveError(ErrorCode.STUDY_TOO_LARGE, detail)

@@ -1,14 +1,10 @@
-"""From what gRPC says to the typed exception: our token if the message has one, else the status.
-
-An ensemble prefixes a step's message and a proxy may wrap it, so the token is searched for, never anchored.
-"""
+"""From gRPC's status and message to the typed exception: our token if the message has one, else the status."""
 
 from __future__ import annotations
 
 import re
 
-from glioserve_client.errors import CodedError, error_for
-from glioserve_contract import ErrorCode, find_code
+from glioserve_contract import ErrorCode, GlioserveError, read_message
 
 _BY_STATUS = {
     "INVALID_ARGUMENT": ErrorCode.REQUEST_REFUSED,
@@ -18,7 +14,7 @@ _BY_STATUS = {
     "UNAVAILABLE": ErrorCode.UNAVAILABLE,
     "DEADLINE_EXCEEDED": ErrorCode.DEADLINE_EXCEEDED,
     "CANCELLED": ErrorCode.CANCELLED,
-    # A gRPC server without KServe's inference service: some other program listens there.
+    # A gRPC server without KServe's inference service: another program listens there.
     "UNIMPLEMENTED": ErrorCode.UNEXPECTED_ANSWER,
 }
 _OVER_MESSAGE_LIMIT = re.compile(r"larger than max", re.IGNORECASE)
@@ -27,18 +23,21 @@ _LONGEST_FOREIGN_TEXT = 300
 """Characters kept of a message that is not ours: a proxy may answer with a page."""
 
 
-def error_from_status(status: str | None, message: str | None) -> CodedError:
-    """The exception for a failed call.
+def error_from_status(status: str | None, message: str | None) -> GlioserveError:
+    """Return the exception for a failed call.
+
+    A code that this client does not know becomes its family's class, with the server's own text; ``code``, and with
+    it ``retryable``, are then those of the status.
 
     Args:
         status: gRPC's status name, with or without ``StatusCode.``; None when the call never got one.
         message: the status' details.
     """
     name, text = (status or "").rpartition(".")[2], message or ""
-    code = find_code(text)
-    if code is not None:
-        return error_for(code, _our_detail(text, code))
-    return error_for(_code_of_status(name, text), f"{name or 'No status'}: {_foreign(text)}")
+    ours = read_message(text)
+    if ours is None:
+        return GlioserveError(_code_of_status(name, text), f"{name or 'No status'}: {_foreign(text)}")
+    return GlioserveError(ours.code or _code_of_status(name, text), ours.detail, ours.action, ours.token)
 
 
 def _code_of_status(name: str, text: str) -> ErrorCode:
@@ -47,12 +46,6 @@ def _code_of_status(name: str, text: str) -> ErrorCode:
             return ErrorCode.UNAVAILABLE  # a quota or a full server
         return ErrorCode.UNEXPECTED_ANSWER if _ANSWER_OVER_LIMIT.search(text) else ErrorCode.STUDY_TOO_LARGE
     return _BY_STATUS.get(name, ErrorCode.INTERNAL)
-
-
-def _our_detail(text: str, code: ErrorCode) -> str:
-    """What the server found, without the ensemble's prefix, the token and the action (which is added again)."""
-    _, _, detail = text.partition(code.token)
-    return detail.removeprefix("]").strip().removesuffix(code.row.action).strip()
 
 
 def _foreign(text: str) -> str:

@@ -20,7 +20,6 @@ import numpy as np
 import numpy.typing as npt
 
 from glioserve_client.dicomfile import DicomFile, looks_like_dicom, read_dicom_file
-from glioserve_client.errors import CodedError, error_for
 from glioserve_contract import ErrorCode, GlioserveError, Modality
 from glioserve_contract.limits import (
     MAX_INSTANCES,
@@ -77,11 +76,11 @@ class DicomStudy:
         if root.is_file():
             return cls.from_files([root])
         if not root.is_dir():
-            raise error_for(ErrorCode.EMPTY_STUDY, "There is no such folder.")
+            raise GlioserveError(ErrorCode.EMPTY_STUDY, "There is no such folder.")
         paths = _within_limits(_visible_files(root))
         study = cls._read(sorted(paths, key=str), root, may_skip=True)
         if not study.files:
-            raise error_for(
+            raise GlioserveError(
                 ErrorCode.EMPTY_STUDY,
                 f"The folder holds no DICOM file ({len(study.skipped)} others, hidden ones apart).",
             )
@@ -92,7 +91,7 @@ class DicomStudy:
         """These files, each of which must be DICOM or a zip archive. Raises as :meth:`from_directory` does."""
         found = _within_limits(Path(path) for path in paths)
         if not found:
-            raise error_for(ErrorCode.EMPTY_STUDY, "No file was named.")
+            raise GlioserveError(ErrorCode.EMPTY_STUDY, "No file was named.")
         return cls._read(found, None, may_skip=False)._not_empty()
 
     @classmethod
@@ -100,7 +99,7 @@ class DicomStudy:
         """DICOM files or zip archives in memory already (from DICOMweb, say). Raises as :meth:`from_files`."""
         found = list(contents)
         if not found:
-            raise error_for(ErrorCode.EMPTY_STUDY, "No file was given.")
+            raise GlioserveError(ErrorCode.EMPTY_STUDY, "No file was given.")
         sorter = _Sorter()
         for index, content in enumerate(found):
             sorter.add(content, "", _where(index, len(found)), may_skip=False)
@@ -116,14 +115,14 @@ class DicomStudy:
                 try:
                     name = str(path.relative_to(root)) if root else str(path)
                     sorter.add(next(contents), name, where, may_skip=may_skip)
-                except CodedError as error:
+                except GlioserveError as error:
                     error.path = path
                     raise
         return cls(tuple(sorter.files), tuple(sorter.skipped))
 
     def _not_empty(self) -> DicomStudy:
         if not self.files:
-            raise error_for(ErrorCode.EMPTY_STUDY, f"No DICOM file in the archive ({len(self.skipped)} others).")
+            raise GlioserveError(ErrorCode.EMPTY_STUDY, f"No DICOM file in the archive ({len(self.skipped)} others).")
         return self
 
 
@@ -138,13 +137,8 @@ class _Sorter:
     def add(self, content: bytes, name: str, where: str, *, may_skip: bool) -> None:
         """One file; an archive's own may be skipped always, as a folder's."""
         if is_archive(content):
-            try:
-                for number, (inner, unpacked) in enumerate(unpack(content, where), 1):
-                    self.add(unpacked, f"{name}/{inner}", f"{where}, file {number} in it", may_skip=True)
-            except CodedError:
-                raise
-            except GlioserveError as error:
-                raise error_for(error.code, error.detail) from None
+            for number, (inner, unpacked) in enumerate(unpack(content, where), 1):
+                self.add(unpacked, f"{name}/{inner}", f"{where}, file {number} in it", may_skip=True)
         elif may_skip and not looks_like_dicom(content):
             self.skipped.append(SkippedFile(name, "not DICOM"))
         else:
@@ -190,7 +184,7 @@ class VolumeStudy:
 
     def __post_init__(self) -> None:
         if not self.volumes:
-            raise error_for(ErrorCode.EMPTY_STUDY, "No volume was given.")
+            raise GlioserveError(ErrorCode.EMPTY_STUDY, "No volume was given.")
         volumes = {Modality(m): self.volumes[m] for m in self.volumes}
         object.__setattr__(self, "volumes", MappingProxyType(volumes))
 
@@ -232,56 +226,58 @@ def _within_limits(paths: Iterable[Path]) -> list[Path]:
     return kept
 
 
-def _too_large() -> CodedError:
+def _too_large() -> GlioserveError:
     detail = f"The folder holds over {MAX_FOLDER_FILES} files or {MAX_FOLDER_BYTES >> 20} MiB."
-    return error_for(ErrorCode.STUDY_TOO_LARGE, detail)
+    return GlioserveError(ErrorCode.STUDY_TOO_LARGE, detail)
 
 
 def _content(path: Path, where: str) -> bytes:
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # a pipe would block for ever
-            raise error_for(ErrorCode.NOT_DICOM, f"{where} is not a regular file.")
+            raise GlioserveError(ErrorCode.NOT_DICOM, f"{where} is not a regular file.")
         return path.read_bytes()
     except OSError as error:
-        raise error_for(ErrorCode.TRUNCATED_FILE, f"{where} cannot be read: {error.strerror}.") from error
+        raise GlioserveError(ErrorCode.TRUNCATED_FILE, f"{where} cannot be read: {error.strerror}.") from error
 
 
 def _volume_from_nifti(path: Path, modality: Modality) -> Volume:
     try:
         return Volume(*read_nifti(path))
     except GlioserveError as error:
-        raise error_for(error.code, f"{modality}: {error.detail}") from error
+        raise GlioserveError(error.code, f"{modality}: {error.detail}") from error
 
 
 def _checked_voxels(voxels: npt.ArrayLike) -> npt.NDArray[np.float32]:
     try:
         array = np.asarray(voxels)
     except (TypeError, ValueError) as error:
-        raise error_for(ErrorCode.UNSUPPORTED_VOXELS, "A volume is not an array of numbers.") from error
+        raise GlioserveError(ErrorCode.UNSUPPORTED_VOXELS, "A volume is not an array of numbers.") from error
     if array.dtype.kind not in "biuf":
-        raise error_for(ErrorCode.UNSUPPORTED_VOXELS, f"A volume has voxels of type {array.dtype.name}.")
+        raise GlioserveError(ErrorCode.UNSUPPORTED_VOXELS, f"A volume has voxels of type {array.dtype.name}.")
     if array.size > MAX_VOLUME_VOXELS:
-        raise error_for(ErrorCode.STUDY_TOO_LARGE, f"A volume has {array.size} voxels, over {MAX_VOLUME_VOXELS}.")
+        raise GlioserveError(ErrorCode.STUDY_TOO_LARGE, f"A volume has {array.size} voxels, over {MAX_VOLUME_VOXELS}.")
     shape = array.shape
     while array.ndim > 3 and 1 in (array.shape[0], array.shape[-1]):
         array = array[0] if array.shape[0] == 1 else array[..., 0]
     if array.ndim > 3:
-        raise error_for(ErrorCode.UNSUPPORTED_VOXELS, f"A volume has the shape {shape}: several volumes, or colours.")
+        raise GlioserveError(
+            ErrorCode.UNSUPPORTED_VOXELS, f"A volume has the shape {shape}: several volumes, or colours."
+        )
     if array.ndim != 3 or min(array.shape) < 2:
-        raise error_for(ErrorCode.INVALID_VOLUME, f"A volume has the shape {shape}, not [z, y, x].")
+        raise GlioserveError(ErrorCode.INVALID_VOLUME, f"A volume has the shape {shape}, not [z, y, x].")
     return _single_precision(array)
 
 
 def _single_precision(array: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
     if array.dtype.kind == "f" and np.isinf(array).any():
-        raise error_for(ErrorCode.NON_FINITE_VOXELS, "A volume has infinite voxels.")
+        raise GlioserveError(ErrorCode.NON_FINITE_VOXELS, "A volume has infinite voxels.")
     with np.errstate(over="ignore"):
         copy = array.astype(np.float32, order="C")
     missing = float(np.isnan(copy).mean())
     if missing > MAX_NAN_SHARE:
-        raise error_for(ErrorCode.NON_FINITE_VOXELS, f"A volume is {missing:.0%} NaN.")
+        raise GlioserveError(ErrorCode.NON_FINITE_VOXELS, f"A volume is {missing:.0%} NaN.")
     if max(abs(float(np.nanmin(copy))), abs(float(np.nanmax(copy)))) > MAX_MAGNITUDE:
-        raise error_for(ErrorCode.EXTREME_INTENSITY, f"A volume has voxels beyond {MAX_MAGNITUDE:g}.")
+        raise GlioserveError(ErrorCode.EXTREME_INTENSITY, f"A volume has voxels beyond {MAX_MAGNITUDE:g}.")
     return copy
 
 
@@ -289,18 +285,22 @@ def _checked_affine(affine: npt.ArrayLike) -> npt.NDArray[np.float64]:
     try:
         matrix = np.array(affine, dtype=np.float64, order="C")
     except (TypeError, ValueError) as error:
-        raise error_for(ErrorCode.INVALID_AFFINE, "An affine is not an array of numbers.") from error
+        raise GlioserveError(ErrorCode.INVALID_AFFINE, "An affine is not an array of numbers.") from error
     if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or not np.allclose(matrix[3], (0, 0, 0, 1)):
-        raise error_for(ErrorCode.INVALID_AFFINE, "An affine is not a finite 4 x 4 matrix that ends in 0, 0, 0, 1.")
+        raise GlioserveError(
+            ErrorCode.INVALID_AFFINE, "An affine is not a finite 4 x 4 matrix that ends in 0, 0, 0, 1."
+        )
     with np.errstate(over="ignore"):  # infinite lengths are too long
         lengths = np.linalg.norm(matrix[:3, :3], axis=0)
     if (lengths < MIN_SPACING_MM).any() or (lengths > MAX_SPACING_MM).any():
-        raise error_for(ErrorCode.INVALID_AFFINE, f"An affine has voxels of {np.round(lengths, 3).tolist()} mm.")
+        raise GlioserveError(ErrorCode.INVALID_AFFINE, f"An affine has voxels of {np.round(lengths, 3).tolist()} mm.")
     axes = matrix[:3, :3] / lengths
     if np.abs(axes.T @ axes - np.eye(3)).max() > MAX_SHEAR_COSINE:
-        raise error_for(ErrorCode.INVALID_AFFINE, "An affine's axes are not at right angles.")
+        raise GlioserveError(ErrorCode.INVALID_AFFINE, "An affine's axes are not at right angles.")
     if np.abs(matrix[:3, 3]).max() > MAX_POSITION_MM:
-        raise error_for(ErrorCode.INVALID_AFFINE, f"An affine's first voxel lies over {MAX_POSITION_MM:g} mm away.")
+        raise GlioserveError(
+            ErrorCode.INVALID_AFFINE, f"An affine's first voxel lies over {MAX_POSITION_MM:g} mm away."
+        )
     return matrix
 
 

@@ -39,12 +39,12 @@ def full(details: str = "Exceeds maximum queue size") -> Fail:
     return Fail("UNAVAILABLE", details)
 
 
-def failure(*steps: Any, retry: RetryPolicy = QUICK, **call: Any) -> tuple[errors.CodedError, FakeServer]:
+def failure(*steps: Any, retry: RetryPolicy = QUICK, **call: Any) -> tuple[GlioserveError, FakeServer]:
     """The error of a call to a server of these steps, and the server as it was left."""
     with FakeServer(*steps) as server, GliomaClient(server.url, retry=retry) as client:
         try:
             client.predict(STUDY, **call)
-        except errors.CodedError as error:
+        except GlioserveError as error:
             return error, server
     pytest.fail("the call did not fail")
 
@@ -118,7 +118,7 @@ def test_attempts_are_bounded_and_counted() -> None:
 def test_every_other_code_arrives_as_its_exception_at_once(code: ErrorCode) -> None:
     message = f"in ensemble 'glioma', {GlioserveError(code, 'Found: t1.')}"
     error, server = failure(Fail(code.row.status.value, message))
-    assert type(error) is type(errors.error_for(code))
+    assert type(error) is type(GlioserveError(code))
     assert error.detail == "Found: t1."
     assert len(server.requests) == 1
 

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from glioserve_client import Modality, VolumeStudy, errors
-from glioserve_client.errors import CodedError
+from glioserve_client import GlioserveError, Modality, VolumeStudy, errors
 from glioserve_client.study import Volume
 from glioserve_dicom.volumes import nifti as nifti_module
 
@@ -176,6 +175,6 @@ def test_a_damaged_header_is_read_or_refused_by_code(tmp_path: Path) -> None:
             volume = VolumeStudy.from_nifti({Modality.T1: tmp_path / "t1.nii"}).volumes[Modality.T1]
             assert np.isfinite(volume.lps_from_voxel).all()
             assert volume.voxels.ndim == 3
-        except CodedError:
+        except GlioserveError:
             refused += 1
     assert 50 < refused < 350

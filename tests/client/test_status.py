@@ -3,7 +3,7 @@
 import grpc
 import pytest
 
-from glioserve_client.errors import CodedError
+from glioserve_client import errors
 from glioserve_client.status import error_from_status
 from glioserve_contract import ErrorCode, GlioserveError
 
@@ -39,8 +39,6 @@ def test_a_token_decides_whatever_the_status(code: ErrorCode, status: str | None
         ("INTERNAL", "Stub process 'preprocess' is not healthy.", ErrorCode.INTERNAL),
         ("DATA_LOSS", "", ErrorCode.INTERNAL),
         (None, None, ErrorCode.INTERNAL),
-        # A code of a later server that this client does not know: the status must do.
-        ("INVALID_ARGUMENT", "[GLIO-1999] Something new.", ErrorCode.REQUEST_REFUSED),
     ],
 )
 def test_without_a_token_the_status_decides(status: str | None, message: str | None, code: ErrorCode) -> None:
@@ -49,9 +47,56 @@ def test_without_a_token_the_status_decides(status: str | None, message: str | N
     assert (message or "no message").rstrip(".") in error.detail
 
 
+OLDER = "Series 2.25.1 is not there. An older piece of advice."
+LATER = "Series 2.25.1 is not there. What to do: A later piece of advice."
+
+
+@pytest.mark.parametrize("server", [OLDER, LATER])
+@pytest.mark.parametrize("prefix", ["", "in ensemble 'glioma', ", "upstream: 502: in ensemble 'glioma', "])
+def test_another_versions_advice_stands_alone(server: str, prefix: str) -> None:
+    error = error_from_status("StatusCode.INVALID_ARGUMENT", f"{prefix}[GLIO-1304] {server}")
+    assert type(error) is errors.UnknownSeriesError
+    assert str(error) == f"[GLIO-1304] {server}"
+    assert ErrorCode.UNKNOWN_SERIES.row.action not in str(error)
+
+
+def test_an_older_servers_message_with_our_advice_has_it_once() -> None:
+    action = ErrorCode.UNKNOWN_SERIES.row.action
+    error = error_from_status("INVALID_ARGUMENT", f'proxy: "[GLIO-1304] Series 2.25.1 is not there. {action}" (400)')
+    assert str(error) == f"[GLIO-1304] Series 2.25.1 is not there. What to do: {action}"
+
+
+@pytest.mark.parametrize(
+    ("status", "token", "family", "retryable"),
+    [
+        ("INVALID_ARGUMENT", "GLIO-1999", errors.StudyError, False),
+        ("INVALID_ARGUMENT", "GLIO-1299", errors.DicomFileError, False),
+        ("UNAVAILABLE", "GLIO-4199", errors.TransportError, True),
+        ("UNAVAILABLE", "GLIO-3199", errors.ServerError, True),
+        ("INTERNAL", "GLIO-3199", errors.ServerError, False),
+        ("CANCELLED", "GLIO-3199", errors.ServerError, True),
+        ("INVALID_ARGUMENT", "GLIO-6101", GlioserveError, False),
+        (None, "GLIO-2199", errors.ModelAnswerError, False),
+    ],
+)
+@pytest.mark.parametrize("text", ["Something new. What to do: Do that.", "Something new."])
+def test_a_later_servers_code_is_of_its_family_with_the_servers_own_text(
+    status: str | None, token: str, family: type[GlioserveError], retryable: bool, text: str
+) -> None:
+    error = error_from_status(status, f"in ensemble 'glioma', [{token}] {text}")
+    assert type(error) is family
+    assert str(error) == f"[{token}] {text}"
+    assert (error.token, error.retryable) == (token, retryable)
+
+
+def test_a_later_code_that_quotes_a_known_one_is_not_taken_for_it() -> None:
+    error = error_from_status("INTERNAL", "[GLIO-5999] It was undone: [GLIO-5111] It ended.")
+    assert (type(error), error.token) == (errors.SetUpError, "GLIO-5999")
+
+
 @pytest.mark.parametrize("status", list(grpc.StatusCode), ids=lambda status: status.name)
 def test_every_status_of_grpc_becomes_an_error(status: grpc.StatusCode) -> None:
-    assert isinstance(error_from_status(str(status), "why"), CodedError)
+    assert isinstance(error_from_status(str(status), "why"), GlioserveError)
 
 
 def test_a_proxys_page_is_cut_to_one_printable_line() -> None:

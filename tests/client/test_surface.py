@@ -7,7 +7,7 @@ import glioserve_client
 
 FROZEN = """NO_RETRY CodedError ConnectionOptions DicomStudy ErrorCode GliomaClient GlioserveError Heatmap Label
 Modality ModelAnswerError Prediction RetryPolicy ServerError SetUpError Study StudyError TlsOptions TransportError
-Volume VolumeStudy WrittenOutputs error_for summary write_outputs""".split()
+Volume VolumeStudy WrittenOutputs summary write_outputs""".split()
 HEAVY = ("torch", "monai", "SimpleITK", "onnxruntime", "pytriton", "matplotlib")
 """Not scipy: nibabel imports it where it happens to be installed."""
 

@@ -16,7 +16,6 @@ import pydicom
 from fuzz.sources import MARKER
 from glioserve_client import DicomStudy
 from glioserve_client.deidentify import Pseudonyms, deidentify
-from glioserve_client.errors import CodedError
 from glioserve_contract import ErrorCode, GlioserveError, Modality
 from glioserve_contract.records.recipe import Recipe
 from glioserve_dicom.files.folder import study_files
@@ -49,13 +48,13 @@ def folder(files: Files, recipe: Recipe, series: Series | None = None) -> Prepro
 
 def client(files: Files, recipe: Recipe, series: Series | None = None) -> Preprocessed:
     """The Python client's bytes, de-identified, to the server."""
-    return _sent(_coded(lambda: DicomStudy.from_bytes(files)), recipe)
+    return _sent(DicomStudy.from_bytes(files), recipe)
 
 
 def client_folder(files: Files, recipe: Recipe, series: Series | None = None) -> Preprocessed:
     """Likewise from a folder."""
     with tempfile.TemporaryDirectory() as place:
-        return _sent(_coded(lambda: DicomStudy.from_directory(_written(files, Path(place)))), recipe)
+        return _sent(DicomStudy.from_directory(_written(files, Path(place))), recipe)
 
 
 ENTRIES: tuple[Callable[..., Preprocessed], ...] = (offline, server, folder, client, client_folder)
@@ -73,15 +72,6 @@ def _written(files: Files, place: Path) -> Path:
         sub.mkdir(exist_ok=True)
         (sub / f"{MARKER}_{number:05d}.dcm").write_bytes(content)
     return place
-
-
-def _coded(read: Callable[[], DicomStudy]) -> DicomStudy:
-    try:
-        return read()
-    except CodedError:
-        raise
-    except GlioserveError as error:
-        raise ViolationError(f"the client raised {type(error).__name__}, which is none of its own classes") from error
 
 
 def _sent(study: DicomStudy, recipe: Recipe) -> Preprocessed:

@@ -9,11 +9,10 @@ from pathlib import Path
 from glioserve_cli import argtypes
 from glioserve_cli.client_arguments import add_series_argument, add_tls_arguments, tls_of, url
 from glioserve_client.client import GliomaClient
-from glioserve_client.errors import CodedError
 from glioserve_client.options import NO_RETRY, RetryPolicy
 from glioserve_client.outputs import summary, write_outputs
 from glioserve_client.study import DicomStudy, Study, VolumeStudy
-from glioserve_contract import Modality
+from glioserve_contract import GlioserveError, Modality
 from glioserve_contract.limits import DEFAULT_TIMEOUT_S
 from glioserve_contract.tensors import ENSEMBLE
 
@@ -71,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
                 print(f"warning: {warning}", file=sys.stderr)
             if not args.json:
                 print("\n" + "\n".join(str(path) for path in written.paths))
-    except CodedError as error:
+    except GlioserveError as error:
         if error.path is not None:  # the caller's own terminal may see the caller's own file name
             print(f"in {error.path}:", file=sys.stderr)
         if error.request_id:

@@ -123,7 +123,7 @@ def _ask(predictor: Predictor, case: Case) -> _Asked:
         prediction = predictor(case.folder)
     except GlioserveError as error:
         detail = without_identifiers(error.detail, case.folder)
-        return _Asked(case, time.perf_counter() - started, error=error.code.token, detail=detail)
+        return _Asked(case, time.perf_counter() - started, error=error.token, detail=detail)
     except Exception as error:  # noqa: BLE001 - one study must not end an evaluation; its text may carry anything
         return _Asked(case, time.perf_counter() - started, error=UNKNOWN_ERROR, detail=type(error).__name__)
     return _Asked(case, time.perf_counter() - started, prediction)

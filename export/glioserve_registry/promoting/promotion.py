@@ -265,6 +265,6 @@ def _said(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt):
         return "It was interrupted."
     if isinstance(error, GlioserveError):
-        return f"[{error.code}] {error.detail}"
+        return f"[{error.token}] {error.detail}"
     reason = f": {error.strerror}" if isinstance(error, OSError) and error.strerror else ""
     return f"{type(error).__name__}{reason}."

@@ -1,0 +1,10 @@
+"""Every error that leaves our code: the table, the classes made from it, and the text that carries one.
+
+Read in this order: :mod:`.table`, :mod:`.base`, :mod:`.classes`, :mod:`.messages`.
+"""
+
+from glioserve_contract.errors.base import GlioserveError
+from glioserve_contract.errors.messages import find_code, read_message
+from glioserve_contract.errors.table import ErrorCode, ErrorRow, Retry, Status
+
+__all__ = ["ErrorCode", "ErrorRow", "GlioserveError", "Retry", "Status", "find_code", "read_message"]
