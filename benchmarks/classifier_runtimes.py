@@ -19,7 +19,7 @@ import numpy.typing as npt
 import onnx
 import onnxruntime
 import torch
-from monai.visualize import GradCAM
+from monai.visualize.class_activation_maps import GradCAM
 from torch.utils.flop_counter import FlopCounterMode
 
 from common import ROOT

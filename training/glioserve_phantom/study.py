@@ -99,7 +99,7 @@ class Phantom:
         acquisition = self.acquisitions[modality]
         table = tissue_intensities(np.random.default_rng([acquisition.seed, 3]), modality)
         image = to_sitk(table[self.head.labels] * self.head.texture, self.head.geometry)
-        image = sitk.DiscreteGaussian(image, POINT_SPREAD_MM**2)
+        image = sitk.DiscreteGaussian(image, [POINT_SPREAD_MM**2] * 3)
         voxels = scan(image, acquisition, self.scanner_lps_from_head[modality])
         return SequenceVolume(modality, voxels, acquisition.geometry)
 

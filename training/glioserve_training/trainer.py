@@ -154,7 +154,7 @@ def _train_epoch(
         if settings.localisation and lesions is not None and maps is not None:
             loss = loss + settings.localisation * localisation_loss(maps, labels, lesions, net.lattice)
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimiser.step()
         schedule.step()
         total += loss.item()

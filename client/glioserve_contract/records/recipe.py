@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from glioserve_contract.codec import SchemaError, canonical_json, from_dict, is_sha256_digest
 from glioserve_contract.errors import ErrorCode, GlioserveError
 from glioserve_contract.records.brain_model import DEFAULT_BRAIN_DIGEST, DEFAULT_BRAIN_MODEL, is_model_file_name
 from glioserve_contract.sequences import REGISTRATION_ORDER, SEQUENCES, Modality
 
-RECIPE_SCHEMA = "glioserve/recipe/1"
+RECIPE_SCHEMA: Final = "glioserve/recipe/1"
 CLASSES = ("necrosis", "recurrence")
 """The two diagnoses. A recipe states the order of its network's outputs; SCORE is always recurrence's."""
 

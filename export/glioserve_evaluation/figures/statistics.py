@@ -33,8 +33,9 @@ def proportion(successes: int, n: int, method: IntervalMethod = "wilsoncc") -> P
         interval = wald(successes / n, n)
         lower, upper = interval.lower, interval.upper
     else:
-        lower, upper = stats.binomtest(successes, n).proportion_ci(LEVEL, method)
-    return Proportion(successes, n, successes / n, float(lower or 0.0), float(upper or 0.0), method)
+        exact = stats.binomtest(successes, n).proportion_ci(LEVEL, method)
+        lower, upper = float(exact.low), float(exact.high)
+    return Proportion(successes, n, successes / n, lower or 0.0, upper or 0.0, method)
 
 
 def wald(value: float, n: int) -> Estimate:

@@ -12,9 +12,6 @@ from matplotlib.figure import Figure
 from glioserve_evaluation.figures.figures import CalibrationBin, Confusion, Estimate, OperatingPoint, RocPoint
 
 _BLUE, _GREY, _RED = "#1f5fa8", "#8a8a8a", "#b3261e"
-_STYLE = {"svg.hashsalt": "glioserve", "font.size": 9.0, "svg.fonttype": "path"}
-"""Letters as outlines, so that a page looks alike wherever it is opened; ids by a fixed salt, so equal reports give
-equal pages."""
 
 
 def roc_plot(
@@ -95,7 +92,8 @@ def _unit_square(axes: Axes, x: str, y: str) -> None:
 
 def _svg(draw: Callable[[Axes], None]) -> str:
     text = io.StringIO()
-    with mpl.rc_context(_STYLE):
+    # Letters are outlines, so that a page looks alike wherever it is opened; a fixed salt makes reports repeatable.
+    with mpl.rc_context({"svg.hashsalt": "glioserve", "font.size": 9.0, "svg.fonttype": "path"}):
         figure = Figure(figsize=(3.8, 3.8), layout="constrained")
         draw(figure.add_subplot())
         figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 import torch
-from monai.visualize import GradCAM
+from monai.visualize.class_activation_maps import GradCAM
 from torch import nn
 
 from glioserve_contract import ErrorCode, GlioserveError

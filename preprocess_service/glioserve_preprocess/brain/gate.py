@@ -159,4 +159,4 @@ def _solidity(edge_mm: npt.NDArray[np.float64], voxels: int, spacing: npt.NDArra
     except (QhullError, ValueError):  # flat, or a handful of voxels: no solid
         return 0.0
     whole = hull.volume + hull.area * float(spacing.min()) / 2
-    return float(min(1.0, voxels * np.prod(spacing) / whole))
+    return float(min(1.0, voxels * float(np.prod(spacing)) / whole))

@@ -18,7 +18,7 @@ BLOCKS = (6, 12, 24, 16)
 """Layers of each dense block (Huang 2016, arXiv:1608.06993, table 1, k = 32)."""
 
 
-class DenseNet121(DenseNet):  # type: ignore[misc]  # MONAI is not typed
+class DenseNet121(DenseNet):
     """Four dense blocks, then global average pooling and one linear layer. ``widen_factor`` scales all widths."""
 
     def __init__(

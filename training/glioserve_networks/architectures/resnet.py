@@ -20,7 +20,7 @@ STAGE_WIDTHS = (64, 128, 256, 512)
 MONAI_STAGE_STRIDES = (1, 2, 2, 2)
 
 
-class ResNet(MonaiResNet):  # type: ignore[misc]  # MONAI is not typed
+class ResNet(MonaiResNet):
     """Four stages of residual blocks, then global average pooling and one linear layer (He 2015, arXiv:1512.03385).
 
     ``stage_strides`` sets how much each stage shrinks its input. Strides are not parameters: they cannot be read

@@ -28,7 +28,7 @@ def tissue_maps() -> tuple[Array, Array, npt.NDArray[np.float64]]:
     if package is None or package.origin is None:
         raise GlioserveError(ErrorCode.INVALID_ARTIFACT, "Heads are grown from nilearn's maps: pip install nilearn.")
     folder = Path(package.origin).parent / "datasets" / "data"
-    grey, white = (nib.load(folder / _FILE.format(name)) for name in ("gm", "wm"))
+    grey, white = (nib.Nifti1Image.from_filename(folder / _FILE.format(name)) for name in ("gm", "wm"))
     voxel_from_lps = np.linalg.inv(grey.affine) @ np.diag([-1.0, -1.0, 1.0, 1.0])
     return _probabilities(grey), _probabilities(white), voxel_from_lps
 

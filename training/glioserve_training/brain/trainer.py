@@ -116,7 +116,7 @@ def train_brain(
     net = BrainNet().to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     average = torch.optim.swa_utils.AveragedModel(
         net,
-        multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(settings.averaging),  # type: ignore[no-untyped-call]
+        multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(settings.averaging),
     )
     optimiser = torch.optim.AdamW(net.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, settings))
@@ -135,7 +135,7 @@ def train_brain(
             found = net(image)
         loss = distance_loss(found.float(), distance.to(device), seen.to(device), settings)
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 5.0)
         optimiser.step()
         schedule.step()
