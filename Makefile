@@ -62,6 +62,7 @@ lint: $(VENV)/.dev ## ruff, mypy and the documentation's build
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@for adapter in model_repository/*/1/model.py; do $(BIN)/mypy "$$adapter" || exit 1; done  # each is a module "model"
 	@$(BIN)/mkdocs build --strict --quiet
 
 build/peers/.done: benchmarks/peers/requirements.txt

@@ -179,7 +179,9 @@ def main() -> None:
     parser.add_argument("--copies", type=int, default=20, help="perturbed copies of each real sequence")
     parser.add_argument("--jobs", type=int, default=2)
     args = parser.parse_args()
-    study, costs, makers = real_study(), {}, []
+    study = real_study()
+    costs: dict[str, float] = {}
+    makers: list[Callable[[], BrainCase]] = []
     if study is None:
         print("FG-6692 is left out: its files are not there")
     else:

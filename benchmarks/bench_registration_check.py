@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import pickle
+from typing import Any
 
 import numpy as np
 
@@ -38,7 +39,7 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=1000, help="number of the first phantom: others chose the limits")
     args = parser.parse_args()
     counts: dict[str, dict[str, int]] = {}
-    rows = []
+    rows: list[dict[str, Any]] = []
     for number in range(args.first, args.first + args.phantoms):
         cases = [phantom_case(number, level) for level in LEVELS] + [hard_case(number, kind) for kind in KINDS]
         for case in cases:

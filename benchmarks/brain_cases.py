@@ -112,7 +112,7 @@ def _degraded(voxels: npt.NDArray[np.float32], rng: np.random.Generator) -> npt.
     shaped = top * np.clip(voxels * (1 + field) / top, 0, None) ** rng.uniform(0.7, 1.4)
     sigma = top * rng.uniform(0.0, 0.06)
     noise = rng.normal(0, sigma, (2, *voxels.shape))
-    return np.hypot(shaped + noise[0], noise[1]).astype(np.float32)
+    return np.asarray(np.hypot(shaped + noise[0], noise[1]), dtype=np.float32)
 
 
 def _cropped(

@@ -77,7 +77,7 @@ def measure_gpu(settings: Settings) -> dict[str, Any]:
 
 def _seconds(module: torch.nn.Module, image: torch.Tensor) -> float:
     """Median of :data:`REPEATS`, by the device's own clock, after as many that are not counted."""
-    taken = []
+    taken: list[float] = []
     with torch.no_grad():
         for repeat in range(2 * REPEATS):
             begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))

@@ -20,7 +20,7 @@ def check(folder: Path) -> list[str]:
     """What is wrong with the answer to the demo's phantom, which has a recurrence; empty when nothing is."""
     document = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     report = from_dict(Report, document, ignore_unknown=True)
-    heatmap = np.asarray(nib.load(folder / "heatmap.nii.gz").dataobj)
+    heatmap = np.asarray(nib.Nifti1Image.from_filename(folder / "heatmap.nii.gz").dataobj)
     page = (folder / "report.html").read_text(encoding="utf-8")
     with Image.open(folder / "overlay.png") as overlay:
         overlay.load()

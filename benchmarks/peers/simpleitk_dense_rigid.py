@@ -12,5 +12,5 @@ __all__ = ["image", "register"]
 
 def register(fixed: sitk.Image, moving: sitk.Image) -> tuple[Any, str]:
     """moving_lps_from_fixed_lps."""
-    levels = {"shrink": (4, 3, 2), "sigmas": (2, 1.5, 1), "share": (0.5, 0.2, 0.02)}
-    return descend(fixed, moving, spacing_mm=1.0, **levels), ""
+    matrix = descend(fixed, moving, spacing_mm=1.0, shrink=(4, 3, 2), sigmas=(2, 1.5, 1), share=(0.5, 0.2, 0.02))
+    return matrix, ""

@@ -2,7 +2,9 @@
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
@@ -10,6 +12,7 @@ import triton_python_backend_utils as pb_utils
 from glioserve_contract import ErrorCode, GlioserveError, Modality, to_dict
 from glioserve_contract.tensors import BRAIN_MASK, IMAGE, INSTANCES, PREPROCESS, affine_tensor, volume_tensor
 from glioserve_dicom.volumes.arrays import volume_of_array
+from glioserve_dicom.volumes.geometry import SequenceVolume
 from glioserve_preprocess.brain.model import load_brain_model, site_folder
 from glioserve_preprocess.overrides import Overrides
 from glioserve_preprocess.pipeline import preprocess_dicom, preprocess_volumes
@@ -21,7 +24,7 @@ from glioserve_triton.served.repository import check_contract
 class TritonPythonModel:
     """See ``glioserve_preprocess.pipeline``."""
 
-    def initialize(self, args):
+    def initialize(self, args: dict[str, str]) -> None:
         check_contract(args["model_config"])
         repository = Path(args["model_repository"]).parent
         self.recipe = load_serving(repository).manifest.recipe
@@ -31,10 +34,10 @@ class TritonPythonModel:
         load_brain_model(self.recipe.brain_extraction, self.brain_models)  # a broken one fails the load, not a study
         self.metrics = Metrics(pb_utils)
 
-    def execute(self, requests):
+    def execute(self, requests: Sequence[Any]) -> list[Any]:
         return respond(pb_utils, requests, self.handle, self.metrics)
 
-    def handle(self, request):
+    def handle(self, request: Any) -> tuple[Any, ...]:
         files, volumes = _files(request), _volumes(request)
         overrides = Overrides.of_parameters(request.parameters())
         if files is not None and volumes:
@@ -62,13 +65,13 @@ class TritonPythonModel:
         )
 
 
-def _files(request):
+def _files(request: Any) -> list[bytes] | None:
     tensor = pb_utils.get_input_tensor_by_name(request, INSTANCES.name)
     return None if tensor is None else list(tensor.as_numpy())
 
 
-def _volumes(request):
-    volumes = {}
+def _volumes(request: Any) -> dict[Modality, SequenceVolume]:
+    volumes: dict[Modality, SequenceVolume] = {}
     for modality in Modality:
         voxels = pb_utils.get_input_tensor_by_name(request, volume_tensor(modality))
         affine = pb_utils.get_input_tensor_by_name(request, affine_tensor(modality))

@@ -1,7 +1,9 @@
 """Adapter: the classifier's output to the whole answer. All that is thought lives in our packages."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
@@ -21,15 +23,15 @@ NO_HEATMAP = np.zeros((0, 0, 0), dtype=np.float32)
 class TritonPythonModel:
     """See ``glioserve_preprocess.report.answer``."""
 
-    def initialize(self, args):
+    def initialize(self, args: dict[str, str]) -> None:
         check_contract(args["model_config"])
         self.versions = ServedVersions(Path(args["model_repository"]).parent / "classifier")
         self.metrics = Metrics(pb_utils)
 
-    def execute(self, requests):
+    def execute(self, requests: Sequence[Any]) -> list[Any]:
         return respond(pb_utils, requests, self.handle, self.metrics)
 
-    def handle(self, request):
+    def handle(self, request: Any) -> list[Any]:
         logits, cam, words, mask, record = (
             pb_utils.get_input_tensor_by_name(request, tensor.name).as_numpy()
             for tensor in (t.LOGITS, t.CAM, t.MODEL_ID, t.BRAIN_MASK, t.PREPROCESS)
@@ -53,6 +55,6 @@ class TritonPythonModel:
         return [pb_utils.Tensor(tensor.name, value) for tensor, value in values.items() if tensor.name in wanted]
 
 
-def _wants_heatmap(request, wanted):
+def _wants_heatmap(request: Any, wanted: set[str]) -> bool:
     # An ensemble asks its steps for everything, whatever its caller asked for; parameters do reach the steps.
     return t.HEATMAP.name in wanted and json.loads(request.parameters() or "{}").get(t.HEATMAP_PARAMETER) is not False
