@@ -1,4 +1,4 @@
-"""Build hook: compiles the kernels of registration and resampling, by the C compiler or the ziglang wheel."""
+"""Compile the kernels of registration and resampling, by the C compiler or the ziglang wheel."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ FLAGS = ["-O3", "-std=c99", "-ffp-contract=off", "-fPIC", "-shared", "-fvisibili
 
 
 class KernelBuildHook(BuildHookInterface):  # type: ignore[type-arg]
-    """Of hatchling: called for wheels and editable installs."""
+    """Hook that hatchling calls for wheels and editable installs."""
 
     def dependencies(self) -> list[str]:
-        """A compiler from the package index where the machine has none."""
+        """Return a compiler from the package index where the machine has none."""
         return [] if _system_compiler() else ["ziglang>=0.13"]
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Compile, and say that the wheel is for this platform and any Python 3."""
+        """Compile the kernels and tag the wheel for this platform and any Python 3."""
         if self.target_name != "wheel":
             return
         suffix = ".dll" if sys.platform == "win32" else ".so"
@@ -39,7 +39,7 @@ class KernelBuildHook(BuildHookInterface):  # type: ignore[type-arg]
 
 
 def _compile(source: Path, library: Path, compiler: list[str]) -> None:
-    """``library`` is replaced at the end: a server that has the old one loaded keeps it."""
+    """Compile ``source`` and replace ``library`` at the end: a server that has the old one loaded keeps it."""
     half_built = library.with_name(f"{library.name}.{os.getpid()}")
     command = [*compiler, *FLAGS, "-o", str(half_built), str(source), "-lm"]
     try:

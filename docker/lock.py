@@ -33,7 +33,7 @@ HEADER = f"""# Written by docker/lock.py: glioserve[{EXTRA}] for Python {PYTHON}
 
 
 def direct_requirements() -> list[Requirement]:
-    """What pyproject.toml asks for: the base and the extra, extras of our own unfolded."""
+    """Return what pyproject.toml asks for: the base and the extra, with our own extras unfolded."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     open_, found = [*project["dependencies"], *extras[EXTRA]], []

@@ -1,4 +1,4 @@
-"""Holds a demo's output folder to what a demo must leave: ``python scripts/check_demo.py out``."""
+"""Hold a demo's output folder to what a demo must leave: ``python scripts/check_demo.py out``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from glioserve_triton.served.versions import load_manifest
 
 
 def check(folder: Path) -> list[str]:
-    """What is wrong with the answer to the demo's phantom, which has a recurrence; empty when nothing is."""
+    """Return the claims that do not hold of the answer to the demo's phantom, which has a recurrence."""
     document = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     report = from_dict(Report, document, ignore_unknown=True)
     heatmap = np.asarray(nib.Nifti1Image.from_filename(folder / "heatmap.nii.gz").dataobj)

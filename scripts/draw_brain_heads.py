@@ -1,4 +1,4 @@
-"""Draws ``docs/images/brain_heads.png``: synthetic heads as labels (above) and as scans with the true mask (below)."""
+"""Draw ``docs/images/brain_heads.png``: synthetic heads as labels (above) and as scans with the true mask (below)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Picture = npt.NDArray[np.uint8]
 
 
 def palette() -> Picture:
-    """A colour for each tissue: brain in greys, fluid in blues, the rest around the colour wheel."""
+    """Return a colour for each tissue: brain in greys, fluid in blues, the rest around the colour wheel."""
     colours = [colorsys.hsv_to_rgb((i * 0.381) % 1, 0.55, 0.85) for i in range(len(Tissue))]
     table = np.array([[int(255 * c) for c in colour] for colour in colours], dtype=np.uint8)
     known = {"AIR": (0, 0, 0), "GREY": (140,) * 3, "WHITE": (225,) * 3, "DEEP_GREY": (110,) * 3, "BONE": (80, 60, 40)}
@@ -33,21 +33,21 @@ def palette() -> Picture:
 
 
 def outlined(picture: Picture, mask: npt.NDArray[np.bool_]) -> Picture:
-    """The mask's edge in OUTLINE."""
+    """Return the picture with the mask's edge in OUTLINE."""
     picture = picture.copy()
     picture[mask & ~ndimage.binary_erosion(mask)] = OUTLINE
     return picture
 
 
 def tile(picture: Picture, size: int) -> Picture:
-    """Cropped or padded to a square."""
+    """Return the picture cropped or padded to a square."""
     picture = picture[:size, :size]
     pad = [(0, size - n) for n in picture.shape[:2]]
     return np.pad(picture, [*pad, (0, 0)])
 
 
 def head_tiles(head: Head) -> list[Picture]:
-    """An axial and a sagittal plane of the labels."""
+    """Return an axial and a sagittal plane of the labels."""
     colours, mask = palette(), head.distance < 0
     z, x = head.labels.shape[0] * 5 // 8, head.labels.shape[2] // 2 + 6
     planes = [(head.labels[z], mask[z]), (head.labels[::-1, :, x], mask[::-1, :, x])]
@@ -55,7 +55,7 @@ def head_tiles(head: Head) -> list[Picture]:
 
 
 def scan_tiles(sample: Sample) -> list[Picture]:
-    """An axial and a sagittal plane of what the network sees."""
+    """Return an axial and a sagittal plane of what the network sees."""
     mask = (sample.distance_mm < 0) & sample.seen
     z, x = sample.image.shape[0] // 2, sample.image.shape[2] // 2
     planes = [(sample.image[z], mask[z]), (sample.image[::-1, :, x], mask[::-1, :, x])]

@@ -22,7 +22,7 @@ DOCS = ROOT / "docs"
 
 
 def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
-    """A Markdown table."""
+    """Return a Markdown table."""
     lines = [head, tuple("---" for _ in head), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
@@ -64,7 +64,7 @@ def error_classes() -> str:
 
 
 def errors() -> str:
-    """Every error code."""
+    """Return the table of every error code."""
     rows = [
         (f"`{c.token}`", f"`{c.name}`", f"`{c.row.status.value}`", c.row.retry.value, c.row.summary, c.row.action)
         for c in ErrorCode
@@ -73,7 +73,7 @@ def errors() -> str:
 
 
 def tensors() -> str:
-    """Every tensor of every model."""
+    """Return the tables of every tensor of every model."""
     parts = []
     for model in MODELS:
         batch = f"max_batch_size {model.max_batch_size}" if model.max_batch_size else "no batching"
@@ -90,18 +90,18 @@ def _tensor_row(tensor: Tensor) -> tuple[str, ...]:
 
 
 def kept() -> str:
-    """What the client sends of a DICOM file."""
+    """Return the table of what the client sends of a DICOM file."""
     rows = [(t.value, ", ".join(f"`{k}`" for k, v in KEPT_ATTRIBUTES.items() if v is t)) for t in Treatment]
     return table(("treatment", "attributes"), rows)
 
 
 def identifying() -> str:
-    """What the server refuses."""
+    """Return the list of the attributes that the server refuses."""
     return ", ".join(f"`{k}`" for k in IDENTIFYING_ATTRIBUTES)
 
 
 def metrics() -> str:
-    """Our metrics beside Triton's."""
+    """Return the table of the metrics that join Triton's."""
     return table(
         ("metric", "type", "labels", "what it is"),
         [
@@ -123,7 +123,7 @@ FILES = {"client/glioserve_contract/errors/classes.pyi": error_classes}
 
 
 def render(text: str, name: str, body: str) -> str:
-    """``text`` with the part ``name`` replaced."""
+    """Return ``text`` with the part ``name`` replaced."""
     start, end = f"<!-- generated: {name} -->\n", "\n<!-- end -->"
     before, _, rest = text.partition(start)
     _, found, after = rest.partition(end)
@@ -133,7 +133,7 @@ def render(text: str, name: str, body: str) -> str:
 
 
 def main(check: bool) -> int:
-    """0 when everything is (or now is) up to date."""
+    """Return 0 when everything is (or now is) up to date."""
     stale = []
     for name, (file, make) in PARTS.items():
         path = DOCS / file

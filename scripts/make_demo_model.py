@@ -21,11 +21,11 @@ ROOT = Path(__file__).resolve().parents[1]
 SEED = 0
 PHANTOMS = 400
 MAX_BYTES = 5_000_000
-"""Of its files together: they are stored in the source repository."""
+"""Most bytes of its files together: they are stored in the source repository."""
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
-    """The defaults make what is shipped; the options are for trying it out."""
+    """Parse the options; the defaults make what is shipped."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=ROOT / "examples" / "demo_model")
     parser.add_argument("--work", type=Path, default=ROOT / "build" / "demo_model", help="artifact and intermediates")
@@ -36,7 +36,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def train(args: argparse.Namespace, artifact: Path) -> int:
-    """The demo preset on the demo recipe, as anyone would run it."""
+    """Train the demo preset on the demo recipe by the public command."""
     command = ["train", "--preset", "demo", "--seed", f"{SEED}", "--phantoms", f"{args.phantoms}"]
     command += ["--out", str(artifact)]
     command += ["--epochs", f"{args.epochs}"] if args.epochs else []
