@@ -5,6 +5,7 @@ The result is a copy of the artifact or exported version with a changed recipe, 
 
 from __future__ import annotations
 
+import errno
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -100,8 +101,9 @@ def write_fitted(source: Path, target: Path, found: Fit) -> Recipe:
     be there yet. Weights keep their digest; an exported copy leaves its evaluation and its variants behind: they
     were of the recipe before. GLIO-5102 where ``target`` exists.
     """
+    there = GlioserveError(ErrorCode.INVALID_ARTIFACT, f"{target.name} exists already: name a new folder.")
     if target.exists():
-        raise GlioserveError(ErrorCode.INVALID_ARTIFACT, f"{target.name} exists already: name a new folder.")
+        raise there
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as scratch:
         stage = Path(scratch) / "fresh"
@@ -110,7 +112,12 @@ def write_fitted(source: Path, target: Path, found: Fit) -> Recipe:
             recipe = with_changed_recipe(source, stage, found.applied_to)
         else:
             recipe = _copy_artifact(source, stage, found)
-        stage.rename(target)
+        try:
+            stage.rename(target)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                raise
+            raise there from error
         sync_folder(target.parent)
     return recipe
 

@@ -7,16 +7,16 @@ is unfinished has a name that begins with a dot.
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import os
 import secrets
 import shutil
-import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from filelock import Timeout, UnixFileLock
+
 from glioserve_contract import ErrorCode, GlioserveError
+from glioserve_preprocess.files import replacing
 
 STAGING_PREFIX = ".staging-"
 LOCK_TIMEOUT_S = 60.0
@@ -27,27 +27,53 @@ _LOCK_POLL_S = 0.05
 
 @contextlib.contextmanager
 def exclusive(lock_file: Path, timeout_s: float = LOCK_TIMEOUT_S) -> Iterator[None]:
-    """Hold ``lock_file`` against every other process and thread; GLIO-5112 when another holds it too long.
+    """Hold ``lock_file`` against every other process and thread.
 
-    The kernel frees the lock of a process that dies.
+    The file is made where it is missing, and stays. The kernel frees the lock of a process that dies.
+
+    Raises:
+        GlioserveError: GLIO-5112 where another process or thread holds the lock for longer than ``timeout_s``.
+        OSError: the file can be neither made nor opened.
     """
-    deadline = time.monotonic() + timeout_s
-    with lock_file.open("a") as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except OSError as error:
-                if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-                    raise GlioserveError(
-                        ErrorCode.REPOSITORY_BUSY, f"The repository cannot be locked: {error.strerror}."
-                    ) from error
-            if time.monotonic() >= deadline:
-                raise GlioserveError(
-                    ErrorCode.REPOSITORY_BUSY, f"The repository has been locked for {timeout_s:g} s by another process."
-                )
-            time.sleep(_LOCK_POLL_S)
-        yield  # closing the file frees the lock
+    # A soft lock, filelock's substitute on file systems without flock, would remove the file when it is freed.
+    lock = UnixFileLock(lock_file, timeout=timeout_s, poll_interval=_LOCK_POLL_S, fallback_to_soft=False)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise GlioserveError(
+            ErrorCode.REPOSITORY_BUSY, f"The repository has been locked for {timeout_s:g} s by another process."
+        ) from error
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        raise GlioserveError(
+            ErrorCode.REPOSITORY_BUSY, f"The repository cannot be locked: {error.strerror}."
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def is_foreign(folder: Path, marker: str, welcome: Iterable[str] = ()) -> bool:
+    """Return whether ``folder`` holds anything that glioserve did not write.
+
+    A folder of ours gets its ``marker`` before anything else and keeps it, so the order of the two looks matters: the
+    entries are listed first and the marker is looked for last. Whatever another process wrote into a new folder
+    between the two looks, the marker is there by the second one.
+
+    Args:
+        folder: the folder, which need not exist.
+        marker: name of the file that is in every folder of ours.
+        welcome: names of entries that may be in a folder that is new.
+    """
+    try:
+        strange = {path.name for path in folder.iterdir()}.difference(welcome)
+    except FileNotFoundError:
+        return False
+    except NotADirectoryError:
+        return folder.exists()
+    return bool(strange) and not (folder / marker).is_file()
 
 
 def write_if_changed(path: Path, content: bytes) -> bool:
@@ -57,15 +83,10 @@ def write_if_changed(path: Path, content: bytes) -> bool:
     """
     if path.is_file() and path.read_bytes() == content:
         return False
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        with beside.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with replacing(path) as beside, beside.open("xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
     sync_folder(path.parent)
     return True
 

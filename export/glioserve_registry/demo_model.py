@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from glioserve_contract import ErrorCode, GlioserveError, canonical_json, sha256_digest
+from glioserve_export.files import exclusive
 from glioserve_export.version_files import MANIFEST_FILE
 from glioserve_registry.layout.repository import assemble, ensure_version
 from glioserve_registry.layout.serving import manifest_of
@@ -17,6 +18,7 @@ from glioserve_registry.recipe_override import with_recipe_override
 from glioserve_triton.served.promotions import serving_version
 from glioserve_triton.served.versions import load_manifest
 
+_LOCK_FILE = ".demo.lock"
 _PACKAGED = Path(__file__).parent / "_demo_model"
 _CHECKOUT = Path(__file__).parents[2] / "examples" / "demo_model"
 
@@ -41,14 +43,16 @@ def demo_repository(build: Path, *, min_slices: int | None = None) -> Path:
     with _variant(min_slices) as source:
         wanted = checked_export(source)
         digest = sha256_digest(canonical_json(wanted.files).encode()).removeprefix("sha256:")
-        repository = build / "repository"
-        serving = serving_version(repository)
-        if serving is not None and exported_files(manifest_of(repository, serving)) != wanted.files:
-            repository = build / f"repository-{digest[:8]}"
-        assemble(repository)
-        version = ensure_version(repository, source)
-        if serving_version(repository) != version:
-            promote(repository, version)
+        build.mkdir(parents=True, exist_ok=True)
+        with exclusive(build / _LOCK_FILE):  # between a look at what serves and a version that serves
+            repository = build / "repository"
+            serving = serving_version(repository)
+            if serving is not None and exported_files(manifest_of(repository, serving)) != wanted.files:
+                repository = build / f"repository-{digest[:8]}"
+            assemble(repository)
+            version = ensure_version(repository, source)
+            if serving_version(repository) != version:
+                promote(repository, version)
         return repository
 
 

@@ -11,7 +11,9 @@ import contextlib
 import errno
 import hashlib
 import json
+import os
 import re
+import secrets
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -177,13 +179,16 @@ class Store:
             return None
 
     def _create(self, version: int, name: str, content: bytes, there: GlioserveError) -> None:
-        """Write a file that must not be there; S3 and local folders judge that in one step."""
+        """Write a file that must not be there, whole; S3 and local folders judge that in one step."""
         with _store_errors(f"written ({name})"):
             if not self._is_object_store():
                 self._fs.makedirs(self._folder(version), exist_ok=True)
             path = self._path(version, name)
             try:
-                self._fs.pipe_file(path, content, mode="create")
+                if self._is_local():
+                    _create_local(Path(path), content)
+                else:
+                    self._fs.pipe_file(path, content, mode="create")
             except OSError as error:
                 if not self._fs.exists(path):
                     if error.errno != errno.ENOSYS:
@@ -194,9 +199,15 @@ class Store:
                     raise there from None
 
     def _is_object_store(self) -> bool:
-        """Where paths need no folders, and to make one would be to make a bucket of whatever name was mistyped."""
+        """Return whether paths need no folders; making one would make a bucket of whatever name was mistyped."""
+        return bool(_OBJECT_STORES & self._protocols())
+
+    def _is_local(self) -> bool:
+        return "file" in self._protocols()
+
+    def _protocols(self) -> set[str]:
         protocol = self._fs.protocol
-        return bool(_OBJECT_STORES & set((protocol,) if isinstance(protocol, str) else protocol))
+        return {protocol} if isinstance(protocol, str) else set(protocol)
 
     def _folder(self, version: int) -> str:
         return f"{self._root}/{CLASSIFIER_MODEL.name}/{version}"
@@ -288,6 +299,26 @@ def verify_store(store: Store, version: int | None = None) -> Verified:
     except GlioserveError as error:
         problems.append(error.detail.rstrip("."))
     return Verified(chosen, files, tuple(problems))
+
+
+def _create_local(path: Path, content: bytes) -> None:
+    """Write a local file that must not be there (FileExistsError); it appears with all of its content, or not.
+
+    fsspec's own way is to look for the file and then to open it, so two uploads could both think that they made it.
+    """
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        with beside.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(beside, path)  # unlike a rename it never replaces
+    except PermissionError:  # a file system without hard links
+        with path.open("xb") as file:
+            file.write(content)
+    finally:
+        beside.unlink(missing_ok=True)
+    sync_folder(path.parent)
 
 
 def _claimed(version: int) -> GlioserveError:

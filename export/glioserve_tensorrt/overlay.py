@@ -13,7 +13,7 @@ from pathlib import Path
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_contract.records.manifest import ServedVersion
 from glioserve_contract.records.promotion import PROMOTION_FILE
-from glioserve_export.files import copy_files, exclusive, staging, sync_folder
+from glioserve_export.files import copy_files, exclusive, is_foreign, staging, sync_folder
 from glioserve_export.version_files import MANIFEST_FILE, SITE_FILES
 from glioserve_triton.served.promotions import load_serving
 from glioserve_triton.served.versions import load_manifest
@@ -83,9 +83,7 @@ def _reason(error: OSError) -> str:
 def _check_target(repository: Path, target: Path) -> None:
     if target.resolve() == repository.resolve() or repository.resolve() in target.resolve().parents:
         raise GlioserveError(ErrorCode.INVALID_REPOSITORY, f"{target.name} lies in the repository itself.")
-    if not target.exists() or (target / _MARKER).is_file():
-        return
-    if not target.is_dir() or any(p.name != _DISKS_OWN for p in target.iterdir()):
+    if is_foreign(target, _MARKER, (_DISKS_OWN,)):
         raise GlioserveError(
             ErrorCode.INVALID_REPOSITORY,
             f"{target.name} is not empty and is no copy of ours: nothing was written into it.",

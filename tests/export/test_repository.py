@@ -7,12 +7,14 @@ import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
+import tomllib
 
 import glioserve_registry
 from glioserve_contract import ErrorCode, GlioserveError, Modality
@@ -367,14 +369,18 @@ def test_an_installed_wheel_assembles_from_its_own_data_without_torch(tmp_path: 
     """The packages and the two data folders where the wheel puts them, and no checkout in reach."""
     site = tmp_path / "site"
     here = Path(glioserve_registry.__file__).parent
-    contract = ROOT / "client" / "glioserve_contract"
-    shutil.copytree(here, site / here.name, ignore=shutil.ignore_patterns("_*_repository", "_demo_model"))
-    shutil.copytree(contract, site / contract.name)
+    without_data = shutil.ignore_patterns("_*_repository", "_demo_model")
+    for folder in tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"][
+        "packages"
+    ]:
+        shutil.copytree(ROOT / folder, site / Path(folder).name, ignore=without_data)
     shutil.copytree(static_repository(), site / here.name / "_model_repository")
     shutil.copytree(source, site / here.name / "_demo_model")
+    # Named by hand the folder is not asked for ``.pth`` files, so the checkout that is installed stays out of reach.
+    libraries = sysconfig.get_path("purelib")
     done = subprocess.run(
         [sys.executable, "-S", "-c", WITHOUT_TORCH, str(tmp_path / "repository"), str(source)],
-        env={"PYTHONPATH": str(site), "PATH": os.defpath},
+        env={"PYTHONPATH": os.pathsep.join([str(site), libraries]), "PATH": os.defpath},
         capture_output=True,
         text=True,
         timeout=TIMEOUT_S,

@@ -118,7 +118,7 @@ def test_the_split_keeps_patients_whole(tmp_path: Path) -> None:
     assert not patients[0] & patients[1]
     again = load_dataset(tmp_path, recipe, 0.4, seed=1)[1]
     np.testing.assert_array_equal(again.images, validation.images)
-    assert not list(tmp_path.glob("*.partial"))
+    assert {path.suffix for path in tmp_path.iterdir()} == {".npz", ".json"}
 
 
 def test_lesions_are_optional(tmp_path: Path) -> None:

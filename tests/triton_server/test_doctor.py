@@ -56,7 +56,7 @@ def test_json_has_the_same_and_the_exit_code(capsys: pytest.CaptureFixture[str],
 
 def test_a_client_only_install_is_not_wrong(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     _no_tritonserver(monkeypatch, tmp_path)
-    base = {"numpy", "pydicom", "tritonclient", "nibabel", "pillow"}
+    base = {"numpy", "pydicom", "tritonclient", "nibabel", "pillow", "jinja2", "filelock"}
     real = metadata.version
 
     def version(name: str) -> str:

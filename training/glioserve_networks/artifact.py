@@ -4,8 +4,11 @@
 
 from __future__ import annotations
 
+import errno
+import secrets
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,16 +60,14 @@ def save_artifact(folder: Path, recipe: Recipe, state_dict: StateDict, reference
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
         fresh, old = Path(scratch) / "fresh", Path(scratch) / "old"
         fresh.mkdir()
+        old.mkdir()
         # Cloned: safetensors refuses views that share storage with another tensor.
         save_file({k: v.detach().cpu().clone().contiguous() for k, v in state_dict.items()}, fresh / WEIGHTS_FILE)
         save_recipe(recipe, fresh / RECIPE_FILE)
         if reference_case is not None:
             (fresh / REFERENCE_CASE_FILE).write_bytes(reference_case)
         digest = file_digest(fresh / WEIGHTS_FILE)
-        if folder.exists():
-            _check_replaceable(folder)
-            folder.rename(old)
-        fresh.rename(folder)
+        _put_in_place(fresh, folder, old)
     return digest
 
 
@@ -88,9 +89,28 @@ def load_artifact(folder: Path) -> Artifact:
     return Artifact(recipe, dict(state_dict), file_digest(folder / WEIGHTS_FILE), case)
 
 
+def _put_in_place(fresh: Path, folder: Path, old: Path) -> None:
+    """Rename ``fresh`` to ``folder``, and what is there to ``old``; of several processes at once the last one wins."""
+    while True:
+        try:
+            fresh.rename(folder)
+            return
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                raise
+        _check_replaceable(folder)
+        with suppress(FileNotFoundError):  # another process has just moved it away
+            folder.rename(old / secrets.token_hex(4))
+
+
 def _check_replaceable(folder: Path) -> None:
-    """Only an artifact is ever replaced: never somebody's folder of other things."""
-    names = {p.name for p in folder.iterdir()} if folder.is_dir() else {folder.name}
+    """Raise GLIO-5102 for anything but an artifact, which alone is ever replaced."""
+    try:
+        names = {path.name for path in folder.iterdir()}
+    except FileNotFoundError:
+        return
+    except NotADirectoryError:
+        names = {folder.name}
     if not names <= {WEIGHTS_FILE, RECIPE_FILE, REFERENCE_CASE_FILE}:
         raise GlioserveError(
             ErrorCode.INVALID_ARTIFACT, f"{folder.name} exists and is no artifact: it would be overwritten."

@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from glioserve_contract import ErrorCode, GlioserveError, SchemaError, from_dict, to_dict
 from glioserve_contract.records.recipe import Recipe, preprocessing_digest
+from glioserve_preprocess.files import replacing
 
 INDEX_FILE = "dataset.json"
 
@@ -58,9 +59,10 @@ def index_of(recipe: Recipe, source: str) -> DatasetIndex:
 
 
 def save_index(index: DatasetIndex, folder: Path) -> None:
-    """Write ``dataset.json``."""
+    """Write ``dataset.json``; the file is whole or not there."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / INDEX_FILE).write_text(json.dumps(to_dict(index), indent=2) + "\n", encoding="utf-8")
+    with replacing(folder / INDEX_FILE) as beside:
+        beside.write_text(json.dumps(to_dict(index), indent=2) + "\n", encoding="utf-8")
 
 
 def save_patient(patient: Patient, file: Path) -> None:
@@ -68,10 +70,8 @@ def save_patient(patient: Patient, file: Path) -> None:
     arrays: dict[str, Any] = {"images": patient.images, "labels": patient.labels}
     if patient.lesions is not None:
         arrays["lesions"] = patient.lesions
-    partial = file.with_suffix(".partial")
-    with partial.open("wb") as stream:
+    with replacing(file) as beside, beside.open("xb") as stream:
         np.savez_compressed(stream, **arrays)
-    partial.replace(file)
 
 
 def load_patient(file: Path, recipe: Recipe) -> Patient:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -59,6 +60,7 @@ def write_cohort(folder: Path, seeds: Sequence[int], *, identified: bool = False
 
     from glioserve_phantom import make_phantom
     from glioserve_phantom.dicom import write_study
+    from glioserve_preprocess.files import replacing
 
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
@@ -66,11 +68,16 @@ def write_cohort(folder: Path, seeds: Sequence[int], *, identified: bool = False
         phantom = make_phantom(seed)
         name = f"phantom-{seed}"
         if not (folder / name).is_dir():
-            partial = folder / f".{name}"
-            write_study(phantom, partial, identified=identified)
-            partial.rename(folder / name)
+            with tempfile.TemporaryDirectory(dir=folder, prefix=f".{name}-") as scratch:
+                fresh = Path(scratch) / name
+                write_study(phantom, fresh, identified=identified)
+                try:
+                    fresh.rename(folder / name)
+                except OSError:  # another process has just made the same study
+                    if not (folder / name).is_dir():
+                        raise
         rows.append({"case": name, "study": name, "label": phantom.diagnosis})
-    with (folder / COHORT_FILE).open("w", newline="", encoding="utf-8") as file:
+    with replacing(folder / COHORT_FILE) as beside, beside.open("x", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, ("case", "study", "label"))
         writer.writeheader()
         writer.writerows(rows)

@@ -16,7 +16,7 @@ from pathlib import Path
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_contract.records.manifest import Manifest
 from glioserve_contract.records.promotion import Change
-from glioserve_export.files import LOCK_TIMEOUT_S, exclusive, staging, sync_folder
+from glioserve_export.files import LOCK_TIMEOUT_S, exclusive, is_foreign, staging, sync_folder
 from glioserve_registry.layout.serving import (
     classifier_folder,
     current,
@@ -178,9 +178,7 @@ def _check_ours(repository: Path) -> None:
             f"{repository.parts[0]}//… is a store, not a folder: `glioserve repository publish --to URL` "
             "writes into a store, `glioserve repository fetch URL` brings a version of it into a repository.",
         )
-    if not repository.exists() or (repository / MARKER).is_file():
-        return
-    if not repository.is_dir() or any(p.name not in _WELCOME for p in repository.iterdir()):
+    if is_foreign(repository, MARKER, _WELCOME):
         raise GlioserveError(
             ErrorCode.INVALID_REPOSITORY,
             f"{repository.name} is not empty and was not assembled by glioserve: nothing was written into it.",
@@ -190,8 +188,8 @@ def _check_ours(repository: Path) -> None:
 @contextmanager
 def locked(repository: Path, timeout_s: float = LOCK_TIMEOUT_S) -> Iterator[None]:
     """Hold the repository against every other writer; GLIO-5108 where it is not ours or cannot be written."""
-    _check_ours(repository)
     try:
+        _check_ours(repository)
         repository.mkdir(parents=True, exist_ok=True)
         with exclusive(repository / MARKER, timeout_s):
             yield

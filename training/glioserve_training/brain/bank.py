@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from glioserve_preprocess.files import replacing
 from glioserve_training.brain.head import Head, make_head
 
 VERSION = 1
@@ -36,7 +37,5 @@ def load_head(file: Path) -> Head:
 def _write(job: tuple[Path, int]) -> None:
     file, seed = job
     head = make_head(seed)
-    partial = file.with_suffix(".partial")
-    with partial.open("wb") as out:
+    with replacing(file) as beside, beside.open("xb") as out:
         np.savez_compressed(out, labels=head.labels, distance=head.distance)
-    partial.replace(file)
