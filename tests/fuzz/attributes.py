@@ -125,7 +125,7 @@ def rewritten(content: bytes, edit: Edit) -> bytes:
 
 def set_raw(dataset: Dataset, keyword: str, vr: str, value: bytes) -> None:
     """Any bytes under any representation."""
-    tag = Tag(tag_for_keyword(keyword))
+    tag = Tag(keyword)
     implicit, little = dataset.original_encoding if dataset.original_encoding[0] is not None else (False, True)
     value += b"\0" * (len(value) % 2)
     dataset.set_original_encoding(implicit, little, default_encoding)
@@ -134,7 +134,7 @@ def set_raw(dataset: Dataset, keyword: str, vr: str, value: bytes) -> None:
 
 def raw_of(dataset: Dataset, keyword: str) -> bytes:
     """The value's bytes, if they are still raw."""
-    tag = tag_for_keyword(keyword)
+    tag = Tag(keyword)
     value = getattr(dataset.get_item(tag), "value", b"") if tag in dataset else b""
     return value if isinstance(value, bytes) else b""
 

@@ -22,6 +22,7 @@ from fuzz import (
 from fuzz.entries import any_entry, server
 from fuzz.sources import PAIR, Source
 from glioserve_contract import Modality
+from glioserve_contract.records.recipe import Recipe
 from glioserve_preprocess.pipeline import Preprocessed, preprocess_volumes
 from glioserve_preprocess.registration.register import register_all
 
@@ -103,7 +104,7 @@ def _crowd(rng: Random) -> tuple[Run, str]:
     return (lambda: entry(source.files, source.recipe)), f"{said}; {entry.__name__.strip('_')}"
 
 
-def _offline(files: tuple[bytes, ...], recipe: sources.Recipe) -> Preprocessed:
+def _offline(files: tuple[bytes, ...], recipe: Recipe) -> Preprocessed:
     from fuzz.entries import offline
 
     return offline(files, recipe)

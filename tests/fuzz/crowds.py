@@ -105,7 +105,8 @@ def long_object(rng: Random) -> tuple[Source, str]:
 
 def object_of(count: int, every: int, by: str) -> bytes:
     """Frames of 4 x 4 pixels, every few of them another echo, stack or phase."""
-    images = series(np.zeros((2, 4, 4)), Geometry((4, 4, 2), np.diag([2.0, 2.0, 3.0, 1.0])), **T1_HEADER, **PATIENT)
+    geometry = Geometry((4, 4, 2), np.diag([2.0, 2.0, 3.0, 1.0]))
+    images = series(np.zeros((2, 4, 4), dtype=np.uint16), geometry, **T1_HEADER, **PATIENT)
     whole = enhanced(images)
     whole.SOPInstanceUID, whole.SeriesInstanceUID = uid("long"), uid("long series")
     whole.NumberOfFrames = count

@@ -15,13 +15,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from fuzz.cases import Case
 from fuzz.sources import MARKER
 from glioserve_contract import GlioserveError, from_dict, to_dict
 from glioserve_contract.limits import MAX_SPACING_MM, MIN_SPACING_MM
 from glioserve_contract.records.preprocess import PreprocessRecord
-from glioserve_dicom.volumes.geometry import apply, geometry_of_record
+from glioserve_dicom.volumes.geometry import Geometry, apply, geometry_of_record
 from glioserve_preprocess.pipeline import Preprocessed
 from glioserve_preprocess.tensor.provenance import image_digest, replay
 
@@ -113,9 +114,9 @@ def _check(result: Preprocessed) -> str:
     return json.dumps(_without_uids(plain), ensure_ascii=False)
 
 
-def _centre_of(geometry: object) -> np.ndarray:
-    size = np.array(geometry.size_voxels, dtype=float)  # type: ignore[attr-defined]
-    return apply(geometry.lps_from_voxel, (size[np.newaxis] - 1) / 2)[0]  # type: ignore[attr-defined]
+def _centre_of(geometry: Geometry) -> npt.NDArray[np.float64]:
+    size = np.array(geometry.size_voxels, dtype=np.float64)
+    return np.asarray(apply(geometry.lps_from_voxel, (size[np.newaxis] - 1) / 2)[0])
 
 
 def _without_uids(value: object) -> object:

@@ -69,7 +69,7 @@ def _name(rng: Random) -> str:
 
 
 def _value(rng: Random) -> object:
-    values = (
+    values: tuple[object, ...] = (
         *(
             uid("t1"),
             uid("t1ce"),

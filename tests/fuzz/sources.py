@@ -226,7 +226,9 @@ def nifti(version: int, packed: bool) -> tuple[bytes, ...]:
     found = []
     for modality in (Modality.T1, Modality.T1CE):
         volume = head(modality)
-        image_class = nibabel.Nifti1Image if version == 1 else nibabel.Nifti2Image
+        image_class: type[nibabel.Nifti1Image | nibabel.Nifti2Image] = (
+            nibabel.Nifti1Image if version == 1 else nibabel.Nifti2Image
+        )
         ras = np.diag([-1.0, -1, 1, 1]) @ volume.geometry.lps_from_voxel
         image = image_class(volume.voxels.transpose(2, 1, 0).astype(np.int16), ras)
         image.set_qform(ras, code=1)

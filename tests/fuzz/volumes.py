@@ -6,9 +6,11 @@ import gzip
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
+import numpy.typing as npt
 
 from fuzz import byte_level
 from fuzz.sources import MARKER, PAIR, head, nifti
@@ -46,7 +48,7 @@ def _by_client(given: Given) -> Preprocessed:
 
 def _by_server(given: Given, parameters: str | None = None) -> Preprocessed:
     """As the model server takes its tensors: FP32 and FP64 arrays of any shape, nothing else."""
-    volumes = {m: volume_of_array(m, np.asarray(v), np.asarray(a)) for m, (v, a) in given.items()}  # type: ignore[arg-type]
+    volumes = {m: volume_of_array(m, np.asarray(v), np.asarray(a)) for m, (v, a) in given.items()}
     return preprocess_volumes(Overrides.of_parameters(parameters).renamed(volumes), PAIR, threads=1)
 
 
@@ -55,7 +57,7 @@ def with_parameters(parameters: str | None) -> Preprocessed:
     return _by_server({m: (head(m).voxels, head(m).geometry.lps_from_voxel) for m in PAIR.channels}, parameters)
 
 
-def _voxels(given: Given, modality: Modality) -> np.ndarray:
+def _voxels(given: Given, modality: Modality) -> npt.NDArray[Any]:
     return np.asarray(given[modality][0])
 
 
@@ -229,7 +231,7 @@ def _header_fields(rng: Random, content: bytes, version: int) -> tuple[bytes, st
     """One to three fields of the header, by their own types."""
     dtype = (nibabel.Nifti1Header if version == 1 else nibabel.Nifti2Header).template_dtype
     header = np.frombuffer(content[: dtype.itemsize], dtype).copy()
-    names = [n for n in dtype.names if dtype[n].base.kind in "if"]
+    names = [n for n in dtype.names or () if dtype[n].base.kind in "if"]
     said = []
     for _ in range(int(rng.choice([1, 1, 2, 3]))):
         name = names[rng.integers(len(names))]
@@ -267,7 +269,7 @@ def degenerate(rng: Random, modality: Modality) -> tuple[SequenceVolume, str]:
     return SequenceVolume(modality, voxels, Geometry((x, y, z), affine)), f"{said} {x} x {y} x {z} of {spacing} mm"
 
 
-def _content(rng: Random, shape: tuple[int, int, int]) -> tuple[np.ndarray, str]:
+def _content(rng: Random, shape: tuple[int, int, int]) -> tuple[npt.NDArray[Any], str]:
     kind = int(rng.integers(7))
     voxels = np.zeros(shape, np.float32)
     if kind == 0:

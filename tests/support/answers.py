@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from glioserve_contract import CONTRACT_VERSION, NOT_FOR_CLINICAL_USE, Modality, to_dict
-from glioserve_contract.records.grid import GridRecord
+from glioserve_contract.records.grid import Affine, GridRecord, Vector
 from glioserve_contract.records.preprocess import (
     PreprocessRecord,
     Quality,
@@ -22,7 +22,7 @@ from glioserve_contract.records.recipe import preprocessing_digest
 from glioserve_contract.records.report import HeatmapRecord, ModelRecord, Report
 from support.recipes import tiny_recipe
 
-IDENTITY = tuple(tuple(float(i == j) for j in range(4)) for i in range(4))
+IDENTITY: Affine = ((1.0, 0.0, 0.0, 0.0), (0.0, 1.0, 0.0, 0.0), (0.0, 0.0, 1.0, 0.0), (0.0, 0.0, 0.0, 1.0))
 DIGEST = "sha256:" + "5a" * 32
 
 
@@ -34,7 +34,7 @@ def blob(
     points = np.stack([x, y, z, np.ones_like(x)], axis=-1) @ lps_from_voxel.T
     squared = ((points[..., :3] - np.asarray(centre_lps_mm)) ** 2).sum(axis=-1)
     heat = np.exp(-squared / (2 * radius_mm**2))
-    return (heat / heat.max()).astype(np.float32)
+    return np.asarray(heat / heat.max(), dtype=np.float32)
 
 
 def report_of(
@@ -48,15 +48,17 @@ def report_of(
     warnings: tuple[str, ...] = (),
 ) -> Report:
     """A report that holds together, for the heat map of a T1ce reference."""
-    shape = shape or heatmap.shape
-    affine = tuple(tuple(float(v) for v in row) for row in lps_from_voxel)
-    spacing = tuple(float(v) for v in np.linalg.norm(lps_from_voxel[:3, :3], axis=0))
-    label = "" if abstained_because else ("recurrence" if score >= 0.5 else "necrosis")
-    peak, record = None, None
+    if shape is None:
+        assert heatmap is not None
+        shape = cast(tuple[int, int, int], heatmap.shape)
+    affine = cast(Affine, tuple(tuple(float(v) for v in row) for row in lps_from_voxel))
+    spacing = cast(Vector, tuple(float(v) for v in np.linalg.norm(lps_from_voxel[:3, :3], axis=0)))
+    predicted: Literal["necrosis", "recurrence"] = "recurrence" if score >= 0.5 else "necrosis"
+    record = None
     if heatmap is not None:
         z, y, x = np.unravel_index(int(np.argmax(heatmap)), heatmap.shape)
-        peak = tuple(float(v) for v in (lps_from_voxel @ (x, y, z, 1.0))[:3])
-        record = HeatmapRecord("recurrence" if score >= 0.5 else "necrosis", peak, 0.93)
+        peak = cast(Vector, tuple(float(v) for v in (lps_from_voxel @ np.array([x, y, z, 1.0]))[:3]))
+        record = HeatmapRecord(predicted, peak, 0.93)
     uids = series_uids or {}
     checks = (
         QualityCheck("brain_volume", 1340.0, "ml", 700.0, 2000.0, "ok"),
@@ -68,7 +70,7 @@ def report_of(
         contract_version=CONTRACT_VERSION,
         notice=NOT_FOR_CLINICAL_USE,
         score=score,
-        label=label,
+        label="" if abstained_because else predicted,
         abstained_because=abstained_because,
         probabilities={"necrosis": 1 - score, "recurrence": score},
         threshold=0.5,

@@ -6,8 +6,10 @@ import zipfile
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from io import BytesIO
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import SimpleITK as sitk
 from PIL import Image
 from pydicom import dcmread
@@ -66,7 +68,7 @@ def jpeg_baseline(dataset: Dataset) -> bytes:
     return part10(dataset)
 
 
-def jpeg_values(content: bytes) -> np.ndarray:
+def jpeg_values(content: bytes) -> npt.NDArray[np.uint8]:
     """What Pillow makes of the codestream of such a file."""
     return np.asarray(Image.open(BytesIO(get_frame(dcmread(BytesIO(content)).PixelData, 0, number_of_frames=1))))
 
@@ -161,7 +163,7 @@ def _set_codestream(dataset: Dataset, stream: bytes, syntax: UID) -> None:
     dataset.file_meta.TransferSyntaxUID = syntax
 
 
-def _jpeg_lossless(pixels: np.ndarray) -> bytes:
+def _jpeg_lossless(pixels: npt.NDArray[Any]) -> bytes:
     """GDCM's codestream: no other library at hand writes lossless JPEG."""
     import tempfile
 

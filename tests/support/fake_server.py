@@ -66,7 +66,7 @@ class Received:
     inputs: dict[str, Any] = field(repr=False, default_factory=dict)
 
 
-class FakeServer(service_pb2_grpc.GRPCInferenceServiceServicer):
+class FakeServer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]  # tritonclient is not typed
     """See the module. Listens on a free port of 127.0.0.1 unless told its ``address``.
 
     ``ready`` is what it says of its model, and may change while it runs.
@@ -115,7 +115,7 @@ class FakeServer(service_pb2_grpc.GRPCInferenceServiceServicer):
         try:
             self._closing.wait(step.delay_s)
             if isinstance(step, Fail):
-                context.abort(grpc.StatusCode[step.status], step.details)
+                return context.abort(grpc.StatusCode[step.status], step.details)  # raises
             response = _response(request, step.outputs)
             if isinstance(step, Raw):
                 step.spoil(response)

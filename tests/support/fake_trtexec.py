@@ -13,8 +13,10 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from support.tensorrt_options import refused
 
@@ -118,7 +120,7 @@ def spell(value: float | int) -> str:
     return str(value) if isinstance(value, int) else "nan" if value != value else format(value, ".6g")
 
 
-def look_up(images: np.ndarray, fault: str = "") -> dict[str, np.ndarray]:
+def look_up(images: npt.NDArray[np.float32], fault: str = "") -> dict[str, npt.NDArray[Any]]:
     """The stored answers to these studies; KeyError for a study that is none of the stored ones."""
     with np.load(os.environ["FAKE_TRT_ANSWERS"]) as stored:
         images_known, logits, cam, model_id = (stored[k] for k in ("images", "logits", "cam", "model_id"))

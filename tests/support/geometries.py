@@ -39,7 +39,7 @@ seeds = st.integers(0, 2**32 - 1)
 def directions(draw: st.DrawFn) -> npt.NDArray[np.float64]:
     """3 x 3, columns the unit vectors of the voxel axes in LPS; proper or mirrored."""
     axes, _ = np.linalg.qr(np.random.default_rng(draw(seeds)).normal(size=(3, 3)))
-    return axes * np.array([-1.0 if mirrored else 1.0 for mirrored in draw(axis_flips)])
+    return np.asarray(axes * np.array([-1.0 if mirrored else 1.0 for mirrored in draw(axis_flips)]))
 
 
 @st.composite

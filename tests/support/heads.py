@@ -45,7 +45,8 @@ def head_grid(
     affine = np.eye(4)
     affine[:3, :3] = orientation * np.array(spacing_mm)
     affine[:3, 3] = -affine[:3, :3] @ ((sizes - 1) / 2)
-    return tuple(int(n) for n in sizes[::-1]), affine
+    x, y, z = (int(n) for n in sizes)
+    return (z, y, x), affine
 
 
 def head_volume(shape: tuple[int, int, int], lps_from_voxel: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
@@ -54,7 +55,7 @@ def head_volume(shape: tuple[int, int, int], lps_from_voxel: npt.NDArray[np.floa
     points = (np.stack([x, y, z, np.ones_like(x)], axis=-1) @ lps_from_voxel.T)[..., :3]
 
     def inside(centre: npt.ArrayLike, radii: npt.ArrayLike) -> npt.NDArray[np.bool_]:
-        return (((points - np.asarray(centre)) / np.asarray(radii)) ** 2).sum(axis=-1) < 1
+        return np.asarray((((points - np.asarray(centre)) / np.asarray(radii)) ** 2).sum(axis=-1) < 1)
 
     volume = np.zeros(shape, dtype=np.float32)
     nose = inside((0, -96, -40), (12, 16, 18))

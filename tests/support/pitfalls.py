@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
@@ -15,12 +16,13 @@ from support.encodings import edited
 from support.scans import T1_HEADER, oblique, part10, series
 
 SIZE, SPACING_MM = (40, 36, 8), (0.9, 1.1, 4.5)
+Stored = npt.NDArray[np.uint16]
 GEOMETRY = oblique(SIZE, SPACING_MM, 5)
 STORED = np.random.default_rng(5).integers(0, 4000, SIZE[::-1]).astype(np.uint16)
 FRAME_OF_REFERENCE = generate_uid()
 
 
-def scan(stored: np.ndarray = STORED, geometry: Geometry = GEOMETRY, **header: Any) -> list[Dataset]:
+def scan(stored: Stored = STORED, geometry: Geometry = GEOMETRY, **header: Any) -> list[Dataset]:
     """A T1 of eight oblique slices, or whatever is asked."""
     return series(stored, geometry, **{**T1_HEADER, "FrameOfReferenceUID": FRAME_OF_REFERENCE, **header})
 
@@ -30,7 +32,7 @@ def files(datasets: Sequence[Dataset]) -> list[bytes]:
     return [part10(d) for d in datasets]
 
 
-def other_pixels(seed: int = 6) -> np.ndarray:
+def other_pixels(seed: int = 6) -> Stored:
     """Another image of the same size."""
     return np.random.default_rng(seed).integers(0, 4000, STORED.shape).astype(np.uint16)
 

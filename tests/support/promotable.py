@@ -12,8 +12,10 @@ import math
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
@@ -120,7 +122,7 @@ def _record(recipe: Recipe) -> PreprocessRecord:
 def _graph(recipe: Recipe, recurrence_logit: float, digest: str) -> onnx.ModelProto:
     """LOGITS [N, 2], CAM [N, 2, d, h, w] and MODEL_ID [N, 8] that depend on IMAGE by their first axis alone."""
     index = recipe.recurrence_index
-    constants = {
+    constants: dict[str, npt.NDArray[Any]] = {
         "ZERO": np.zeros((1, 1), dtype=np.float32),
         "LOGIT_ROW": np.array([[recurrence_logit if i == index else 0.0 for i in range(2)]], dtype=np.float32),
         "MAP": np.ones((1, 2, *CAM_GRID), dtype=np.float32),
@@ -137,7 +139,7 @@ def _graph(recipe: Recipe, recurrence_logit: float, digest: str) -> onnx.ModelPr
         helper.make_node("Cast", ["NOTHING"], ["NONE"], to=TensorProto.INT32),
         helper.make_node("Add", ["NONE", "WORDS"], ["MODEL_ID"]),
     ]
-    image = ["N", len(recipe.channels), *recipe.grid.shape]
+    image: list[str | int | None] = ["N", len(recipe.channels), *recipe.grid.shape]
     outputs = {"LOGITS": [2], "CAM": [2, *CAM_GRID], "MODEL_ID": [8]}
     graph = helper.make_graph(
         nodes,

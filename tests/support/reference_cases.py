@@ -24,18 +24,20 @@ def made_image(recipe: Recipe) -> Array:
     rng = np.random.default_rng(0)
     kinds = ((0.5, 2.0), (0.1, 1.0), (0.9, 0.3), (0.3, 4.0))[: len(recipe.channels)]
     channels = [(rng.random(recipe.grid.shape) < share) * value for share, value in kinds]
-    return np.stack(channels).astype(np.float32)
+    return np.asarray(np.stack(channels), dtype=np.float32)
 
 
 def decided_network(recipe: Recipe, seed: int = 0) -> nn.Module:
     """A random network whose answer hangs on its input, and which says :data:`LOGIT` to :func:`made_image`."""
     network = random_network(recipe, seed)
     image = torch.from_numpy(made_image(recipe))[None]
+    last = network.get_submodule("fc")
+    assert isinstance(last, nn.Linear)
     with torch.no_grad():
-        network.fc.weight *= 20
-        network.fc.bias.zero_()
+        last.weight *= 20
+        last.bias.zero_()
         difference = network(image)[0, recipe.recurrence_index] - network(image)[0, 1 - recipe.recurrence_index]
-        network.fc.bias[recipe.recurrence_index] = LOGIT - difference
+        last.bias[recipe.recurrence_index] = LOGIT - difference
     return network
 
 

@@ -7,6 +7,7 @@ from io import BytesIO
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
@@ -26,7 +27,7 @@ STUDY_UID = generate_uid(entropy_srcs=["glioserve", "test study"])
 PSEUDONYM = "PSN-0123456789abcdef"
 
 
-def series(stored: np.ndarray, geometry: Geometry, **header: Any) -> list[Dataset]:
+def series(stored: npt.NDArray[np.integer[Any]], geometry: Geometry, **header: Any) -> list[Dataset]:
     """Datasets of one classic MR series: ``stored`` uint16 [z, y, x] on ``geometry``, with ``header`` over defaults."""
     x_axis, y_axis, z_axis = (geometry.lps_from_voxel[:3, i] for i in range(3))
     column_mm, row_mm, _ = geometry.spacing_mm

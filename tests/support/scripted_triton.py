@@ -9,21 +9,20 @@ import types
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import numpy.typing as npt
 import onnx
 import pytest
 
 import glioserve_triton
 
+Array = npt.NDArray[Any]
 BACKENDS = Path(glioserve_triton.__file__).parent / "backends"
 
 
 class Request:
     """A request as a Python backend sees it."""
 
-    def __init__(
-        self, image: np.ndarray | None, outputs: tuple[str, ...] = ("LOGITS",), cancelled: bool = False
-    ) -> None:
+    def __init__(self, image: Array | None, outputs: tuple[str, ...] = ("LOGITS",), cancelled: bool = False) -> None:
         self.image, self.outputs, self.cancelled = image, outputs, cancelled
 
     def is_cancelled(self) -> bool:
@@ -34,10 +33,10 @@ class Request:
 
 
 class Tensor:
-    def __init__(self, name: str, array: np.ndarray) -> None:
+    def __init__(self, name: str, array: Array) -> None:
         self.name, self._array = name, array
 
-    def as_numpy(self) -> np.ndarray:
+    def as_numpy(self) -> Array:
         return self._array
 
 
@@ -94,7 +93,7 @@ def load_model(backend: types.ModuleType, folder: Path, graph: onnx.ModelProto, 
     batcher, model.runs = model._batcher, []
     run_graph = batcher._run_graph
 
-    def run(names: list[str], inputs: dict[str, np.ndarray]) -> Any:
+    def run(names: list[str], inputs: dict[str, Array]) -> Any:
         model.runs.append((names, len(inputs["IMAGE"])))
         return run_graph(names, inputs)
 

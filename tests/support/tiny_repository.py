@@ -8,14 +8,17 @@ table. A study waits in preprocess while :func:`hold` lasts.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 import tritonclient.grpc as triton
 from onnx import TensorProto, helper, numpy_helper
 
 from support.recipes import fake_export
 
+Floats = npt.NDArray[np.floating[Any]]
 WEIGHTS = np.arange(8, dtype=np.float32).reshape(4, 2)
 TABLE = np.arange(30, dtype=np.float32).reshape(10, 3)
 TABLE_ROWS = len(TABLE)
@@ -113,7 +116,7 @@ def tiny_graph(batch: str = "N") -> onnx.ModelProto:
         helper.make_node("Cast", ["FIRST"], ["INDEX"], to=TensorProto.INT64),
         helper.make_node("Gather", ["TABLE", "INDEX"], ["PICK"], axis=0),
     ]
-    constants = {"WEIGHTS": WEIGHTS, "TABLE": TABLE, "ZERO": np.array(0, dtype=np.int64)}
+    constants: dict[str, npt.NDArray[Any]] = {"WEIGHTS": WEIGHTS, "TABLE": TABLE, "ZERO": np.array(0, dtype=np.int64)}
     graph = helper.make_graph(
         nodes,
         "tiny",
@@ -124,16 +127,16 @@ def tiny_graph(batch: str = "N") -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
-def tensor_in(name: str, value: np.ndarray) -> triton.InferInput:
+def tensor_in(name: str, value: Floats) -> triton.InferInput:
     """A FP32 input for tritonclient."""
     tensor = triton.InferInput(name, value.shape, "FP32")
     tensor.set_data_from_numpy(np.ascontiguousarray(value, dtype=np.float32))
     return tensor
 
 
-def ask(client: triton.InferenceServerClient, raw: np.ndarray) -> np.ndarray:
+def ask(client: triton.InferenceServerClient, raw: Floats) -> Floats:
     """One request to the ensemble: its SCORE."""
-    answer = client.infer("glioma", [tensor_in("RAW", raw)], client_timeout=60).as_numpy("SCORE")
+    answer: Floats | None = client.infer("glioma", [tensor_in("RAW", raw)], client_timeout=60).as_numpy("SCORE")
     assert answer is not None
     return answer
 
@@ -156,9 +159,9 @@ class hold:  # noqa: N801 - used as a function
         return self._file.with_name("held").exists()
 
 
-def expected_score(raw: np.ndarray) -> np.ndarray:
+def expected_score(raw: Floats) -> Floats:
     """What the ensemble answers."""
-    return (raw @ WEIGHTS).sum(axis=1)
+    return np.asarray((raw @ WEIGHTS).sum(axis=1))
 
 
 def _write(file: Path, text: str) -> None:

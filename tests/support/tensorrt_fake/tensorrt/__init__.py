@@ -14,6 +14,7 @@ import os
 import sys
 import weakref
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -27,63 +28,68 @@ _NAMES = json.loads((_TESTS / "support" / "tensorrt_api" / "names.json").read_te
     {"10.12": "10.12.0.36", "11.4": "11.4.0.106"}.get(".".join(__version__.split(".")[:2]), "10.16.1.11")
 ]
 
-NetworkDefinitionCreationFlag = enum.IntEnum(
-    "NetworkDefinitionCreationFlag", _NAMES["enums"]["NetworkDefinitionCreationFlag"]
-)
-MemoryPoolType = enum.IntEnum("MemoryPoolType", _NAMES["enums"]["MemoryPoolType"])
-BuilderFlag = enum.IntEnum("BuilderFlag", _NAMES["enums"]["BuilderFlag"])
-TensorIOMode = enum.IntEnum("TensorIOMode", _NAMES["enums"]["TensorIOMode"])
+
+def _enumeration(name: str) -> Any:
+    """The enumeration with the members that this version of TensorRT has."""
+    return enum.IntEnum(name, _NAMES["enums"][name])
+
+
+NetworkDefinitionCreationFlag = _enumeration("NetworkDefinitionCreationFlag")
+MemoryPoolType = _enumeration("MemoryPoolType")
+BuilderFlag = _enumeration("BuilderFlag")
+TensorIOMode = _enumeration("TensorIOMode")
 float32, int32 = "float32", "int32"
+Shape = tuple[int, ...]
 
 
-def nptype(dtype):
-    return {"float32": np.float32, "int32": np.int32}[dtype]
+def nptype(dtype: str) -> type[np.generic]:
+    types: dict[str, type[np.generic]] = {"float32": np.float32, "int32": np.int32}
+    return types[dtype]
 
 
 class Logger:
     __slots__ = ("severity",)
     WARNING = 2
 
-    def __init__(self, severity):
+    def __init__(self, severity: int) -> None:
         self.severity = severity
 
 
-class IHostMemory:
-    """Bytes with the buffer protocol, as the bindings' class; a bytearray is the nearest that Python 3.10 has."""
-
-    def __new__(cls, content):
-        return bytearray(content)
+IHostMemory = bytearray
+"""Bytes with the buffer protocol, as the bindings' class; a bytearray is the nearest that Python 3.10 has."""
 
 
 class INetworkDefinition:
     __slots__ = ("_flags", "_onnx")
 
-    def __init__(self, flags):
-        self._flags, self._onnx = flags, None
+    def __init__(self, flags: int) -> None:
+        self._flags = flags
+        self._onnx: bytes | None = None
 
 
 class ParserError:
     __slots__ = ()
 
-    def desc(self):
+    def desc(self) -> str:
         return "No importer registered for op: Hardmax"
 
-    def node_name(self):
+    def node_name(self) -> str:
         return "node_hardmax"
 
-    def node_operator(self):
+    def node_operator(self) -> str:
         return "Hardmax"
 
 
 class OnnxParser:
     __slots__ = ("_errors", "_network")
 
-    def __init__(self, network, logger):
+    def __init__(self, network: INetworkDefinition, logger: Logger) -> None:
         assert isinstance(network, INetworkDefinition)
         assert isinstance(logger, Logger)
-        self._network, self._errors = network, []
+        self._network = network
+        self._errors: list[ParserError] = []
 
-    def parse(self, model, path=None):
+    def parse(self, model: bytes, path: str | None = None) -> bool:
         memoryview(model)
         if _FAULT == "refuses a node":
             self._errors.append(ParserError())
@@ -92,20 +98,20 @@ class OnnxParser:
         return True
 
     @property
-    def num_errors(self):
+    def num_errors(self) -> int:
         return len(self._errors)
 
-    def get_error(self, index):
+    def get_error(self, index: int) -> ParserError:
         return self._errors[index]
 
 
 class IOptimizationProfile:
     __slots__ = ("_shapes",)
 
-    def __init__(self):
-        self._shapes = {}
+    def __init__(self) -> None:
+        self._shapes: dict[str, list[Shape]] = {}
 
-    def set_shape(self, input, min, opt, max):
+    def set_shape(self, input: str, min: Shape, opt: Shape, max: Shape) -> None:
         shapes = [tuple(int(n) for n in shape) for shape in (min, opt, max)]
         if not all(a <= b <= c for a, b, c in zip(*shapes, strict=True)):
             raise ValueError("inconsistent shapes")
@@ -115,33 +121,36 @@ class IOptimizationProfile:
 class ITimingCache:
     __slots__ = ("__weakref__", "_content")
 
-    def __init__(self, content):
+    def __init__(self, content: bytes) -> None:
         self._content = content
 
-    def serialize(self):
+    def serialize(self) -> IHostMemory:
         return IHostMemory(self._content)
 
 
 class IBuilderConfig:
     __slots__ = ("_cache", "_flags", "_pools", "_profiles", "builder_optimization_level")
 
-    def __init__(self):
-        self._cache, self._flags, self._pools, self._profiles = None, {BuilderFlag.TF32}, {}, []
+    def __init__(self) -> None:
+        self._cache: weakref.ref[ITimingCache] | None = None
+        self._flags = {BuilderFlag.TF32}
+        self._pools: dict[Any, int] = {}
+        self._profiles: list[IOptimizationProfile] = []
         self.builder_optimization_level = 3
 
-    def set_memory_pool_limit(self, pool, pool_size):
+    def set_memory_pool_limit(self, pool: object, pool_size: int) -> None:
         assert isinstance(pool, MemoryPoolType)
         self._pools[pool] = int(pool_size)
 
-    def clear_flag(self, flag):
+    def clear_flag(self, flag: object) -> None:
         assert isinstance(flag, BuilderFlag)
         self._flags.discard(flag)
 
-    def create_timing_cache(self, serialized_timing_cache):
+    def create_timing_cache(self, serialized_timing_cache: bytes) -> ITimingCache | None:
         content = bytes(serialized_timing_cache)
         return None if content and not content.startswith(b"timing") else ITimingCache(content or b"timing\n")
 
-    def set_timing_cache(self, cache, ignore_mismatch):
+    def set_timing_cache(self, cache: ITimingCache | None, ignore_mismatch: bool) -> bool:
         if cache is None:
             raise TypeError("incompatible function arguments")
         if f"for {__version__}" not in cache._content.decode() and cache._content != b"timing\n":
@@ -149,10 +158,10 @@ class IBuilderConfig:
         self._cache = weakref.ref(cache)
         return True
 
-    def get_timing_cache(self):
-        return self._cache and self._cache()
+    def get_timing_cache(self) -> ITimingCache | None:
+        return self._cache() if self._cache else None
 
-    def add_optimization_profile(self, profile):
+    def add_optimization_profile(self, profile: IOptimizationProfile) -> int:
         self._profiles.append(profile)
         return len(self._profiles) - 1
 
@@ -160,27 +169,27 @@ class IBuilderConfig:
 class Builder:
     __slots__ = ()
 
-    def __init__(self, logger):
+    def __init__(self, logger: Logger) -> None:
         assert isinstance(logger, Logger)
         if _FAULT == "finds no GPU":
             raise TypeError("pybind11::init(): factory function returned nullptr")
 
-    def create_network(self, flags=0):
+    def create_network(self, flags: int = 0) -> INetworkDefinition:
         strong = 1 << NetworkDefinitionCreationFlag.STRONGLY_TYPED
         if flags != strong:  # another bit is another flag: in TensorRT 11 the bit of 10 chooses a kind of plugin
             raise ValueError(f"flags {flags}: not STRONGLY_TYPED and nothing else")
         return INetworkDefinition(flags)
 
-    def create_builder_config(self):
+    def create_builder_config(self) -> IBuilderConfig:
         return IBuilderConfig()
 
-    def create_optimization_profile(self):
+    def create_optimization_profile(self) -> IOptimizationProfile:
         return IOptimizationProfile()
 
-    def build_serialized_network(self, network, config):
+    def build_serialized_network(self, network: INetworkDefinition, config: IBuilderConfig) -> IHostMemory | None:
         if network._onnx is None or not config._profiles:
             raise RuntimeError("nothing was parsed, or a dynamic input has no profile")
-        cache = config._cache and config._cache()
+        cache = config.get_timing_cache()
         if config._cache and cache is None:
             raise RuntimeError("the timing cache was destroyed before the engine was built")
         if BuilderFlag.TF32 in config._flags or MemoryPoolType.WORKSPACE not in config._pools:
@@ -207,38 +216,41 @@ class ICudaEngine:
     __slots__ = ("_head",)
     _OUTPUTS = ("LOGITS", "CAM", "MODEL_ID")
 
-    def __init__(self, head):
+    def __init__(self, head: dict[str, Any]) -> None:
         self._head = head
 
-    def create_execution_context(self):
+    def create_execution_context(self) -> IExecutionContext:
         return IExecutionContext(self)
 
     @property
-    def num_io_tensors(self):
+    def num_io_tensors(self) -> int:
         return 4
 
-    def get_tensor_name(self, index):
+    def get_tensor_name(self, index: int) -> str:
         return ("IMAGE", *self._OUTPUTS)[index]
 
-    def get_tensor_mode(self, name):
+    def get_tensor_mode(self, name: str) -> Any:
         return TensorIOMode.INPUT if name == "IMAGE" else TensorIOMode.OUTPUT
 
-    def get_tensor_dtype(self, name):
+    def get_tensor_dtype(self, name: str) -> str:
         return int32 if name == "MODEL_ID" else float32
 
 
 class IExecutionContext:
     __slots__ = ("_addresses", "_engine", "_profile", "_shape")
 
-    def __init__(self, engine):
-        self._engine, self._profile, self._shape, self._addresses = engine, None, None, {}
+    def __init__(self, engine: ICudaEngine) -> None:
+        self._engine = engine
+        self._profile: int | None = None
+        self._shape: Shape | None = None
+        self._addresses: dict[str, int] = {}
 
-    def set_optimization_profile_async(self, profile_index, stream_handle):
+    def set_optimization_profile_async(self, profile_index: int, stream_handle: int) -> bool:
         assert isinstance(stream_handle, int)
         self._profile, self._shape, self._addresses = profile_index, None, {}
         return f"--profile={profile_index}" in self._engine._head["flags"]
 
-    def set_input_shape(self, name, shape):
+    def set_input_shape(self, name: str, shape: Shape) -> bool:
         assert isinstance(shape, tuple)
         flags = self._engine._head["flags"]
         at = flags.index(f"--profile={self._profile}")
@@ -246,24 +258,26 @@ class IExecutionContext:
         self._shape = shape
         return name == "IMAGE" and all(a <= n <= b for a, n, b in zip(low, shape, high, strict=True))
 
-    def infer_shapes(self):
+    def infer_shapes(self) -> list[str]:
         return [] if self._shape else ["IMAGE"]
 
-    def get_tensor_shape(self, name):
+    def get_tensor_shape(self, name: str) -> list[int]:
+        assert self._shape is not None
         with np.load(os.environ["FAKE_TRT_ANSWERS"]) as stored:
             shapes = {"IMAGE": stored["images"], "LOGITS": stored["logits"], "CAM": stored["cam"]}
             rest = (8,) if name == "MODEL_ID" else shapes[name].shape[1:]
         return [self._shape[0], *rest]
 
-    def set_tensor_address(self, name, memory):
+    def set_tensor_address(self, name: str, memory: int) -> bool:
         assert isinstance(memory, int)
         self._addresses[name] = memory
         return memory != 0
 
-    def execute_async_v3(self, stream_handle):
+    def execute_async_v3(self, stream_handle: int) -> bool:
         assert set(self._addresses) == {"IMAGE", *ICudaEngine._OUTPUTS}
         if _FAULT == "does not run":
             return False
+        assert self._shape is not None
         size = 4 * int(np.prod(self._shape))
         image = np.frombuffer(ctypes.string_at(self._addresses["IMAGE"], size), np.float32).reshape(self._shape)
         for name, values in look_up(image, _FAULT).items():
@@ -275,10 +289,10 @@ class IExecutionContext:
 class Runtime:
     __slots__ = ()
 
-    def __init__(self, logger):
+    def __init__(self, logger: Logger) -> None:
         assert isinstance(logger, Logger)
 
-    def deserialize_cuda_engine(self, serialized_engine):
+    def deserialize_cuda_engine(self, serialized_engine: bytes) -> ICudaEngine | None:
         content = bytes(serialized_engine)
         head = json.loads(content.split(SEPARATOR)[0]) if SEPARATOR in content else {}
         return ICudaEngine(head) if head.get("version") == __version__ else None
