@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from glioserve_contract import CONTRACT_VERSION, GlioserveError, Modality
 from glioserve_contract.records.preprocess import (
@@ -33,6 +32,7 @@ from glioserve_dicom.volumes.geometry import (
     canonical,
     network_geometry,
 )
+from glioserve_preprocess.arrays import ByteArray, DoubleArray, FloatArray
 from glioserve_preprocess.brain.extraction import find_brain, mask_points_lps_mm
 from glioserve_preprocess.overrides import SeriesName
 from glioserve_preprocess.registration.register import Registration, mean_displacement_mm, register, register_all
@@ -44,7 +44,6 @@ from glioserve_preprocess.tensor.normalise import intensity_range, scale
 from glioserve_preprocess.tensor.provenance import provenance_of, sequence_provenance
 from glioserve_preprocess.tensor.volumes import check_contrast, pick_volumes, slice_axis_size
 
-_Channel = npt.NDArray[np.float32]
 MAX_USUAL_DISPLACEMENT_MM = 40.0
 """A head that moved further between two sequences deserves a look."""
 MIN_USUAL_COVERAGE = 0.95
@@ -55,14 +54,14 @@ MIN_USUAL_COVERAGE = 0.95
 class Preprocessed:
     """The network's input and what led to it. Arrays are [z, y, x], channels first."""
 
-    image: npt.NDArray[np.float32]
+    image: FloatArray
     """[C, D, H, W], 0 to 1, 0 outside the brain."""
-    brain_mask: npt.NDArray[np.uint8]
+    brain_mask: ByteArray
     """[D, H, W]."""
     record: PreprocessRecord
     volumes: Mapping[Modality, SequenceVolume]
     """The chosen sequences' native voxels, their axes turned to L, P, S (:func:`geometry.canonical`)."""
-    native_mask: npt.NDArray[np.uint8]
+    native_mask: ByteArray
     """The brain on the grid of the reference among ``volumes``."""
 
 
@@ -143,7 +142,7 @@ def _finish(
             ]
         with watch.stage("normalise"):
 
-            def normalised(of: SeriesRecord, voxels: npt.NDArray[np.float32]) -> tuple[_Channel, SequenceProvenance]:
+            def normalised(of: SeriesRecord, voxels: FloatArray) -> tuple[FloatArray, SequenceProvenance]:
                 m = of.modality
                 low_high = intensity_range(voxels, brain_mask, recipe.intensity, f"The {m} sequence")
                 how = sequence_provenance(
@@ -212,7 +211,7 @@ def _volume_record(volume: SequenceVolume) -> SeriesRecord:
     )
 
 
-def _registration_record(registration: Registration, points_lps_mm: npt.NDArray[np.float64]) -> RegistrationRecord:
+def _registration_record(registration: Registration, points_lps_mm: DoubleArray) -> RegistrationRecord:
     matrix = registration.moving_lps_from_reference_lps
     return RegistrationRecord(
         modality=registration.modality,
@@ -231,7 +230,7 @@ def _registration_record(registration: Registration, points_lps_mm: npt.NDArray[
 def _quality(
     volumes: Mapping[Modality, SequenceVolume],
     to_moving: Mapping[Modality, Matrix],
-    points_lps_mm: npt.NDArray[np.float64],
+    points_lps_mm: DoubleArray,
     judged: Sequence[QualityCheck],
 ) -> Quality:
     """``judged``: the stages' own checks; motion and coverage are looked at here."""
@@ -248,7 +247,7 @@ def _check(name: str, value: float, unit: str, low: float, high: float) -> Quali
     return QualityCheck(name, value, unit, low, high, "ok" if low <= value <= high else "review")
 
 
-def _coverage(geometry: Geometry, points_lps_mm: npt.NDArray[np.float64]) -> float:
+def _coverage(geometry: Geometry, points_lps_mm: DoubleArray) -> float:
     """Share of the points that lie in the field of view."""
     voxels = apply(geometry.voxel_from_lps, points_lps_mm)
     inside = (voxels >= -0.5) & (voxels <= np.array(geometry.size_voxels) - 0.5)

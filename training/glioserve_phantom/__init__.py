@@ -1,7 +1,8 @@
-"""Phantom studies: a synthetic head with a lesion, scanned as four sequences, with its ground truth.
+"""Phantom studies: a synthetic head with a lesion, scanned once per sequence, with its ground truth.
 
-``anatomy`` and ``lesion`` say what is where, ``contrast`` what it looks like, ``acquisition`` how it is scanned,
-``study`` joins them, ``dicom`` and ``truth`` write them down. NumPy and SimpleITK only.
+``anatomy`` and ``lesion`` lay out the tissue, ``sequences`` holds how each sequence is scanned and how tissue looks in
+it, ``acquisition`` and ``headers`` draw a scan from that, ``study`` joins them, ``dicom`` and ``truth`` write the
+files. It needs NumPy and SimpleITK only.
 """
 
 from glioserve_phantom.lesion import DIAGNOSES, Diagnosis, Lesion

@@ -1,4 +1,4 @@
-"""How the scanner sees the head: planes, slice profile, coil, noise. One :class:`Acquisition` per sequence."""
+"""How the scanner sees the head: planes, slice profile, coil, noise. One :class:`PhantomAcquisition` per sequence."""
 
 from __future__ import annotations
 
@@ -6,23 +6,25 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import SimpleITK as sitk
 
 from glioserve_contract import Modality
+from glioserve_contract.records.grid import Vector
 from glioserve_dicom.volumes.geometry import Geometry, Matrix
-from glioserve_phantom.shapes import Array, Noise, Triple
+from glioserve_phantom.sequences import PROTOCOLS
+from glioserve_phantom.shapes import Noise
+from glioserve_preprocess.arrays import DoubleArray, FloatArray
 from glioserve_preprocess.itk import to_sitk_transform
 
-Plane = Literal["axial", "sagittal", "coronal"]
+ScanPlane = Literal["axial", "sagittal", "coronal"]
 
-_IN_PLANE: dict[Plane, tuple[Triple, Triple]] = {
+_IN_PLANE: dict[ScanPlane, tuple[Vector, Vector]] = {
     "axial": ((1, 0, 0), (0, 1, 0)),
     "sagittal": ((0, 1, 0), (0, 0, -1)),
     "coronal": ((1, 0, 0), (0, 0, -1)),
 }
 """Where columns and rows point in LPS, by the radiological convention; slices follow their cross product."""
-_HEAD_MM: dict[Plane, float] = {"axial": 164.0, "sagittal": 164.0, "coronal": 200.0}
+_HEAD_MM: dict[ScanPlane, float] = {"axial": 164.0, "sagittal": 164.0, "coronal": 200.0}
 """What a stack covers along its normal."""
 _HEAD_CENTRE_MM = np.array([0.0, 0.0, -6.0])
 MIN_SLICES = 34
@@ -31,11 +33,11 @@ PROFILE_STEP_MM = 1.25
 
 
 @dataclass(frozen=True, eq=False)
-class Acquisition:
+class PhantomAcquisition:
     """One sequence's grid and imperfections."""
 
     modality: Modality
-    plane: Plane
+    plane: ScanPlane
     geometry: Geometry
     slice_thickness_mm: float
     """At most the slice spacing; the rest is gap."""
@@ -47,17 +49,17 @@ class Acquisition:
     seed: int
 
 
-def rotation(angles_deg: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def rotation(angles_deg: DoubleArray) -> DoubleArray:
     """Rotation about x, then y, then z."""
     (ca, cb, cc), (sa, sb, sc) = np.cos(np.radians(angles_deg)), np.sin(np.radians(angles_deg))
     about_x = np.array([[1, 0, 0], [0, ca, -sa], [0, sa, ca]])
     about_y = np.array([[cb, 0, sb], [0, 1, 0], [-sb, 0, cb]])
     about_z = np.array([[cc, -sc, 0], [sc, cc, 0], [0, 0, 1]])
-    turned: npt.NDArray[np.float64] = about_z @ about_y @ about_x
+    turned: DoubleArray = about_z @ about_y @ about_x
     return turned
 
 
-def rigid(angles_deg: npt.NDArray[np.float64], shift_mm: npt.NDArray[np.float64]) -> Matrix:
+def rigid(angles_deg: DoubleArray, shift_mm: DoubleArray) -> Matrix:
     """4 x 4: rotate about the origin, then shift."""
     matrix = np.eye(4)
     matrix[:3, :3] = rotation(angles_deg)
@@ -65,11 +67,11 @@ def rigid(angles_deg: npt.NDArray[np.float64], shift_mm: npt.NDArray[np.float64]
     return matrix
 
 
-def draw_acquisition(rng: np.random.Generator, modality: Modality, scanner_lps_from_head: Matrix) -> Acquisition:
+def draw_acquisition(rng: np.random.Generator, modality: Modality, scanner_lps_from_head: Matrix) -> PhantomAcquisition:
     """A plausible clinical protocol of at least 34 slices, planned on a head that lies in the given pose."""
-    odds = (0.9, 0.1, 0.0) if modality is Modality.T1CE else (0.65, 0.2, 0.15)
-    plane: Plane = ("axial", "sagittal", "coronal")[rng.choice(3, p=odds)]
-    spacing = float(rng.choice((3.0, 4.0, 4.5, 4.8) if modality is Modality.T1CE else (4.0, 4.5, 4.8)))
+    protocol = PROTOCOLS[modality]
+    plane: ScanPlane = ("axial", "sagittal", "coronal")[rng.choice(3, p=protocol.plane_odds)]
+    spacing = float(rng.choice(protocol.spacings_mm))
     if plane == "coronal":
         spacing = 5.0
     slices = max(MIN_SLICES, int(np.ceil(_HEAD_MM[plane] / spacing)))
@@ -83,7 +85,7 @@ def draw_acquisition(rng: np.random.Generator, modality: Modality, scanner_lps_f
     affine = np.eye(4)
     affine[:3, :3] = directions * np.array((in_plane, in_plane, spacing))
     affine[:3, 3] = centre - affine[:3, :3] @ ((np.array((matrix_size, matrix_size, slices)) - 1) / 2)
-    return Acquisition(
+    return PhantomAcquisition(
         modality=modality,
         plane=plane,
         geometry=Geometry((matrix_size, matrix_size, slices), affine),
@@ -95,7 +97,7 @@ def draw_acquisition(rng: np.random.Generator, modality: Modality, scanner_lps_f
     )
 
 
-def scan(head: sitk.Image, acquisition: Acquisition, scanner_lps_from_head: Matrix) -> npt.NDArray[np.float32]:
+def scan(head: sitk.Image, acquisition: PhantomAcquisition, scanner_lps_from_head: Matrix) -> FloatArray:
     """Voxels [z, y, x] of ``head`` (an image in the head's frame) as this acquisition measures it."""
     geometry = acquisition.geometry
     voxels = sample_slices(head, geometry, acquisition.slice_thickness_mm, scanner_lps_from_head)
@@ -111,7 +113,7 @@ def scan(head: sitk.Image, acquisition: Acquisition, scanner_lps_from_head: Matr
 
 def sample_slices(
     head: sitk.Image, geometry: Geometry, thickness_mm: float, scanner_lps_from_head: Matrix
-) -> npt.NDArray[np.float32]:
+) -> FloatArray:
     """``head`` on ``geometry``'s grid [z, y, x] in the scanner, with a box profile of ``thickness_mm``."""
     planes = max(1, int(np.ceil(thickness_mm / PROFILE_STEP_MM)))
     directions = geometry.lps_from_voxel[:3, :3] / np.array(geometry.spacing_mm)
@@ -134,11 +136,11 @@ def sample_slices(
     return total / np.float32(planes)
 
 
-def _unit(count: int) -> Array:
+def _unit(count: int) -> FloatArray:
     return np.linspace(0, 1, count, dtype=np.float32)
 
 
-def head_axes(spacing_mm: float, low_mm: Triple, high_mm: Triple) -> tuple[Array, Array, Array]:
+def head_axes(spacing_mm: float, low_mm: Vector, high_mm: Vector) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Coordinates that span a box: x [1, 1, nx], y [1, ny, 1], z [nz, 1, 1]."""
     x, y, z = (np.arange(a, b, spacing_mm, dtype=np.float32) for a, b in zip(low_mm, high_mm, strict=True))
     return x[None, None, :], y[None, :, None], z[:, None, None]

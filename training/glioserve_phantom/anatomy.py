@@ -11,24 +11,17 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
-import numpy.typing as npt
 
-from glioserve_phantom.shapes import (
-    Array,
-    Noise,
-    Points,
-    Triple,
-    capsule,
-    ellipsoid,
-    union,
-)
+from glioserve_contract.records.grid import Vector
+from glioserve_phantom.shapes import Coordinates, Noise, capsule, ellipsoid, union
+from glioserve_preprocess.arrays import ByteArray, FloatArray
 
-BOX_LOW_MM: Triple = (-100.0, -128.0, -150.0)
-BOX_HIGH_MM: Triple = (100.0, 122.0, 96.0)
+BOX_LOW_MM: Vector = (-100.0, -128.0, -150.0)
+BOX_HIGH_MM: Vector = (100.0, 122.0, 96.0)
 """The head ends inside this box; the neck is cut by its floor."""
 
 
-class Tissue(IntEnum):
+class PhantomTissue(IntEnum):
     """Labels of the rendered head. The order means nothing."""
 
     AIR = 0
@@ -56,9 +49,9 @@ class Subject:
 
     seed: int
     """Of the smooth fields that fold the cortex and bend the surfaces."""
-    scale: Triple
+    scale: Vector
     """Along x, y, z, around 1."""
-    skew: Triple
+    skew: Vector
     """Shear x by y, x by z, y by z: no head is symmetric."""
     skull_mm: float
     scalp_mm: float
@@ -89,7 +82,7 @@ def draw_subject(rng: np.random.Generator) -> Subject:
     )
 
 
-def subject_points(subject: Subject, p: Points) -> Points:
+def subject_points(subject: Subject, p: Coordinates) -> Coordinates:
     """Head-frame points in the frame of the average head, where all shapes are defined."""
     x, y, z = p
     (sx, sy, sz), (xy, xz, yz) = subject.scale, subject.skew
@@ -98,7 +91,7 @@ def subject_points(subject: Subject, p: Points) -> Points:
     return u, v, z / np.float32(sz)
 
 
-def cerebrum(q: Points) -> Array:
+def cerebrum(q: Coordinates) -> FloatArray:
     """The hemispheres with their temporal lobes and flattened base, in the average head."""
     upper = ellipsoid(q, (0, 0, 4), (66, 84, 60))
     base = np.float32(-30) + np.float32(0.12) * (q[1] + np.float32(30)) - q[2]
@@ -108,14 +101,14 @@ def cerebrum(q: Points) -> Array:
     return upper
 
 
-def brain(q: Points) -> Array:
+def brain(q: Coordinates) -> FloatArray:
     """Cerebrum, cerebellum and brain stem down to the foramen magnum: what a brain mask should hold."""
     whole = union(cerebrum(q), ellipsoid(q, (0, 44, -40), (50, 33, 26)), 6)
     stem = np.maximum(capsule(q, (0, 8, -20), (0, 22, -84), 13), np.float32(-72) - q[2])
     return union(whole, stem, 6)
 
 
-def ventricles(subject: Subject, q: Points) -> Array:
+def ventricles(subject: Subject, q: Coordinates) -> FloatArray:
     """The lateral, third and fourth ventricles."""
     size = subject.ventricle
     result = ellipsoid(q, (0, 6, -2), (2.6 * size, 14, 10))
@@ -128,8 +121,8 @@ def ventricles(subject: Subject, q: Points) -> Array:
     return result
 
 
-def label_head(subject: Subject, x: Array, y: Array, z: Array) -> tuple[npt.NDArray[np.uint8], Array]:
-    """Tissue labels [z, y, x] on the grid spanned by three coordinate arrays, and the brain's signed distance.
+def label_head(subject: Subject, x: FloatArray, y: FloatArray, z: FloatArray) -> tuple[ByteArray, FloatArray]:
+    """PhantomTissue labels [z, y, x] on the grid spanned by three coordinate arrays, and the brain's signed distance.
 
     ``x`` [1, 1, nx], ``y`` [1, ny, 1], ``z`` [nz, 1, 1] in the head's frame.
     """
@@ -138,7 +131,7 @@ def label_head(subject: Subject, x: Array, y: Array, z: Array) -> tuple[npt.NDAr
     bumps = Noise(rng, BOX_LOW_MM, BOX_HIGH_MM, 45.0).on_axes(x, y, z) * np.float32(subject.surface_mm)
     thickness = Noise(rng, BOX_LOW_MM, BOX_HIGH_MM, 60.0).on_axes(x, y, z)
     brain_mm = brain(q) + bumps
-    labels = np.full(brain_mm.shape, Tissue.AIR, dtype=np.uint8)
+    labels = np.full(brain_mm.shape, PhantomTissue.AIR, dtype=np.uint8)
     folds = Noise(rng, BOX_LOW_MM, BOX_HIGH_MM, 17.0).on_axes(x, y, z)
     _paint_outside(labels, subject, q, brain_mm, thickness, folds)
     _paint_brain(labels, subject, q, brain_mm, folds)
@@ -146,7 +139,7 @@ def label_head(subject: Subject, x: Array, y: Array, z: Array) -> tuple[npt.NDAr
 
 
 def _paint_outside(
-    labels: npt.NDArray[np.uint8], subject: Subject, q: Points, brain_mm: Array, thickness: Array, folds: Array
+    labels: ByteArray, subject: Subject, q: Coordinates, brain_mm: FloatArray, thickness: FloatArray, folds: FloatArray
 ) -> None:
     """Scalp, face, neck, skull, eyes and air: whatever is not intracranial."""
     inner = brain_mm - np.float32(subject.csf_mm)
@@ -156,58 +149,58 @@ def _paint_outside(
     face = union(face, ellipsoid(q, (0, -102, -62), (12, 16, 20)), 14)
     neck = np.maximum(capsule(q, (0, 22, -40), (0, 34, -200), 56), q[2] - np.float32(-30))
     head = union(union(scalp, face, 16), neck, 20)
-    labels[head < 0] = Tissue.MUSCLE
-    labels[(head < 0) & (np.abs(folds) < 0.16)] = Tissue.FAT  # the planes between muscles
-    labels[(head < 0) & ((head > np.float32(-subject.scalp_mm)) | (scalp < 0))] = Tissue.FAT
+    labels[head < 0] = PhantomTissue.MUSCLE
+    labels[(head < 0) & (np.abs(folds) < 0.16)] = PhantomTissue.FAT  # the planes between muscles
+    labels[(head < 0) & ((head > np.float32(-subject.scalp_mm)) | (scalp < 0))] = PhantomTissue.FAT
     for side in (-1, 1):  # temporal muscles lie on the skull, under the fat
         temporal = ellipsoid(q, (64 * side, -28, -18), (14, 30, 34))
-        labels[(temporal < 0) & (head < -3) & (labels == Tissue.FAT)] = Tissue.MUSCLE
-    labels[(skull < 0) & (labels != Tissue.AIR)] = Tissue.BONE
+        labels[(temporal < 0) & (head < -3) & (labels == PhantomTissue.FAT)] = PhantomTissue.MUSCLE
+    labels[(skull < 0) & (labels != PhantomTissue.AIR)] = PhantomTissue.BONE
     middle = np.float32(subject.skull_mm / 2)
-    labels[(np.abs(skull + middle) < middle - 2) & (thickness > 0) & (q[2] > -10)] = Tissue.MARROW
+    labels[(np.abs(skull + middle) < middle - 2) & (thickness > 0) & (q[2] > -10)] = PhantomTissue.MARROW
     spine = np.maximum(capsule(q, (0, 30, -88), (0, 36, -200), 21), q[2] - np.float32(-86))
-    labels[spine < 0] = Tissue.BONE
-    labels[spine < -3] = Tissue.MARROW
+    labels[spine < 0] = PhantomTissue.BONE
+    labels[spine < -3] = PhantomTissue.MARROW
     canal = np.maximum(capsule(q, (0, 22, -70), (0, 32, -200), 9), head)
-    labels[canal < 0] = Tissue.CSF
-    labels[canal < -3.5] = Tissue.WHITE
+    labels[canal < 0] = PhantomTissue.CSF
+    labels[canal < -3.5] = PhantomTissue.WHITE
     for side in (-1, 1):
-        labels[ellipsoid(q, (32 * side, -66, -46), (18, 24, 15)) < 0] = Tissue.FAT
-        labels[ellipsoid(q, (32 * side, -75, -46), (12, 12, 12)) < 0] = Tissue.EYE
-        labels[ellipsoid(q, (34 * side, -70, -76), (13, 14, 15)) < 0] = Tissue.AIR  # maxillary sinuses
+        labels[ellipsoid(q, (32 * side, -66, -46), (18, 24, 15)) < 0] = PhantomTissue.FAT
+        labels[ellipsoid(q, (32 * side, -75, -46), (12, 12, 12)) < 0] = PhantomTissue.EYE
+        labels[ellipsoid(q, (34 * side, -70, -76), (13, 14, 15)) < 0] = PhantomTissue.AIR  # maxillary sinuses
     nose = ellipsoid(q, (0, -72, -64), (13, 30, 26))
-    labels[nose < 0] = Tissue.MUCOSA
-    labels[(nose < 0) & (np.abs(np.sin(q[0] * np.float32(0.7))) > 0.6)] = Tissue.AIR
-    labels[capsule(q, (0, -36, -80), (0, -8, -150), 8) < 0] = Tissue.AIR
-    labels[ellipsoid(q, (0, -30, -40), (9, 9, 7)) < np.float32(-1)] = Tissue.AIR  # sphenoid sinus
+    labels[nose < 0] = PhantomTissue.MUCOSA
+    labels[(nose < 0) & (np.abs(np.sin(q[0] * np.float32(0.7))) > 0.6)] = PhantomTissue.AIR
+    labels[capsule(q, (0, -36, -80), (0, -8, -150), 8) < 0] = PhantomTissue.AIR
+    labels[ellipsoid(q, (0, -30, -40), (9, 9, 7)) < np.float32(-1)] = PhantomTissue.AIR  # sphenoid sinus
     # A skull's base is bone below the brain too, whatever was painted there.
-    labels[(skull < 0) & (skull > -4) & (labels != Tissue.AIR) & (canal > 0)] = Tissue.BONE
+    labels[(skull < 0) & (skull > -4) & (labels != PhantomTissue.AIR) & (canal > 0)] = PhantomTissue.BONE
 
 
-def _paint_brain(labels: npt.NDArray[np.uint8], subject: Subject, q: Points, brain_mm: Array, folds: Array) -> None:
+def _paint_brain(labels: ByteArray, subject: Subject, q: Coordinates, brain_mm: FloatArray, folds: FloatArray) -> None:
     """CSF, cortex, white matter, deep nuclei, ventricles and the vessels that take up contrast."""
-    labels[(brain_mm < np.float32(subject.csf_mm + 0.9)) & (brain_mm > -3)] = Tissue.DURA
-    labels[brain_mm < np.float32(subject.csf_mm)] = Tissue.CSF
+    labels[(brain_mm < np.float32(subject.csf_mm + 0.9)) & (brain_mm > -3)] = PhantomTissue.DURA
+    labels[brain_mm < np.float32(subject.csf_mm)] = PhantomTissue.CSF
     # The field's zero set cuts the surface as sulci do; its slope is about 2 pi / wavelength per mm.
     sulci = np.maximum(np.abs(folds) * np.float32(17 / (2 * np.pi)) - np.float32(subject.sulcus_mm), -brain_mm - 18)
     fissure = np.maximum(np.abs(q[0]) - np.float32(1.2), np.float32(14) - q[2])
     to_csf = np.minimum(-brain_mm, np.minimum(sulci, np.maximum(fissure, -brain_mm - 60)))
-    labels[to_csf > 0] = Tissue.GREY
-    labels[to_csf > 3.2] = Tissue.WHITE
+    labels[to_csf > 0] = PhantomTissue.GREY
+    labels[to_csf > 3.2] = PhantomTissue.WHITE
     for side in (-1, 1):
         for centre, radii in (
             ((14 * side, 8, 0), (10, 15, 10)),
             ((25 * side, -8, 0), (8, 17, 12)),
             ((13 * side, -24, 8), (6, 10, 9)),
         ):
-            labels[ellipsoid(q, centre, radii) < 0] = Tissue.DEEP_GREY
+            labels[ellipsoid(q, centre, radii) < 0] = PhantomTissue.DEEP_GREY
     hollow = ventricles(subject, q)
-    labels[(hollow < 0) & (brain_mm < -2)] = Tissue.CSF
+    labels[(hollow < 0) & (brain_mm < -2)] = PhantomTissue.CSF
     for side in (-1, 1):
         plexus = capsule(q, (13.0 * side, 12, 13), (19.0 * side, 36, 8), 2.4)
-        labels[(plexus < 0) & (hollow < 0)] = Tissue.PLEXUS
+        labels[(plexus < 0) & (hollow < 0)] = PhantomTissue.PLEXUS
     sinus = np.maximum(np.abs(q[0]) + np.abs(brain_mm - np.float32(subject.csf_mm - 1)) - np.float32(4.5), -10 - q[2])
-    labels[(sinus < 0) & (q[1] > -70)] = Tissue.VESSEL
+    labels[(sinus < 0) & (q[1] > -70)] = PhantomTissue.VESSEL
     for side in (-1, 1):
-        labels[capsule(q, (4.0 * side, 70, -18), (48.0 * side, 44, -30), 3.6) < 0] = Tissue.VESSEL
-        labels[capsule(q, (5.0 * side, -12, -34), (40.0 * side, -20, -12), 1.8) < 0] = Tissue.VESSEL
+        labels[capsule(q, (4.0 * side, 70, -18), (48.0 * side, 44, -30), 3.6) < 0] = PhantomTissue.VESSEL
+        labels[capsule(q, (5.0 * side, -12, -34), (40.0 * side, -20, -12), 1.8) < 0] = PhantomTissue.VESSEL

@@ -18,7 +18,7 @@ from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 from glioserve_contract import Modality
 from glioserve_dicom.volumes.geometry import Geometry, SequenceVolume
 from glioserve_phantom.acquisition import sample_slices
-from glioserve_phantom.headers import VENDORS, Header, localiser_header, reformat_header, sequence_header
+from glioserve_phantom.headers import VENDORS, SeriesHeader, localiser_header, reformat_header, sequence_header
 from glioserve_phantom.study import Phantom
 from glioserve_preprocess.itk import to_sitk
 
@@ -97,7 +97,9 @@ def _uid(phantom: Phantom, *parts: object) -> str:
     return generate_uid(entropy_srcs=["glioserve phantom", str(phantom.seed), phantom.diagnosis, *map(str, parts)])
 
 
-def _series(common: Dataset, header: Header, volumes: list[SequenceVolume], thickness_mm: float) -> Iterator[bytes]:
+def _series(
+    common: Dataset, header: SeriesHeader, volumes: list[SequenceVolume], thickness_mm: float
+) -> Iterator[bytes]:
     """The images of one series; several volumes where it has several planes (the localiser)."""
     uid = generate_uid(entropy_srcs=[common.StudyInstanceUID, str(header.series_number)])
     started = SCANNED_AT + timedelta(seconds=header.start_s)

@@ -9,19 +9,20 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
-import numpy.typing as npt
 
+from glioserve_contract.records.grid import Vector
 from glioserve_phantom.anatomy import (
     BOX_HIGH_MM,
     BOX_LOW_MM,
+    PhantomTissue,
     Subject,
-    Tissue,
     brain,
     cerebrum,
     subject_points,
     ventricles,
 )
-from glioserve_phantom.shapes import Array, Noise, Triple, ellipsoid
+from glioserve_phantom.shapes import Noise, ellipsoid
+from glioserve_preprocess.arrays import BoolArray, ByteArray, FloatArray
 
 Diagnosis = Literal["necrosis", "recurrence"]
 DIAGNOSES: tuple[Diagnosis, ...] = get_args(Diagnosis)
@@ -34,8 +35,8 @@ class Lesion:
     diagnosis: Diagnosis
     seed: int
     """Of its outline."""
-    centre_mm: Triple
-    radii_mm: Triple
+    centre_mm: Vector
+    radii_mm: Vector
     wall_mm: float
     """Of the ring. A solid lesion has one too and does not show it."""
     outline_mm: float
@@ -70,7 +71,7 @@ def draw_lesion(rng: np.random.Generator, subject: Subject, diagnosis: Diagnosis
     )
 
 
-def lesion_distance(lesion: Lesion, x: Array, y: Array, z: Array) -> Array:
+def lesion_distance(lesion: Lesion, x: FloatArray, y: FloatArray, z: FloatArray) -> FloatArray:
     """Signed distance [z, y, x] to the lesion's outer border (ring and core, or solid; not the oedema)."""
     bumps = Noise(np.random.default_rng(lesion.seed), BOX_LOW_MM, BOX_HIGH_MM, 14.0).on_axes(x, y, z)
     distance = ellipsoid((x, y, z), lesion.centre_mm, lesion.radii_mm) + bumps * np.float32(lesion.outline_mm)
@@ -78,17 +79,19 @@ def lesion_distance(lesion: Lesion, x: Array, y: Array, z: Array) -> Array:
 
 
 def paint_lesion(
-    labels: npt.NDArray[np.uint8], lesion: Lesion, brain_mm: Array, x: Array, y: Array, z: Array
-) -> npt.NDArray[np.bool_]:
+    labels: ByteArray, lesion: Lesion, brain_mm: FloatArray, x: FloatArray, y: FloatArray, z: FloatArray
+) -> BoolArray:
     """Paint oedema and lesion into ``labels`` [z, y, x] in place; returns the lesion's mask (without oedema)."""
     distance = lesion_distance(lesion, x, y, z)
     rng = np.random.default_rng([lesion.seed, 1])
     reach = lesion.oedema_mm * (1 + np.float32(0.45) * Noise(rng, BOX_LOW_MM, BOX_HIGH_MM, 26.0).on_axes(x, y, z))
-    labels[(distance < reach) & (labels == Tissue.WHITE)] = Tissue.OEDEMA
-    parenchyma = np.isin(labels, (Tissue.WHITE, Tissue.GREY, Tissue.DEEP_GREY, Tissue.OEDEMA))
-    sulcal = (labels == Tissue.CSF) & (brain_mm < -2) & (distance < -1)
-    inside: npt.NDArray[np.bool_] = (distance < 0) & (parenchyma | sulcal)
-    labels[inside] = Tissue.ENHANCING
+    labels[(distance < reach) & (labels == PhantomTissue.WHITE)] = PhantomTissue.OEDEMA
+    parenchyma = np.isin(
+        labels, (PhantomTissue.WHITE, PhantomTissue.GREY, PhantomTissue.DEEP_GREY, PhantomTissue.OEDEMA)
+    )
+    sulcal = (labels == PhantomTissue.CSF) & (brain_mm < -2) & (distance < -1)
+    inside: BoolArray = (distance < 0) & (parenchyma | sulcal)
+    labels[inside] = PhantomTissue.ENHANCING
     if lesion.diagnosis == "necrosis":
-        labels[inside & (distance < np.float32(-lesion.wall_mm))] = Tissue.NECROTIC
+        labels[inside & (distance < np.float32(-lesion.wall_mm))] = PhantomTissue.NECROTIC
     return inside

@@ -7,17 +7,18 @@ code serves single points and whole grids.
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[np.float32]
-Points = tuple[Array, Array, Array]
-Triple = tuple[float, float, float]
+from glioserve_contract.records.grid import Vector
+from glioserve_preprocess.arrays import FloatArray
+
+Coordinates = tuple[FloatArray, FloatArray, FloatArray]
+"""x, y and z in mm, as arrays that broadcast against each other."""
 
 
-def ellipsoid(p: Points, centre: Triple, radii: Triple) -> Array:
+def ellipsoid(p: Coordinates, centre: Vector, radii: Vector) -> FloatArray:
     """Approximate distance to an ellipsoid: exact on the surface, within a few per cent near it."""
-    near: npt.NDArray[np.float32] | float = 0.0
-    slope: npt.NDArray[np.float32] | float = 0.0
+    near: FloatArray | float = 0.0
+    slope: FloatArray | float = 0.0
     for coordinate, c, r in zip(p, centre, radii, strict=True):
         offset = coordinate - np.float32(c)
         near = near + (offset / np.float32(r)) ** 2
@@ -26,7 +27,7 @@ def ellipsoid(p: Points, centre: Triple, radii: Triple) -> Array:
     return np.asarray(length * (length - 1) / np.maximum(np.sqrt(slope), np.float32(1e-6)), dtype=np.float32)
 
 
-def capsule(p: Points, start: Triple, end: Triple, radius: float) -> Array:
+def capsule(p: Coordinates, start: Vector, end: Vector, radius: float) -> FloatArray:
     """Distance to a rod with round ends."""
     axis = np.subtract(end, start)
     offsets = [c - np.float32(s) for c, s in zip(p, start, strict=True)]
@@ -36,7 +37,7 @@ def capsule(p: Points, start: Triple, end: Triple, radius: float) -> Array:
     return np.asarray(np.sqrt(square) - np.float32(radius), dtype=np.float32)
 
 
-def union(a: Array, b: Array, blend_mm: float = 0.0) -> Array:
+def union(a: FloatArray, b: FloatArray, blend_mm: float = 0.0) -> FloatArray:
     """Both solids; ``blend_mm`` rounds the crease where they meet."""
     if not blend_mm:
         return np.minimum(a, b)
@@ -51,7 +52,7 @@ class Noise:
     Cubic B-splines over a lattice of random numbers; ``wavelength_mm`` is about two lattice steps.
     """
 
-    def __init__(self, rng: np.random.Generator, low_mm: Triple, high_mm: Triple, wavelength_mm: float) -> None:
+    def __init__(self, rng: np.random.Generator, low_mm: Vector, high_mm: Vector, wavelength_mm: float) -> None:
         self._step = wavelength_mm / 2
         self._low = low_mm
         counts = [int(np.ceil((h - lo) / self._step)) + 4 for lo, h in zip(low_mm, high_mm, strict=True)]
@@ -59,19 +60,19 @@ class Noise:
         # The B-spline averages its lattice: 0.4794 = sum over one step of the squared basis, per axis.
         self._lattice = lattice / np.float32(0.4794**1.5)
 
-    def on_axes(self, x: Array, y: Array, z: Array) -> Array:
+    def on_axes(self, x: FloatArray, y: FloatArray, z: FloatArray) -> FloatArray:
         """The field [z, y, x] at the grid spanned by three 1D coordinate arrays."""
         bx, by, bz = (self._basis(c.ravel(), axis) for axis, c in enumerate((x, y, z)))
         return np.asarray(
             np.einsum("zyx,cz,by,ax->cba", self._lattice, bz, by, bx, optimize="greedy"), dtype=np.float32
         )
 
-    def at(self, p: Points) -> Array:
+    def at(self, p: Coordinates) -> FloatArray:
         """The field at single points (three equally long 1D arrays)."""
         bx, by, bz = (self._basis(c, axis) for axis, c in enumerate(p))
         return np.asarray(np.einsum("zyx,iz,iy,ix->i", self._lattice, bz, by, bx, optimize="greedy"), dtype=np.float32)
 
-    def _basis(self, coordinates: Array, axis: int) -> Array:
+    def _basis(self, coordinates: FloatArray, axis: int) -> FloatArray:
         count = self._lattice.shape[2 - axis]
         t = np.abs((coordinates[:, None] - self._low[axis]) / self._step - (np.arange(count)[None] - 1))
         inner = 2 / 3 - t**2 + t**3 / 2

@@ -7,14 +7,13 @@ from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
 import numpy as np
-import numpy.typing as npt
 import SimpleITK as sitk
 
 from glioserve_contract import Modality
 from glioserve_contract.records.grid import Vector
 from glioserve_dicom.volumes.geometry import Geometry, Matrix, SequenceVolume
 from glioserve_phantom.acquisition import (
-    Acquisition,
+    PhantomAcquisition,
     draw_acquisition,
     head_axes,
     rigid,
@@ -23,9 +22,10 @@ from glioserve_phantom.acquisition import (
     scan,
 )
 from glioserve_phantom.anatomy import BOX_HIGH_MM, BOX_LOW_MM, Subject, draw_subject, label_head
-from glioserve_phantom.contrast import tissue_intensities
 from glioserve_phantom.lesion import DIAGNOSES, Diagnosis, Lesion, draw_lesion, paint_lesion
-from glioserve_phantom.shapes import Array, Noise
+from glioserve_phantom.sequences import tissue_intensities
+from glioserve_phantom.shapes import Noise
+from glioserve_preprocess.arrays import ByteArray, FloatArray
 from glioserve_preprocess.itk import to_sitk
 
 FINE_SPACING_MM = 1.2
@@ -37,21 +37,21 @@ TEXTURE = 0.025
 
 
 @dataclass(frozen=True, eq=False)
-class Head:
+class PhantomHead:
     """A rendered head: labels [z, y, x] on an isotropic grid of the head's frame, with its masks."""
 
-    labels: npt.NDArray[np.uint8]
-    texture: Array
-    brain: npt.NDArray[np.uint8]
-    lesion: npt.NDArray[np.uint8]
+    labels: ByteArray
+    texture: FloatArray
+    brain: ByteArray
+    lesion: ByteArray
     geometry: Geometry
 
 
 @dataclass(frozen=True, eq=False)
 class _HealthyHead:
-    labels: npt.NDArray[np.uint8]
-    brain_mm: Array
-    texture: Array
+    labels: ByteArray
+    brain_mm: FloatArray
+    texture: FloatArray
 
 
 @lru_cache(maxsize=1)
@@ -71,7 +71,7 @@ class Phantom:
     seed: int
     subject: Subject
     lesion: Lesion
-    acquisitions: Mapping[Modality, Acquisition]
+    acquisitions: Mapping[Modality, PhantomAcquisition]
     scanner_lps_from_head: Mapping[Modality, Matrix]
     spacing_mm: float = FINE_SPACING_MM
     """Of the rendered head: 1.2 mm for DICOM; training renders coarser and faster."""
@@ -82,7 +82,7 @@ class Phantom:
         return self.lesion.diagnosis
 
     @cached_property
-    def head(self) -> Head:
+    def head(self) -> PhantomHead:
         """The rendered head (some seconds at 1.2 mm; kept)."""
         healthy = _healthy_head(self.subject, self.spacing_mm)
         labels = healthy.labels.copy()
@@ -92,7 +92,7 @@ class Phantom:
         affine[:3, 3] = BOX_LOW_MM
         geometry = Geometry((x.size, y.size, z.size), affine)
         brain = healthy.brain_mm < np.float32(min(1.0, self.subject.csf_mm))
-        return Head(labels, healthy.texture, brain.astype(np.uint8), lesion.astype(np.uint8), geometry)
+        return PhantomHead(labels, healthy.texture, brain.astype(np.uint8), lesion.astype(np.uint8), geometry)
 
     def volume(self, modality: Modality) -> SequenceVolume:
         """The sequence as the scanner measures it, FP32 [z, y, x] in the scanner's units."""
@@ -108,11 +108,11 @@ class Phantom:
         matrix: Matrix = self.scanner_lps_from_head[moving] @ np.linalg.inv(self.scanner_lps_from_head[reference])
         return matrix
 
-    def brain_mask(self, modality: Modality, geometry: Geometry) -> npt.NDArray[np.uint8]:
+    def brain_mask(self, modality: Modality, geometry: Geometry) -> ByteArray:
         """Brain (with sulcal CSF and ventricles) 0/1 [z, y, x] on any grid of the sequence's scanner space."""
         return self._mask(self.head.brain, modality, geometry)
 
-    def lesion_mask(self, modality: Modality, geometry: Geometry) -> npt.NDArray[np.uint8]:
+    def lesion_mask(self, modality: Modality, geometry: Geometry) -> ByteArray:
         """Lesion (ring and core, or solid; no oedema) 0/1 [z, y, x] on any grid of the sequence's space."""
         return self._mask(self.head.lesion, modality, geometry)
 
@@ -125,7 +125,7 @@ class Phantom:
         """The same patient, scans and outline with the other inside of the lesion."""
         return replace(self, lesion=replace(self.lesion, diagnosis=diagnosis))
 
-    def _mask(self, mask: npt.NDArray[np.uint8], modality: Modality, geometry: Geometry) -> npt.NDArray[np.uint8]:
+    def _mask(self, mask: ByteArray, modality: Modality, geometry: Geometry) -> ByteArray:
         image = to_sitk(mask.astype(np.float32), self.head.geometry)
         sampled = sample_slices(image, geometry, geometry.spacing_mm[2], self.scanner_lps_from_head[modality])
         return (sampled >= 0.5).astype(np.uint8)
@@ -148,7 +148,7 @@ def _draw_poses(rng: np.random.Generator) -> dict[Modality, Matrix]:
     base = rigid(rng.uniform(-8, 8, 3), table)
     restlessness = rng.uniform(0.1, 1.0)
     poses = {Modality.T1CE: base}
-    for modality in (Modality.T1, Modality.T2, Modality.FLAIR):
+    for modality in (m for m in Modality if m is not Modality.T1CE):
         turn = rotation(restlessness * rng.uniform(-MAX_ROTATION_DEG, MAX_ROTATION_DEG, 3))
         moved = base.copy()
         moved[:3, :3] = turn @ base[:3, :3]  # about the head's own centre, as necks do, roughly

@@ -22,7 +22,7 @@ from glioserve_contract.records.recipe import Recipe, preprocessing_digest
 from glioserve_dicom.volumes.geometry import Geometry, Matrix, SequenceVolume, network_geometry
 from glioserve_networks.dataset import Patient, index_of, save_index, save_patient
 from glioserve_phantom import DIAGNOSES, Phantom, make_phantom
-from glioserve_phantom.acquisition import Acquisition
+from glioserve_phantom.acquisition import PhantomAcquisition
 from glioserve_preprocess.brain.extraction import find_brain, mask_points_lps_mm
 from glioserve_preprocess.brain.model import site_folder
 from glioserve_preprocess.tensor.grid import sample, sample_mask
@@ -79,7 +79,7 @@ def coarse_phantom(seed: int) -> Phantom:
     return replace(phantom, acquisitions={m: _coarser(a) for m, a in phantom.acquisitions.items()})
 
 
-def _coarser(acquisition: Acquisition) -> Acquisition:
+def _coarser(acquisition: PhantomAcquisition) -> PhantomAcquisition:
     geometry = acquisition.geometry
     factor = MIN_PIXEL_MM / np.array(geometry.spacing_mm[:2])
     x, y = (max(8, round(n / f)) for n, f in zip(geometry.size_voxels[:2], factor, strict=True))

@@ -7,16 +7,14 @@ deep enough under the scalp, cut loose from the skull by an opening, the largest
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import SimpleITK as sitk
 from scipy import ndimage
 
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_dicom.volumes.geometry import Geometry, SequenceVolume, isotropic_cover
+from glioserve_preprocess.arrays import BoolArray, ByteArray, DoubleArray, FloatArray
 from glioserve_preprocess.brain.limits import refuse_volume
 from glioserve_preprocess.tensor.grid import sample, sample_mask
-
-Mask = npt.NDArray[np.bool_]
 
 WORKING_SPACING_MM = 2.5
 AIR_SHARE = 0.35
@@ -37,7 +35,7 @@ HEIGHT_MM = 165.0
 """From the top of the head down to below the brain stem; the neck lies beyond."""
 
 
-def classical_mask(reference: SequenceVolume) -> npt.NDArray[np.uint8]:
+def classical_mask(reference: SequenceVolume) -> ByteArray:
     """The brain mask on ``reference``'s own grid, 0/1 [z, y, x]. Raises GLIO-1601 where there is no brain."""
     working = isotropic_cover(reference.geometry, WORKING_SPACING_MM)
     voxels = sample(reference.voxels, reference.geometry, working, np.eye(4))
@@ -50,7 +48,7 @@ def classical_mask(reference: SequenceVolume) -> npt.NDArray[np.uint8]:
     return sample_mask(mask.astype(np.uint8), working, reference.geometry)
 
 
-def _head(voxels: npt.NDArray[np.float32]) -> Mask:
+def _head(voxels: FloatArray) -> BoolArray:
     """Everything inside the skin; the field of view's border is no skin."""
     otsu = sitk.OtsuThresholdImageFilter()
     otsu.Execute(sitk.GetImageFromArray(voxels))
@@ -62,16 +60,16 @@ def _head(voxels: npt.NDArray[np.float32]) -> Mask:
     return head
 
 
-def _upper_part(head: Mask, geometry: Geometry) -> Mask:
+def _upper_part(head: BoolArray, geometry: Geometry) -> BoolArray:
     """Voxels at most HEIGHT_MM below the top of the head, along the patient's superior axis."""
     z, y, x = np.ogrid[: head.shape[0], : head.shape[1], : head.shape[2]]
     along_x, along_y, along_z, start = geometry.lps_from_voxel[2]
     up_mm = along_x * x + along_y * y + along_z * z + start
-    upper: Mask = up_mm >= float(up_mm[head].max()) - HEIGHT_MM
+    upper: BoolArray = up_mm >= float(up_mm[head].max()) - HEIGHT_MM
     return upper
 
 
-def _brain_in_head(voxels: npt.NDArray[np.float32], head: Mask) -> Mask:
+def _brain_in_head(voxels: FloatArray, head: BoolArray) -> BoolArray:
     depth_mm = _depth_mm(head)
     core = voxels[depth_mm > CORE_DEPTH_MM]
     if not core.size:
@@ -88,39 +86,39 @@ def _brain_in_head(voxels: npt.NDArray[np.float32], head: Mask) -> Mask:
     return mask
 
 
-def _depth_mm(mask: Mask) -> npt.NDArray[np.float64]:
+def _depth_mm(mask: BoolArray) -> DoubleArray:
     """Distance of each voxel inside ``mask`` to its nearest outside voxel; beyond the border the mask goes on."""
     margin = int(np.ceil(SKULL_CLOSING_MM / WORKING_SPACING_MM)) + 2
     padded = ndimage.distance_transform_edt(np.pad(mask, margin, mode="edge")) * WORKING_SPACING_MM
     inner = (slice(margin, -margin),) * 3
-    depth: npt.NDArray[np.float64] = padded[inner]
+    depth: DoubleArray = padded[inner]
     return depth
 
 
-def _distance_mm(mask: Mask) -> npt.NDArray[np.float64]:
+def _distance_mm(mask: BoolArray) -> DoubleArray:
     """Distance of each voxel outside ``mask`` to it; 0 inside, infinite where the mask is empty."""
     if not mask.any():
         return np.full(mask.shape, np.inf)
-    distance: npt.NDArray[np.float64] = ndimage.distance_transform_edt(~mask) * WORKING_SPACING_MM
+    distance: DoubleArray = ndimage.distance_transform_edt(~mask) * WORKING_SPACING_MM
     return distance
 
 
-def _closed(mask: Mask, radius_mm: float) -> Mask:
+def _closed(mask: BoolArray, radius_mm: float) -> BoolArray:
     """Morphological closing by a ball; beyond the border the mask goes on as it ends."""
     margin = int(np.ceil(radius_mm / WORKING_SPACING_MM)) + 2
     grown = _distance_mm(np.pad(mask, margin, mode="edge")) <= radius_mm
-    shrunk: Mask = (
+    shrunk: BoolArray = (
         ndimage.distance_transform_edt(np.pad(grown, 1, mode="edge"))[1:-1, 1:-1, 1:-1] * WORKING_SPACING_MM > radius_mm
     )
     return shrunk[(slice(margin, -margin),) * 3] | mask
 
 
-def largest_piece(mask: Mask) -> Mask:
+def largest_piece(mask: BoolArray) -> BoolArray:
     """The largest piece of face neighbours of a mask [z, y, x]; all of it where it is empty."""
     labels, count = ndimage.label(mask)
     if count == 0:
         return mask
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
-    largest: Mask = labels == sizes.argmax()
+    largest: BoolArray = labels == sizes.argmax()
     return largest

@@ -15,12 +15,12 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from glioserve_contract import GlioserveError, Modality
 from glioserve_contract.records.preprocess import BrainRecord, QualityCheck
 from glioserve_contract.records.recipe import BrainExtraction
 from glioserve_dicom.volumes.geometry import Geometry, Matrix, SequenceVolume, apply
+from glioserve_preprocess.arrays import ByteArray, DoubleArray, FloatArray
 from glioserve_preprocess.brain.classical import classical_mask
 from glioserve_preprocess.brain.gate import agreement_check, margin_checks, volume_check
 from glioserve_preprocess.brain.limits import refuse_volume, refuse_wide_field
@@ -39,7 +39,7 @@ from glioserve_preprocess.tensor.grid import sample
 class Brain:
     """The mask on the reference's grid, 0/1 [z, y, x], what speaks for and against it, and how it was made."""
 
-    mask: npt.NDArray[np.uint8]
+    mask: ByteArray
     checks: tuple[QualityCheck, ...]
     record: BrainRecord
 
@@ -81,7 +81,7 @@ def find_brain(
     return Brain(mask, opinion.checks, BrainRecord("network", model.card.name, model.digest, opinion.sequences))
 
 
-def mask_points_lps_mm(mask: npt.NDArray[np.uint8], geometry: Geometry, most: int = 20000) -> npt.NDArray[np.float64]:
+def mask_points_lps_mm(mask: ByteArray, geometry: Geometry, most: int = 20000) -> DoubleArray:
     """Centres of at most ``most`` voxels of the mask, evenly picked, [n, 3]."""
     indices = np.argwhere(mask)[:, ::-1]
     indices = indices[:: max(1, len(indices) // most)]
@@ -151,8 +151,8 @@ def _judged(
     beside: Sequence[Margin],
     sequences: tuple[Modality, ...],
     *,
-    image: npt.NDArray[np.float32],
-    crown_lps_mm: npt.NDArray[np.float64],
+    image: FloatArray,
+    crown_lps_mm: DoubleArray,
 ) -> _Opinion:
     """The margin's own figures, and the median agreement of those beside it, each where it looks."""
     checks = margin_checks(margin, image, crown_lps_mm)
@@ -167,7 +167,7 @@ def _judged(
     return _Opinion(margin, checks, sequences)
 
 
-def _mean(values: Sequence[npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
+def _mean(values: Sequence[FloatArray]) -> FloatArray:
     """Of those that look; the reference looks everywhere."""
     stack = np.stack(values)
     looks = np.isfinite(stack)

@@ -15,9 +15,8 @@ from scipy.spatial import ConvexHull, QhullError
 
 from glioserve_contract.records.preprocess import QualityCheck
 from glioserve_dicom.volumes.geometry import Geometry, apply
+from glioserve_preprocess.arrays import BoolArray, DoubleArray, FloatArray
 from glioserve_preprocess.brain.network import Margin, one_solid_piece
-
-Mask = npt.NDArray[np.bool_]
 
 VOLUME_LITRES = (0.9, 2.2)
 """A plausible adult brain with its fluid."""
@@ -56,7 +55,7 @@ def volume_check(mask: npt.NDArray[np.generic], geometry: Geometry) -> QualityCh
     return check("brain_volume", litres, "litre", VOLUME_LITRES)
 
 
-def shape_checks(mask: Mask, geometry: Geometry) -> tuple[QualityCheck, ...]:
+def shape_checks(mask: BoolArray, geometry: Geometry) -> tuple[QualityCheck, ...]:
     """Solidity, slenderness and border contact of a mask [z, y, x] that is not empty."""
     surface = mask & ~ndimage.binary_erosion(mask, border_value=1)
     border = np.ones(mask.shape, dtype=bool)
@@ -74,14 +73,14 @@ def shape_checks(mask: Mask, geometry: Geometry) -> tuple[QualityCheck, ...]:
     )
 
 
-def position_check(mask: Mask, geometry: Geometry, crown_lps_mm: npt.NDArray[np.float64]) -> QualityCheck:
+def position_check(mask: BoolArray, geometry: Geometry, crown_lps_mm: DoubleArray) -> QualityCheck:
     """How far the top of a mask [z, y, x] that is not empty lies below the head's, along the patient's axis."""
     places = np.argwhere(mask)[:, ::-1].astype(np.float64)
     top_mm = float(apply(geometry.lps_from_voxel, places)[:, 2].max())
     return check("brain_below_crown", float(crown_lps_mm[2]) - top_mm, "mm", BELOW_CROWN_MM)
 
 
-def enclosure_check(mask: Mask, image: npt.NDArray[np.float32], geometry: Geometry) -> QualityCheck | None:
+def enclosure_check(mask: BoolArray, image: FloatArray, geometry: Geometry) -> QualityCheck | None:
     """Whether a skull and a scalp lie around a mask that is not empty; ``image``, the scan, on the same grid [z, y, x].
 
     Rays go from the mask's middle to where the third axis (superior) does not fall. None where too few of them stay in
@@ -123,16 +122,14 @@ def unsureness_check(margin: Margin) -> QualityCheck | None:
     return check("brain_unsureness", float(np.abs(slope - 1).mean()), "ratio", UNSURENESS)
 
 
-def agreement_check(one: Mask, other: Mask) -> QualityCheck:
+def agreement_check(one: BoolArray, other: BoolArray) -> QualityCheck:
     """Dice of two masks on one grid."""
     total = int(one.sum()) + int(other.sum())
     dice = 2 * int((one & other).sum()) / total if total else 0.0
     return check("brain_agreement", dice, "Dice", AGREEMENT_DICE)
 
 
-def margin_checks(
-    margin: Margin, image: npt.NDArray[np.float32], crown_lps_mm: npt.NDArray[np.float64]
-) -> tuple[QualityCheck, ...]:
+def margin_checks(margin: Margin, image: FloatArray, crown_lps_mm: DoubleArray) -> tuple[QualityCheck, ...]:
     """All that one margin tells; its volume alone where it is empty.
 
     ``image`` is the scan on the margin's grid [z, y, x], ``crown_lps_mm`` a point as high as the head's top.
@@ -152,7 +149,7 @@ def check(name: str, value: float, unit: str, usual: tuple[float, float]) -> Qua
     return QualityCheck(name, value, unit, low, high, "ok" if low <= value <= high else "review")
 
 
-def _solidity(edge_mm: npt.NDArray[np.float64], voxels: int, spacing: npt.NDArray[np.float64]) -> float:
+def _solidity(edge_mm: DoubleArray, voxels: int, spacing: DoubleArray) -> float:
     """The hull goes through voxel centres; half a voxel all around is added to it."""
     try:
         hull = ConvexHull(edge_mm)

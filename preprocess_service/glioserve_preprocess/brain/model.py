@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from glioserve_contract import ErrorCode, GlioserveError, SchemaError
 from glioserve_contract.records.brain_model import (
@@ -25,11 +24,10 @@ from glioserve_contract.records.brain_model import (
     sidecar_name,
 )
 from glioserve_contract.records.recipe import BrainExtraction
+from glioserve_preprocess.arrays import FloatArray
 
 PACKAGED = Path(__file__).parents[1] / "models"
 """Where the models are that come with this package."""
-
-Tensor = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,9 +39,9 @@ class BrainModel:
     session: Any
     """onnxruntime.InferenceSession."""
 
-    def run(self, tensor: Tensor) -> Tensor:
+    def run(self, tensor: FloatArray) -> FloatArray:
         """FP32 [1, 1, a, b, c] to the card's output, FP32 [1, 1 or 2, a, b, c]."""
-        answer: Tensor = self.session.run([self.card.output], {self.card.input: tensor})[0]
+        answer: FloatArray = self.session.run([self.card.output], {self.card.input: tensor})[0]
         return answer
 
 

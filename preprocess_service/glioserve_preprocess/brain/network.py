@@ -10,19 +10,18 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import SimpleITK as sitk
 from scipy import ndimage
 
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_contract.records.brain_model import AXIS_OF_LETTER, BrainIntensity, BrainModelCard
 from glioserve_dicom.volumes.geometry import Geometry, SequenceVolume, apply, canonical, isotropic_cover
+from glioserve_preprocess.arrays import BoolArray, ByteArray, DoubleArray, FloatArray
 from glioserve_preprocess.brain.classical import largest_piece
 from glioserve_preprocess.brain.limits import refuse_wide_field
 from glioserve_preprocess.brain.model import BrainModel
 from glioserve_preprocess.tensor.grid import sample
 
-Array = npt.NDArray[np.float32]
 Unit = Literal["mm", "logit", "probability"]
 
 HEAD_SPACING_MM = 4.0
@@ -41,7 +40,7 @@ SPECKS = 0.002
 class Margin:
     """How far inside the brain each voxel is by the model's own measure: positive inside, the surface at 0."""
 
-    values: Array
+    values: FloatArray
     """FP32 [z, y, x]. Beyond the grid there is no brain."""
     geometry: Geometry
     """The model's spacing, axes nearest to L, P and S, cropped to what the model takes."""
@@ -65,7 +64,7 @@ def brain_margin(volume: SequenceVolume, model: BrainModel) -> Margin:
     return Margin(np.ascontiguousarray(values), grid, units.get(card.output_kind, "logit"))
 
 
-def mask_of_margin(margin: Margin, target: Geometry) -> npt.NDArray[np.uint8]:
+def mask_of_margin(margin: Margin, target: Geometry) -> ByteArray:
     """Where the margin is positive on ``target``'s grid, 0/1 [z, y, x]: the largest piece, its holes filled."""
     mask = np.zeros(target.shape, dtype=np.uint8)
     box = _box_of_brain(margin, target)
@@ -99,7 +98,7 @@ def _head_grid(volume: SequenceVolume, card: BrainModelCard) -> Geometry:
     return Geometry((x, y, z), affine)
 
 
-def crown_and_middle_lps_mm(volume: SequenceVolume) -> npt.NDArray[np.float64]:
+def crown_and_middle_lps_mm(volume: SequenceVolume) -> DoubleArray:
     """[2, 3]: a point as high as the top of what is bright, and the middle of the part below it."""
     coarse = isotropic_cover(volume.geometry, HEAD_SPACING_MM)
     voxels = sample(volume.voxels, volume.geometry, coarse, np.eye(4))
@@ -115,7 +114,7 @@ def crown_and_middle_lps_mm(volume: SequenceVolume) -> npt.NDArray[np.float64]:
     return apply(coarse.lps_from_voxel, np.array([[x, y, top], [x, y, z]]))
 
 
-def _ends(bright: npt.NDArray[np.bool_], axis: int) -> tuple[float, float]:
+def _ends(bright: BoolArray, axis: int) -> tuple[float, float]:
     """First and last index along an axis between which all but a few specks lie."""
     along = np.cumsum(bright.sum(axis=tuple(a for a in range(3) if a != axis)))
     low, high = np.searchsorted(along, [SPECKS * along[-1], (1 - SPECKS) * along[-1]])
@@ -128,7 +127,7 @@ def _turn(orientation: str) -> tuple[tuple[int, int, int], tuple[int, ...]]:
     return (a, b, c), tuple(axis for axis, letter in enumerate(orientation) if letter in "IAR")
 
 
-def _tensor(voxels: Array, card: BrainModelCard) -> tuple[Array, tuple[slice, slice, slice]]:
+def _tensor(voxels: FloatArray, card: BrainModelCard) -> tuple[FloatArray, tuple[slice, slice, slice]]:
     """FP32 [1, 1, a, b, c] of a scan that is already turned, and where in it the scan lies."""
     shape = (voxels.shape[0], voxels.shape[1], voxels.shape[2])
     size = card.tensor_size(shape)
@@ -143,7 +142,7 @@ def _tensor(voxels: Array, card: BrainModelCard) -> tuple[Array, tuple[slice, sl
     return tensor, (a, b, c)
 
 
-def _scaled(voxels: Array, chosen: Array, intensity: BrainIntensity) -> Array:
+def _scaled(voxels: FloatArray, chosen: FloatArray, intensity: BrainIntensity) -> FloatArray:
     """``voxels`` scaled by figures of the ``chosen`` ones; GLIO-1601 where those are all alike."""
     if chosen.size and intensity.percentiles is not None:
         start, end = (float(v) for v in np.percentile(chosen, intensity.percentiles))
@@ -158,9 +157,9 @@ def _scaled(voxels: Array, chosen: Array, intensity: BrainIntensity) -> Array:
     return np.clip(scaled, 0, 1, out=scaled) if intensity.clip else scaled
 
 
-def _inside(answer: Array, card: BrainModelCard) -> Array:
+def _inside(answer: FloatArray, card: BrainModelCard) -> FloatArray:
     """The model's answer [channels, a, b, c] as a margin, positive inside."""
-    inside: Array
+    inside: FloatArray
     if card.output_kind == "signed_distance_mm":
         inside = np.float32(card.threshold) - answer[0]
     elif card.output_kind == "class_logits":
@@ -190,9 +189,9 @@ def _box_of_brain(margin: Margin, target: Geometry) -> tuple[slice, slice, slice
     return x, y, z
 
 
-def one_solid_piece(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+def one_solid_piece(mask: BoolArray) -> BoolArray:
     """The largest piece of face neighbours, with everything filled that it encloses."""
     mask = largest_piece(mask)
     outside, count = ndimage.label(np.pad(~mask, 1, constant_values=True))
-    solid: npt.NDArray[np.bool_] = outside[1:-1, 1:-1, 1:-1] != outside[0, 0, 0]
+    solid: BoolArray = outside[1:-1, 1:-1, 1:-1] != outside[0, 0, 0]
     return solid if count > 1 else mask

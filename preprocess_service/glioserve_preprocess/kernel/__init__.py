@@ -11,16 +11,13 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-import numpy.typing as npt
 
+from glioserve_preprocess.arrays import ByteArray, DoubleArray, FloatArray
 from glioserve_preprocess.kernel.library import load
 
 MAX_FIXED_BINS = 256
 _SCRATCH_PER_SAMPLE = 8
 _RESULT = 26
-
-Floats = npt.NDArray[np.float32]
-Doubles = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,10 +25,10 @@ class Information:
     """Mutual information and overlap at one map, with their gradients by it [3, 4]."""
 
     nats: float
-    nats_gradient: Doubles
+    nats_gradient: DoubleArray
     overlap: float
     """Share of the samples that lie in the moving image, 0 to 1."""
-    overlap_gradient: Doubles
+    overlap_gradient: DoubleArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,11 +37,11 @@ class Motion:
     ``turn (R(rotation) q + pivot + shift) + start``, the parameters being rotation vector x ``radius_mm``, then shift.
     """
 
-    turn: Doubles
+    turn: DoubleArray
     """[3, 3]: of the moving image's voxel_from_lps."""
-    start: Doubles
+    start: DoubleArray
     """[3]: likewise."""
-    pivot_lps_mm: Doubles
+    pivot_lps_mm: DoubleArray
     radius_mm: float
 
 
@@ -55,7 +52,7 @@ class MutualInformation:
     value from 1 to ``bins - 3``.
     """
 
-    def __init__(self, points: Floats, fixed_bins: npt.NDArray[np.uint8], moving: Floats, bins: int) -> None:
+    def __init__(self, points: FloatArray, fixed_bins: ByteArray, moving: FloatArray, bins: int) -> None:
         if points.shape != (len(fixed_bins), 3) or moving.ndim != 3 or min(moving.shape) < 2:
             raise ValueError(f"points {points.shape}, bins {fixed_bins.shape}, moving {moving.shape}")
         if bins > MAX_FIXED_BINS or int(fixed_bins.max(initial=0)) >= bins:
@@ -72,7 +69,7 @@ class MutualInformation:
         self._tables = np.empty(2 * bins * (bins + 1), dtype=np.float64)
         self._result = np.empty(_RESULT, dtype=np.float64)
 
-    def __call__(self, voxel_from_point: Doubles) -> Information:
+    def __call__(self, voxel_from_point: DoubleArray) -> Information:
         """At ``voxel_from_point`` [3, 4]; all zero where no sample lies in the image."""
         matrix = np.ascontiguousarray(voxel_from_point, dtype=np.float64)
         self._library.glio_mutual_information(
@@ -95,13 +92,13 @@ class MutualInformation:
     def climb(
         self,
         motion: Motion,
-        parameters_mm: Doubles,
+        parameters_mm: DoubleArray,
         *,
         voxel_mm: float,
         tolerance: float,
         iterations: int,
         times_overlap: bool,
-    ) -> tuple[Doubles, float]:
+    ) -> tuple[DoubleArray, float]:
         """The nearest maximum from ``parameters_mm`` [6], by BFGS in units of ``voxel_mm``: its parameters, its value.
 
         ``times_overlap``: what is made large is the information times the overlap. It ends where no parameter gains

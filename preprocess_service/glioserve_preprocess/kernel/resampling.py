@@ -11,25 +11,21 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
 import numpy as np
-import numpy.typing as npt
 
+from glioserve_preprocess.arrays import ByteArray, DoubleArray, FloatArray
 from glioserve_preprocess.kernel.library import load
-
-Floats = npt.NDArray[np.float32]
-Doubles = npt.NDArray[np.float64]
-Triple = tuple[int, int, int]
 
 
 def sample_places(
-    source: Floats,
-    kernels: tuple[Doubles, Doubles, Doubles],
+    source: FloatArray,
+    kernels: tuple[DoubleArray, DoubleArray, DoubleArray],
     limit: tuple[float, float, float],
-    source_from_target: Doubles,
-    target_shape: Triple,
-    where: npt.NDArray[np.uint8] | None,
+    source_from_target: DoubleArray,
+    target_shape: tuple[int, int, int],
+    where: ByteArray | None,
     outside: float,
     threads: int = 1,
-) -> Floats:
+) -> FloatArray:
     """``source`` [z, y, x] at every voxel of a target grid, FP32 ``target_shape`` [z, y, x]; ``outside`` beyond its
     border, 0 where ``where`` is 0.
 
@@ -65,7 +61,9 @@ def sample_places(
     return out
 
 
-def sample_axis(source: Floats, axis: int, kernel: Doubles, limit: float, places: Doubles, outside: float) -> Floats:
+def sample_axis(
+    source: FloatArray, axis: int, kernel: DoubleArray, limit: float, places: DoubleArray, outside: float
+) -> FloatArray:
     """``source`` at ``places`` (in voxels) along one ``axis`` of the array, FP32; the others stay as they are."""
     source = np.ascontiguousarray(source, dtype=np.float32)
     n, target, radius = source.shape[axis], len(places), len(kernel) // 2

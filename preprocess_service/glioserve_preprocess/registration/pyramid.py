@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy import ndimage
 
 from glioserve_dicom.volumes.geometry import Geometry, SequenceVolume, apply
+from glioserve_preprocess.arrays import BoolArray, ByteArray, DoubleArray, FloatArray
 
 LEVELS_MM = (8.0, 4.0, 1.0)
 """From coarse to fine. An axis whose spacing is coarser than the level stays as it is."""
@@ -28,15 +28,12 @@ AIR_SHARE = 0.35
 HALO_MM = 6.0
 """Around the head, so that its outline counts."""
 
-Floats = npt.NDArray[np.float32]
-Doubles = npt.NDArray[np.float64]
-
 
 @dataclass(frozen=True, eq=False)
-class Level:
+class PyramidLevel:
     """Smoothed voxels FP32 [z, y, x] in bins, 1 to BINS - WINDOW_BINS, and where they are."""
 
-    voxels: Floats
+    voxels: FloatArray
     geometry: Geometry
 
 
@@ -45,19 +42,19 @@ class Prepared:
     """A volume made ready once for any number of pairs."""
 
     volume: SequenceVolume
-    levels: tuple[Level, ...]
-    regions: tuple[npt.NDArray[np.bool_], ...]
+    levels: tuple[PyramidLevel, ...]
+    regions: tuple[BoolArray, ...]
     """The head with its halo, [z, y, x], on every level but the finest."""
-    centre_lps_mm: Doubles
+    centre_lps_mm: DoubleArray
     """Of the head's outline: intensities differ too much between sequences for a centre of mass."""
 
-    def head_points_lps_mm(self, most: int = 2000) -> Doubles:
+    def head_points_lps_mm(self, most: int = 2000) -> DoubleArray:
         """Points all over the head, evenly picked, [n, 3]."""
         inside = np.argwhere(self.regions[0])[:, ::-1]
         inside = inside[:: max(1, len(inside) // most)]
         return apply(self.levels[0].geometry.lps_from_voxel, inside.astype(np.float64))
 
-    def draw(self, level: int, samples: int, seed: int) -> tuple[Doubles, npt.NDArray[np.uint8]]:
+    def draw(self, level: int, samples: int, seed: int) -> tuple[DoubleArray, ByteArray]:
         """``samples`` points of the head, LPS mm [n, 3], and the bins of the volume there on ``level``.
 
         Each is moved off its voxel by up to half a voxel: points on the grid would lock onto the slices of a moving
@@ -90,11 +87,11 @@ def prepare(volume: SequenceVolume) -> Prepared:
     for smoothed, _ in levels:
         _into_bins(smoothed, float(low), float(high))
     centre = np.argwhere(regions[0]).mean(axis=0)[np.newaxis, ::-1]
-    done = tuple(Level(voxels, geometry) for voxels, geometry in levels)
+    done = tuple(PyramidLevel(voxels, geometry) for voxels, geometry in levels)
     return Prepared(volume, done, regions, apply(done[0].geometry.lps_from_voxel, centre)[0])
 
 
-def _head_region(voxels: Floats, geometry: Geometry) -> npt.NDArray[np.bool_]:
+def _head_region(voxels: FloatArray, geometry: Geometry) -> BoolArray:
     """The head with its halo; everything where no head stands out."""
     labels, count = ndimage.label(voxels > AIR_SHARE * _otsu(voxels))
     if count == 0:
@@ -105,7 +102,7 @@ def _head_region(voxels: Floats, geometry: Geometry) -> npt.NDArray[np.bool_]:
     return np.asarray(ndimage.binary_fill_holes(distance_mm <= HALO_MM), dtype=bool)
 
 
-def _otsu(voxels: Floats) -> float:
+def _otsu(voxels: FloatArray) -> float:
     """Otsu's threshold (IEEE SMC 9, 1979, 62) of 128 bins up to the 99.5th percentile.
 
     Not ITK's filter: SimpleITK keeps the interpreter's lock while it runs, and the sequences are prepared in threads.
@@ -121,14 +118,14 @@ def _otsu(voxels: Floats) -> float:
     return float(edges[1 + int(np.argmax(below * above * apart**2))])
 
 
-def _smoothed(voxels: Floats, geometry: Geometry, sigma_mm: float) -> Floats:
+def _smoothed(voxels: FloatArray, geometry: Geometry, sigma_mm: float) -> FloatArray:
     """A copy, always: the levels are turned into bins in place."""
     sigmas = [s if s > MIN_SIGMA_VOXELS else 0.0 for s in (sigma_mm / np.array(geometry.spacing_mm[::-1])).tolist()]
-    smoothed: Floats = ndimage.gaussian_filter(voxels, sigmas, mode="nearest", truncate=3.0)
+    smoothed: FloatArray = ndimage.gaussian_filter(voxels, sigmas, mode="nearest", truncate=3.0)
     return smoothed if smoothed is not voxels else voxels.copy()
 
 
-def _into_bins(voxels: Floats, low: float, high: float) -> None:
+def _into_bins(voxels: FloatArray, low: float, high: float) -> None:
     voxels -= np.float32(low)
     voxels *= np.float32((BINS - WINDOW_BINS - 1) / max(high - low, 1e-9))
     np.clip(voxels, 0, BINS - WINDOW_BINS - 1, out=voxels)
@@ -140,7 +137,7 @@ def _axes(geometry: Geometry) -> list[tuple[int, float]]:
     return list(zip(geometry.size_voxels, geometry.spacing_mm, strict=True))
 
 
-def _shrink(voxels: Floats, geometry: Geometry, spacing_mm: float) -> tuple[Floats, Geometry]:
+def _shrink(voxels: FloatArray, geometry: Geometry, spacing_mm: float) -> tuple[FloatArray, Geometry]:
     factors = [f if n >= 2 * (f := max(1, round(spacing_mm / s))) else 1 for n, s in _axes(geometry)]
     affine = geometry.lps_from_voxel.copy()
     for axis, factor in enumerate(factors):
@@ -152,7 +149,7 @@ def _shrink(voxels: Floats, geometry: Geometry, spacing_mm: float) -> tuple[Floa
     return voxels, Geometry((x, y, z), affine)
 
 
-def _box_mean(voxels: Floats, axis: int, factor: int) -> Floats:
+def _box_mean(voxels: FloatArray, axis: int, factor: int) -> FloatArray:
     """Means of ``factor`` voxels along ``axis``; a rest at the end is left out."""
     count = voxels.shape[axis] // factor
     trimmed = np.moveaxis(voxels, axis, 0)[: count * factor]

@@ -11,12 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
 from glioserve_contract import ErrorCode, GlioserveError, Modality
 from glioserve_contract.records.preprocess import QualityCheck, Verdict
 from glioserve_dicom.volumes.geometry import Matrix, SequenceVolume, apply
+from glioserve_preprocess.arrays import DoubleArray
 from glioserve_preprocess.registration.pyramid import LEVELS_MM, prepare
 from glioserve_preprocess.registration.rigid import Rigid
 from glioserve_preprocess.registration.search import APART_MM, Found, Pair
@@ -132,7 +132,7 @@ def examine(reference: SequenceVolume, moving: Sequence[SequenceVolume], threads
         return [registration.result() for registration in judged]
 
 
-def mean_displacement_mm(matrix: Matrix, points_lps_mm: npt.NDArray[np.float64]) -> float:
+def mean_displacement_mm(matrix: Matrix, points_lps_mm: DoubleArray) -> float:
     """Mean distance that ``points_lps_mm`` [n, 3] move under ``matrix``."""
     return float(np.linalg.norm(apply(matrix, points_lps_mm) - points_lps_mm, axis=1).mean())
 
@@ -173,7 +173,7 @@ def _judge(pair: Pair, found: Found, back: Pair, second: Found) -> Registration:
     )
 
 
-def _both_ways(pair: Pair, found: Found, back: Pair, head_lps_mm: npt.NDArray[np.float64]) -> tuple[Matrix, float]:
+def _both_ways(pair: Pair, found: Found, back: Pair, head_lps_mm: DoubleArray) -> tuple[Matrix, float]:
     """The middle of this result and that of the exchanged pair from there on, and their mean distance over the head.
 
     Each direction interpolates the other volume, and errs by what that does to thick slices: together they err less.
@@ -187,5 +187,5 @@ def _both_ways(pair: Pair, found: Found, back: Pair, head_lps_mm: npt.NDArray[np
     return Rigid(pair.pivot_lps_mm, (found.parameters_mm + other_mm) / 2).matrix, apart_mm
 
 
-def _apart_mm(first: Matrix, second: Matrix, points_lps_mm: npt.NDArray[np.float64]) -> float:
+def _apart_mm(first: Matrix, second: Matrix, points_lps_mm: DoubleArray) -> float:
     return float(np.linalg.norm(apply(first, points_lps_mm) - apply(second, points_lps_mm), axis=1).mean())

@@ -6,10 +6,10 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy.spatial.transform import Rotation
 
 from glioserve_dicom.volumes.geometry import Matrix, apply
+from glioserve_preprocess.arrays import DoubleArray
 from glioserve_preprocess.kernel import Information, Motion, MutualInformation
 from glioserve_preprocess.registration.pyramid import BINS, LEVELS_MM, Prepared
 
@@ -18,7 +18,6 @@ RADIUS_MM = 70.0
 GRADIENT_TOLERANCE = 5e-4
 """Nats per voxel of the level: a search ends where nothing gains more."""
 
-Doubles = npt.NDArray[np.float64]
 _IDENTITY = np.eye(3)
 
 
@@ -26,11 +25,11 @@ _IDENTITY = np.eye(3)
 class Rigid:
     """``p -> pivot + R(rotation) (p - pivot) + shift``: [3] rotation vector x RADIUS_MM, then [3] shift, in mm."""
 
-    pivot_lps_mm: Doubles
-    parameters_mm: Doubles
+    pivot_lps_mm: DoubleArray
+    parameters_mm: DoubleArray
 
     @classmethod
-    def of_matrix(cls, matrix: Matrix, pivot_lps_mm: Doubles) -> Rigid:
+    def of_matrix(cls, matrix: Matrix, pivot_lps_mm: DoubleArray) -> Rigid:
         """Inverse of :attr:`matrix`, for a rigid one."""
         rotation = Rotation.from_matrix(matrix[:3, :3]).as_rotvec() * RADIUS_MM
         return cls(pivot_lps_mm, np.concatenate([rotation, apply(matrix, pivot_lps_mm[np.newaxis])[0] - pivot_lps_mm]))
@@ -44,7 +43,7 @@ class Rigid:
         return matrix
 
 
-def rotation_of(vector: Doubles) -> tuple[Doubles, Doubles]:
+def rotation_of(vector: DoubleArray) -> tuple[DoubleArray, DoubleArray]:
     """Rotation matrix of a rotation vector [3] in radians, and its left Jacobian J.
 
     Turning by ``vector + d`` is turning by ``vector`` and then by ``J d``, for small d (Sola et al., A micro Lie
@@ -76,19 +75,19 @@ class Similarity:
         self._motion = Motion(self._turn, self._start, self._pivot_lps_mm, RADIUS_MM)
         self._voxel_mm = LEVELS_MM[level]
 
-    def nats(self, parameters_mm: Doubles) -> tuple[float, Doubles]:
+    def nats(self, parameters_mm: DoubleArray) -> tuple[float, DoubleArray]:
         """Mutual information of what overlaps, and its gradient by the six parameters, per mm."""
         found, rotation, jacobian = self._at(parameters_mm)
         return found.nats, self._by_parameters(found.nats_gradient, rotation, jacobian)
 
-    def shared_nats(self, parameters_mm: Doubles) -> tuple[float, Doubles]:
+    def shared_nats(self, parameters_mm: DoubleArray) -> tuple[float, DoubleArray]:
         """Mutual information times the overlap: for searches that start far off, since the information of a few
         samples in a corner can be larger than that of two heads on each other."""
         found, rotation, jacobian = self._at(parameters_mm)
         by_affine = found.overlap * found.nats_gradient + found.nats * found.overlap_gradient
         return found.overlap * found.nats, self._by_parameters(by_affine, rotation, jacobian)
 
-    def climb(self, start_mm: Doubles, iterations: int, *, times_overlap: bool) -> tuple[Doubles, float]:
+    def climb(self, start_mm: DoubleArray, iterations: int, *, times_overlap: bool) -> tuple[DoubleArray, float]:
         """The nearest maximum of :meth:`nats`, or of :meth:`shared_nats`: its six parameters, and its value."""
         return self._information.climb(
             self._motion,
@@ -99,18 +98,18 @@ class Similarity:
             times_overlap=times_overlap,
         )
 
-    def overlap(self, parameters_mm: Doubles) -> float:
+    def overlap(self, parameters_mm: DoubleArray) -> float:
         """Share of the samples that lie in the moving field of view."""
         return self._at(parameters_mm)[0].overlap
 
-    def _at(self, parameters_mm: Doubles) -> tuple[Information, Doubles, Doubles]:
+    def _at(self, parameters_mm: DoubleArray) -> tuple[Information, DoubleArray, DoubleArray]:
         rotation, jacobian = rotation_of(parameters_mm[:3] / RADIUS_MM)
         voxel_from_point = np.empty((3, 4))  # points are relative to the pivot
         voxel_from_point[:, :3] = self._turn @ rotation
         voxel_from_point[:, 3] = self._turn @ (self._pivot_lps_mm + parameters_mm[3:]) + self._start
         return self._information(voxel_from_point), rotation, jacobian
 
-    def _by_parameters(self, by_affine: Doubles, rotation: Doubles, jacobian: Doubles) -> Doubles:
+    def _by_parameters(self, by_affine: DoubleArray, rotation: DoubleArray, jacobian: DoubleArray) -> DoubleArray:
         c = self._turn.T @ by_affine[:, :3] @ rotation.T
         torque = np.array([c[2, 1] - c[1, 2], c[0, 2] - c[2, 0], c[1, 0] - c[0, 1]])
         return np.concatenate([jacobian.T @ torque / RADIUS_MM, self._turn.T @ by_affine[:, 3]])

@@ -11,8 +11,9 @@ from itertools import product
 import numpy as np
 
 from glioserve_dicom.volumes.geometry import Matrix
+from glioserve_preprocess.arrays import DoubleArray
 from glioserve_preprocess.registration.pyramid import LEVELS_MM, Prepared
-from glioserve_preprocess.registration.rigid import RADIUS_MM, Doubles, Rigid, Similarity
+from glioserve_preprocess.registration.rigid import RADIUS_MM, Rigid, Similarity
 
 SAMPLES = (6_000, 20_000, 120_000)
 """Points drawn from the fixed head on each level."""
@@ -35,7 +36,7 @@ SEED = 20251
 class Found:
     """Where a search ended: six parameters in mm, and the objective there."""
 
-    parameters_mm: Doubles
+    parameters_mm: DoubleArray
     nats: float
 
 
@@ -56,7 +57,7 @@ class Pair:
         return self._similarities[key]
 
     @property
-    def pivot_lps_mm(self) -> Doubles:
+    def pivot_lps_mm(self) -> DoubleArray:
         """What the six parameters turn about: the fixed head's centre."""
         return self.fixed.centre_lps_mm
 
@@ -64,7 +65,7 @@ class Pair:
         """Fixed LPS mm to moving LPS mm."""
         return Rigid(self.pivot_lps_mm, found.parameters_mm).matrix
 
-    def of_matrix(self, matrix: Matrix) -> Doubles:
+    def of_matrix(self, matrix: Matrix) -> DoubleArray:
         """The six parameters of a rigid matrix."""
         return Rigid.of_matrix(matrix, self.pivot_lps_mm).parameters_mm
 
@@ -83,11 +84,11 @@ class Pair:
         refined = [self.refine(found.parameters_mm, 1) for found in best]
         return max(refined, key=lambda found: found.nats)
 
-    def refine(self, parameters_mm: Doubles, level: int) -> Found:
+    def refine(self, parameters_mm: DoubleArray, level: int) -> Found:
         """From a start in the neighbourhood to the optimum on ``level``."""
         return _climb(self.similarity(level), parameters_mm, times_overlap=level < len(LEVELS_MM) - 1)
 
-    def _ranked_starts(self) -> list[Doubles]:
+    def _ranked_starts(self) -> list[DoubleArray]:
         together = self.moving.centre_lps_mm - self.fixed.centre_lps_mm
         shifts = [np.zeros(3), *(together + np.array([0.0, 0.0, rise]) for rise in START_RISES_MM)]
         turns = [np.deg2rad(angles) * RADIUS_MM for angles in product(START_ANGLES_DEG, repeat=3)]
@@ -102,6 +103,6 @@ def _is_new(found: Found, others: list[Found]) -> bool:
 
 
 def _climb(
-    similarity: Similarity, start_mm: Doubles, iterations: int = MAX_ITERATIONS, *, times_overlap: bool = True
+    similarity: Similarity, start_mm: DoubleArray, iterations: int = MAX_ITERATIONS, *, times_overlap: bool = True
 ) -> Found:
     return Found(*similarity.climb(start_mm, iterations, times_overlap=times_overlap))

@@ -42,7 +42,7 @@ AXIAL_COSINE = 0.8
 
 
 @dataclass(frozen=True, eq=False)
-class Candidate:
+class SeriesCandidate:
     """One stack, how it was acquired, what it seems to be, and why."""
 
     number: str
@@ -138,64 +138,64 @@ class Candidate:
         return f"{self.name} ({self.slices} slices, {said}: {'; '.join(self.evidence.reasons)})"
 
 
-_Worse = Callable[[Candidate, Candidate, Modality], str]
-_Rivals = Callable[[Sequence[Candidate], Modality], Sequence[Candidate]]
+_Worse = Callable[[SeriesCandidate, SeriesCandidate, Modality], str]
+_Rivals = Callable[[Sequence[SeriesCandidate], Modality], Sequence[SeriesCandidate]]
 
 # Each says why ``one`` is worse than ``best``, or nothing where it is not.
 
 
-def _weaker(one: Candidate, best: Candidate, modality: Modality) -> str:
+def _weaker(one: SeriesCandidate, best: SeriesCandidate, modality: Modality) -> str:
     lead = best.score(modality) - one.score(modality)
     said = f"its headers fit less well ({one.score(modality):.2f} against {best.score(modality):.2f})"
     return said if lead > CLEAR_LEAD else ""
 
 
-def _no_volume(one: Candidate, best: Candidate, modality: Modality) -> str:
+def _no_volume(one: SeriesCandidate, best: SeriesCandidate, modality: Modality) -> str:
     if one.problem is None or best.problem is not None:
         return ""
     return f"it cannot be read as a volume ({one.problem.code.token})"
 
 
-def _derived(one: Candidate, best: Candidate, modality: Modality) -> str:
+def _derived(one: SeriesCandidate, best: SeriesCandidate, modality: Modality) -> str:
     return "it is derived from other images" if one.derived and not best.derived else ""
 
 
-def _covers_less(one: Candidate, best: Candidate, modality: Modality) -> str:
+def _covers_less(one: SeriesCandidate, best: SeriesCandidate, modality: Modality) -> str:
     enough = min(WHOLE_HEAD_MM, SIMILAR * best.extent_mm)
     return f"it covers {one.extent_mm:.0f} mm against {best.extent_mm:.0f} mm" if one.extent_mm < enough else ""
 
 
-def _fat_suppressed(one: Candidate, best: Candidate, modality: Modality) -> str:
+def _fat_suppressed(one: SeriesCandidate, best: SeriesCandidate, modality: Modality) -> str:
     counts = SEQUENCES[modality].weighting is Weighting.T1 and one.fat_suppressed and not best.fat_suppressed
     return "its fat is suppressed" if counts else ""
 
 
-def _thicker(one: Candidate, best: Candidate, modality: Modality) -> str:
+def _thicker(one: SeriesCandidate, best: SeriesCandidate, modality: Modality) -> str:
     mine, its = one.slice_distance_mm, best.slice_distance_mm
     return f"its slices are {mine:.1f} mm apart, not {its:.1f} mm" if its < SIMILAR * mine else ""
 
 
-def _fewer(one: Candidate, best: Candidate, modality: Modality) -> str:
+def _fewer(one: SeriesCandidate, best: SeriesCandidate, modality: Modality) -> str:
     return f"it has {one.slices} slices, not {best.slices}" if one.slices < best.slices else ""
 
 
-def _not_axial(one: Candidate, best: Candidate, modality: Modality) -> str:
+def _not_axial(one: SeriesCandidate, best: SeriesCandidate, modality: Modality) -> str:
     return "it is not axial" if best.axial and not one.axial else ""
 
 
-def _repeated(one: Candidate, best: Candidate, modality: Modality) -> str:
+def _repeated(one: SeriesCandidate, best: SeriesCandidate, modality: Modality) -> str:
     mine, its = one.acquisition.started_s, best.acquisition.started_s
     again = mine is not None and its is not None and mine < its and one.protocol == best.protocol
     return "the same protocol was run again later" if again else ""
 
 
-def _most(key: Callable[[Candidate, Modality], float]) -> _Rivals:
+def _most(key: Callable[[SeriesCandidate, Modality], float]) -> _Rivals:
     return lambda leaders, modality: (max(leaders, key=lambda c: key(c, modality)),)
 
 
-def _last_runs(leaders: Sequence[Candidate], _: Modality) -> tuple[Candidate, ...]:
+def _last_runs(leaders: Sequence[SeriesCandidate], _: Modality) -> tuple[SeriesCandidate, ...]:
     """Of each protocol, the latest."""
-    last: dict[Acquisition, Candidate] = {}
+    last: dict[Acquisition, SeriesCandidate] = {}
     for candidate in leaders:
         rival = last.setdefault(candidate.protocol, candidate)
         if (rival.acquisition.started_s or 0) < (candidate.acquisition.started_s or 0):
@@ -217,7 +217,7 @@ _CRITERIA: tuple[tuple[_Worse, _Rivals], ...] = (
 """Each with those who beat whoever can be beaten: among thousands, nobody need be compared with everybody."""
 
 
-def preferred(candidates: Sequence[Candidate], modality: Modality) -> tuple[Candidate, ...]:
+def preferred(candidates: Sequence[SeriesCandidate], modality: Modality) -> tuple[SeriesCandidate, ...]:
     """The best of ``candidates``; several where no criterion tells them apart."""
     leaders = tuple(candidates)
     for worse, strongest in _CRITERIA:
@@ -227,7 +227,7 @@ def preferred(candidates: Sequence[Candidate], modality: Modality) -> tuple[Cand
     return leaders
 
 
-def runner_up(candidate: Candidate, best: Candidate, modality: Modality) -> RunnerUpRecord:
+def runner_up(candidate: SeriesCandidate, best: SeriesCandidate, modality: Modality) -> RunnerUpRecord:
     """The record of one that was not chosen."""
     why = next((said for worse, _ in _CRITERIA if (said := worse(candidate, best, modality))), "another was named")
     return RunnerUpRecord(

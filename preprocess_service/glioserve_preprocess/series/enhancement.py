@@ -11,10 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy import ndimage
 
 from glioserve_dicom.volumes.geometry import Matrix, SequenceVolume, isotropic_cover
+from glioserve_preprocess.arrays import BoolArray, FloatArray
 from glioserve_preprocess.tensor.grid import sample
 
 WORKING_SPACING_MM = 2.0
@@ -35,9 +35,6 @@ MIN_SHARE = 1e-3
 """Share of the head's inner voxels that has to stick out on one side."""
 MIN_LEAD = 0.5
 """(more - fewer) / (more + fewer) below which the answer is ambiguous."""
-
-Array = npt.NDArray[np.float32]
-Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -86,14 +83,14 @@ def compare_enhancement(
     return Enhancement(first_excess > second_excess if clear else None, confidence, first_excess, second_excess)
 
 
-def _excess(one: Array, other: Array, inner: Mask) -> float:
+def _excess(one: FloatArray, other: FloatArray, inner: BoolArray) -> float:
     """Share of inner voxels that are bright in ``one`` and far brighter than all of ``other`` nearby (logarithms)."""
     reach = 2 * round(REACH_MM / WORKING_SPACING_MM) + 1
     near = ndimage.maximum_filter(other, size=reach)
     return float(((one - near > np.log(MIN_RATIO)) & (one > np.log(BRIGHT)) & inner).sum() / inner.sum())
 
 
-def _inner(a: Array, b: Array) -> Mask:
+def _inner(a: FloatArray, b: FloatArray) -> BoolArray:
     """Voxels well inside the head that give signal in both images; 0 is outside a field of view."""
     seen = (a > 0) & (b > 0)
     if not seen.any():
@@ -106,13 +103,13 @@ def _inner(a: Array, b: Array) -> Mask:
     margin = int(np.ceil(DEPTH_MM / WORKING_SPACING_MM)) + 1
     padded = np.pad(head, margin, mode="edge")  # where the field of view cuts the head there is no skin
     depth_mm = ndimage.distance_transform_edt(padded) * WORKING_SPACING_MM
-    inner: Mask = tissue & (depth_mm[(slice(margin, -margin),) * 3] > DEPTH_MM)
+    inner: BoolArray = tissue & (depth_mm[(slice(margin, -margin),) * 3] > DEPTH_MM)
     return inner
 
 
-def _local_mean(values: Array, inner: Mask) -> Array:
+def _local_mean(values: FloatArray, inner: BoolArray) -> FloatArray:
     """Of ``values`` inside the mask."""
     sigma = SHADING_MM / WORKING_SPACING_MM
     weight = ndimage.gaussian_filter(inner.astype(np.float32), sigma)
-    mean: Array = ndimage.gaussian_filter(np.where(inner, values, np.float32(0)), sigma) / np.maximum(weight, 1e-3)
+    mean: FloatArray = ndimage.gaussian_filter(np.where(inner, values, np.float32(0)), sigma) / np.maximum(weight, 1e-3)
     return mean

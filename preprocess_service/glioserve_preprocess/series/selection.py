@@ -20,7 +20,7 @@ from glioserve_dicom.read import Instances
 from glioserve_dicom.slices.stacks import Stack, stacks_of
 from glioserve_preprocess.overrides import SeriesName
 from glioserve_preprocess.series.acquisition import acquisition_of
-from glioserve_preprocess.series.candidates import Candidate, preferred, runner_up
+from glioserve_preprocess.series.candidates import SeriesCandidate, preferred, runner_up
 from glioserve_preprocess.series.enhancement import Enhancement
 from glioserve_preprocess.series.evidence import DECIDED, judge
 
@@ -45,7 +45,7 @@ Compare = Callable[[Stack, Stack], Enhancement | None]
 class Choice:
     """What stands for each sequence, what nearly did, and what was left out."""
 
-    chosen: Mapping[Modality, Candidate]
+    chosen: Mapping[Modality, SeriesCandidate]
     runners_up: Mapping[Modality, tuple[RunnerUpRecord, ...]] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     named: frozenset[Modality] = frozenset()
@@ -95,14 +95,16 @@ def choose_series(
     return Choice(chosen, runners_up, tuple(warnings), frozenset(named))
 
 
-def _candidate(stack: Stack) -> Candidate:
+def _candidate(stack: Stack) -> SeriesCandidate:
     frame = stack.frames[len(stack.frames) // 2]
     number = text(frame.dataset, "SeriesNumber")
     acquisition = acquisition_of(frame.dataset, frame.index)
-    return Candidate(number if number.isdigit() else "unnumbered", stack, acquisition, judge(acquisition))
+    return SeriesCandidate(number if number.isdigit() else "unnumbered", stack, acquisition, judge(acquisition))
 
 
-def _named(candidates: Sequence[Candidate], modality: Modality, name: SeriesName, min_slices: int) -> Candidate:
+def _named(
+    candidates: Sequence[SeriesCandidate], modality: Modality, name: SeriesName, min_slices: int
+) -> SeriesCandidate:
     """The stack that the caller meant."""
     found = [c for c in candidates if name.uid in c.series_instance_uids]
     if not found:
@@ -136,15 +138,15 @@ def _named(candidates: Sequence[Candidate], modality: Modality, name: SeriesName
     return replace(best[0], evidence=replace(best[0].evidence, reasons=reasons))
 
 
-def _refuse_twice(chosen: Mapping[Modality, Candidate]) -> None:
+def _refuse_twice(chosen: Mapping[Modality, SeriesCandidate]) -> None:
     for (one, a), (other, b) in combinations(chosen.items(), 2):
         if a.stack is b.stack:
             raise GlioserveError(ErrorCode.INVALID_OVERRIDE, f"One series is named for both {one} and {other}.")
 
 
 def _in_context(
-    pool: Sequence[Candidate], chosen: Mapping[Modality, Candidate], wanted: Sequence[Modality]
-) -> list[Candidate]:
+    pool: Sequence[SeriesCandidate], chosen: Mapping[Modality, SeriesCandidate], wanted: Sequence[Modality]
+) -> list[SeriesCandidate]:
     """What the other series of the study say of each one's contrast agent."""
     enhanced = [c for c in pool if c.evidence.is_t1_weighted and c.evidence.contrast_points >= ORDER_POINTS]
     native = []
@@ -182,7 +184,7 @@ class _Beside:
     """The caller named the native one, and none is marked as enhanced."""
 
 
-def _beside(candidate: Candidate, others: _Beside) -> Candidate:
+def _beside(candidate: SeriesCandidate, others: _Beside) -> SeriesCandidate:
     evidence, acquisition = candidate.evidence, candidate.acquisition
     if not evidence.is_t1_weighted:
         return candidate
@@ -205,7 +207,9 @@ def _beside(candidate: Candidate, others: _Beside) -> Candidate:
     return candidate
 
 
-def _by_images(pool: list[Candidate], wanted: Sequence[Modality], min_slices: int, compare: Compare) -> list[Candidate]:
+def _by_images(
+    pool: list[SeriesCandidate], wanted: Sequence[Modality], min_slices: int, compare: Compare
+) -> list[SeriesCandidate]:
     """The pool with what the images say, where headers leave open which T1-weighted series is enhanced."""
     weighted = [c for c in pool if c.evidence.is_t1_weighted and c.slices >= min_slices and c.problem is None]
     settled = {c.modality for c in weighted if not c.evidence.contrast_open}
@@ -233,7 +237,7 @@ def _by_images(pool: list[Candidate], wanted: Sequence[Modality], min_slices: in
     ]
 
 
-def _said_by_images(found: Enhancement, sign: float, against: Candidate) -> tuple[float, str]:
+def _said_by_images(found: Enhancement, sign: float, against: SeriesCandidate) -> tuple[float, str]:
     """Points and reason for one of the two: ``sign`` is 1 for the first."""
     if found.ambiguous:
         settled = 0.0 if against.evidence.contrast_open else against.evidence.contrast_points
@@ -244,7 +248,9 @@ def _said_by_images(found: Enhancement, sign: float, against: Candidate) -> tupl
     return (IMAGE_POINTS if enhanced else -IMAGE_POINTS) * found.confidence, said
 
 
-def _best(pool: Sequence[Candidate], modality: Modality, min_slices: int, all_: Sequence[Candidate]) -> Candidate:
+def _best(
+    pool: Sequence[SeriesCandidate], modality: Modality, min_slices: int, all_: Sequence[SeriesCandidate]
+) -> SeriesCandidate:
     fitting = [c for c in pool if c.modality is modality]
     if not fitting:
         open_ = [c for c in pool if modality in _CONTRAST_PAIR and c.evidence.is_t1_weighted]
@@ -273,14 +279,16 @@ def _best(pool: Sequence[Candidate], modality: Modality, min_slices: int, all_: 
     return best[0]
 
 
-def _runner_up(candidate: Candidate, best: Candidate, modality: Modality, min_slices: int) -> RunnerUpRecord:
+def _runner_up(
+    candidate: SeriesCandidate, best: SeriesCandidate, modality: Modality, min_slices: int
+) -> RunnerUpRecord:
     record = runner_up(candidate, best, modality)
     if candidate.slices < min_slices and candidate.stack.problem is None:
         return replace(record, why_not=f"it has {candidate.slices} slices; the recipe needs {min_slices}")
     return record
 
 
-def _listed(candidates: Iterable[Candidate]) -> str:
+def _listed(candidates: Iterable[SeriesCandidate]) -> str:
     found = sorted(candidates, key=lambda c: (-c.evidence.confidence, c.series_instance_uid, c.stack.part))
     more = f"; and {len(found) - MOST_LISTED} more" if len(found) > MOST_LISTED else ""
     return "; ".join(map(str, found[:MOST_LISTED])) + more

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from glioserve_contract.records.grid import Vector
 from glioserve_dicom.volumes.geometry import Geometry, Matrix
+from glioserve_preprocess.arrays import ByteArray, DoubleArray, FloatArray
 from glioserve_preprocess.kernel.resampling import sample_axis, sample_places
 
 FWHM_TO_SIGMA = 1 / (2 * np.sqrt(2 * np.log(2)))
@@ -32,10 +33,10 @@ def sample(
     source: Geometry,
     target: Geometry,
     source_lps_from_target_lps: Matrix,
-    where: npt.NDArray[np.uint8] | None = None,
+    where: ByteArray | None = None,
     outside: float = 0.0,
     threads: int = 1,
-) -> npt.NDArray[np.float32]:
+) -> FloatArray:
     """``voxels`` [z, y, x] of ``source``'s grid on ``target``'s grid, FP32 [z, y, x]; linear, ``outside`` (0 or NaN)
     beyond the source's field of view.
 
@@ -54,7 +55,7 @@ def sample(
         source_from_target[:3, 3] -= (factors - 1) / (2 * factors)
         limit = np.array(source.size_voxels) / factors - 0.5
         sigmas = np.sqrt(sigmas**2 - (factors**2 - 1) / 12) / factors  # what the blocks have smoothed already
-    kernels = cast(tuple[npt.NDArray[np.float64], ...], tuple(_gaussian(float(s)) for s in sigmas))
+    kernels = cast(tuple[DoubleArray, ...], tuple(_gaussian(float(s)) for s in sigmas))
     axes = _parallel_axes(source_from_target, target)
     if axes is None:
         x, y, z = kernels
@@ -63,9 +64,7 @@ def sample(
     return _sample_parallel(array, kernels, limit, source_from_target, target, axes, where, outside)
 
 
-def sample_mask(
-    mask: npt.NDArray[np.uint8], source: Geometry, target: Geometry, threads: int = 1
-) -> npt.NDArray[np.uint8]:
+def sample_mask(mask: ByteArray, source: Geometry, target: Geometry, threads: int = 1) -> ByteArray:
     """A 0/1 mask [z, y, x] on another grid of the same space: 1 where the interpolated mask is at least a half."""
     return (sample(mask, source, target, np.eye(4), threads=threads) >= 0.5).astype(np.uint8)
 
@@ -83,17 +82,17 @@ def antialias_sigma_mm(source: Geometry, target: Geometry, source_lps_from_targe
     return float(x), float(y), float(z)
 
 
-def _gaussian(sigma_voxels: float) -> npt.NDArray[np.float64]:
+def _gaussian(sigma_voxels: float) -> DoubleArray:
     """Taps of sum 1, odd in number; a single one for no smoothing."""
     radius = int(np.ceil(REACH_SIGMAS * sigma_voxels)) if sigma_voxels > 0 else 0
     if radius == 0:
         return np.ones(1)
-    taps: npt.NDArray[np.float64] = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma_voxels) ** 2)
+    taps: DoubleArray = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma_voxels) ** 2)
     taps /= taps.sum()
     return taps
 
 
-def _block_means(array: npt.NDArray[np.float32], factors: npt.NDArray[np.int_]) -> npt.NDArray[np.float32]:
+def _block_means(array: FloatArray, factors: npt.NDArray[np.int_]) -> FloatArray:
     """Means over blocks of ``factors`` (x, y, z) voxels; beyond the border the volume goes on as it ends."""
     for axis, factor in zip((2, 1, 0), factors, strict=True):
         padding = [(0, -array.shape[axis] % factor if a == axis else 0) for a in range(3)]
@@ -116,15 +115,15 @@ def _parallel_axes(source_from_target: Matrix, target: Geometry) -> tuple[int, i
 
 
 def _sample_parallel(
-    array: npt.NDArray[np.float32],
-    kernels: tuple[npt.NDArray[np.float64], ...],
-    limit: npt.NDArray[np.float64],
+    array: FloatArray,
+    kernels: tuple[DoubleArray, ...],
+    limit: DoubleArray,
     source_from_target: Matrix,
     target: Geometry,
     axes: tuple[int, int, int],
-    where: npt.NDArray[np.uint8] | None,
+    where: ByteArray | None,
     outside: float,
-) -> npt.NDArray[np.float32]:
+) -> FloatArray:
     """Axis by axis, which is the same sum in fewer steps: first the axis that shrinks most."""
     sizes = [target.size_voxels[a] for a in axes]
     for axis in sorted(range(3), key=lambda a: (sizes[a] / array.shape[2 - a], -a)):

@@ -6,18 +6,16 @@ NaN marks what lies beyond a sequence's field of view: it has no part in the ran
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_contract.records.recipe import Intensity
+from glioserve_preprocess.arrays import ByteArray, FloatArray
 
 MIN_CONTRAST = 1e-5
 """Of the range against the largest magnitude: below it, a difference is single precision's rounding."""
 
 
-def normalise(
-    image: npt.NDArray[np.float32], brain_mask: npt.NDArray[np.uint8], intensity: Intensity, what: str
-) -> npt.NDArray[np.float32]:
+def normalise(image: FloatArray, brain_mask: ByteArray, intensity: Intensity, what: str) -> FloatArray:
     """``image`` [D, H, W] scaled by its own :func:`intensity_range` inside ``brain_mask`` [D, H, W]; 0 outside.
 
     ``what`` names the sequence in the error (GLIO-1701) that a constant or empty one gets.
@@ -26,9 +24,7 @@ def normalise(
     return scale(image, brain_mask, low, high)
 
 
-def intensity_range(
-    image: npt.NDArray[np.float32], brain_mask: npt.NDArray[np.uint8], intensity: Intensity, what: str
-) -> tuple[float, float]:
+def intensity_range(image: FloatArray, brain_mask: ByteArray, intensity: Intensity, what: str) -> tuple[float, float]:
     """The intensities that become 0 and 1: extremes or percentiles of ``image`` inside ``brain_mask``.
 
     GLIO-1701 names ``what`` where they are one or the mask is empty.
@@ -45,9 +41,7 @@ def intensity_range(
     return low, high
 
 
-def scale(
-    image: npt.NDArray[np.float32], brain_mask: npt.NDArray[np.uint8], low: float, high: float
-) -> npt.NDArray[np.float32]:
+def scale(image: FloatArray, brain_mask: ByteArray, low: float, high: float) -> FloatArray:
     """``low`` to 0 and ``high`` to 1 inside ``brain_mask``, clipped to them; 0 outside."""
     scaled = np.clip((image - np.float32(low)) / np.float32(high - low), 0, 1)
     return np.where((brain_mask > 0) & ~np.isnan(image), scaled, np.float32(0))

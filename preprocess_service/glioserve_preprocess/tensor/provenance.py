@@ -27,6 +27,7 @@ from glioserve_dicom.volumes.geometry import (
     canonical,
     geometry_of_record,
 )
+from glioserve_preprocess.arrays import ByteArray, FloatArray
 from glioserve_preprocess.tensor.grid import antialias_sigma_mm, sample, sample_mask
 from glioserve_preprocess.tensor.normalise import scale
 
@@ -36,14 +37,12 @@ MAX_CORNER_DISTANCE_MM = 1e-3
 """Between a volume's grid and the recorded one: a NIfTI file rounds affines to single precision."""
 
 
-def provenance_of(
-    image: npt.NDArray[np.float32], native_mask: npt.NDArray[np.uint8], sequences: Sequence[SequenceProvenance]
-) -> Provenance:
+def provenance_of(image: FloatArray, native_mask: ByteArray, sequences: Sequence[SequenceProvenance]) -> Provenance:
     """The whole record; ``image`` [C, D, H, W], ``native_mask`` 0/1 [z, y, x] on the reference's canonical grid."""
     return Provenance(_digest(native_mask, "u1"), image_digest(image), tuple(sequences), software())
 
 
-def image_digest(image: npt.NDArray[np.float32]) -> str:
+def image_digest(image: FloatArray) -> str:
     """What :attr:`Provenance.image_sha256` says: whether a replay gave the same bits."""
     return _digest(image, "<f4")
 
@@ -70,9 +69,7 @@ def sequence_provenance(
     )
 
 
-def replay(
-    record: PreprocessRecord, volumes: Mapping[Modality, SequenceVolume], native_mask: npt.NDArray[np.uint8]
-) -> npt.NDArray[np.float32]:
+def replay(record: PreprocessRecord, volumes: Mapping[Modality, SequenceVolume], native_mask: ByteArray) -> FloatArray:
     """The network's input [C, D, H, W] that ``record`` is about, computed again: one sampling, one scaling a channel.
 
     ``volumes`` are the native ones, their axes stored in any way; ``native_mask`` is 0/1 [z, y, x] on the reference's
@@ -94,8 +91,8 @@ def _replay_channel(
     step: SequenceProvenance,
     volumes: Mapping[Modality, SequenceVolume],
     network: Geometry,
-    brain_mask: npt.NDArray[np.uint8],
-) -> npt.NDArray[np.float32]:
+    brain_mask: ByteArray,
+) -> FloatArray:
     if step.modality not in volumes:
         raise GlioserveError(ErrorCode.PROVENANCE_MISMATCH, f"The {step.modality} volume is missing.")
     volume = canonical(volumes[step.modality])

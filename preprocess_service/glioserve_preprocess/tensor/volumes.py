@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 from scipy import ndimage
 
 from glioserve_contract import ErrorCode, GlioserveError, Modality
 from glioserve_contract.limits import MAX_NAN_SHARE, MIN_RANGE
 from glioserve_dicom.volumes.geometry import Geometry, SequenceVolume
+from glioserve_preprocess.arrays import BoolArray
 
 
 def fill_outside(volume: SequenceVolume) -> tuple[SequenceVolume, tuple[str, ...]]:
@@ -39,7 +39,7 @@ def fill_outside(volume: SequenceVolume) -> tuple[SequenceVolume, tuple[str, ...
     return replace(volume, voxels=filled), (warning,)
 
 
-def _enclosed(missing: npt.NDArray[np.bool_]) -> int:
+def _enclosed(missing: BoolArray) -> int:
     """How many of the voxels hang together with none on the border."""
     labels, _ = ndimage.label(missing)
     sizes = np.bincount(labels.ravel())

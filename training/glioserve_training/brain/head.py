@@ -15,21 +15,15 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from glioserve_phantom.shapes import (
-    Array,
-    Noise,
-    Points,
-    Triple,
-    capsule,
-    ellipsoid,
-    union,
-)
+from glioserve_contract.records.grid import Vector
+from glioserve_phantom.shapes import Coordinates, Noise, capsule, ellipsoid, union
+from glioserve_preprocess.arrays import FloatArray
 from glioserve_preprocess.brain.classical import largest_piece
 from glioserve_training.brain.atlas import tissue_maps
 
 SPACING_MM = 2.0
-BOX_LOW_MM: Triple = (-108.0, -138.0, -180.0)
-BOX_HIGH_MM: Triple = (108.0, 142.0, 112.0)
+BOX_LOW_MM: Vector = (-108.0, -138.0, -180.0)
+BOX_HIGH_MM: Vector = (108.0, 142.0, 112.0)
 SULCUS_CLOSING_MM = 5.0
 """The mask's surface: what a ball of this radius, rolled over the brain, cannot reach. Sulci and the ventricles are
 inside, the fluid over the convexity is not."""
@@ -101,7 +95,7 @@ class _Build:
     neck: float
 
 
-def axes_mm() -> Points:
+def axes_mm() -> Coordinates:
     """Coordinates of the grid's voxel centres: x [1, 1, nx], y [1, ny, 1], z [nz, 1, 1]."""
     x, y, z = (
         np.arange(low + SPACING_MM / 2, high, SPACING_MM, dtype=np.float32)
@@ -142,7 +136,7 @@ def make_head(seed: int) -> Head:
     return Head(labels, tenths)
 
 
-def signed_distance_mm(mask: Mask) -> Array:
+def signed_distance_mm(mask: Mask) -> FloatArray:
     """Distance [z, y, x] to the mask's surface, between voxels; negative inside."""
     outside = ndimage.distance_transform_edt(~mask)
     inside = ndimage.distance_transform_edt(mask)
@@ -157,7 +151,7 @@ def closed(mask: Mask, radius_mm: float) -> Mask:
     return np.asarray((ndimage.distance_transform_edt(grown) > reach) | mask)
 
 
-def _own_frame(rng: np.random.Generator, p: Points) -> Points:
+def _own_frame(rng: np.random.Generator, p: Coordinates) -> Coordinates:
     """The head's points in the template's frame, but for the warp: size, proportions, asymmetry."""
     size = rng.normal(0.95, 0.045)
     sx, sy, sz = (np.float32(np.clip(size * (1 + rng.normal(0, 0.03)), 0.82, 1.06)) for _ in range(3))
@@ -166,7 +160,7 @@ def _own_frame(rng: np.random.Generator, p: Points) -> Points:
     return (x - xy * y - xz * z) / sx, (y - yz * z) / sy, z / sz + 0 * x
 
 
-def _warped_tissue(rng: np.random.Generator, p: Points, q: Points) -> tuple[Array, Array]:
+def _warped_tissue(rng: np.random.Generator, p: Coordinates, q: Coordinates) -> tuple[FloatArray, FloatArray]:
     """Grey and white matter probability at every point, the template bent at two wavelengths."""
     grey, white, voxel_from_lps = tissue_maps()
     coarse, fine = rng.uniform(1.5, 5.0), rng.uniform(0.3, 1.4)
@@ -187,7 +181,7 @@ def _warped_tissue(rng: np.random.Generator, p: Points, q: Points) -> tuple[Arra
 
 
 def _paint_soft_parts(
-    rng: np.random.Generator, labels: Labels, build: _Build, q: Points, p: Points, shell: Array
+    rng: np.random.Generator, labels: Labels, build: _Build, q: Coordinates, p: Coordinates, shell: FloatArray
 ) -> None:
     """Scalp, face and neck, filled with a random patchwork of soft tissues."""
     f = build.face
@@ -221,7 +215,13 @@ def _paint_soft_parts(
 
 
 def _paint_skull(
-    rng: np.random.Generator, labels: Labels, build: _Build, q: Points, p: Points, shell: Array, distance: Array
+    rng: np.random.Generator,
+    labels: Labels,
+    build: _Build,
+    q: Coordinates,
+    p: Coordinates,
+    shell: FloatArray,
+    distance: FloatArray,
 ) -> None:
     """Fluid between brain and skull, dura, two tables of bone with marrow between, the base, the spine."""
     uneven = 1 + np.float32(build.csf_unevenness) * _noise(rng, p, 50.0)
@@ -252,12 +252,12 @@ def _paint_skull(
     labels[(canal < -float(rng.uniform(3.0, 5.0))) & (distance > 0)] = Tissue.CORD
 
 
-def _paint_face(rng: np.random.Generator, labels: Labels, build: _Build, q: Points, distance: Array) -> None:
+def _paint_face(rng: np.random.Generator, labels: Labels, build: _Build, q: Coordinates, distance: FloatArray) -> None:
     """Orbits, sinuses, airways, mastoids, jaw, tongue, glands; each drawn, some left out."""
     free = distance > 2.0
     f = build.face
 
-    def paint(solid: Array, tissue: Tissue | Labels, odds: float = 1.0) -> None:
+    def paint(solid: FloatArray, tissue: Tissue | Labels, odds: float = 1.0) -> None:
         if rng.random() < odds:
             where = (solid < 0) & free
             labels[where] = tissue if isinstance(tissue, Tissue) else tissue[where]
@@ -313,7 +313,7 @@ def _paint_face(rng: np.random.Generator, labels: Labels, build: _Build, q: Poin
     paint(ellipsoid(q, (0, -6, -28), (7, 6, 5)), Tissue.VESSEL if rng.random() < 0.5 else Tissue.GLAND)  # pituitary
 
 
-def _cells(rng: np.random.Generator, q: Points) -> Array:
+def _cells(rng: np.random.Generator, q: Coordinates) -> FloatArray:
     """A quick sponge: the product of three waves with random phases."""
     a, b, c = (np.float32(v) for v in rng.uniform(0, 6.28, 3))
     k = np.float32(2 * np.pi / rng.uniform(7, 12))
@@ -325,10 +325,10 @@ def _paint_brain(
     labels: Labels,
     mask: Mask,
     tissue: Mask,
-    grey: Array,
-    white: Array,
-    distance: Array,
-    q: Points,
+    grey: FloatArray,
+    white: FloatArray,
+    distance: FloatArray,
+    q: Coordinates,
 ) -> None:
     """Grey and white matter, fluid in sulci and ventricles, cerebellum, the falx."""
     is_white = white * np.float32(rng.uniform(0.8, 1.25)) > grey
@@ -345,7 +345,13 @@ def _paint_brain(
 
 
 def _paint_vessels(
-    rng: np.random.Generator, labels: Labels, build: _Build, q: Points, p: Points, shell: Array, mask: Mask
+    rng: np.random.Generator,
+    labels: Labels,
+    build: _Build,
+    q: Coordinates,
+    p: Coordinates,
+    shell: FloatArray,
+    mask: Mask,
 ) -> None:
     """Venous sinuses on the skull's inside, arteries at the base, veins over the convexity."""
     free = ~mask
@@ -366,5 +372,5 @@ def _paint_vessels(
         labels[veins & free & (shell <= build.csf) & (labels == Tissue.CSF)] = Tissue.VESSEL
 
 
-def _noise(rng: np.random.Generator, p: Points, wavelength_mm: float) -> Array:
+def _noise(rng: np.random.Generator, p: Coordinates, wavelength_mm: float) -> FloatArray:
     return Noise(rng, BOX_LOW_MM, BOX_HIGH_MM, wavelength_mm).on_axes(*p)

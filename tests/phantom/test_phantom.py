@@ -11,7 +11,7 @@ from glioserve_contract import Modality
 from glioserve_dicom.volumes.geometry import Geometry, apply, network_geometry
 from glioserve_phantom import make_phantom
 from glioserve_phantom.acquisition import rigid
-from glioserve_phantom.anatomy import BOX_HIGH_MM, BOX_LOW_MM, Tissue, subject_points, ventricles
+from glioserve_phantom.anatomy import BOX_HIGH_MM, BOX_LOW_MM, PhantomTissue, subject_points, ventricles
 from glioserve_phantom.lesion import draw_lesion
 from glioserve_phantom.shapes import Noise, ellipsoid
 from support.phantoms import small_phantom
@@ -50,8 +50,8 @@ def test_the_diagnosis_changes_the_inside_of_the_lesion_alone() -> None:
     assert dataclasses.replace(ring.lesion, diagnosis="recurrence") == solid.lesion
     differing = ring.head.labels != solid.head.labels
     assert differing.sum() > 50
-    assert set(np.unique(ring.head.labels[differing])) == {Tissue.NECROTIC}
-    assert set(np.unique(solid.head.labels[differing])) == {Tissue.ENHANCING}
+    assert set(np.unique(ring.head.labels[differing])) == {PhantomTissue.NECROTIC}
+    assert set(np.unique(solid.head.labels[differing])) == {PhantomTissue.ENHANCING}
     np.testing.assert_array_equal(ring.head.lesion, solid.head.lesion)
     assert not (differing & (ring.head.lesion == 0)).any()
 
@@ -61,12 +61,19 @@ def test_the_head_is_a_head(seed: int) -> None:
     head = small_phantom(seed).head
     litres = head.brain.sum() * 2.0**3 / 1e6
     assert 1.0 < litres < 1.9
-    assert set(np.unique(head.labels)) >= {Tissue.FAT, Tissue.BONE, Tissue.CSF, Tissue.GREY, Tissue.WHITE, Tissue.EYE}
+    assert set(np.unique(head.labels)) >= {
+        PhantomTissue.FAT,
+        PhantomTissue.BONE,
+        PhantomTissue.CSF,
+        PhantomTissue.GREY,
+        PhantomTissue.WHITE,
+        PhantomTissue.EYE,
+    }
     # On a ray from the brain's middle to the left: brain, then bone, then scalp, then air.
     z, y, x = (round(-low / 2.0) for low in BOX_LOW_MM[::-1])
     ray = head.labels[z + 5, y, x:]
-    last = {t: int(np.flatnonzero(ray == t).max()) for t in (Tissue.GREY, Tissue.BONE, Tissue.FAT)}
-    assert last[Tissue.GREY] < last[Tissue.BONE] < last[Tissue.FAT] < len(ray) - 1
+    last = {t: int(np.flatnonzero(ray == t).max()) for t in (PhantomTissue.GREY, PhantomTissue.BONE, PhantomTissue.FAT)}
+    assert last[PhantomTissue.GREY] < last[PhantomTissue.BONE] < last[PhantomTissue.FAT] < len(ray) - 1
 
 
 def test_the_ring_is_dark_inside_and_the_solid_is_not_on_t1ce() -> None:
