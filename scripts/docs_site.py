@@ -36,6 +36,14 @@ FOREIGN = re.compile(r"<(?:script|link|img|iframe|source)\b[^>]*\b(?:src|href)=[
 """An element that makes the reader's browser fetch something from another host."""
 
 
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """List every decision record under the navigation's last entry."""
+    records = sorted(path.name for path in (ROOT / "docs" / "adr").glob("[0-9]*.md"))
+    assert config.nav is not None
+    config.nav[-1]["Decisions"] = ["adr/README.md", *(f"adr/{name}" for name in records)]
+    return config
+
+
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages outside docs/, and the index page that readers land on."""
     for name in OUTSIDE:

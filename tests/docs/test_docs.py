@@ -3,6 +3,8 @@
 import re
 import subprocess
 import sys
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -46,6 +48,16 @@ def test_the_readme_is_short_and_its_pictures_small():
     pictures = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", text)
     assert pictures
     assert all((ROOT / picture).stat().st_size < PICTURE_BYTES for picture in pictures)
+
+
+def test_the_api_pages_name_what_is_there():
+    named = re.findall(
+        r"^::: (\S+)", "".join(p.read_text() for p in (ROOT / "docs" / "api").glob("*.md")), re.MULTILINE
+    )
+    assert named
+    for name in named:
+        module, _, attribute = name.rpartition(".")
+        assert hasattr(import_module(module), attribute) if attribute[0].isupper() else find_spec(name), name
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda p: p.stem)
