@@ -12,6 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
 
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_contract.records.promotion import Promotion
@@ -34,12 +36,13 @@ def record(repository: Path) -> Promotion:
     return found
 
 
-def pinned(repository: Path) -> set[str]:
-    """What every configuration says serves."""
+def pinned(repository: Path) -> set[tuple[int, ...]]:
+    """The versions that serve by each configuration."""
     classifier = classifier_folder(repository)
     configs = [classifier / "config.pbtxt", *classifier.glob("configs/*.pbtxt")]
     assert len(configs) > 3
-    return {line for path in configs for line in path.read_text().splitlines() if line.startswith("version_policy")}
+    parsed = [text_format.Parse(path.read_text(), model_config_pb2.ModelConfig()) for path in configs]
+    return {tuple(config.version_policy.specific.versions) for config in parsed}
 
 
 def state(repository: Path) -> dict[str, bytes]:
@@ -47,8 +50,8 @@ def state(repository: Path) -> dict[str, bytes]:
     return {str(p.relative_to(repository)): p.read_bytes() for p in files}
 
 
-def policy(version: int) -> set[str]:
-    return {f"version_policy {{ specific {{ versions: [{version}] }} }}"}
+def policy(version: int) -> set[tuple[int, ...]]:
+    return {(version,)}
 
 
 # Files alone

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
 
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_contract.records.manifest import ServedVersion
@@ -47,6 +49,6 @@ class StandInServer:
         return {"version": served.version, "score": 0.5, "label": "recurrence"}
 
     def _wanted(self) -> int:
-        found = re.search(r"versions: \[(\d+)\]", self._config.read_text())
-        assert found
-        return int(found[1])
+        config = text_format.Parse(self._config.read_text(), model_config_pb2.ModelConfig())
+        (version,) = config.version_policy.specific.versions
+        return int(version)

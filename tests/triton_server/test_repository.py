@@ -115,6 +115,20 @@ def test_a_version_without_what_the_profile_runs_is_named(repository: Path, conf
     assert caught.value.code is ErrorCode.INVALID_REPOSITORY
 
 
+@pytest.mark.parametrize("config", ["backend: openvino", 'backend: "openvino', "\x00", 'max_batch_size: "many"'])
+def test_a_profile_that_is_no_configuration_is_named(repository: Path, config: str) -> None:
+    (repository / "classifier" / "configs" / "own.pbtxt").write_text(config)
+    with pytest.raises(GlioserveError, match=r"classifier/own\.pbtxt is not a model configuration") as caught:
+        check_repository(repository, "own")
+    assert caught.value.code is ErrorCode.INVALID_REPOSITORY
+
+
+def test_a_field_of_a_newer_triton_is_passed_over(repository: Path) -> None:
+    config = 'backend: "onnxruntime" default_model_filename: "model.onnx"\nnot_yet_known { deep: [1, 2] }'
+    (repository / "classifier" / "configs" / "own.pbtxt").write_text(config)
+    check_repository(repository, "own")
+
+
 def test_a_version_with_what_the_profile_runs(repository: Path) -> None:
     folder = repository / "classifier" / "1"
     for name, config in (("bf16", OPENVINO_BF16), ("int8", INT8), ("plan", PLAN)):

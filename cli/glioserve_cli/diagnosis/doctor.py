@@ -17,6 +17,7 @@ import socket
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -181,7 +182,10 @@ def _backends(installation: Installation, repository: Path | None, profile: str 
     from glioserve_triton.process.backend_folder import PYTHON_BASED
     from glioserve_triton.served.profile import profile_needs
 
-    needed = (profile_needs(repository, profile).backend if repository else "") or "onnxruntime"
+    needed = ""
+    with suppress(GlioserveError):  # what is wrong with the repository is a finding of its own
+        needed = profile_needs(repository, profile).backend if repository else ""
+    needed = needed or "onnxruntime"
     for backend, package in PYTHON_BASED.items():
         version = _version(package)
         if (installation.backends / backend).is_dir():

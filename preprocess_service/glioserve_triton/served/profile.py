@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
+
+from google.protobuf import text_format
+from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_contract.records.manifest import ServedVersion
@@ -20,24 +22,30 @@ _ADVICE = {
 
 @dataclass(frozen=True)
 class ProfileNeeds:
-    """Read from the configuration's text, which ``glioserve export`` generates."""
+    """What a configuration asks for, which ``glioserve export`` generates; empty where there is none."""
 
-    backend: str
-    model_file: str
-    bf16: bool
-    """Whether it asks OpenVINO for bf16."""
+    backend: str = ""
+    model_file: str = ""
+    bf16: bool = False
+    """True where it asks OpenVINO for bf16."""
 
 
 def profile_needs(repository: Path, profile: str | None) -> ProfileNeeds:
-    """Of the configuration that Triton takes: the profile's, else ``config.pbtxt``; empty where neither is there."""
+    """Return the needs of the configuration that Triton takes: the profile's, else ``config.pbtxt``.
+
+    Raises:
+        GlioserveError: GLIO-5108 where the file is not a model configuration in protobuf's text format.
+    """
     folder = repository / CLASSIFIER_MODEL.name
     files = [folder / "configs" / f"{profile}.pbtxt"] if profile is not None else []
     file = next((f for f in (*files, folder / "config.pbtxt") if f.is_file()), None)
-    text = re.sub(r"#.*", "", file.read_text(encoding="utf-8")) if file else ""
+    if file is None:
+        return ProfileNeeds()
+    config = _read(file)
     return ProfileNeeds(
-        backend=_value(text, "backend"),
-        model_file=_value(text, "default_model_filename"),
-        bf16=re.search(r'"HINT_BF16"\s+value\s*:?\s*{\s*string_value\s*:\s*"YES"', text, re.IGNORECASE) is not None,
+        backend=config.backend,
+        model_file=config.default_model_filename,
+        bf16=any(k.upper() == "HINT_BF16" and v.string_value.upper() == "YES" for k, v in config.parameters.items()),
     )
 
 
@@ -61,6 +69,12 @@ def check_profile(repository: Path, profile: str | None, serving: ServedVersion)
         )
 
 
-def _value(text: str, field: str) -> str:
-    found = re.search(rf'\b{field}\s*:\s*"([^"]*)"', text)
-    return found.group(1) if found else ""
+def _read(file: Path) -> ModelConfig:
+    """Return the configuration; fields that only a newer Triton knows are passed over."""
+    try:
+        return text_format.Parse(file.read_text(encoding="utf-8"), ModelConfig(), allow_unknown_field=True)
+    except (text_format.ParseError, UnicodeDecodeError) as error:
+        raise GlioserveError(
+            ErrorCode.INVALID_REPOSITORY,
+            f"{CLASSIFIER_MODEL.name}/{file.name} is not a model configuration in protobuf's text format: {error}.",
+        ) from error
