@@ -40,7 +40,9 @@ class TlsOptions:
                     path.read_bytes()
             except OSError as error:
                 raise GlioserveError(
-                    ErrorCode.UNAVAILABLE, f"The TLS file {name} cannot be read: {error.strerror}."
+                    ErrorCode.UNAVAILABLE,
+                    f"The TLS file {name} cannot be read: {error.strerror}.",
+                    "Check the file's path and permissions.",
                 ) from error
 
 

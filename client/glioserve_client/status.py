@@ -17,6 +17,12 @@ _BY_STATUS = {
     # A gRPC server without KServe's inference service: another program listens there.
     "UNIMPLEMENTED": ErrorCode.UNEXPECTED_ANSWER,
 }
+_ACTIONS = {
+    "UNAUTHENTICATED": "Send the credentials that the server, or a proxy before it, asks for (headers, TLS).",
+    "PERMISSION_DENIED": "Ask the operator of the server, or of a proxy before it, for access.",
+    "RESOURCE_EXHAUSTED": "Send only the recipe's series, ask for no heat map, or have the message limit raised.",
+}
+"""Actions for the statuses that are narrower than the table's code."""
 _OVER_MESSAGE_LIMIT = re.compile(r"larger than max", re.IGNORECASE)
 _ANSWER_OVER_LIMIT = re.compile(r"CLIENT: Received|SERVER: Sent")
 _LONGEST_FOREIGN_TEXT = 300
@@ -36,7 +42,9 @@ def error_from_status(status: str | None, message: str | None) -> GlioserveError
     name, text = (status or "").rpartition(".")[2], message or ""
     ours = read_message(text)
     if ours is None:
-        return GlioserveError(_code_of_status(name, text), f"{name or 'No status'}: {_foreign(text)}")
+        code = _code_of_status(name, text)
+        action = None if code is ErrorCode.UNAVAILABLE else _ACTIONS.get(name)
+        return GlioserveError(code, f"{name or 'No status'}: {_foreign(text)}", action)
     return GlioserveError(ours.code or _code_of_status(name, text), ours.detail, ours.action, ours.token)
 
 

@@ -101,7 +101,7 @@ def write_fitted(source: Path, target: Path, found: Fit) -> Recipe:
     be there yet. Weights keep their digest; an exported copy leaves its evaluation and its variants behind: they
     were of the recipe before. GLIO-5102 where ``target`` exists.
     """
-    there = GlioserveError(ErrorCode.INVALID_ARTIFACT, f"{target.name} exists already: name a new folder.")
+    there = GlioserveError(ErrorCode.INVALID_ARTIFACT, f"{target.name} exists already.", "Name a new folder.")
     if target.exists():
         raise there
     target.parent.mkdir(parents=True, exist_ok=True)

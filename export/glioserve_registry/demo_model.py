@@ -30,7 +30,8 @@ def demo_model_dir() -> Path:
             return folder
     raise GlioserveError(
         ErrorCode.INVALID_MANIFEST,
-        "The demo model is missing from this installation: install glioserve again, or run `make demo-model`.",
+        "The demo model is missing from this installation.",
+        "Install glioserve again, or run `make demo-model` in a checkout.",
     )
 
 

@@ -266,8 +266,9 @@ def fetch(
             if manifest_of(repository, version) != wanted:
                 raise GlioserveError(
                     ErrorCode.VERSION_EXISTS,
-                    f"The repository has version {version}, and it is not the store's: a repository takes its versions "
-                    "from one store, or is published into itself.",
+                    f"The repository has version {version}, and it is not the store's.",
+                    "Fetch into a repository of its own: a repository takes its versions from one store, or is "
+                    "published into.",
                 )
             settle(repository)
             return version
@@ -338,7 +339,9 @@ def _store_errors(done: str) -> Iterator[None]:
         raise
     except ImportError as error:
         raise GlioserveError(
-            ErrorCode.STORE_FAILED, f"A store needs the package {error.name!r}: pip install 'glioserve[s3]'."
+            ErrorCode.STORE_FAILED,
+            f"A store needs the package {error.name!r}, which is not installed.",
+            "Install it: pip install 'glioserve[s3]'.",
         ) from None
     except Exception as error:  # noqa: BLE001 - see above
         reason = _SECRET.sub("***", " ".join(str(error).split()))[:200]

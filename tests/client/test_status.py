@@ -47,6 +47,22 @@ def test_without_a_token_the_status_decides(status: str | None, message: str | N
     assert (message or "no message").rstrip(".") in error.detail
 
 
+@pytest.mark.parametrize(
+    ("status", "message", "words"),
+    [
+        ("UNAUTHENTICATED", "no token", "credentials"),
+        ("PERMISSION_DENIED", "RBAC: access denied", "access"),
+        ("RESOURCE_EXHAUSTED", "SERVER: Received message larger than max (9 vs. 4)", "message limit"),
+        ("RESOURCE_EXHAUSTED", "CLIENT: Received message larger than max (9 vs. 4)", "message limit"),
+        ("RESOURCE_EXHAUSTED", "quota of the tenant is used up", "retry with backoff"),
+        ("INVALID_ARGUMENT", "unexpected inference input 'X' for model 'glioma'", "a tensor"),
+        ("INTERNAL", "Stub process 'preprocess' is not healthy.", "operator"),
+    ],
+)
+def test_without_a_token_the_advice_fits_the_status(status: str, message: str, words: str) -> None:
+    assert words in error_from_status(status, message).action
+
+
 OLDER = "Series 2.25.1 is not there. An older piece of advice."
 LATER = "Series 2.25.1 is not there. What to do: A later piece of advice."
 

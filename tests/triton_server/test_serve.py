@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import tritonclient.grpc as triton
 
+from glioserve_contract import ErrorCode
 from glioserve_triton.process.options import GRPC_ADMIN_HEADER
 from support.serve import TIMEOUT_S, children, serving
 from support.tiny_repository import ask, expected_score, hold
@@ -101,7 +102,7 @@ def test_an_incomplete_repository_is_named_before_anything_starts(repository: Pa
         assert serve.end() == 1
         assert serve.lines == [
             "[GLIO-5108] repository lacks any classifier version with a manifest.json. "
-            "Assemble it with `glioserve export` or `make demo`."
+            f"What to do: {ErrorCode.INVALID_REPOSITORY.row.action}"
         ]
 
 

@@ -113,7 +113,9 @@ def _check_replaceable(folder: Path) -> None:
         names = {folder.name}
     if not names <= {WEIGHTS_FILE, RECIPE_FILE, REFERENCE_CASE_FILE}:
         raise GlioserveError(
-            ErrorCode.INVALID_ARTIFACT, f"{folder.name} exists and is no artifact: it would be overwritten."
+            ErrorCode.INVALID_ARTIFACT,
+            f"{folder.name} exists and is not an artifact: it is not overwritten.",
+            "Name a new folder.",
         )
 
 

@@ -261,7 +261,8 @@ def _resume(
     if state["run"] != run:
         raise GlioserveError(
             ErrorCode.INVALID_ARTIFACT,
-            f"{file.name} is of a run with other data, recipe or settings; start anew without --resume.",
+            f"{file.name} is of a run with other data, recipe or settings.",
+            "Start anew without --resume.",
         )
     net.load_state_dict(state["net"])
     optimiser.load_state_dict(state["optimiser"])

@@ -37,9 +37,7 @@ def recipes_brain_model(extraction: BrainExtraction) -> Finding:
     try:
         read_model(extraction, site_folder())
     except GlioserveError as error:
-        return Finding(
-            "repository", "brain extraction", "fail", f"[{error.code}] {error.detail}", error.code.row.action
-        )
+        return Finding("repository", "brain extraction", "fail", f"[{error.code}] {error.detail}", error.action)
     return Finding("repository", "brain extraction", "ok", f"{extraction.model}, with the digest of the recipe")
 
 

@@ -161,7 +161,7 @@ def _server(tritonserver: Path | None, repository: Path | None, profile: str | N
     try:
         installation = find_installation(tritonserver)
     except GlioserveError as error:
-        yield Finding("server", "tritonserver", "fail" if needed else "--", _short(error.detail), error.code.row.action)
+        yield Finding("server", "tritonserver", "fail" if needed else "--", _short(error.detail), error.action)
         return
     yield Finding("server", "tritonserver", "ok", f"{installation.origin}: {_short(installation.binary)}")
     try:
@@ -170,7 +170,7 @@ def _server(tritonserver: Path | None, repository: Path | None, profile: str | N
         where = _short(own) if own else "the system's folders"
         yield Finding("server", "libraries", "ok", f"all found; Python stub for {PYTHON}, libpython in {where}")
     except GlioserveError as error:
-        yield Finding("server", "libraries", "fail", error.detail, error.code.row.action)
+        yield Finding("server", "libraries", "fail", error.detail, error.action)
     yield from _backends(installation, repository, profile)
     yield _shared_memory()
     yield _temporary_folder()
@@ -272,9 +272,7 @@ def _repository(repository: Path, profile: str | None) -> Iterator[Finding]:
     try:
         checked = check_repository(repository, profile)
     except GlioserveError as error:
-        yield Finding(
-            "repository", _short(repository), "fail", _short(f"[{error.code}] {error.detail}"), error.code.row.action
-        )
+        yield Finding("repository", _short(repository), "fail", _short(f"[{error.code}] {error.detail}"), error.action)
         return
     yield Finding(
         "repository", _short(repository), "ok", f"whole; profiles {', '.join(profiles(repository)) or 'none'}"

@@ -229,12 +229,17 @@ def _token(file: Path | None) -> str:
     if file is None:
         raise GlioserveError(
             ErrorCode.REQUEST_REFUSED,
-            "--url wants --admin-token-file FILE: the token that the server was started with.",
+            "--url wants --admin-token-file FILE.",
+            "Name the file of the admin token that the server was started with.",
         )
     try:
         return read_admin_token(file)
     except ValueError as error:
-        raise GlioserveError(ErrorCode.REQUEST_REFUSED, f"The admin token's file {error}.") from error
+        raise GlioserveError(
+            ErrorCode.REQUEST_REFUSED,
+            f"The admin token's file cannot be used: {error}.",
+            "Name the file of the admin token that the server was started with (--admin-token-file).",
+        ) from error
 
 
 @contextlib.contextmanager

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from glioserve_contract.errors.messages import compose
-from glioserve_contract.errors.table import ErrorCode, Retry
+from glioserve_contract.errors.row import Retry
+from glioserve_contract.errors.table import ErrorCode
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -102,6 +102,7 @@ class TritonLive:
                 raise GlioserveError(
                     ErrorCode.REQUEST_REFUSED,
                     f"{self._url} refuses to {what}: the admin token is not the one that it was started with.",
+                    "Name the file of the server's own admin token (--admin-token-file).",
                 ) from error
             status = str(error.status() or "").rpartition(".")[2]
             code = ErrorCode.UNAVAILABLE if status in ("UNAVAILABLE", "DEADLINE_EXCEEDED") else ErrorCode.SERVER_FAILED
@@ -119,7 +120,7 @@ def canary_study(folder: Path | None) -> Study:
     except ModuleNotFoundError as error:
         raise GlioserveError(
             ErrorCode.EMPTY_STUDY,
-            f"A phantom for the canary needs the package {error.name!r} (pip install 'glioserve[preprocess]'): "
-            "name a folder with a DICOM study instead (--canary DIR).",
+            f"A phantom for the canary study cannot be made: the package {error.name!r} is not installed.",
+            "Name a folder with a DICOM study (--canary DIR), or install `glioserve[preprocess]`.",
         ) from error
     return DicomStudy.from_bytes(dicom_files(make_phantom(CANARY_SEED, "recurrence"), identified=False))

@@ -242,8 +242,9 @@ class _Promotion:
             raise GlioserveError(
                 ErrorCode.PROMOTION_UNDONE,
                 f"Version {change.to_version}: {_said(error)} UNDOING IT FAILED TOO ({'; '.join(problems)}). Which "
-                f"version answers is NOT known. Now: run `glioserve repository verify`, then `glioserve repository "
-                f"promote {before.serving}` without --url, and restart the servers named here.",
+                "version answers is NOT known.",
+                f"Run `glioserve repository verify`, then `glioserve repository promote {before.serving}` without "
+                "--url, and restart the servers named here.",
             ) from error
         if refused:
             return (

@@ -26,7 +26,11 @@ def tissue_maps() -> tuple[Array, Array, npt.NDArray[np.float64]]:
     """(grey, white, voxel_from_lps): probabilities FP32 [x, y, z] as they are stored, and the 4 x 4 map into them."""
     package = find_spec("nilearn")
     if package is None or package.origin is None:
-        raise GlioserveError(ErrorCode.INVALID_ARTIFACT, "Heads are grown from nilearn's maps: pip install nilearn.")
+        raise GlioserveError(
+            ErrorCode.INVALID_ARTIFACT,
+            "Heads are grown from nilearn's tissue maps, and nilearn is not installed.",
+            "Install it: pip install nilearn.",
+        )
     folder = Path(package.origin).parent / "datasets" / "data"
     grey, white = (nib.Nifti1Image.from_filename(folder / _FILE.format(name)) for name in ("gm", "wm"))
     voxel_from_lps = np.linalg.inv(grey.affine) @ np.diag([-1.0, -1.0, 1.0, 1.0])

@@ -189,8 +189,8 @@ def _resume(file: Path, settings: BrainSettings, parts: dict[str, Any]) -> tuple
     """Steps done so far, and what validation said after them."""
     state = torch.load(file, weights_only=True)
     if state["settings"] != asdict(settings):
-        detail = f"{file.name} is of a run with other settings; remove it to start anew."
-        raise GlioserveError(ErrorCode.INVALID_ARTIFACT, detail)
+        detail = f"{file.name} is of a run with other settings."
+        raise GlioserveError(ErrorCode.INVALID_ARTIFACT, detail, "Remove the file to start anew.")
     for name, part in parts.items():
         part.load_state_dict(state[name])
     reached = Progress(**state["reached"])
