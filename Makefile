@@ -88,6 +88,7 @@ demo-model: $(VENV)/.dev ## make examples/demo_model again from nothing: train, 
 
 docs: $(VENV)/.serve ## write the generated parts of docs/ again
 	@$(BIN)/python scripts/generate_docs.py
+	@$(BIN)/python scripts/list_modules.py
 
 docs-site: $(VENV)/.dev ## build docs/ as a site into build/site (open build/site/index.html)
 	@$(BIN)/mkdocs build --strict
