@@ -19,7 +19,7 @@ import torch
 
 from common import ROOT, print_table, write_result
 from glioserve_contract import GlioserveError, Modality
-from glioserve_contract.records.recipe import CLASSES, Architecture, Grid, Recipe
+from glioserve_contract.records.recipe import CLASSES, RECIPE_SCHEMA, Architecture, Grid, Recipe
 from glioserve_export.exporter import convert
 from glioserve_networks import architectures, load_artifact, save_artifact
 
@@ -51,7 +51,7 @@ def measure(job: tuple[str, float, int, int]) -> Row:
     name, width, size, channels = job
     torch.set_num_threads(2)
     recipe = Recipe(
-        schema="glioserve/recipe/1",
+        schema=RECIPE_SCHEMA,
         name=name,
         architecture=Architecture(name, {} if width == 1 else {"widen_factor": width}),
         channels=tuple(Modality)[:channels],

@@ -24,7 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from common import ROOT
 from glioserve_contract import Modality
-from glioserve_contract.records.recipe import CLASSES, Architecture, Grid, Recipe
+from glioserve_contract.records.recipe import CLASSES, RECIPE_SCHEMA, Architecture, Grid, Recipe
 from glioserve_contract.tensors import CAM, IMAGE, LOGITS
 from glioserve_export.graphs.graph import ServedGraph
 from glioserve_export.graphs.onnx_export import export_onnx
@@ -68,11 +68,11 @@ class Settings:
 
     def recipe(self) -> Recipe:
         """Three sequences on a cube; the network's own defaults but for its width."""
-        options = {} if self.width == 1 else {"widen_factor": self.width}
+        options: dict[str, object] = {} if self.width == 1 else {"widen_factor": self.width}
         if self.network.startswith("vgg") and self.width != 1:
             options["hidden"] = max(32, int(4096 * self.width))
         return Recipe(
-            schema="glioserve/recipe/1",
+            schema=RECIPE_SCHEMA,
             name=self.network,
             architecture=Architecture(self.network, options),
             channels=CHANNELS,

@@ -1,7 +1,7 @@
-"""Frozen dataclasses to plain JSON values and back; a wrong key, type or value names its own path.
+"""Carries frozen dataclasses to plain JSON values and back; a wrong key, type or value names its own path.
 
-Enough for the contract's own schemas (nested dataclasses, tuples, dicts, enums, optionals, literals) and no
-more: the contract must not need a package.
+It covers what the contract's records use (nested dataclasses, tuples, dicts, enums, optionals, literals, scalars), so
+that the contract needs no package (docs/adr/0015-stdlib-codec.md).
 """
 
 from __future__ import annotations
@@ -14,13 +14,17 @@ import types
 import typing
 from enum import Enum
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 T = TypeVar("T")
+Scalar: TypeAlias = str | int | float | bool | None
+"""A JSON value that is neither an object nor an array."""
+Hint: TypeAlias = Any
+"""A field's type as :func:`typing.get_type_hints` gives it: a class, a union, a literal or a generic alias."""
 
 
 class SchemaError(ValueError):
-    """A value does not fit its schema. ``path`` is the JSON path of the offender (``recipe.grid.spacing_mm[1]``)."""
+    """A value that does not fit its schema. ``path`` is its JSON path (``recipe.grid.spacing_mm[1]``)."""
 
     def __init__(self, path: str, problem: str) -> None:
         super().__init__(f"{path}: {problem}")
@@ -28,8 +32,8 @@ class SchemaError(ValueError):
         self.problem = problem
 
 
-def to_dict(value: Any) -> Any:
-    """Plain JSON values of a dataclass tree; fields whose value is None are left out."""
+def to_dict(value: object) -> Any:
+    """Return the plain JSON values of a dataclass tree; fields whose value is None are left out."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         pairs = ((f.name, getattr(value, f.name)) for f in dataclasses.fields(value))
         return {name: to_dict(item) for name, item in pairs if item is not None}
@@ -42,28 +46,38 @@ def to_dict(value: Any) -> Any:
     return value
 
 
-def from_dict(cls: type[T], value: Any, path: str | None = None, *, ignore_unknown: bool = False) -> T:
-    """Build ``cls`` from JSON values. Unknown, missing and mistyped keys raise :class:`SchemaError`.
+def from_dict(cls: type[T], value: object, path: str | None = None, *, ignore_unknown: bool = False) -> T:
+    """Build ``cls`` from JSON values.
 
-    ``ignore_unknown`` drops unknown keys instead: for a reader of what a peer of a later minor version wrote.
-    A dataclass may define ``check(path: str) -> None`` to judge its own values.
+    Args:
+        cls: a dataclass. It may define ``check(path: str) -> None`` to judge its own values.
+        value: plain JSON values.
+        path: name of the whole in messages; the class's name in lower case where none is given.
+        ignore_unknown: drop unknown keys, for a reader of what a peer of a later minor version wrote.
+
+    Raises:
+        SchemaError: a key is unknown, missing or mistyped, or a value is out of its bounds.
     """
     return typing.cast(T, _build(cls, value, path or cls.__name__.lower(), ignore_unknown))
 
 
 @cache
-def _hints(cls: type) -> dict[str, Any]:
+def _hints(cls: type) -> dict[str, Hint]:
     return typing.get_type_hints(cls)
 
 
-def _build(hint: Any, value: Any, path: str, ignore_unknown: bool) -> Any:
+def _build(hint: Hint, value: object, path: str, ignore_unknown: bool) -> object:
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return _build_dataclass(hint, value, path, ignore_unknown)
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    origin: object = typing.get_origin(hint)
+    arguments = typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
-        if value is None:
+        if value is None and type(None) in arguments:
             return None
-        return _build(next(a for a in arguments if a is not type(None)), value, path, ignore_unknown)
+        alternatives = [a for a in arguments if a is not type(None)]
+        if len(alternatives) > 1:
+            return _build_alternative(alternatives, value, path)
+        return _build(alternatives[0], value, path, ignore_unknown)
     if origin is typing.Literal:
         if value not in arguments:
             raise SchemaError(path, f"must be one of {', '.join(map(repr, arguments))}, not {value!r}")
@@ -81,7 +95,7 @@ def _build(hint: Any, value: Any, path: str, ignore_unknown: bool) -> Any:
     return _build_scalar(hint, value, path)
 
 
-def _build_dataclass(cls: type, value: Any, path: str, ignore_unknown: bool) -> Any:
+def _build_dataclass(cls: type, value: object, path: str, ignore_unknown: bool) -> object:
     if not isinstance(value, dict):
         raise SchemaError(path, f"must be an object, not {type(value).__name__}")
     fields = {f.name: f for f in dataclasses.fields(cls)}
@@ -103,11 +117,11 @@ def _build_dataclass(cls: type, value: Any, path: str, ignore_unknown: bool) -> 
     return result
 
 
-def _takes_none(hint: Any) -> bool:
+def _takes_none(hint: Hint) -> bool:
     return type(None) in typing.get_args(hint)
 
 
-def _build_tuple(arguments: tuple[Any, ...], value: Any, path: str, ignore_unknown: bool) -> tuple[Any, ...]:
+def _build_tuple(arguments: tuple[Hint, ...], value: object, path: str, ignore_unknown: bool) -> tuple[object, ...]:
     if not isinstance(value, (list, tuple)):
         raise SchemaError(path, f"must be an array, not {type(value).__name__}")
     if len(arguments) == 2 and arguments[1] is Ellipsis:
@@ -118,8 +132,14 @@ def _build_tuple(arguments: tuple[Any, ...], value: Any, path: str, ignore_unkno
     return tuple(_build(a, v, f"{path}[{i}]", ignore_unknown) for i, (a, v) in pairs)
 
 
-def _build_scalar(hint: Any, value: Any, path: str) -> Any:
-    if hint is Any:
+def _build_alternative(types_: list[type], value: object, path: str) -> object:
+    if type(value) not in types_:
+        raise SchemaError(path, f"must be one of {', '.join(t.__name__ for t in types_)}, not {type(value).__name__}")
+    return _build_scalar(type(value), value, path)
+
+
+def _build_scalar(hint: Hint, value: object, path: str) -> object:
+    if hint is object:
         return value
     if isinstance(hint, type) and issubclass(hint, Enum):
         try:
@@ -136,8 +156,8 @@ def _build_scalar(hint: Any, value: Any, path: str) -> Any:
     return value
 
 
-def canonical_json(value: Any) -> str:
-    """One spelling for equal values: sorted keys, no spaces, ASCII. What digests are made of."""
+def canonical_json(value: object) -> str:
+    """Return the one spelling of equal values that digests are made of: sorted keys, no spaces, ASCII."""
     return json.dumps(to_dict(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
@@ -147,6 +167,6 @@ def sha256_digest(content: bytes) -> str:
 
 
 def is_sha256_digest(text: str) -> bool:
-    """Whether ``text`` is ``sha256:`` and 64 hex digits in lower case."""
+    """Return whether ``text`` is ``sha256:`` and 64 hex digits in lower case."""
     head, _, digits = text.partition(":")
     return head == "sha256" and len(digits) == 64 and set(digits) <= set("0123456789abcdef")

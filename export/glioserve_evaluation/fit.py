@@ -8,15 +8,15 @@ from __future__ import annotations
 import errno
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from scipy import special
 
 from glioserve_contract import ErrorCode, GlioserveError, to_dict
+from glioserve_contract.records.facts.provenance import CalibrationRecord, TemperatureFit, ThresholdFit
 from glioserve_contract.records.recipe import Recipe, parse_recipe
 from glioserve_evaluation.figures.assess import scores_of
 from glioserve_evaluation.figures.roc import auc, operating_point
@@ -38,18 +38,17 @@ class Fit:
 
     temperature: float
     threshold: float
-    provenance: dict[str, Any]
-    """For the recipe: figures alone, no case."""
+    record: CalibrationRecord
+    """Entry for the recipe's provenance: figures alone, no case."""
 
     def applied_to(self, recipe: Recipe) -> Recipe:
-        """The recipe with them; what was fitted before stays in its provenance under the newer entry's ``before``."""
-        before = recipe.provenance.get("calibration")
-        entry = {**self.provenance, **({"before": before} if before is not None else {})}
+        """Return the recipe with both numbers; its provenance keeps earlier fits and ends with this one."""
+        calibrations = (*recipe.provenance.calibrations, self.record)
         return replace(
             recipe,
             temperature=self.temperature,
             threshold=self.threshold,
-            provenance={**recipe.provenance, "calibration": entry},
+            provenance=replace(recipe.provenance, calibrations=calibrations),
         )
 
 
@@ -71,27 +70,28 @@ def fit(
     scores, necrosis = scores_of(answered)
     if not necrosis.any() or necrosis.all():
         raise _unfit("Studies of both diagnoses must have been answered")
-    entry: dict[str, Any] = {
-        "cohort_digest": cohort_digest,
-        "studies": len(answered),
-        "necrosis": int(necrosis.sum()),
-        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-    }
+    entry = CalibrationRecord(
+        cohort_digest=cohort_digest,
+        studies=len(answered),
+        necrosis=int(necrosis.sum()),
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    )
     fitted, threshold = recipe.temperature, recipe.threshold
     if temperature:
         margins = _margins(scores, recipe.temperature)
         fitted = _temperature(scores, margins, necrosis)
         threshold = float(special.expit(special.logit(recipe.threshold) * recipe.temperature / fitted))
-        entry["temperature"] = {
-            "from": recipe.temperature,
-            "to": fitted,
-            "cross_entropy_before": round(_loss(margins / recipe.temperature, necrosis), 6),
-            "cross_entropy_after": round(_loss(margins / fitted, necrosis), 6),
-        }
+        fit_of_temperature = TemperatureFit(
+            before=recipe.temperature,
+            after=fitted,
+            cross_entropy_before=round(_loss(margins / recipe.temperature, necrosis), 6),
+            cross_entropy_after=round(_loss(margins / fitted, necrosis), 6),
+        )
+        entry = replace(entry, temperature=fit_of_temperature)
         scores = special.expit(margins / fitted)
     if wanted_sensitivity is not None:
         point = operating_point(scores, necrosis, wanted_sensitivity)
-        entry["threshold"] = {"from": recipe.threshold, "carried": threshold, **to_dict(point)}
+        entry = replace(entry, threshold=ThresholdFit(recipe.threshold, threshold, **asdict(point)))
         threshold = point.threshold
     return Fit(fitted, threshold, entry)
 

@@ -15,7 +15,8 @@ import onnx
 import torch
 
 from glioserve_contract import CONTRACT_VERSION, ErrorCode, GlioserveError
-from glioserve_contract.records.manifest import Manifest
+from glioserve_contract.records.facts.parity import ReferenceCaseParity
+from glioserve_contract.records.manifest import MANIFEST_SCHEMA, Manifest
 from glioserve_contract.records.recipe import Recipe, preprocessing_digest
 from glioserve_export.classifier_config import CamGrid
 from glioserve_export.files import sync_folder
@@ -24,7 +25,7 @@ from glioserve_export.graphs.onnx_export import cam_grid, export_onnx
 from glioserve_export.graphs.parity import Parity, check_parity
 from glioserve_export.graphs.probes import Array
 from glioserve_export.graphs.vectors import save_vectors
-from glioserve_export.reference_case import CaseFigures, check_graph, check_network
+from glioserve_export.reference_case import check_graph, check_network
 from glioserve_export.variants.build import Variants, Wanted, check_wanted, make_variants
 from glioserve_export.version_files import (
     MANIFEST_FILE,
@@ -67,7 +68,7 @@ class Exported:
     trace_s: float
     parity_s: float
     reference_case: Case | None = None
-    case_figures: CaseFigures | None = None
+    case_figures: ReferenceCaseParity | None = None
     """What network and graph answer to it."""
     variants: Variants = field(default_factory=Variants)
 
@@ -97,7 +98,7 @@ def convert(
     if case is not None and recipe.reference_case is not None:
         progress("reference case: the graph")
         expected = recipe.reference_case
-        figures = CaseFigures(expected.score, expected.tolerance, score, check_graph(model, case, recipe))
+        figures = ReferenceCaseParity(expected.score, expected.tolerance, score, check_graph(model, case, recipe))
     proven = time.perf_counter()
     images = np.empty(0, dtype=np.float32) if calibration is None else calibration
     variants = make_variants(model, recipe, images, wanted, progress=progress, threads=torch.get_num_threads())
@@ -127,17 +128,16 @@ def write_version(exported: Exported, folder: Path) -> Manifest:
     (folder / ONNX_FILE).write_bytes(exported.onnx)
     save_recipe(exported.recipe, folder / RECIPE_FILE)
     save_vectors(exported.parity.vectors, folder)
-    names, parity = [*REQUIRED_FILES, VECTORS_FILE], exported.parity.record()
-    if exported.reference_case is not None and exported.case_figures is not None:
+    names = [*REQUIRED_FILES, VECTORS_FILE]
+    if exported.reference_case is not None:
         (folder / REFERENCE_CASE_FILE).write_bytes(exported.reference_case.content)
         names.append(REFERENCE_CASE_FILE)
-        parity["reference_case"] = exported.case_figures.record()
     for name, content in exported.variants.files.items():
         (folder / name).write_bytes(content)
         names.append(name)
     start_voxels, step_voxels = exported.cam_lattice
     manifest = Manifest(
-        schema="glioserve/manifest/1",
+        schema=MANIFEST_SCHEMA,
         recipe=exported.recipe,
         weights_digest=exported.weights_digest,
         preprocessing_digest=preprocessing_digest(exported.recipe),
@@ -145,7 +145,7 @@ def write_version(exported: Exported, folder: Path) -> Manifest:
         cam_start_voxels=start_voxels,
         cam_step_voxels=step_voxels,
         files={name: file_digest(folder / name) for name in names},
-        parity=parity,
+        parity=exported.parity.record(exported.case_figures),
         cam_method=exported.cam_method,
         variants=exported.variants.records,
         versions={"contract": CONTRACT_VERSION, **{name: package_version(name) for name in _LIBRARIES}},

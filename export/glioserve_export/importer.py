@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from importlib.metadata import version as package_version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from torch import nn
 
 from glioserve_contract import ErrorCode, GlioserveError, to_dict
+from glioserve_contract.records.facts.provenance import ImportRecord
 from glioserve_contract.records.recipe import Recipe, ReferenceCase, parse_recipe
 from glioserve_contract.records.reference_case import REFERENCE_CASE_FILE
 from glioserve_export.reference_case import check_network, network_logits, unnoticed_swaps
@@ -65,7 +65,7 @@ def import_checkpoint(source: Path, recipe: Recipe, out: Path, case: Case | None
     else:
         score, swaps = check_network(network, case, recipe), unnoticed_swaps(network, case, recipe)
     notes = (*checkpoint.notes, *fitted.notes)
-    described = replace(recipe, provenance={**recipe.provenance, "import": _provenance(checkpoint, notes)})
+    described = replace(recipe, provenance=replace(recipe.provenance, imported=_record(checkpoint, notes)))
     digest = save_artifact(out, described, fitted.state_dict, None if case is None else case.content)
     return Imported(
         recipe=described,
@@ -127,12 +127,12 @@ def _check_answers(network: nn.Module, recipe: Recipe) -> None:
         raise GlioserveError(ErrorCode.INVALID_CHECKPOINT, "The network answers a made study with no finite numbers.")
 
 
-def _provenance(checkpoint: Checkpoint, notes: tuple[str, ...]) -> dict[str, Any]:
-    """Where the weights came from; no name and no path, which may say whose they are."""
-    return {
-        "format": checkpoint.format,
-        "source_digest": checkpoint.digest,
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "changes": list(notes),
-        "versions": {name: package_version(name) for name in _LIBRARIES},
-    }
+def _record(checkpoint: Checkpoint, notes: tuple[str, ...]) -> ImportRecord:
+    """Return the origin of the weights; no name and no path, which may identify people."""
+    return ImportRecord(
+        format=checkpoint.format,
+        source_digest=checkpoint.digest,
+        date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        changes=notes,
+        versions={name: package_version(name) for name in _LIBRARIES},
+    )

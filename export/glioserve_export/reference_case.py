@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from itertools import combinations, permutations
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,21 +15,6 @@ from glioserve_contract.records.reference_case import check_score, score_of
 from glioserve_contract.tensors import IMAGE, LOGITS
 from glioserve_export.graphs.parity import open_session
 from glioserve_networks.reference_case import Array, Case
-
-
-@dataclass(frozen=True)
-class CaseFigures:
-    """What was answered to the reference case."""
-
-    expected: float
-    tolerance: float
-    pytorch: float
-    onnx: float
-
-    def record(self) -> dict[str, Any]:
-        """For the manifest's ``parity``."""
-        difference = max(abs(self.pytorch - self.expected), abs(self.onnx - self.expected))
-        return {**asdict(self), "difference": difference, "relative_to": "probability of recurrence"}
 
 
 def check_network(network: nn.Module, case: Case, recipe: Recipe) -> float:

@@ -46,8 +46,8 @@ def with_changed_recipe(source: Path, target: Path, change: Callable[[Recipe], R
         preprocessing_digest=preprocessing_digest(recipe),
         files={name: file_digest(target / name) for name in exported_files(manifest) if name in {*names, RECIPE_FILE}},
         variants=manifest.variants if judged else {},
-        evaluation={},
-        publication={},
+        evaluation=None,
+        publication=None,
     )
     save_manifest(changed, target)
     return recipe

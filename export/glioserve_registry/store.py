@@ -37,6 +37,7 @@ from glioserve_registry.publishing.gate import (
     judge,
     load_gate,
     parse_gate,
+    require_passed,
 )
 from glioserve_registry.publishing.publication import Terms, checked_export, write_published
 
@@ -280,8 +281,8 @@ def fetch(
 
         def change(number: int, manifest: Manifest) -> Change:
             verdict = judge(load_gate(repository), manifest)
-            reason = verdict.require(override)
-            return Change("publish", number, utc_now(), gate=verdict.record(), override=reason)
+            reason = require_passed(verdict, override)
+            return Change("publish", number, utc_now(), gate=verdict, override=reason)
 
         return join(repository, version, fill, change)
 

@@ -13,7 +13,7 @@ from typing import Literal
 
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_contract.records.manifest import Manifest
-from glioserve_contract.records.plan import PLAN_FILE, EngineKey, PlanRecord, check_key
+from glioserve_contract.records.plan import PLAN_FILE, PLAN_SCHEMA, EngineKey, PlanRecord, check_key
 from glioserve_export.files import exclusive, staging
 from glioserve_export.graphs.vectors import Vectors, load_vectors
 from glioserve_export.version_files import FP16_FILE, ONNX_FILE
@@ -202,7 +202,7 @@ class _Job:
 
     def _record(self, plan: Path) -> PlanRecord:
         return PlanRecord(
-            schema="glioserve/plan/1",
+            schema=PLAN_SCHEMA,
             key=self.key,
             onnx_file=self.wanted.onnx_file,
             plan_digest=file_digest(plan),

@@ -7,9 +7,9 @@ was proven to give them. No torch, no ONNX Runtime.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from glioserve_contract import GlioserveError
+from glioserve_contract.records.facts.variants import ComparisonRecord
 from glioserve_contract.records.manifest import Manifest, model_id
 from glioserve_contract.records.plan import mismatch
 from glioserve_export.graphs.vectors import Vectors
@@ -17,7 +17,7 @@ from glioserve_export.shape_profiles import BATCHES
 from glioserve_export.variants.compare import Comparison, compare
 from glioserve_tensorrt.toolkit import Answers, RunRequest, Toolkit
 
-Figures = dict[str, dict[str, Any]]
+Figures = dict[str, ComparisonRecord]
 """By profile (``batch 8``)."""
 
 

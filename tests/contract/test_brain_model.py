@@ -20,14 +20,14 @@ from glioserve_contract.records.brain_model import (
     parse_brain_model_card,
     sidecar_name,
 )
-from glioserve_contract.records.recipe import BrainExtraction, parse_recipe, preprocessing_digest
+from glioserve_contract.records.recipe import RECIPE_SCHEMA, BrainExtraction, parse_recipe, preprocessing_digest
 from glioserve_preprocess.files import load_recipe
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGED = ROOT / "preprocess_service" / "glioserve_preprocess" / "models"
 DIGEST = "sha256:" + "ab" * 32
 RECIPE = {
-    "schema": "glioserve/recipe/1",
+    "schema": RECIPE_SCHEMA,
     "name": "demo",
     "architecture": {"name": "resnet10"},
     "channels": ["t1", "t1ce"],

@@ -11,16 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from glioserve_contract import ErrorCode, GlioserveError, to_dict
+from glioserve_contract.records.facts.publication import GateVerdict, PublicationRecord
 from glioserve_contract.records.manifest import parse_manifest
-from glioserve_contract.records.promotion import Begun, Change, Promotion, parse_promotion
+from glioserve_contract.records.promotion import PROMOTION_SCHEMA, Begun, Change, Promotion, parse_promotion
 from glioserve_contract.seal import BLANK_SEAL, seal_holds, sealed_json
 from glioserve_triton.served.promotions import load_promotion, load_serving, serving_version, version_numbers
 from glioserve_triton.served.versions import load_manifest, save_manifest
 from support.recipes import fake_export
 
 AT = "2031-05-06T07:08:09+00:00"
+PUBLICATION = PublicationRecord(AT, "2.0", "2.0.0", "sha256:" + "1" * 64, GateVerdict(True, ()))
 RECORD = Promotion(
-    schema="glioserve/promotion/1",
+    schema=PROMOTION_SCHEMA,
     serving=3,
     previous=2,
     begun=Begun("promote", 3, 2, AT),
@@ -73,9 +75,10 @@ def test_what_has_not_one_blank_seal_is_not_sealed(value: dict[str, object]) -> 
 def test_a_published_manifest_is_sealed_and_an_exported_one_is_not(tmp_path: Path) -> None:
     manifest = load_manifest(fake_export(tmp_path))
     assert b"seal" not in (tmp_path / "manifest.json").read_bytes()
-    save_manifest(replace(manifest, publication={"at": AT}), tmp_path)
+    save_manifest(replace(manifest, publication=PUBLICATION), tmp_path)
     published = load_manifest(tmp_path, verify_files=True)
-    assert published.publication["at"] == AT
+    assert published.publication is not None
+    assert replace(published.publication, seal=BLANK_SEAL) == PUBLICATION
     text = (tmp_path / "manifest.json").read_bytes()
     altered = text.replace(b'"threshold": 0.5', b'"threshold": 0.4')
     assert altered != text
@@ -87,7 +90,7 @@ def test_a_published_manifest_is_sealed_and_an_exported_one_is_not(tmp_path: Pat
 
 
 def test_saving_a_manifest_again_seals_it_again(tmp_path: Path) -> None:
-    manifest = replace(load_manifest(fake_export(tmp_path)), publication={"at": AT})
+    manifest = replace(load_manifest(fake_export(tmp_path)), publication=PUBLICATION)
     save_manifest(manifest, tmp_path)
     save_manifest(replace(load_manifest(tmp_path), created=AT), tmp_path)
     assert load_manifest(tmp_path, verify_files=True).created == AT
@@ -107,7 +110,7 @@ def test_the_record_survives_its_file() -> None:
         (b"\xff", "does not fit its schema"),
         (text_of(RECORD).replace(b'"serving": 3', b'"serving": 2'), "a byte of it changed"),
         (text_of(replace(RECORD, serving=0)), "must be 1 or more"),
-        (text_of(RECORD).replace(b"promotion/1", b"promotion/9"), "glioserve/promotion/1"),
+        (text_of(RECORD).replace(b"promotion/2", b"promotion/9"), "glioserve/promotion/2"),
     ],
 )
 def test_a_record_that_is_not_as_it_was_written_is_refused(tmp_path: Path, text: bytes, complaint: str) -> None:

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from glioserve_contract import ErrorCode, GlioserveError, Modality, SchemaError, from_dict, to_dict
 from glioserve_contract.records.manifest import digest_of_model_id, model_id
-from glioserve_contract.records.recipe import parse_recipe, preprocessing_digest
+from glioserve_contract.records.recipe import RECIPE_SCHEMA, parse_recipe, preprocessing_digest
 from glioserve_preprocess.files import load_recipe, save_recipe
 from glioserve_triton.served.versions import load_manifest, load_versions
 
 ROOT = Path(__file__).resolve().parents[2]
 GOOD = {
-    "schema": "glioserve/recipe/1",
+    "schema": RECIPE_SCHEMA,
     "name": "demo",
     "architecture": {"name": "resnet10", "options": {"widen_factor": 0.25}},
     "channels": ["t1", "t1ce", "t2"],
@@ -64,7 +64,7 @@ def test_it_survives_the_file(tmp_path):
         ({"intensity": {"method": "percentile", "percentiles": [0, 100.5]}}, "recipe.intensity.percentiles"),
         ({"intensity": {"method": "percentile", "percentiles": [5]}}, "recipe.intensity.percentiles"),
         ({"intensity": {"method": "percentile", "percentiles": [5, "95"]}}, "recipe.intensity.percentiles[1]"),
-        ({"schema": "glioserve/recipe/2"}, "recipe.schema"),
+        ({"schema": "glioserve/recipe/3"}, "recipe.schema"),
         ({"architecture": {"options": {}}}, "recipe.architecture.name"),
         ({"name": ""}, "recipe.name"),
     ],
@@ -130,7 +130,7 @@ def test_percentiles_have_one_spelling_and_are_in_the_digest():
 def test_a_lowered_slice_rule_is_written_down():
     lowered = parse_recipe(GOOD).with_min_slices(20)
     assert lowered.min_slices == 20
-    assert lowered.provenance["min_slices_overridden_from"] == 32
+    assert lowered.provenance.min_slices_overridden_from == 32
     with pytest.raises(SchemaError):
         lowered.with_min_slices(0)
 

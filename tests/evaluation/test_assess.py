@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from glioserve_contract import ErrorCode, GlioserveError
+from glioserve_contract import ErrorCode, GlioserveError, from_dict, to_dict
+from glioserve_contract.records.facts.evaluation import EvaluationSummary
 from glioserve_evaluation.figures.assess import assess, scores_of
 from glioserve_evaluation.figures.figures import Confusion
 from glioserve_evaluation.figures.roc import auc_bootstrap, auc_delong, operating_point
@@ -19,12 +20,13 @@ from glioserve_evaluation.reports.report import (
     EvaluationReport,
     Settings,
     load_report,
+    read_summary,
     report_bytes,
     summary_for_manifest,
 )
 from glioserve_evaluation.runs.results import Outcome
 from glioserve_preprocess.files import file_digest
-from glioserve_registry.publishing.evaluation_summary import estimate, evaluation_rows, number_of_cases
+from glioserve_registry.publishing.model_card import evaluation_rows
 from support.evaluation import MODEL, drawn_outcomes, outcome
 
 DIGEST = "sha256:" + "c" * 64
@@ -232,16 +234,17 @@ def test_a_manifest_keeps_both_ways_of_counting_and_which_file_they_are_of(tmp_p
     report = report_of(published(extra=2))
     file = tmp_path / "evaluation.json"
     file.write_bytes(report_bytes(report))
-    summary = json.loads(json.dumps(summary_for_manifest(report)))
-    assert (summary["studies"], number_of_cases(summary), summary["failed"], summary["abstained"]) == (60, 58, 2, 0)
-    assert summary["digest"] == file_digest(file)
-    assert (summary["cohort_digest"], summary["recipe_digest"]) == (DIGEST, MODEL.recipe_digest)
-    answered, every = estimate(summary, "sensitivity"), estimate(summary, "sensitivity", "every_study")
+    summary = from_dict(EvaluationSummary, json.loads(json.dumps(to_dict(summary_for_manifest(report)))))
+    assert (summary.studies, summary.cases, summary.failed, summary.abstained) == (60, 58, 2, 0)
+    assert summary.digest == file_digest(file)
+    assert (summary.cohort_digest, summary.recipe_digest) == (DIGEST, MODEL.recipe_digest)
+    assert summary.weights_digest == MODEL.weights_digest
+    answered, every = summary.metrics.sensitivity, summary.every_study.sensitivity
     assert str(answered) == "0.778 (0.402 to 0.961)"
     assert every is not None
     assert every.value == pytest.approx(7 / 11)
-    assert str(estimate(summary, "auc")) == str(estimate(summary_for_manifest(load_report(file)), "auc"))
-    assert estimate(summary, "auc", "every_study") is None
+    assert read_summary(file) == summary
+    assert summary.figure("auc", "every_study") is None
     rows = {name: value for name, value, _ in evaluation_rows(summary)}
     assert (rows["Studies"], rows["AUC"], rows["Brier"][:2]) == ("60", f"{report.answered.auc.value:.3f}", "0.")  # type: ignore[union-attr]
     assert rows["Accuracy, failures and abstentions wrong"].startswith("0.883")
@@ -249,5 +252,5 @@ def test_a_manifest_keeps_both_ways_of_counting_and_which_file_they_are_of(tmp_p
 
 def test_a_manifest_says_nothing_of_figures_that_are_not_there() -> None:
     summary = summary_for_manifest(report_of(MIXED[:2]))
-    assert set(summary["metrics"]) == {"sensitivity", "accuracy", "calibration_error", "brier"}
-    assert set(summary["every_study"]) == {"sensitivity", "accuracy"}
+    assert set(to_dict(summary.metrics)) == {"sensitivity", "accuracy", "calibration_error", "brier"}
+    assert set(to_dict(summary.every_study)) == {"sensitivity", "accuracy"}

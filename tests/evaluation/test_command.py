@@ -192,7 +192,7 @@ def test_a_fitted_copy_has_what_the_cohort_taught_and_needs_an_evaluation_of_its
     told = f"{fitted}: temperature {recipe.temperature:g}, threshold {recipe.threshold:.4g}; judge it on another cohort"
     assert told in run.told
     report = load_report(tmp_path / "out" / "evaluation.json")
-    assert recipe.provenance["calibration"]["cohort_digest"] == report.cohort_digest
+    assert recipe.provenance.calibrations[-1].cohort_digest == report.cohort_digest
     assert report.model.temperature == 1.0, "the report is of the network as it was"
     refused = evaluate(tmp_path / "out", overlapping, fitted)
     assert (refused.code, "one network at a time" in refused.aside) == (1, True)

@@ -10,9 +10,12 @@ import pytest
 from scipy import special
 
 from glioserve_contract import ErrorCode, GlioserveError
+from glioserve_contract.records.facts.provenance import CalibrationRecord, ProvenanceRecord
+from glioserve_contract.records.facts.variants import ComparisonRecord, VariantRecord
 from glioserve_contract.records.recipe import Recipe
 from glioserve_contract.records.reference_case import REFERENCE_CASE_FILE
 from glioserve_evaluation.fit import Fit, fit, write_fitted
+from glioserve_evaluation.reports.report import summary_for_manifest
 from glioserve_evaluation.runs.results import Outcome
 from glioserve_networks import load_artifact
 from glioserve_preprocess.files import file_digest, load_recipe
@@ -20,12 +23,13 @@ from glioserve_registry.publishing.publication import checked_export
 from glioserve_triton.served.versions import load_manifest, save_manifest
 from support.engines import engine_version
 from support.evaluation import drawn_outcomes, outcome
+from support.evaluations import report_for
 from support.recipes import tiny_recipe
 from support.reference_cases import artifact_with_case
 
 DIGEST = "sha256:" + "c" * 64
-FOUND = Fit(2.5, 0.7, {"cohort_digest": DIGEST, "studies": 40})
-OTHER = Fit(1.5, 0.6, {"cohort_digest": DIGEST, "studies": 60})
+FOUND = Fit(2.5, 0.7, CalibrationRecord(DIGEST, 40, 20, "2031-05-06T07:08:09+00:00"))
+OTHER = Fit(1.5, 0.6, CalibrationRecord(DIGEST, 60, 30, "2031-06-06T07:08:09+00:00"))
 
 
 def of_temperature(true: float, recipe: Recipe, n: int = 4000) -> list[Outcome]:
@@ -48,17 +52,19 @@ def test_the_temperature_is_that_of_the_logits_whatever_the_recipe_divided_them_
     recipe = replace(tiny_recipe(), temperature=stored)
     found = fitted(of_temperature(true, recipe), recipe)
     assert found.temperature == pytest.approx(true, rel=0.08)
-    told = found.provenance["temperature"]
-    assert (told["from"], told["to"]) == (stored, found.temperature)
-    assert told["cross_entropy_after"] <= told["cross_entropy_before"]
+    told = found.record.temperature
+    assert told is not None
+    assert (told.before, told.after) == (stored, found.temperature)
+    assert told.cross_entropy_after <= told.cross_entropy_before
 
 
 def test_overconfident_scores_are_cooled_and_say_by_how_much() -> None:
     found = fitted(drawn_outcomes(4, 60, 140, temperature=8.0))
     assert found.temperature > 5
-    told = found.provenance["temperature"]
-    assert told["cross_entropy_after"] < 0.5 * told["cross_entropy_before"]
-    assert (found.provenance["cohort_digest"], found.provenance["studies"], found.provenance["necrosis"]) == (
+    told = found.record.temperature
+    assert told is not None
+    assert told.cross_entropy_after < 0.5 * told.cross_entropy_before
+    assert (found.record.cohort_digest, found.record.studies, found.record.necrosis) == (
         DIGEST, 200, 60,
     )  # fmt: skip
 
@@ -82,9 +88,10 @@ def test_a_threshold_alone_leaves_the_temperature() -> None:
     called = [o.score < found.threshold for o in outcomes if o.label == "necrosis"]
     assert np.mean(called) == pytest.approx(0.9)
     assert found.temperature == 0.7
-    assert "temperature" not in found.provenance
-    told = found.provenance["threshold"]
-    assert (told["from"], told["wanted_sensitivity"], told["sensitivity"]) == (0.5, 0.9, pytest.approx(0.9))
+    assert found.record.temperature is None
+    told = found.record.threshold
+    assert told is not None
+    assert (told.before, told.wanted_sensitivity, told.sensitivity) == (0.5, 0.9, pytest.approx(0.9))
 
 
 def test_both_give_the_threshold_of_the_scores_after_the_temperature() -> None:
@@ -95,7 +102,8 @@ def test_both_give_the_threshold_of_the_scores_after_the_temperature() -> None:
     cooled = special.expit(special.logit(scores) / found.temperature)
     assert np.mean(cooled[necrosis] < found.threshold) == pytest.approx(0.9)
     assert np.mean(scores[necrosis] < found.threshold) != pytest.approx(0.9), "of the scores as they were"
-    assert found.provenance["threshold"]["carried"] == pytest.approx(0.5)
+    assert found.record.threshold is not None
+    assert found.record.threshold.carried == pytest.approx(0.5)
 
 
 def test_what_failed_or_abstained_teaches_nothing() -> None:
@@ -103,7 +111,7 @@ def test_what_failed_or_abstained_teaches_nothing() -> None:
     noise = [outcome(f"a{i}", "necrosis", 0.999, abstained=1) for i in range(50)]
     failed = [outcome(f"f{i}", "recurrence", None, error="GLIO-1303") for i in range(5)]
     found, alone = fitted([*answered, *noise, *failed]), fitted(answered)
-    assert (found.temperature, found.provenance["studies"]) == (alone.temperature, 100)
+    assert (found.temperature, found.record.studies) == (alone.temperature, 100)
 
 
 def test_scores_of_exactly_zero_and_one_are_taken() -> None:
@@ -134,10 +142,10 @@ def test_studies_that_cannot_teach_a_temperature_are_refused(outcomes: list[Outc
 
 
 def test_what_was_fitted_before_stays_in_the_provenance() -> None:
-    recipe = replace(tiny_recipe(), provenance={"seed": 3})
+    recipe = replace(tiny_recipe(), provenance=ProvenanceRecord(notes={"seed": 3}))
     twice = OTHER.applied_to(FOUND.applied_to(recipe))
     assert (twice.temperature, twice.threshold) == (1.5, 0.6)
-    assert twice.provenance == {"seed": 3, "calibration": {**OTHER.provenance, "before": FOUND.provenance}}
+    assert twice.provenance == ProvenanceRecord(notes={"seed": 3}, calibrations=(FOUND.record, OTHER.record))
 
 
 def test_an_artifacts_copy_has_the_recipe_the_same_weights_and_its_reference_case(tmp_path: Path) -> None:
@@ -158,8 +166,10 @@ def test_an_artifacts_copy_has_the_recipe_the_same_weights_and_its_reference_cas
 def judged_version(folder: Path) -> Path:
     """An exported version with stored answers, a variant and an evaluation."""
     manifest = load_manifest(engine_version(folder))
-    variants = {"fp16": {"file": "model_fp16.onnx", "figures": {"label_flips": 0}}}
-    save_manifest(replace(manifest, variants=variants, evaluation={"cases": 40}), folder)
+    figures = ComparisonRecord(8, 0.001, 0, 0.99, 0.999, 1.0)
+    variants = {"fp16": VariantRecord("model_fp16.onnx", "onnxruntime, CPU", figures, manifest.recipe.variant_limits)}
+    evaluation = summary_for_manifest(report_for(manifest))
+    save_manifest(replace(manifest, variants=variants, evaluation=evaluation), folder)
     return folder
 
 
@@ -168,7 +178,7 @@ def test_a_versions_copy_leaves_behind_what_the_recipe_before_was_judged_by(tmp_
     target = tmp_path / "fitted"
     write_fitted(source, target, FOUND)
     original, copy = load_manifest(source), checked_export(target)
-    assert (copy.variants, copy.evaluation) == ({}, {})
+    assert (copy.variants, copy.evaluation) == ({}, None)
     assert (
         set(copy.files)
         == {"model.onnx", "recipe.json", "vectors.npz"}
@@ -178,7 +188,7 @@ def test_a_versions_copy_leaves_behind_what_the_recipe_before_was_judged_by(tmp_
     assert copy.preprocessing_digest == original.preprocessing_digest, "it may join the same repository"
     assert (copy.recipe.temperature, copy.recipe.threshold) == (2.5, 0.7)
     assert load_recipe(target / "recipe.json") == copy.recipe
-    assert load_manifest(source).evaluation == {"cases": 40}
+    assert load_manifest(source).evaluation is not None
 
 
 def test_a_folder_that_is_there_is_never_written_into(tmp_path: Path) -> None:

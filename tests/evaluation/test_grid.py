@@ -71,7 +71,7 @@ def test_every_cell_sees_the_same_cases_and_is_an_artifact_of_its_own(tmp_path: 
         assert set(result.labels) == {"necrosis", "recurrence"}
         recipe = load_artifact(tmp_path / "cells" / result.cell.name / "artifact").recipe
         assert (recipe.architecture.name, recipe.channels) == (result.cell.network, result.cell.channels)
-        assert recipe.provenance["data"] == "cohort"
+        assert recipe.provenance.data == "cohort"
         assert all(0 <= score <= 1 for score in result.scores)
 
 

@@ -40,7 +40,7 @@ def test_the_variant_differs_in_its_slice_rule_and_what_follows_from_it(tmp_path
     with_recipe_override(source, tmp_path / "variant", min_slices=20)
     was, now = checked_export(source), checked_export(tmp_path / "variant")
     assert now.recipe == was.recipe.with_min_slices(20)
-    assert now.recipe.provenance["min_slices_overridden_from"] == 32
+    assert now.recipe.provenance.min_slices_overridden_from == 32
     assert now.preprocessing_digest == preprocessing_digest(now.recipe) != was.preprocessing_digest
     assert now.files["model.onnx"] == was.files["model.onnx"]
     assert now.files["recipe.json"] != was.files["recipe.json"]
@@ -119,9 +119,9 @@ def test_the_shipped_model_is_whole_small_and_proven() -> None:
     manifest = checked_export(folder)
     assert sum(p.stat().st_size for p in folder.iterdir()) < MAX_SHIPPED_BYTES
     assert (manifest.recipe.name, manifest.recipe.min_slices) == ("glioserve-demo", 32)
-    assert manifest.parity["MODEL_ID"] == {"equal": True}
-    for output in ("LOGITS", "CAM"):
-        assert manifest.parity[output]["difference"] <= manifest.parity[output]["tolerance"]
+    assert manifest.parity.model_id_equal
+    assert [figure.output for figure in manifest.parity.figures] == ["LOGITS", "CAM"]
+    assert all(figure.held for figure in manifest.parity.figures)
 
 
 def test_the_shipped_graph_has_the_contracts_signature_and_its_own_identity() -> None:
@@ -140,5 +140,5 @@ def test_the_shipped_graph_has_the_contracts_signature_and_its_own_identity() ->
 
 def test_the_shipped_weights_were_trained() -> None:
     provenance = checked_export(demo_model_dir()).recipe.provenance
-    assert provenance["validation_auc"] >= 0.95
-    assert provenance["settings"]["preset"] == "demo"
+    assert (provenance.validation_auc or 0) >= 0.95
+    assert provenance.settings["preset"] == "demo"

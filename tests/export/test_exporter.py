@@ -46,9 +46,11 @@ def test_an_export_is_published_with_its_figures(artifact_folder: Path, artifact
     assert manifest.cam_grid == (4, 4, 4)
     assert (manifest.cam_start_voxels, manifest.cam_step_voxels) == artifact.network().cam_lattice
     assert manifest.parity == published.exported.parity.record()
-    assert manifest.parity["MODEL_ID"] == {"equal": True}
+    assert manifest.parity.model_id_equal
     for output in ("LOGITS", "CAM"):
-        assert 0 <= manifest.parity[output]["difference"] <= manifest.parity[output]["tolerance"]
+        figure = manifest.parity.figure(output)
+        assert figure is not None
+        assert 0 <= figure.difference <= figure.tolerance
     assert {"contract", "glioserve", "torch", "onnx", "onnxruntime"} <= set(manifest.versions)
     assert manifest.created.endswith("+00:00")
     assert any("tracing" in step for step in steps)

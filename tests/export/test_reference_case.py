@@ -14,7 +14,8 @@ import torch
 from onnx import numpy_helper
 
 from glioserve_cli.main import main
-from glioserve_contract import ErrorCode, GlioserveError, sha256_digest
+from glioserve_contract import ErrorCode, GlioserveError, sha256_digest, to_dict
+from glioserve_contract.records.facts.provenance import ProvenanceRecord
 from glioserve_contract.records.recipe import Architecture, Recipe
 from glioserve_contract.records.reference_case import REFERENCE_CASE_FILE
 from glioserve_export.exporter import export_model
@@ -80,14 +81,15 @@ def test_the_command_imports_and_says_what_it_took_on_trust(
     ):
         assert part in told
     artifact = load_artifact(tmp_path / "artifact")
-    provenance = artifact.recipe.provenance["import"]
-    assert provenance["source_digest"] == file_digest(source / "weights.pt")
-    assert provenance["format"] == "PyTorch state dict"
-    assert provenance["date"].endswith("+00:00")
-    assert set(provenance["versions"]) == {"glioserve", "torch", "monai", "safetensors"}
-    assert str(tmp_path) not in json.dumps(provenance)
-    assert "weights.pt" not in json.dumps(provenance)
-    assert replace(artifact.recipe, provenance={}) == RECIPE
+    provenance = artifact.recipe.provenance.imported
+    assert provenance is not None
+    assert provenance.source_digest == file_digest(source / "weights.pt")
+    assert provenance.format == "PyTorch state dict"
+    assert provenance.date.endswith("+00:00")
+    assert set(provenance.versions) == {"glioserve", "torch", "monai", "safetensors"}
+    assert str(tmp_path) not in json.dumps(to_dict(provenance))
+    assert "weights.pt" not in json.dumps(to_dict(provenance))
+    assert replace(artifact.recipe, provenance=ProvenanceRecord()) == RECIPE
     study = torch.from_numpy(made_image(RECIPE))[None]
     with torch.no_grad():
         torch.testing.assert_close(artifact.network()(study), decided_network(RECIPE)(study), rtol=0, atol=0)
@@ -196,9 +198,10 @@ def test_a_bundle_is_imported(source: Path, tmp_path: Path, capsys: pytest.Captu
     command = ["import", str(folder), "--recipe", str(tmp_path / "recipe.json"), "--out", str(tmp_path / "artifact")]
     assert main(command) == 0
     assert "the bundle's number of channels is the recipe's: 3" in capsys.readouterr().out
-    provenance = load_artifact(tmp_path / "artifact").recipe.provenance["import"]
-    assert provenance["format"] == "MONAI bundle, PyTorch state dict"
-    assert provenance["source_digest"] == sha256_digest(content)
+    provenance = load_artifact(tmp_path / "artifact").recipe.provenance.imported
+    assert provenance.format == "MONAI bundle, PyTorch state dict"
+    assert provenance is not None
+    assert provenance.source_digest == sha256_digest(content)
 
 
 def test_a_failed_import_leaves_an_earlier_artifact_alone(source: Path, tmp_path: Path) -> None:
@@ -243,11 +246,12 @@ def test_an_export_checks_the_case_and_carries_it(
     assert recipe.reference_case is not None
     assert manifest.recipe == recipe
     assert manifest.files[REFERENCE_CASE_FILE] == recipe.reference_case.digest
-    figures = manifest.parity["reference_case"]
-    assert figures["expected"] == recipe.reference_case.score
-    assert figures["pytorch"] == pytest.approx(SCORE, abs=1e-4)
-    assert figures["onnx"] == pytest.approx(figures["pytorch"], abs=1e-5)
-    assert figures["difference"] <= figures["tolerance"] == 0.01
+    figures = manifest.parity.reference_case
+    assert figures is not None
+    assert figures.expected == recipe.reference_case.score
+    assert figures.pytorch == pytest.approx(SCORE, abs=1e-4)
+    assert figures.onnx == pytest.approx(figures.pytorch, abs=1e-5)
+    assert figures.difference <= figures.tolerance == 0.01
     np.testing.assert_array_equal(load_case(folder / REFERENCE_CASE_FILE, recipe).image, made_image(RECIPE))
     # A later export without a case leaves none behind in the folder that it replaces.
     alone = tmp_path / "model"

@@ -144,7 +144,8 @@ def test_versions_are_numbered_and_hold_exactly_the_exports_files_and_the_card(r
         ]
         published = load_manifest(folder, verify_files=True)
         assert exported_files(published) == load_manifest(source).files
-        assert published.publication["source_manifest"] == file_digest(source / "manifest.json")
+        assert published.publication is not None
+        assert published.publication.source_manifest == file_digest(source / "manifest.json")
         assert folder.stat().st_mode & 0o055 == 0o055, "the server runs as somebody else"
     assert sorted(p.name for p in (repository / "classifier").iterdir()) == [
         "1",

@@ -8,12 +8,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from glioserve_contract import ErrorCode, GlioserveError, Modality
-from glioserve_contract.records.recipe import Architecture, Grid, Recipe
+from glioserve_contract.records.recipe import RECIPE_SCHEMA, Architecture, Grid, Recipe
 from glioserve_networks import build, load_artifact, save_artifact
 from glioserve_preprocess.files import file_digest
 
 RECIPE = Recipe(
-    schema="glioserve/recipe/1",
+    schema=RECIPE_SCHEMA,
     name="tiny",
     architecture=Architecture("resnet10", {"widen_factor": 0.0625, "conv1_t_size": 3, "conv1_t_stride": 4}),
     channels=(Modality.T1CE, Modality.T2),

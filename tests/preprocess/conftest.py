@@ -3,7 +3,7 @@
 import pytest
 
 from glioserve_contract import Modality
-from glioserve_contract.records.recipe import Architecture, Grid, Recipe
+from glioserve_contract.records.recipe import RECIPE_SCHEMA, Architecture, Grid, Recipe
 from glioserve_phantom import make_phantom
 
 
@@ -20,7 +20,7 @@ def phantom_volumes(phantom):
 @pytest.fixture(scope="session")
 def recipe():
     return Recipe(
-        schema="glioserve/recipe/1",
+        schema=RECIPE_SCHEMA,
         name="test",
         architecture=Architecture("resnet10"),
         channels=(Modality.T1, Modality.T1CE, Modality.T2),

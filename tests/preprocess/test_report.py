@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glioserve_contract import ErrorCode, GlioserveError, Modality, from_dict, to_dict
-from glioserve_contract.records.manifest import Manifest, ServedVersion
+from glioserve_contract.records.facts.parity import ParityRecord
+from glioserve_contract.records.manifest import MANIFEST_SCHEMA, Manifest, ServedVersion
 from glioserve_contract.records.preprocess import PreprocessRecord, Quality, QualityCheck
-from glioserve_contract.records.recipe import Architecture, Grid, Recipe, preprocessing_digest
+from glioserve_contract.records.recipe import RECIPE_SCHEMA, Architecture, Grid, Recipe, preprocessing_digest
 from glioserve_contract.records.report import Report
 from glioserve_dicom.volumes.geometry import apply, network_geometry
 from glioserve_preprocess.report.answer import answer, cam_geometry
@@ -19,7 +20,7 @@ from support.scans import oblique
 
 GRID = Grid((32, 32, 32), (4.0, 4.0, 4.0))
 RECIPE = Recipe(
-    schema="glioserve/recipe/1",
+    schema=RECIPE_SCHEMA,
     name="test",
     architecture=Architecture("resnet10"),
     channels=(Modality.T1, Modality.T1CE, Modality.T2),
@@ -31,7 +32,7 @@ CHECK = QualityCheck("brain_volume", 1.5, "litre", 0.9, 2.2, "ok")
 
 def served(recipe=RECIPE, start=0.0, step=4.0):
     manifest = Manifest(
-        schema="glioserve/manifest/1",
+        schema=MANIFEST_SCHEMA,
         recipe=recipe,
         weights_digest="sha256:" + "ab" * 32,
         preprocessing_digest=preprocessing_digest(recipe),
@@ -39,7 +40,7 @@ def served(recipe=RECIPE, start=0.0, step=4.0):
         cam_start_voxels=start,
         cam_step_voxels=step,
         files={},
-        parity={},
+        parity=ParityRecord(),
     )
     return ServedVersion("classifier", "3", manifest)
 

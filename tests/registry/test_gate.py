@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from glioserve_contract import ErrorCode, GlioserveError
+from glioserve_contract.records.facts.evaluation import EvaluationFigure, EvaluationMetrics
+from glioserve_contract.records.facts.parity import ParityFigure, ParityRecord, ReferenceCaseParity
+from glioserve_contract.records.facts.publication import GateRule, GateVerdict
 from glioserve_contract.records.manifest import Manifest
 from glioserve_evaluation.reports.report import summary_for_manifest
 from glioserve_registry.publishing.gate import (
     Gate,
-    Verdict,
     checked_reason,
     judge,
     load_gate,
     parse_gate,
+    require_passed,
 )
 from glioserve_triton.served.versions import load_manifest
 from support.evaluations import report_for
@@ -36,7 +39,13 @@ def evaluated(manifest: Manifest) -> Manifest:
     return replace(manifest, evaluation=summary_for_manifest(report_for(manifest)))
 
 
-def failed(verdict: Verdict) -> list[str]:
+def held_but(figure: ParityFigure) -> ParityRecord:
+    """Parity that holds but for this figure."""
+    kept = tuple(figure if f.output == figure.output else f for f in HELD_PARITY.figures)
+    return replace(HELD_PARITY, figures=kept)
+
+
+def failed(verdict: GateVerdict) -> list[str]:
     return [str(rule) for rule in verdict.failed]
 
 
@@ -51,26 +60,27 @@ def test_the_default_asks_for_parity_and_no_evaluation(manifest: Manifest, evalu
             "parity of CAM",
             "parity of MODEL_ID",
         ]
-        assert verdict.require(None) is None
+        assert require_passed(verdict, None) is None
 
 
 @pytest.mark.parametrize(
     ("parity", "told"),
     [
-        ({}, ["parity of LOGITS: never shown (a figure)", "parity of MODEL_ID: not shown to be equal (equal)"]),
         (
-            {**HELD_PARITY, "CAM": {"difference": 2e-4, "tolerance": 1e-4}},
-            ["parity of CAM: 2.0e-04 (at most 1.0e-04)"],
+            ParityRecord(),
+            ["parity of LOGITS: never shown (a figure)", "parity of MODEL_ID: not shown to be equal (equal)"],
         ),
-        ({**HELD_PARITY, "LOGITS": {"tolerance": 1e-4}}, ["parity of LOGITS: inf (at most 1.0e-04)"]),
+        (held_but(ParityFigure("CAM", 2e-4, 1e-4)), ["parity of CAM: 2.0e-04 (at most 1.0e-04)"]),
+        (held_but(ParityFigure("LOGITS", math.inf, 1e-4)), ["parity of LOGITS: inf (at most 1.0e-04)"]),
+        (held_but(ParityFigure("LOGITS", math.nan, 1e-4)), ["parity of LOGITS: nan (at most 1.0e-04)"]),
         (
-            {**HELD_PARITY, "LOGITS": {"difference": float("nan"), "tolerance": 1e-4}},
-            ["parity of LOGITS: nan (at most 1.0e-04)"],
+            replace(HELD_PARITY, reference_case=ReferenceCaseParity(0.9, 0.01, 0.9, 0.88)),
+            ["parity of reference_case: 2.0e-02 (at most 1.0e-02)"],
         ),
-        ({**HELD_PARITY, "MODEL_ID": {"equal": False}}, ["parity of MODEL_ID: not shown to be equal (equal)"]),
+        (replace(HELD_PARITY, model_id_equal=False), ["parity of MODEL_ID: not shown to be equal (equal)"]),
     ],
 )
-def test_parity_that_does_not_hold_is_refused(manifest: Manifest, parity: dict[str, Any], told: list[str]) -> None:
+def test_parity_that_does_not_hold_is_refused(manifest: Manifest, parity: ParityRecord, told: list[str]) -> None:
     assert failed(judge(Gate(), replace(manifest, parity=parity))) == told
 
 
@@ -107,14 +117,15 @@ def test_any_limit_asks_for_an_evaluation(manifest: Manifest, gate: Gate) -> Non
     verdict = judge(gate, manifest)
     assert failed(verdict) == ["evaluation: none (required)"]
     with pytest.raises(GlioserveError, match=r"evaluation: none \(required\)") as caught:
-        verdict.require(None)
+        require_passed(verdict, None)
     assert caught.value.code is ErrorCode.GATE_REFUSED
-    assert verdict.require(" the cohort is being collected ") == "the cohort is being collected"
+    assert require_passed(verdict, " the cohort is being collected ") == "the cohort is being collected"
 
 
 def test_a_figure_that_the_evaluation_lacks_is_not_met(evaluated: Manifest) -> None:
     """A cohort of one class alone has no AUC, and an estimate without an interval no lower bound."""
-    no_auc = {**evaluated.evaluation, "metrics": {"accuracy": {"value": 1.0}}}
+    assert evaluated.evaluation is not None
+    no_auc = replace(evaluated.evaluation, metrics=EvaluationMetrics(accuracy=EvaluationFigure(1.0)))
     one = replace(evaluated, evaluation=no_auc)
     assert failed(judge(Gate(min_auc=0.1, max_calibration_error=0.5), one)) == [
         "auc: not in the evaluation (at least 0.1)",
@@ -126,14 +137,14 @@ def test_a_figure_that_the_evaluation_lacks_is_not_met(evaluated: Manifest) -> N
 
 
 def test_every_rule_that_failed_is_in_the_refusal_and_the_record(evaluated: Manifest) -> None:
-    verdict = judge(Gate(min_auc=0.9, min_sensitivity=0.9), replace(evaluated, parity={}))
+    verdict = judge(Gate(min_auc=0.9, min_sensitivity=0.9), replace(evaluated, parity=ParityRecord()))
     with pytest.raises(GlioserveError) as caught:
-        verdict.require(None)
+        require_passed(verdict, None)
     for name in ("auc", "sensitivity", "parity of LOGITS", "parity of MODEL_ID"):
         assert f"{name}: " in caught.value.detail
-        assert verdict.record()["rules"][name]["passed"] is False
-    assert verdict.record()["passed"] is False
-    assert verdict.record()["rules"]["files"] == {"passed": True, "found": "2 as in the manifest", "limit": "all"}
+        assert name in {rule.name for rule in verdict.failed}
+    assert verdict.passed is False
+    assert verdict.rules[0] == GateRule("files", True, "2 as in the manifest", "all")
 
 
 @pytest.mark.parametrize("reason", ["", "   ", "two\nlines", "x" * 501, "a\x1b[31mtrick"])

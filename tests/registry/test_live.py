@@ -120,7 +120,7 @@ def test_no_request_fails_while_versions_come_and_go(repository: Path) -> None:
         found = load_promotion(classifier_folder(repository))
         assert found is not None
         assert [c.undone for c in found.history] == [None] * len(found.history)
-        assert found.history[-1].canary[server.grpc_url]["version"] == "2"
+        assert found.history[-1].canary[server.grpc_url].version == "2"
     assert verify(repository).problems == ()
 
 

@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from glioserve_contract import NOT_FOR_CLINICAL_USE
+from glioserve_contract.records.facts.parity import ParityRecord
+from glioserve_contract.records.facts.provenance import ProvenanceRecord
+from glioserve_contract.records.facts.variants import ComparisonRecord, VariantRecord
 from glioserve_contract.records.manifest import Manifest
 from glioserve_contract.records.recipe import ReferenceCase
-from glioserve_evaluation.reports.report import summary_for_manifest
-from glioserve_evaluation.reports.summary import evaluation_from
+from glioserve_evaluation.reports.report import read_summary, summary_for_manifest
 from glioserve_registry.demo_model import demo_model_dir
 from glioserve_registry.layout.repository import add_version
 from glioserve_registry.layout.serving import version_folder
@@ -45,16 +47,17 @@ def manifest(tmp_path: Path) -> Manifest:
     add_version(
         tmp_path / "r",
         source,
-        terms=Terms(evaluation_from(write_evaluation(tmp_path / "e.json", load_manifest(source)))),
+        terms=Terms(read_summary(write_evaluation(tmp_path / "e.json", load_manifest(source)))),
     )
     published = load_manifest(version_folder(tmp_path / "r", 1))
     recipe = replace(
         tiny_recipe(),
         temperature=1.37,
         reference_case=ReferenceCase("sha256:" + "1" * 64, 0.92),
-        provenance={"data": "234 patients", "settings": {"learning_rate": 1e-5, "epochs": 300}},
+        provenance=ProvenanceRecord(data="234 patients", settings={"learning_rate": 1e-5, "epochs": 300}),
     )
-    variants = {"fp16": {"file": "model_fp16.onnx", "max_probability_drift": 0.0012}}
+    figures = ComparisonRecord(8, 0.0012, 0, 0.99, 0.999, 1.0)
+    variants = {"fp16": VariantRecord("model_fp16.onnx", "onnxruntime, CPU", figures, recipe.variant_limits)}
     return replace(published, recipe=recipe, variants=variants)
 
 
@@ -93,6 +96,8 @@ def test_it_has_every_section_in_both_forms(manifest: Manifest) -> None:
 
 
 def test_it_says_what_the_manifest_knows(manifest: Manifest) -> None:
+    assert manifest.evaluation is not None
+    assert manifest.publication is not None
     cards = card_files(manifest)
     page = _Page(cards["model_card.html"])
     html_text = " ".join(text for texts in page.texts.values() for text in texts)
@@ -120,15 +125,15 @@ def test_it_says_what_the_manifest_knows(manifest: Manifest) -> None:
             manifest.weights_digest,
             manifest.preprocessing_digest,
             manifest.files["model.onnx"],
-            manifest.evaluation["digest"],
-            manifest.publication["source_manifest"],
-            manifest.publication["at"],
+            manifest.evaluation.digest,
+            manifest.publication.source_manifest,
+            manifest.publication.at,
         ):
             assert wanted in text, wanted
 
 
 def test_what_is_not_known_is_said_to_be_unknown(tmp_path: Path) -> None:
-    bare = load_manifest(fake_export(tmp_path / "bare", parity={}, cam_method="none"))
+    bare = load_manifest(fake_export(tmp_path / "bare", parity=ParityRecord(), cam_method="none"))
     card = card_files(bare)["model_card.md"]
     for words in (
         "Nothing is known of its training",
@@ -154,7 +159,8 @@ def test_a_reference_case_that_is_missing_is_among_the_limits(manifest: Manifest
 
 
 def test_an_override_stands_out_on_the_page(manifest: Manifest) -> None:
-    overridden = replace(manifest, publication={**manifest.publication, "override": "no cohort yet"})
+    assert manifest.publication is not None
+    overridden = replace(manifest, publication=replace(manifest.publication, override="no cohort yet"))
     marked = [
         re.findall('<p class="notice">(.*?)</p>', card_files(m)["model_card.html"]) for m in (manifest, overridden)
     ]
@@ -180,7 +186,7 @@ def test_the_demo_models_card_says_that_it_knows_phantoms_alone() -> None:
     ],
 )
 def test_a_training_machines_folders_are_left_out(tmp_path: Path, path: str) -> None:
-    recipe = replace(tiny_recipe(), provenance={"data": f"cohort {path}", "nested": {"out": path}})
+    recipe = replace(tiny_recipe(), provenance=ProvenanceRecord(data=f"cohort {path}", notes={"out": path}))
     for text in card_files(load_manifest(fake_export(tmp_path / "e", recipe))).values():
         for part in ("wilhelmina", "pacs", "Users", "x.csv", "shared/cohort", "srv"):
             assert part not in text
@@ -189,13 +195,14 @@ def test_a_training_machines_folders_are_left_out(tmp_path: Path, path: str) -> 
 
 def test_what_is_no_path_stays(tmp_path: Path) -> None:
     words = "T1/T1ce/T2 at 1.5/3 T, lr 1e-5, see https://example.org/doi"
-    recipe = replace(tiny_recipe(), provenance={"data": words})
+    recipe = replace(tiny_recipe(), provenance=ProvenanceRecord(data=words))
     assert words in card_files(load_manifest(fake_export(tmp_path / "e", recipe)))["model_card.html"]
 
 
 def test_free_text_stays_text(tmp_path: Path) -> None:
     """A provenance is anybody's words, and the card is opened in a browser."""
-    evil = {"data": "<script>alert(1)</script> | **bold** [a](b)\n# heading", '"><img src=x onerror=y>': "k"}
+    words = "<script>alert(1)</script> | **bold** [a](b)\n# heading"
+    evil = ProvenanceRecord(data=words, notes={'"><img src=x onerror=y>': "k"})
     cards = card_files(load_manifest(fake_export(tmp_path / "e", replace(tiny_recipe(), provenance=evil))))
     page = _Page(cards["model_card.html"])
     assert {"script", "img", "a"} & page.tags == set()
@@ -213,7 +220,7 @@ def test_the_same_manifest_gives_the_same_card(manifest: Manifest) -> None:
 def test_an_evaluation_without_a_class_is_shown_as_far_as_it_goes(tmp_path: Path) -> None:
     exported = load_manifest(fake_export(tmp_path / "e"))
     summary = summary_for_manifest(report_for(exported))
-    del summary["metrics"]["auc"]
+    summary = replace(summary, metrics=replace(summary.metrics, auc=None))
     card = card_files(replace(exported, evaluation=summary))["model_card.md"]
     assert "AUC" not in card
     assert "Specificity" in card

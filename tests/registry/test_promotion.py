@@ -16,7 +16,7 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from glioserve_contract import ErrorCode, GlioserveError
-from glioserve_contract.records.promotion import Promotion
+from glioserve_contract.records.promotion import CanaryRecord, Promotion
 from glioserve_registry.layout import serving
 from glioserve_registry.layout.repository import MARKER, add_version
 from glioserve_registry.layout.serving import classifier_folder, version_folder
@@ -64,7 +64,8 @@ def test_promotion_changes_the_record_and_every_profile(repository: Path) -> Non
     assert pinned(repository) == policy(3)
     last = record(repository).history[-1]
     assert (last.action, last.from_version, last.to_version, last.undone, last.canary) == ("promote", 1, 3, None, {})
-    assert last.gate["passed"] is True
+    assert last.gate is not None
+    assert last.gate.passed is True
     assert last.at.endswith("+00:00")
     assert verify(repository).problems == ()
 
@@ -142,7 +143,8 @@ def test_the_gate_is_asked_again_and_overridden_for_the_record(repository: Path)
     assert promote(repository, 2, override="  the old one answers nonsense since the update ").override
     last = record(repository).history[-1]
     assert last.override == "the old one answers nonsense since the update"
-    assert last.gate["passed"] is False
+    assert last.gate is not None
+    assert last.gate.passed is False
     assert rollback(repository).version == 1, "going back asks no limits"
     with pytest.raises(GlioserveError, match="needs a reason"):
         promote(repository, 2, override="  ")
@@ -190,7 +192,7 @@ def test_a_server_loads_and_answers_before_it_counts(repository: Path) -> None:
     steps: list[str] = []
     done = promote(repository, 2, [server], progress=steps.append)
     assert server.log == ["load 2", "canary 2"]
-    assert done.canary == {"one:8001": {"version": "2", "score": 0.5, "label": "recurrence"}}
+    assert done.canary == {"one:8001": CanaryRecord("2", 0.5, "recurrence")}
     assert record(repository).history[-1].canary == done.canary
     assert record(repository).begun is None
     assert steps == ["one:8001: loading version 2", "one:8001: canary study"]

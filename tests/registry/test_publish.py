@@ -10,12 +10,11 @@ from pathlib import Path
 import pytest
 
 from glioserve_contract import ErrorCode, GlioserveError
-from glioserve_evaluation.reports.summary import evaluation_from
+from glioserve_evaluation.reports.report import read_summary
 from glioserve_preprocess.files import file_digest
 from glioserve_registry.layout.repository import MARKER, add_version, check_can_join, ensure_version, versions
 from glioserve_registry.layout.serving import classifier_folder, version_folder
 from glioserve_registry.promoting.promotion import promote, rollback
-from glioserve_registry.publishing.evaluation_summary import estimate
 from glioserve_registry.publishing.publication import Terms, checked_export, exported_files
 from glioserve_registry.recipe_override import with_recipe_override
 from glioserve_triton.served.promotions import load_promotion, serving_version
@@ -44,12 +43,13 @@ def test_a_version_says_how_it_came_there(empty: Path, source: Path) -> None:
     before = {p.name: p.read_bytes() for p in source.iterdir()}
     add_version(empty, source)
     published = load_manifest(version_folder(empty, 1), verify_files=True)
-    assert published.publication["source_manifest"] == file_digest(source / "manifest.json")
-    assert published.publication["at"].endswith("+00:00")
-    assert published.publication["gate"]["passed"] is True
-    assert "override" not in published.publication
+    assert published.publication is not None
+    assert published.publication.source_manifest == file_digest(source / "manifest.json")
+    assert published.publication.at.endswith("+00:00")
+    assert published.publication.gate.passed is True
+    assert published.publication.override is None
     exported = load_manifest(source)
-    unchanged = replace(published, publication={}, files=exported_files(published))
+    unchanged = replace(published, publication=None, files=exported_files(published))
     assert unchanged == exported
     assert {p.name: p.read_bytes() for p in source.iterdir()} == before, "the source is as it was"
 
@@ -87,23 +87,25 @@ def test_an_evaluation_joins_the_manifest(empty: Path, source: Path, tmp_path: P
         add_version(empty, source)
     assert caught.value.code is ErrorCode.GATE_REFUSED
     assert versions(empty) == ()
-    assert add_version(empty, source, terms=Terms(evaluation_from(report))) == 1
+    assert add_version(empty, source, terms=Terms(read_summary(report))) == 1
     evaluation = load_manifest(version_folder(empty, 1)).evaluation
-    auc = estimate(evaluation, "auc")
+    assert evaluation is not None
+    auc = evaluation.metrics.auc
     assert auc is not None
     assert (auc.value, auc.lower, auc.upper) == (0.83, 0.73, 0.93)
-    assert evaluation["digest"] == file_digest(report)
+    assert evaluation.digest == file_digest(report)
 
 
 def test_a_version_published_again_elsewhere_keeps_its_evaluation(empty: Path, source: Path, tmp_path: Path) -> None:
     report = write_evaluation(tmp_path / "evaluation.json", load_manifest(source))
-    add_version(empty, source, terms=Terms(evaluation_from(report)))
+    add_version(empty, source, terms=Terms(read_summary(report)))
     other = tmp_path / "another hospital"
     gate(other, min_auc=0.8)
     assert add_version(other, version_folder(empty, 1)) == 1
     one, two = (load_manifest(version_folder(r, 1)) for r in (empty, other))
-    assert one.evaluation == two.evaluation != {}
-    assert two.publication["source_manifest"] == file_digest(version_folder(empty, 1) / "manifest.json")
+    assert one.evaluation == two.evaluation is not None
+    assert two.publication is not None
+    assert two.publication.source_manifest == file_digest(version_folder(empty, 1) / "manifest.json")
     assert exported_files(one) == exported_files(two)
 
 
@@ -115,7 +117,7 @@ def test_an_evaluation_of_another_network_or_recipe_is_refused(
     other = {what: "sha256:" + "0" * 64}
     report = write_evaluation(tmp_path / "evaluation.json", load_manifest(source), **other)
     with pytest.raises(GlioserveError, match=f"is of the {what.split('_')[0]} sha256:000000") as caught:
-        add_version(empty, source, terms=Terms(evaluation_from(report), override="close enough"))
+        add_version(empty, source, terms=Terms(read_summary(report), override="close enough"))
     assert caught.value.code is ErrorCode.INVALID_COHORT
     assert versions(empty) == ()
 
@@ -125,21 +127,23 @@ def test_what_is_no_evaluation_is_refused(empty: Path, source: Path, tmp_path: P
     (tmp_path / "evaluation.json").write_text(content)
     for path in (tmp_path / "evaluation.json", tmp_path / "none.json"):
         with pytest.raises(GlioserveError) as caught:
-            add_version(empty, source, terms=Terms(evaluation_from(path)))
+            add_version(empty, source, terms=Terms(read_summary(path)))
         assert caught.value.code is ErrorCode.INVALID_COHORT
 
 
 def test_an_override_is_recorded_with_what_it_overrode(empty: Path, tmp_path: Path) -> None:
     poor = promotable(tmp_path / "poor", 1.0)
-    parity = {**HELD_PARITY, "CAM": {"difference": 3e-4, "tolerance": 1e-4}}
+    cam = replace(HELD_PARITY.figures[1], difference=3e-4)
+    parity = replace(HELD_PARITY, figures=(HELD_PARITY.figures[0], cam))
     source = fake_export(tmp_path / "exported", tiny_recipe(), cam_grid=(4, 4, 4), parity=parity)
     assert checked_export(poor)
     with pytest.raises(GlioserveError, match=r"parity of CAM: 3\.0e-04 \(at most 1\.0e-04\)"):
         add_version(empty, source)
     assert add_version(empty, source, terms=Terms(override="heat maps are not shown here")) == 1
     publication = load_manifest(version_folder(empty, 1)).publication
-    assert publication["override"] == "heat maps are not shown here"
-    assert publication["gate"]["rules"]["parity of CAM"]["passed"] is False
+    assert publication is not None
+    assert publication.override == "heat maps are not shown here"
+    assert [rule.name for rule in publication.gate.failed] == ["parity of CAM"]
     record = load_promotion(classifier_folder(empty))
     assert record is not None
     assert record.history[0].override == "heat maps are not shown here"
@@ -194,7 +198,7 @@ def test_a_published_version_with_another_recipe_is_an_export_again(empty: Path,
     add_version(empty, source)
     with_recipe_override(version_folder(empty, 1), tmp_path / "variant", min_slices=20)
     variant = checked_export(tmp_path / "variant")
-    assert variant.publication == {}
+    assert variant.publication is None
     assert set(variant.files) == {"model.onnx", "recipe.json"}
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from glioserve_cli.main import main
 from glioserve_contract import ErrorCode, GlioserveError
-from glioserve_evaluation.reports.summary import evaluation_from
+from glioserve_evaluation.reports.report import read_summary
 from glioserve_registry.layout.listing import list_store
 from glioserve_registry.layout.repository import add_version, versions
 from glioserve_registry.layout.serving import classifier_folder, version_folder
@@ -211,9 +211,11 @@ def test_a_stores_gate_judges_and_its_override_is_recorded(store: Store, source:
     assert caught.value.code is ErrorCode.GATE_REFUSED
     assert store.versions() == (1,)
     report = write_evaluation(tmp_path / "evaluation.json", load_manifest(source))
-    assert publish_to(store, source, terms=Terms(evaluation_from(report))) == 2
+    assert publish_to(store, source, terms=Terms(read_summary(report))) == 2
     assert publish_to(store, source, terms=Terms(override="a trial")) == 3
-    assert store.manifest(3).publication["override"] == "a trial"
+    publication = store.manifest(3).publication
+    assert publication is not None
+    assert publication.override == "a trial"
 
 
 def test_another_preprocessing_needs_another_store(store: Store, source: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from glioserve_contract import ErrorCode, GlioserveError, to_dict
-from glioserve_contract.records.plan import EngineKey, PlanRecord
+from glioserve_contract.records.plan import PLAN_SCHEMA, EngineKey, PlanRecord
 from glioserve_export.files import exclusive
 from glioserve_export.version_files import OPTIONAL_FILES
 from glioserve_preprocess.files import file_digest
@@ -46,7 +46,7 @@ def full(tmp_path: Path) -> Path:
 def _add_plan(folder: Path) -> None:
     (folder / "model.plan").write_bytes(b"a plan")
     key = EngineKey(file_digest(folder / "model_fp16.onnx"), "10.16.1.11", "NVIDIA L4", "8.9", ("fp16",))
-    record = PlanRecord("glioserve/plan/1", key, "model_fp16.onnx", file_digest(folder / "model.plan"), "tensorrt")
+    record = PlanRecord(PLAN_SCHEMA, key, "model_fp16.onnx", file_digest(folder / "model.plan"), "tensorrt")
     (folder / "plan.json").write_text(json.dumps(to_dict(record)))
 
 

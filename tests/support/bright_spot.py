@@ -14,7 +14,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from glioserve_contract import Modality
-from glioserve_contract.records.manifest import Manifest, model_id
+from glioserve_contract.records.manifest import MANIFEST_SCHEMA, Manifest, model_id
 from glioserve_contract.records.recipe import Recipe, preprocessing_digest
 from glioserve_preprocess.files import file_digest, save_recipe
 from glioserve_triton.served.versions import save_manifest
@@ -65,7 +65,7 @@ def write_bright_spot(folder: Path, recipe: Recipe) -> None:
     onnx.save(model, folder / "model.onnx")
     save_recipe(recipe, folder / "recipe.json")
     manifest = Manifest(
-        schema="glioserve/manifest/1",
+        schema=MANIFEST_SCHEMA,
         recipe=recipe,
         weights_digest=DIGEST,
         preprocessing_digest=preprocessing_digest(recipe),

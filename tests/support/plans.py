@@ -6,14 +6,21 @@ from dataclasses import replace
 from pathlib import Path
 
 from glioserve_contract import sha256_digest
-from glioserve_contract.records.plan import PLAN_FILE, PLAN_RECORD_FILE, EngineKey, PlanRecord, plan_record_text
+from glioserve_contract.records.plan import (
+    PLAN_FILE,
+    PLAN_RECORD_FILE,
+    PLAN_SCHEMA,
+    EngineKey,
+    PlanRecord,
+    plan_record_text,
+)
 from glioserve_triton.served.versions import load_manifest
 
 
 def write_plan(version: Path, content: bytes = b"plan", **key: object) -> PlanRecord:
     """A plan of the version's fp32 file for an A30 and TensorRT 10.16.1.11; ``key`` changes what it is for."""
     made = EngineKey(load_manifest(version).files["model.onnx"], "10.16.1.11", "NVIDIA A30", "8.0", ("stronglyTyped",))
-    record = PlanRecord("glioserve/plan/1", replace(made, **key), "model.onnx", sha256_digest(content), "trtexec")  # type: ignore[arg-type]
+    record = PlanRecord(PLAN_SCHEMA, replace(made, **key), "model.onnx", sha256_digest(content), "trtexec")  # type: ignore[arg-type]
     (version / PLAN_FILE).write_bytes(content)
     (version / PLAN_RECORD_FILE).write_bytes(plan_record_text(record))
     return record

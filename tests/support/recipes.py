@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from glioserve_contract import Modality, sha256_digest
-from glioserve_contract.records.manifest import Manifest
+from glioserve_contract.records.facts.parity import ParityFigure, ParityRecord
+from glioserve_contract.records.manifest import MANIFEST_SCHEMA, Manifest
 from glioserve_contract.records.recipe import (
     CLASSES,
     RECIPE_SCHEMA,
@@ -40,12 +41,14 @@ TINY = Architecture(
     },
 )
 """A last feature map of a quarter of the grid's size; runs in milliseconds."""
-HELD_PARITY = {
-    "LOGITS": {"difference": 1e-6, "tolerance": 1e-4, "relative_to": "the largest logit, at least 1"},
-    "CAM": {"difference": 5e-6, "tolerance": 1e-4, "relative_to": "the largest value before the ReLU"},
-    "MODEL_ID": {"equal": True},
-    "runtime": "onnxruntime, CPU",
-}
+HELD_PARITY = ParityRecord(
+    figures=(
+        ParityFigure("LOGITS", 1e-6, 1e-4, "the largest logit, at least 1"),
+        ParityFigure("CAM", 5e-6, 1e-4, "the largest value before the ReLU"),
+    ),
+    model_id_equal=True,
+    runtime="onnxruntime, CPU",
+)
 """As an export records it."""
 T1_T1CE_T2 = (Modality.T1, Modality.T1CE, Modality.T2)
 
@@ -78,7 +81,7 @@ def fake_export(folder: Path, recipe: Recipe | None = None, *, model: bytes = b"
     (folder / "model.onnx").write_bytes(model)
     save_recipe(recipe, folder / "recipe.json")
     manifest = Manifest(
-        schema="glioserve/manifest/1",
+        schema=MANIFEST_SCHEMA,
         recipe=recipe,
         weights_digest=sha256_digest(model),
         preprocessing_digest=preprocessing_digest(recipe),

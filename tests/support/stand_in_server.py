@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_contract.records.manifest import ServedVersion
+from glioserve_contract.records.promotion import CanaryRecord
 
 
 class StandInServer:
@@ -41,12 +41,12 @@ class StandInServer:
         if not self.deaf:
             self.loaded = wanted
 
-    def canary(self, served: ServedVersion) -> dict[str, Any]:
+    def canary(self, served: ServedVersion) -> CanaryRecord:
         self.log.append(f"canary {self.loaded}")
         if self.loaded in self.mute:
             raise GlioserveError(ErrorCode.INVALID_MODEL_OUTPUT, "Not finite.")
         assert str(self.loaded) == served.version
-        return {"version": served.version, "score": 0.5, "label": "recurrence"}
+        return CanaryRecord(served.version, 0.5, "recurrence")
 
     def _wanted(self) -> int:
         config = text_format.Parse(self._config.read_text(), model_config_pb2.ModelConfig())

@@ -63,8 +63,8 @@ def test_a_plan_is_built_checked_and_published(version: Path, either: str, build
     assert record.key.tensorrt_version == "10.16.1.11"
     assert list(record.check_figures) == ["batch 8", "batch 4", "batch 1"]
     for figures in record.check_figures.values():
-        assert (figures["studies"], figures["label_flips"], figures["same_peak"]) == (8, 0, 1.0)
-        assert figures["max_probability_drift"] < 1e-5
+        assert (figures.studies, figures.label_flips, figures.same_peak) == (8, 0, 1.0)
+        assert figures.max_probability_drift < 1e-5
     after = {p.name: p.read_bytes() for p in version.iterdir() if not p.name.startswith(".")}
     assert after.keys() - before.keys() == {"model.plan", "plan.json"}
     assert {name: after[name] for name in before} == before  # the version itself is immutable
@@ -172,7 +172,7 @@ def test_the_recipes_own_limits_decide(machine: Machine, version: Path, api: Non
     drifted = replace(vectors, logits=(vectors.logits + np.float32([[0.04, 0]])).astype(np.float32))
     machine.answers(version, drifted)
     figures = build().record.check_figures["batch 1"]
-    assert 1e-4 < figures["max_probability_drift"] < manifest.recipe.variant_limits.max_probability_drift
+    assert 1e-4 < figures.max_probability_drift < manifest.recipe.variant_limits.max_probability_drift
     machine.answers(version, replace(vectors, logits=vectors.logits + np.float32([[0.4, 0]])))
     (version / "plan.json").unlink()
     with pytest.raises(GlioserveError, match=r"SCORE drifts by 0\.\d+ \(at most 0\.02\)"):

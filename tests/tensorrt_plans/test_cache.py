@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from glioserve_contract import ErrorCode, GlioserveError, sha256_digest
-from glioserve_contract.records.plan import EngineKey, PlanRecord
+from glioserve_contract.records.plan import PLAN_SCHEMA, EngineKey, PlanRecord
 from glioserve_tensorrt.cache import LOCK_FILE, PlanCache, publish_plan
 from glioserve_triton.plans.records import check_plan
 
@@ -20,7 +20,7 @@ FILES = {"model_fp16.onnx": KEY.onnx_digest}
 
 
 def record(plan: bytes = b"plan", key: EngineKey = KEY) -> PlanRecord:
-    return PlanRecord("glioserve/plan/1", key, "model_fp16.onnx", sha256_digest(plan), "trtexec")
+    return PlanRecord(PLAN_SCHEMA, key, "model_fp16.onnx", sha256_digest(plan), "trtexec")
 
 
 def store(cache: PlanCache, plan: bytes = b"plan", key: EngineKey = KEY) -> Path:

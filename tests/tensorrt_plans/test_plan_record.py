@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from glioserve_contract import ErrorCode, GlioserveError, SchemaError, sha256_digest
-from glioserve_contract.records.plan import EngineKey, PlanRecord, check_key, plan_record_text
+from glioserve_contract.records.facts.variants import ComparisonRecord
+from glioserve_contract.records.plan import PLAN_SCHEMA, EngineKey, PlanRecord, check_key, plan_record_text
 from glioserve_triton.plans.records import check_plan, load_plan_record
 
 KEY = EngineKey(
@@ -20,13 +21,13 @@ KEY = EngineKey(
     flags=("stronglyTyped", "noTF32"),
 )
 RECORD = PlanRecord(
-    schema="glioserve/plan/1",
+    schema=PLAN_SCHEMA,
     key=KEY,
     onnx_file="model_fp16.onnx",
     plan_digest=sha256_digest(b"plan"),
     builder="trtexec",
     driver_version="580.65.06",
-    check_figures={"batch 8": {"label_flips": 0}},
+    check_figures={"batch 8": ComparisonRecord(8, 1e-6, 0, 1.0, 1.0, 1.0)},
     built="2026-11-24T10:00:00+00:00",
 )
 FILES = {"model_fp16.onnx": KEY.onnx_digest, "model.onnx": sha256_digest(b"other")}

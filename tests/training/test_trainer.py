@@ -231,7 +231,7 @@ def test_command_trains_a_dataset_into_an_artifact(tmp_path: Path, capsys: pytes
     assert "AUC" in capsys.readouterr().out
     artifact = load_artifact(tmp_path / "artifact")
     assert artifact.recipe.channels == RECIPE.channels
-    assert artifact.recipe.provenance["settings"]["preset"] == "demo"
+    assert artifact.recipe.provenance.settings["preset"] == "demo"
     assert run(parser.parse_args([*words, "--resume"])) == 0
     assert load_artifact(tmp_path / "artifact").weights_digest == artifact.weights_digest
 

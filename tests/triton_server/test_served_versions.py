@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from glioserve_contract import ErrorCode, GlioserveError, to_dict
-from glioserve_contract.records.promotion import Change, Promotion
+from glioserve_contract.records.promotion import PROMOTION_SCHEMA, Change, Promotion
 from glioserve_contract.seal import sealed_json
 from glioserve_triton.adapters.served_versions import ServedVersions
 from support.recipes import fake_export, tiny_recipe
@@ -29,7 +29,7 @@ def classifier(tmp_path: Path) -> Path:
 
 
 def serve(classifier: Path, serving: int, *history: Change) -> None:
-    record = Promotion(schema="glioserve/promotion/1", serving=serving, history=history)
+    record = Promotion(schema=PROMOTION_SCHEMA, serving=serving, history=history)
     beside = classifier / ".promotion.json"
     beside.write_bytes(sealed_json(to_dict(record)))
     beside.replace(classifier / "promotion.json")

@@ -53,7 +53,7 @@ def test_the_command_exports_them_and_says_how_they_did(
     manifest = load_manifest(tmp_path / "repository" / "classifier" / "1", verify_files=True)
     assert list(manifest.variants) == ["fp16"]
     assert manifest.files["model_fp16.onnx"].startswith("sha256:")
-    assert manifest.variants["fp16"]["figures"]["studies"] == 2 * PATIENTS
+    assert manifest.variants["fp16"].figures.studies == 2 * PATIENTS
 
 
 def test_a_refusal_fails_the_export_and_leaves_nothing(

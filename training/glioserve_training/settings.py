@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from glioserve_contract import Modality
-from glioserve_contract.records.recipe import Architecture, Grid, Recipe
+from glioserve_contract.records.recipe import RECIPE_SCHEMA, Architecture, Grid, Recipe
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ PRESETS = {
 }
 
 DEMO_RECIPE = Recipe(
-    schema="glioserve/recipe/1",
+    schema=RECIPE_SCHEMA,
     name="glioserve-demo",
     architecture=Architecture(
         "resnet10",

@@ -103,15 +103,16 @@ def train(
 
 def write_artifact(recipe: Recipe, settings: TrainSettings, trained: Trained, source: str, folder: Path) -> str:
     """The artifact of the best epoch, its provenance filled in; returns the weights digest."""
-    provenance = {
-        "data": source,
-        "settings": asdict(settings),
-        "best_epoch": trained.best.epoch + 1,
-        "validation_auc": round(trained.best.auc, 4),
-        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "torch": torch.__version__,
-    }
-    described = replace(recipe, temperature=trained.temperature, provenance={**recipe.provenance, **provenance})
+    provenance = replace(
+        recipe.provenance,
+        data=source,
+        settings=asdict(settings),
+        best_epoch=trained.best.epoch + 1,
+        validation_auc=round(trained.best.auc, 4),
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        torch=torch.__version__,
+    )
+    described = replace(recipe, temperature=trained.temperature, provenance=provenance)
     return save_artifact(folder, described, trained.state_dict)
 
 

@@ -178,8 +178,8 @@ def _show_key(key: EngineKey) -> None:
 def _show_figures(figures: Figures) -> None:
     for name, found in figures.items():
         print(
-            f"  {name:<9} SCORE within {found['max_probability_drift']:.1e}, {found['label_flips']} flips, heat maps "
-            f"{found['min_heatmap_correlation']:.4f} at least, {found['same_peak']:.0%} same peak"
+            f"  {name:<9} SCORE within {found.max_probability_drift:.1e}, {found.label_flips} flips, heat maps "
+            f"{found.min_heatmap_correlation:.4f} at least, {found.same_peak:.0%} same peak"
         )
 
 

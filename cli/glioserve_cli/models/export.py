@@ -110,11 +110,11 @@ def _case_line(exported: Exported) -> list[str]:
 def _variant_lines(exported: Exported) -> list[str]:
     lines = []
     for name, record in exported.variants.records.items():
-        figures = record["figures"]
+        figures = record.figures
         lines.append(
-            f"variant {name}: SCORE within {figures['max_probability_drift']:.1e}, {figures['label_flips']} flips, "
-            f"heat maps correlate at {figures['min_heatmap_correlation']:.4f} or more, {figures['same_peak']:.0%} same "
-            f"peak ({figures['studies']} studies, {record['runtime']})"
+            f"variant {name}: SCORE within {figures.max_probability_drift:.1e}, {figures.label_flips} flips, "
+            f"heat maps correlate at {figures.min_heatmap_correlation:.4f} or more, {figures.same_peak:.0%} same "
+            f"peak ({figures.studies} studies, {record.runtime})"
         )
     return lines
 

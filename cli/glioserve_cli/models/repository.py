@@ -6,16 +6,17 @@ import argparse
 import contextlib
 import json
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from glioserve_cli import argtypes
 from glioserve_cli.client_arguments import add_tls_arguments, tls_of, url
 from glioserve_contract import ErrorCode, GlioserveError
+from glioserve_contract.records.facts.evaluation import EvaluationSummary
+from glioserve_contract.records.facts.publication import GateVerdict
 
 if TYPE_CHECKING:
-    from glioserve_contract.records.manifest import Manifest
     from glioserve_registry.layout.listing import Listed
     from glioserve_registry.layout.verify import Verified
     from glioserve_registry.promoting.promotion import LiveServer, Promoted
@@ -74,12 +75,12 @@ def run(args: argparse.Namespace) -> int:
     return actions[args.action](args)
 
 
-def _evaluation(path: Path | None) -> Callable[[Manifest], dict[str, Any]] | None:
+def _evaluation(path: Path | None) -> EvaluationSummary | None:
     if path is None:
         return None
-    from glioserve_evaluation.reports.summary import evaluation_from
+    from glioserve_evaluation.reports.report import read_summary
 
-    return evaluation_from(path)
+    return read_summary(path)
 
 
 def _publish(args: argparse.Namespace) -> int:
@@ -103,9 +104,10 @@ def _publish(args: argparse.Namespace) -> int:
         alone = "it serves, the first version of this repository"
         then = alone if serving == number else f"version {serving} serves; when it is to: {promote}"
     print(f"published {manifest.recipe.name} as version {number}")
-    recorded = manifest.publication.get("override")
-    _print_verdict(manifest.publication["gate"], recorded)
-    if args.override is not None and recorded is None:
+    publication = manifest.publication
+    if publication is not None:
+        _print_verdict(publication.gate, publication.override)
+    if args.override is not None and (publication is None or publication.override is None):
         print(_NOT_NEEDED)
     print(then)
     return 0
@@ -167,8 +169,8 @@ def _told(promoted: Promoted, servers: Sequence[LiveServer]) -> Iterator[str]:
     if promoted.override is not None:
         yield f"the gate was overridden: {promoted.override}"
     for server, answer in promoted.canary.items():
-        what = f"{answer['label']}, score {answer['score']:.3f}"
-        yield f"{server}: version {answer['version']} answered the canary study ({what})"
+        what = f"{answer.label}, score {answer.score:.3f}"
+        yield f"{server}: version {answer.version} answered the canary study ({what})"
     if promoted.version == promoted.before:
         yield f"version {promoted.version} serves, as before"
     else:
@@ -198,9 +200,9 @@ def _fetch(args: argparse.Namespace) -> int:
     return 0
 
 
-def _print_verdict(gate: dict[str, dict[str, dict[str, object]]], override: str | None) -> None:
-    for name, rule in gate["rules"].items():
-        print(f"  {'ok    ' if rule['passed'] else 'FAILED'}  {name}: {rule['found']} ({rule['limit']})")
+def _print_verdict(gate: GateVerdict, override: str | None) -> None:
+    for rule in gate.rules:
+        print(f"  {'ok    ' if rule.passed else 'FAILED'}  {rule}")
     if override is not None:
         print(f"  the gate was overridden: {override}")
 

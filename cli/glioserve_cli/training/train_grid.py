@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from glioserve_cli import argtypes
 from glioserve_contract import ErrorCode, GlioserveError, Modality
-from glioserve_contract.records.recipe import CLASSES, Architecture, Grid, Recipe
+from glioserve_contract.records.recipe import CLASSES, RECIPE_SCHEMA, Architecture, Grid, Recipe
 from glioserve_preprocess.files import load_recipe
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def _base(path: Path | None) -> Recipe:
     if path is not None:
         return load_recipe(path)
     channels = (Modality.T1, Modality.T1CE, Modality.T2)
-    return Recipe("glioserve/recipe/1", "grid", Architecture("resnet10"), channels, CLASSES, Grid())
+    return Recipe(RECIPE_SCHEMA, "grid", Architecture("resnet10"), channels, CLASSES, Grid())
 
 
 def _options(path: Path | None) -> dict[str, dict[str, Any]]:

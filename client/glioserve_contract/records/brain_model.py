@@ -15,7 +15,8 @@ from typing import Literal
 
 from glioserve_contract.codec import SchemaError, from_dict
 
-BRAIN_MODEL_SCHEMA = "glioserve/brain-model/1"
+BrainModelSchema = Literal["glioserve/brain-model/1"]
+BRAIN_MODEL_SCHEMA: BrainModelSchema = "glioserve/brain-model/1"
 DEFAULT_BRAIN_MODEL = "glioserve-brain.onnx"
 """Ours, which comes with the preprocessing package."""
 DEFAULT_BRAIN_DIGEST = "sha256:ca6ba5c5368fcb795ccb61514c85185cae31efc1b34036e55d465fe64550f300"
@@ -71,7 +72,7 @@ class BrainIntensity:
 class BrainModelCard:
     """What the graph takes and gives. Sizes and letters are in the order of the tensor's three spatial axes."""
 
-    schema: Literal["glioserve/brain-model/1"]
+    schema: BrainModelSchema
     name: str
     """For reports and logs, with a version: ``synthstrip-1``."""
     licence: str

@@ -5,21 +5,27 @@ from __future__ import annotations
 import json
 import struct
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from glioserve_contract.codec import SchemaError, from_dict, is_sha256_digest
 from glioserve_contract.errors import ErrorCode, GlioserveError
+from glioserve_contract.records.facts.evaluation import EvaluationSummary
+from glioserve_contract.records.facts.parity import ParityRecord
+from glioserve_contract.records.facts.publication import PublicationRecord
+from glioserve_contract.records.facts.variants import VariantRecord
 from glioserve_contract.records.recipe import Recipe, preprocessing_digest
+from glioserve_contract.records.version_1 import manifest_of_1
 from glioserve_contract.seal import seal_holds
 
-MANIFEST_SCHEMA = "glioserve/manifest/1"
+ManifestSchema = Literal["glioserve/manifest/2"]
+MANIFEST_SCHEMA: ManifestSchema = "glioserve/manifest/2"
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """Facts of one version. ``files`` maps a name beside the manifest to its ``sha256:`` digest."""
+    """Facts of one version."""
 
-    schema: Literal["glioserve/manifest/1"]
+    schema: ManifestSchema
     recipe: Recipe
     weights_digest: str
     preprocessing_digest: str
@@ -33,17 +39,17 @@ class Manifest:
     cam_step_voxels: float
     """IMAGE voxels from one CAM voxel to the next."""
     files: dict[str, str]
-    parity: dict[str, Any]
-    """Per output: the largest difference seen and the tolerance it was held to."""
+    """Name of each file beside the manifest to its ``sha256:…``."""
+    parity: ParityRecord
+    """Proof that the graph answers as the trained network does."""
     cam_method: Literal["closed_form", "traced", "none"] = "closed_form"
     """How CAM's weights are computed in the graph; ``none``: the network gives no map, and CAM is one zero."""
-    variants: dict[str, Any] = field(default_factory=dict)
-    """Name (fp16, bf16, int8) to its file, runtime and the figures of its gate; those that passed."""
-    evaluation: dict[str, Any] = field(default_factory=dict)
-    """Summary of ``glioserve evaluate``'s report and its digest; empty where it was never evaluated."""
-    publication: dict[str, Any] = field(default_factory=dict)
-    """How it came into its repository: when, from which manifest, the gate's verdict, an override and its reason; and
-    the file's seal (:mod:`glioserve_contract.seal`). Empty in what was only exported."""
+    variants: dict[str, VariantRecord] = field(default_factory=dict)
+    """Other precisions (fp16, bf16, int8) that passed their gate, by name."""
+    evaluation: EvaluationSummary | None = None
+    """Summary of ``glioserve evaluate``'s report; absent where the version was never evaluated."""
+    publication: PublicationRecord | None = None
+    """How the version came into its repository; absent from what was only exported."""
     versions: dict[str, str] = field(default_factory=dict)
     """Of glioserve, the contract and the libraries that exported it."""
     created: str = ""
@@ -82,9 +88,9 @@ def digest_of_model_id(words: tuple[int, ...]) -> str:
 
 
 def parse_manifest(text: bytes, *, verify_seal: bool = False) -> Manifest:
-    """A manifest from its file's bytes (GLIO-5103); only a published one is sealed."""
+    """Return the manifest of its file's bytes, of schema 2 or 1 (GLIO-5103); only a published one is sealed."""
     try:
-        manifest = from_dict(Manifest, json.loads(text))
+        manifest = from_dict(Manifest, manifest_of_1(json.loads(text)))
     except (UnicodeDecodeError, json.JSONDecodeError, SchemaError) as error:
         raise GlioserveError(ErrorCode.INVALID_MANIFEST, f"manifest.json: {error}.") from error
     if verify_seal and manifest.publication and not seal_holds(text):

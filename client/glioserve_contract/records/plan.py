@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from glioserve_contract.codec import SchemaError, canonical_json, is_sha256_digest, sha256_digest, to_dict
 from glioserve_contract.errors import ErrorCode, GlioserveError
+from glioserve_contract.records.facts.variants import ComparisonRecord
 
 PLAN_FILE = "model.plan"
 PLAN_RECORD_FILE = "plan.json"
+PlanSchema = Literal["glioserve/plan/1"]
+PLAN_SCHEMA: PlanSchema = "glioserve/plan/1"
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class EngineKey:
 class PlanRecord:
     """See the module."""
 
-    schema: Literal["glioserve/plan/1"]
+    schema: PlanSchema
     key: EngineKey
     onnx_file: str
     """Of the version's files the one that it was built from."""
@@ -56,8 +59,8 @@ class PlanRecord:
     """TensorRT's Python API, or NVIDIA's command."""
     driver_version: str = ""
     """Of the GPU where it was built; told, not held to."""
-    check_figures: dict[str, Any] = field(default_factory=dict)
-    """By optimisation profile: how its answers compare with the fp32 network's on the stored vectors."""
+    check_figures: dict[str, ComparisonRecord] = field(default_factory=dict)
+    """Its answers against the fp32 network's on the stored vectors, by optimisation profile (``batch 8``)."""
     built: str = ""
     """UTC, ISO 8601."""
 

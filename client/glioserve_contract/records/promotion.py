@@ -8,16 +8,34 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from glioserve_contract.codec import SchemaError, from_dict
 from glioserve_contract.errors import ErrorCode, GlioserveError
+from glioserve_contract.records.facts.publication import GateVerdict
+from glioserve_contract.records.version_1 import promotion_of_1
 from glioserve_contract.seal import BLANK_SEAL, seal_holds
 from glioserve_contract.tensors import CLASSIFIER_MODEL
 
 PROMOTION_FILE = "promotion.json"
+PromotionSchema = Literal["glioserve/promotion/2"]
+PROMOTION_SCHEMA: PromotionSchema = "glioserve/promotion/2"
 
 Action = Literal["publish", "promote", "rollback"]
+
+
+@dataclass(frozen=True)
+class CanaryRecord:
+    """A live server's answer to the canary study, once it serves the version."""
+
+    version: str
+    """Version of the classifier that answered."""
+    score: float
+    """Probability of recurrence, 0 to 1."""
+    label: str
+    """``necrosis``, ``recurrence`` or ``abstained``."""
+    reference_case: float | None = None
+    """Score of the version's reference case, before its temperature; absent where it has none."""
 
 
 @dataclass(frozen=True)
@@ -30,12 +48,12 @@ class Change:
     at: str
     """UTC, ISO 8601."""
     from_version: int | None = None
-    gate: dict[str, Any] = field(default_factory=dict)
-    """The verdict, rule by rule."""
+    gate: GateVerdict | None = None
+    """The gate's verdict; absent where a change that was cut off was undone."""
     override: str | None = None
     """Why it was made although the gate refused."""
-    canary: dict[str, Any] = field(default_factory=dict)
-    """What each live server answered to the canary study; empty where only files were changed."""
+    canary: dict[str, CanaryRecord] = field(default_factory=dict)
+    """Answer of each live server to the canary study, by its address; empty where only files were changed."""
     undone: str | None = None
     """What failed, where ``from_version`` went on serving."""
 
@@ -59,7 +77,7 @@ class Begun:
 class Promotion:
     """See the module."""
 
-    schema: Literal["glioserve/promotion/1"]
+    schema: PromotionSchema
     serving: int
     previous: int | None = None
     """The version that a rollback goes to."""
@@ -83,9 +101,9 @@ class Promotion:
 
 
 def parse_promotion(text: bytes) -> Promotion:
-    """The record from its file's bytes (GLIO-5108)."""
+    """Return the record of its file's bytes, of schema 2 or 1 (GLIO-5108)."""
     try:
-        promotion = from_dict(Promotion, json.loads(text))
+        promotion = from_dict(Promotion, promotion_of_1(json.loads(text)))
     except (UnicodeDecodeError, json.JSONDecodeError, SchemaError) as error:
         raise broken_record(f"does not fit its schema: {error}") from error
     if not seal_holds(text):

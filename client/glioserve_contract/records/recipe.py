@@ -5,16 +5,18 @@ It travels with the weights (``recipe.json`` beside them) and is copied into eve
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Literal
+from typing import Literal
 
-from glioserve_contract.codec import SchemaError, canonical_json, from_dict, is_sha256_digest
+from glioserve_contract.codec import SchemaError, canonical_json, from_dict, is_sha256_digest, sha256_digest
 from glioserve_contract.errors import ErrorCode, GlioserveError
 from glioserve_contract.records.brain_model import DEFAULT_BRAIN_DIGEST, DEFAULT_BRAIN_MODEL, is_model_file_name
+from glioserve_contract.records.facts.provenance import ProvenanceRecord
+from glioserve_contract.records.version_1 import recipe_of_1
 from glioserve_contract.sequences import REGISTRATION_ORDER, SEQUENCES, Modality
 
-RECIPE_SCHEMA: Final = "glioserve/recipe/1"
+RecipeSchema = Literal["glioserve/recipe/2"]
+RECIPE_SCHEMA: RecipeSchema = "glioserve/recipe/2"
 CLASSES = ("necrosis", "recurrence")
 """The two diagnoses. A recipe states the order of its network's outputs; SCORE is always recurrence's."""
 
@@ -29,7 +31,8 @@ class Architecture:
     """A network of the exporter's registry (``resnet10``) and the keyword options it is built with."""
 
     name: str
-    options: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, object] = field(default_factory=dict)
+    """Keyword options of the network's builder: scalars and lists of scalars."""
 
 
 @dataclass(frozen=True)
@@ -170,7 +173,7 @@ class ReferenceCase:
 class Recipe:
     """See the module. ``channels`` and ``classes`` are in the network's own order, never assumed."""
 
-    schema: Literal["glioserve/recipe/1"]
+    schema: RecipeSchema
     name: str
     architecture: Architecture
     channels: tuple[Modality, ...]
@@ -189,8 +192,8 @@ class Recipe:
     for a network whose gradient cannot be had."""
     variant_limits: VariantLimits = field(default_factory=VariantLimits)
     reference_case: ReferenceCase | None = None
-    provenance: dict[str, Any] = field(default_factory=dict)
-    """Where the weights come from: data, seed, settings, date. Free; never patient data."""
+    provenance: ProvenanceRecord = field(default_factory=ProvenanceRecord)
+    """Origin of the weights and figures, with free notes; never patient data."""
 
     def check(self, path: str) -> None:
         """What types cannot say."""
@@ -218,8 +221,8 @@ class Recipe:
         return self.classes.index("recurrence")
 
     def with_min_slices(self, min_slices: int) -> Recipe:
-        """The same recipe with another slice rule; the change is written into the provenance."""
-        overridden = {**self.provenance, "min_slices_overridden_from": self.min_slices}
+        """Return the recipe with another slice rule; the change is written into the provenance."""
+        overridden = replace(self.provenance, min_slices_overridden_from=self.min_slices)
         changed = replace(self, min_slices=min_slices, provenance=overridden)
         changed.check("recipe")
         return changed
@@ -238,12 +241,17 @@ def preprocessing_digest(recipe: Recipe) -> str:
         "intensity": recipe.intensity,
         "brain_extraction": recipe.brain_extraction,
     }
-    return "sha256:" + hashlib.sha256(canonical_json(part).encode()).hexdigest()
+    return sha256_digest(canonical_json(part).encode())
 
 
-def parse_recipe(value: Any) -> Recipe:
-    """A :class:`Recipe` from JSON values; GLIO-5101 names the key that is wrong."""
+def recipe_digest(recipe: Recipe) -> str:
+    """Return ``sha256:…`` of the whole recipe: an evaluation is of one recipe and of no other."""
+    return sha256_digest(canonical_json(recipe).encode())
+
+
+def parse_recipe(value: object) -> Recipe:
+    """Return the recipe of JSON values of schema 2 or 1; GLIO-5101 names the key that is wrong."""
     try:
-        return from_dict(Recipe, value)
+        return from_dict(Recipe, recipe_of_1(value))
     except SchemaError as error:
         raise GlioserveError(ErrorCode.INVALID_RECIPE, f"{error}.") from error

@@ -6,11 +6,17 @@ No case is in it: those are in ``cases.csv``. Needs neither plotting nor scikit-
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from glioserve_contract import ErrorCode, GlioserveError, SchemaError, from_dict, sha256_digest, to_dict
+from glioserve_contract.records.facts.evaluation import (
+    EvaluationFigure,
+    EvaluationMetrics,
+    EvaluationRates,
+    EvaluationSummary,
+)
 from glioserve_evaluation.figures.figures import (
     DEFAULT_BINS,
     DEFAULT_RESAMPLES,
@@ -144,43 +150,45 @@ def load_report(path: Path) -> EvaluationReport:
         raise _invalid(f"{path.name} is no evaluation: {error}") from error
 
 
-def summary_for_manifest(report: EvaluationReport) -> dict[str, Any]:
-    """What a version's manifest keeps: the main figures with their intervals, how studies were counted, digests.
+def read_summary(path: Path) -> EvaluationSummary:
+    """Return the summary of an ``evaluation.json`` by ``glioserve evaluate``; GLIO-5121 where it is not one."""
+    return summary_for_manifest(load_report(path))
 
-    ``metrics`` are of the answered studies, ``every_study`` has the rates where failures count as wrong. ``digest`` is
-    that of ``evaluation.json``.
-    """
+
+def summary_for_manifest(report: EvaluationReport) -> EvaluationSummary:
+    """Return what a version's manifest keeps: the main figures with their intervals, counts, digests."""
     counts, figures = report.counts, report.answered
-    metrics: dict[str, Any] = {"auc": _figure(figures.auc), **_rates(figures.rates)}
-    metrics["calibration_error"] = _value(figures.calibration_error)
-    metrics["brier"] = _value(figures.brier)
-    return {
-        "cases": counts.answered,
-        "studies": counts.studies,
-        "failed": counts.failed,
-        "abstained": counts.abstained,
-        "metrics": {name: figure for name, figure in metrics.items() if figure is not None},
-        "every_study": {name: figure for name, figure in _rates(report.every_study).items() if figure is not None},
-        "cohort_digest": report.cohort_digest,
-        "recipe_digest": report.model.recipe_digest,
-        "digest": sha256_digest(report_bytes(report)),
-        "created": report.created,
-    }
+    metrics = EvaluationMetrics(
+        **_rates(figures.rates),
+        auc=_figure(figures.auc),
+        calibration_error=_value(figures.calibration_error),
+        brier=_value(figures.brier),
+    )
+    return EvaluationSummary(
+        cases=counts.answered,
+        studies=counts.studies,
+        failed=counts.failed,
+        abstained=counts.abstained,
+        metrics=metrics,
+        every_study=EvaluationRates(**_rates(report.every_study)),
+        weights_digest=report.model.weights_digest,
+        recipe_digest=report.model.recipe_digest,
+        cohort_digest=report.cohort_digest,
+        digest=sha256_digest(report_bytes(report)),
+        created=report.created,
+    )
 
 
-def _rates(rates: Rates) -> dict[str, Any]:
+def _rates(rates: Rates) -> dict[str, EvaluationFigure | None]:
     return {name: _figure(getattr(rates, name)) for name in ("sensitivity", "specificity", "accuracy")}
 
 
-def _figure(figure: Estimate | Proportion | None) -> dict[str, Any] | None:
-    if figure is None:
-        return None
-    found: dict[str, Any] = to_dict(figure)
-    return found
+def _figure(figure: Estimate | Proportion | None) -> EvaluationFigure | None:
+    return None if figure is None else EvaluationFigure(**asdict(figure))
 
 
-def _value(value: float | None) -> dict[str, Any] | None:
-    return None if value is None else {"value": value}
+def _value(value: float | None) -> EvaluationFigure | None:
+    return None if value is None else EvaluationFigure(value)
 
 
 def _invalid(problem: str) -> GlioserveError:

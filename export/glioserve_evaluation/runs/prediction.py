@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from glioserve_contract import canonical_json, sha256_digest
-from glioserve_contract.records.recipe import Recipe, preprocessing_digest
+from glioserve_contract.records.recipe import Recipe, preprocessing_digest, recipe_digest
 from glioserve_contract.records.report import Report
 
 Source = Literal["artifact", "exported version", "server"]
@@ -51,11 +50,6 @@ class Prediction:
 
 Predictor = Callable[[Path], Prediction]
 """From a study's folder to its answer; raises :class:`glioserve_contract.GlioserveError` where there is none."""
-
-
-def recipe_digest(recipe: Recipe) -> str:
-    """``sha256:…`` of a recipe, every key of it."""
-    return sha256_digest(canonical_json(recipe).encode())
 
 
 def facts_of(recipe: Recipe, weights_digest: str, source: Source, version: str = "") -> ModelFacts:

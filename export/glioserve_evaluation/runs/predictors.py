@@ -20,7 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from glioserve_contract import ErrorCode, GlioserveError
-from glioserve_contract.records.manifest import Manifest, ServedVersion
+from glioserve_contract.records.facts.parity import ParityRecord
+from glioserve_contract.records.manifest import MANIFEST_SCHEMA, Manifest, ServedVersion
 from glioserve_contract.records.recipe import Recipe, preprocessing_digest
 from glioserve_contract.tensors import CLASSIFIER_MODEL
 from glioserve_dicom.files.folder import study_files
@@ -149,7 +150,7 @@ def _artifact(folder: Path, threads: int | None) -> tuple[ServedVersion, _Networ
 def _unproven(recipe: Recipe, weights_digest: str) -> Manifest:
     """What the report asks of a manifest, for a network that was never exported."""
     return Manifest(
-        schema="glioserve/manifest/1",
+        schema=MANIFEST_SCHEMA,
         recipe=recipe,
         weights_digest=weights_digest,
         preprocessing_digest=preprocessing_digest(recipe),
@@ -157,6 +158,6 @@ def _unproven(recipe: Recipe, weights_digest: str) -> Manifest:
         cam_start_voxels=0.0,
         cam_step_voxels=1.0,
         files={},
-        parity={},
+        parity=ParityRecord(),
         cam_method="none",
     )

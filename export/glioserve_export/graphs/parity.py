@@ -21,6 +21,7 @@ from monai.visualize.class_activation_maps import GradCAM
 from torch import nn
 
 from glioserve_contract import ErrorCode, GlioserveError
+from glioserve_contract.records.facts.parity import ParityFigure, ParityRecord, ReferenceCaseParity
 from glioserve_contract.records.manifest import model_id
 from glioserve_contract.records.recipe import Recipe
 from glioserve_contract.tensors import CAM, IMAGE, LOGITS, MODEL_ID
@@ -44,25 +45,10 @@ MONAI_STUDIES = ("random", "brain")
 
 
 @dataclass(frozen=True)
-class Figure:
-    """The largest relative difference of one output over all studies and batches, and its tolerance."""
-
-    output: str
-    difference: float
-    tolerance: float
-    relative_to: str
-
-    @property
-    def held(self) -> bool:
-        """Whether the difference is within the tolerance."""
-        return self.difference <= self.tolerance
-
-
-@dataclass(frozen=True)
 class Parity:
     """What was compared, and how it came out."""
 
-    figures: tuple[Figure, ...]
+    figures: tuple[ParityFigure, ...]
     model_id_equal: bool
     runtime: str
     inputs: tuple[str, ...]
@@ -75,19 +61,9 @@ class Parity:
         """Whether the version may be published."""
         return self.model_id_equal and all(figure.held for figure in self.figures)
 
-    def record(self) -> dict[str, Any]:
-        """The manifest's ``parity``."""
-        figures = {
-            f.output: {"difference": f.difference, "tolerance": f.tolerance, "relative_to": f.relative_to}
-            for f in self.figures
-        }
-        return {
-            **figures,
-            MODEL_ID.name: {"equal": self.model_id_equal},
-            "inputs": list(self.inputs),
-            "batches": list(self.batches),
-            "runtime": self.runtime,
-        }
+    def record(self, reference_case: ReferenceCaseParity | None = None) -> ParityRecord:
+        """Return the manifest's ``parity``, with the answers to the reference case."""
+        return ParityRecord(self.figures, self.model_id_equal, self.inputs, self.batches, self.runtime, reference_case)
 
     def __str__(self) -> str:
         parts = [f"{f.output} {f.difference:.1e} (at most {f.tolerance:.0e})" for f in self.figures]
@@ -144,8 +120,8 @@ def compare(
             )
             cam_difference = max(cam_difference, _relative(cam[row], ref.cam, ref.scale))
     figures = [
-        Figure(LOGITS.name, logits_difference, LOGITS_TOLERANCE, "the largest logit, at least 1"),
-        Figure(CAM.name, cam_difference, CAM_TOLERANCE, "the largest value before the ReLU"),
+        ParityFigure(LOGITS.name, logits_difference, LOGITS_TOLERANCE, "the largest logit, at least 1"),
+        ParityFigure(CAM.name, cam_difference, CAM_TOLERANCE, "the largest value before the ReLU"),
     ]
     if recipe.heatmap == "gradcam" and cam_method(network, recipe) != "none":
         chosen = [i for i, name in enumerate(names) if name in MONAI_STUDIES or name == "calibration 1"]
@@ -155,7 +131,9 @@ def compare(
             difference = max(
                 difference, _relative(maps[index], monai_map(network, studies[index]), references[index].scale)
             )
-        figures.append(Figure(f"{CAM.name} (MONAI)", difference, CAM_TOLERANCE, "the largest value before the ReLU"))
+        figures.append(
+            ParityFigure(f"{CAM.name} (MONAI)", difference, CAM_TOLERANCE, "the largest value before the ReLU")
+        )
     probes = references[: len(INPUTS)]
     vectors = Vectors(studies[: len(INPUTS)], np.stack([r.logits for r in probes]), np.stack([r.cam for r in probes]))
     return Parity(

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
 import onnx
 
 from glioserve_contract import ErrorCode, GlioserveError
+from glioserve_contract.records.facts.variants import VariantRecord
 from glioserve_contract.records.recipe import Recipe
 from glioserve_export.graphs.onnx_export import check_signature
 from glioserve_export.variants.compare import Array, Comparison, compare
@@ -41,7 +41,10 @@ class Candidate:
     content: bytes | None
     """None where it is the fp32 file."""
     answers: Answers
-    facts: dict[str, Any]
+    subnormal_share: float | None = None
+    """Share of fp16 weights below fp16's normal range."""
+    ranges_from_studies: int | None = None
+    """Number of studies that int8's ranges come from."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ class Wanted:
 class Variants:
     """Those that passed."""
 
-    records: dict[str, Any] = field(default_factory=dict)
+    records: dict[str, VariantRecord] = field(default_factory=dict)
     """The manifest's ``variants``."""
     files: dict[str, bytes] = field(default_factory=dict)
     """Name to content of those that are files of their own."""
@@ -116,13 +119,14 @@ def make_variants(
         progress(f"{name}: {figures}")
         if candidate.content is not None:
             made.files[candidate.file] = candidate.content
-        made.records[name] = {
-            "file": candidate.file,
-            "runtime": candidate.answers.runtime,
-            "figures": figures.record(),
-            "limits": asdict(recipe.variant_limits),
-            **candidate.facts,
-        }
+        made.records[name] = VariantRecord(
+            file=candidate.file,
+            runtime=candidate.answers.runtime,
+            figures=figures.record(),
+            limits=recipe.variant_limits,
+            subnormal_share=candidate.subnormal_share,
+            ranges_from_studies=candidate.ranges_from_studies,
+        )
     return made
 
 
@@ -136,20 +140,20 @@ def _candidate(
                 "This CPU has no bf16 (AVX512-BF16 or AMX) and would show what an emulation answers: export on one "
                 "that has.",
             )
-        return Candidate(ONNX_FILE, None, by_openvino(model, images, "bf16", threads, step), {})
+        return Candidate(ONNX_FILE, None, by_openvino(model, images, "bf16", threads, step))
     if name == "fp16":
         content = half_precision(model)
         check_signature(onnx.load_from_string(content), recipe)
         runs = by_onnxruntime(content, images[:1], threads, step)
         answers = by_onnxruntime(rounded(content), images, threads, step)
         answers = Answers(answers.logits, answers.cam, runs.model_id, f"{answers.runtime}, every fp16 tensor rounded")
-        return Candidate(FP16_FILE, content, answers, {"subnormal_share": subnormal_share(content)})
+        return Candidate(FP16_FILE, content, answers, subnormal_share=subnormal_share(content))
     ranges = images[: len(images) // 2]  # the gate sees as many that the ranges do not come from
     step(f"ranges from {len(ranges)} studies")
     content = quantised(model, ranges)
     check_signature(onnx.load_from_string(content), recipe)
     answers = by_openvino(content, images, "f32", threads, step)
-    return Candidate(INT8_FILE, content, answers, {"ranges_from_studies": len(ranges)})
+    return Candidate(INT8_FILE, content, answers, ranges_from_studies=len(ranges))
 
 
 def _gate(name: str, recipe: Recipe, reference: Answers, candidate: Candidate) -> Comparison:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from glioserve_contract import ErrorCode, GlioserveError
+from glioserve_contract.records.facts.variants import ComparisonRecord
 from glioserve_contract.records.recipe import Recipe, VariantLimits
 
 Array = npt.NDArray[np.float32]
@@ -70,9 +70,10 @@ class Comparison:
                 ErrorCode.VARIANT_REFUSED, f"{name}, over {self.studies} studies: {'; '.join(problems)}."
             )
 
-    def record(self) -> dict[str, Any]:
-        """JSON values; a figure that is not finite is null."""
-        return {k: v if math.isfinite(v) else None for k, v in asdict(self).items()}
+    def record(self) -> ComparisonRecord:
+        """Return the figures as a manifest keeps them; a drift that is not finite is left out."""
+        finite = math.isfinite(self.max_probability_drift)
+        return ComparisonRecord(**{**asdict(self), **({} if finite else {"max_probability_drift": None})})
 
     def __str__(self) -> str:
         return (

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from glioserve_contract import ErrorCode, GlioserveError
+from glioserve_contract.records.facts.evaluation import EvaluationFigure
 from glioserve_contract.records.manifest import Manifest
 from glioserve_contract.records.promotion import Promotion
 from glioserve_registry.layout.serving import classifier_folder, current, manifest_of
-from glioserve_registry.publishing.evaluation_summary import estimate
 from glioserve_registry.publishing.gate import Gate, judge
 from glioserve_registry.store import Store
 from glioserve_triton.served.promotions import version_numbers
@@ -34,7 +34,7 @@ class Listed:
         """Plain JSON values."""
         if self.manifest is None:
             return {"version": self.version, "role": self.role, "problem": self.problem}
-        auc = estimate(self.manifest.evaluation, "auc")
+        auc, publication = _auc(self.manifest), self.manifest.publication
         return {
             "version": self.version,
             "role": self.role,
@@ -42,16 +42,15 @@ class Listed:
             "weights_digest": self.manifest.weights_digest,
             "auc": None if auc is None else {"value": auc.value, "lower": auc.lower, "upper": auc.upper},
             "parity": _parity(self.manifest),
-            "published": self.manifest.publication.get("at"),
-            "override": self.manifest.publication.get("override"),
+            "published": publication.at if publication else None,
+            "override": publication.override if publication else None,
         }
 
     def cells(self) -> tuple[str, ...]:
         """Texts under the columns."""
         if self.manifest is None:
             return str(self.version), self.role, f"BROKEN: {self.problem}", "", "", "", "", ""
-        auc = estimate(self.manifest.evaluation, "auc")
-        publication = self.manifest.publication
+        auc, publication = _auc(self.manifest), self.manifest.publication
         return (
             str(self.version),
             self.role,
@@ -59,8 +58,8 @@ class Listed:
             self.manifest.weights_digest.removeprefix("sha256:")[:12],
             "not evaluated" if auc is None else str(auc),
             "held" if _parity(self.manifest) else "NOT HELD",
-            str(publication.get("at", "before there were records")),
-            "overridden" if "override" in publication else "",
+            publication.at if publication else "before there were records",
+            "overridden" if publication and publication.override else "",
         )
 
 
@@ -112,6 +111,10 @@ def as_text(listed: Sequence[Listed]) -> str:
     widths = [max(len(row[i]) for row in rows if "BROKEN" not in row[2]) for i in range(len(_COLUMNS))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join(lines)
+
+
+def _auc(manifest: Manifest) -> EvaluationFigure | None:
+    return None if manifest.evaluation is None else manifest.evaluation.metrics.auc
 
 
 def _parity(manifest: Manifest) -> bool:

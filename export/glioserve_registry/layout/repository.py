@@ -154,7 +154,8 @@ def _publish(repository: Path, source: Path, version: int | None, terms: Terms) 
 
     def change(number: int, manifest: Manifest) -> Change:
         publication = manifest.publication
-        return Change("publish", number, utc_now(), gate=publication["gate"], override=publication.get("override"))
+        assert publication is not None  # write_published has filled it
+        return Change("publish", number, utc_now(), gate=publication.gate, override=publication.override)
 
     return join(repository, version, fill, change)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from glioserve_contract import ErrorCode, GlioserveError, to_dict
 from glioserve_contract.records.manifest import Manifest
-from glioserve_contract.records.promotion import PROMOTION_FILE, Begun, Change, Promotion
+from glioserve_contract.records.promotion import PROMOTION_FILE, PROMOTION_SCHEMA, Begun, Change, Promotion
 from glioserve_contract.seal import BLANK_SEAL, sealed_json
 from glioserve_contract.tensors import CLASSIFIER_MODEL
 from glioserve_export.classifier_config import config_files
@@ -54,7 +54,7 @@ def current(repository: Path) -> Promotion | None:
     promotion = load_promotion(classifier_folder(repository))
     newest = max(version_numbers(classifier_folder(repository)), default=None)
     if promotion is None and newest is not None:
-        return Promotion(schema="glioserve/promotion/1", serving=newest)
+        return Promotion(schema=PROMOTION_SCHEMA, serving=newest)
     return promotion
 
 
@@ -111,9 +111,7 @@ def with_change(promotion: Promotion | None, change: Change) -> Promotion:
     serving = change.to_version if change.undone is None else change.from_version
     if serving is None:
         raise ValueError("a change that was undone names the version that serves")
-    return Promotion(
-        schema="glioserve/promotion/1", serving=serving, previous=_previous(history), begun=None, history=history
-    )
+    return Promotion(schema=PROMOTION_SCHEMA, serving=serving, previous=_previous(history), begun=None, history=history)
 
 
 def with_begun(promotion: Promotion, begun: Begun) -> Promotion:

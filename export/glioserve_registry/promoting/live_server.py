@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 from tritonclient.utils import InferenceServerException
 
@@ -15,6 +14,7 @@ from glioserve_client import GliomaClient, TlsOptions
 from glioserve_client.study import DicomStudy, Study
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_contract.records.manifest import ServedVersion
+from glioserve_contract.records.promotion import CanaryRecord
 from glioserve_contract.tensors import CLASSIFIER_MODEL
 from glioserve_triton.admin import AdminTls, ServerAdmin
 
@@ -72,7 +72,7 @@ class TritonLive:
         with self._told("load the classifier"):
             self._admin.load(CLASSIFIER_MODEL.name, timeout_s)
 
-    def canary(self, served: ServedVersion) -> dict[str, Any]:
+    def canary(self, served: ServedVersion) -> CanaryRecord:
         """Send the version's reference case, where it has one, to the classifier and the study to the ensemble.
 
         GLIO-5117 for another score of the case, GLIO-4105 where another version answered the study than the one that
@@ -89,8 +89,7 @@ class TritonLive:
                 "server serves?",
             )
         label = str(prediction.label) if prediction.label else "abstained"
-        told: dict[str, Any] = {"version": model.version, "score": prediction.score, "label": label}
-        return told if case is None else {**told, "reference_case": case}
+        return CanaryRecord(model.version, prediction.score, label, case)
 
     @contextmanager
     def _told(self, what: str) -> Iterator[None]:

@@ -12,12 +12,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_contract.metrics import outcome_of
+from glioserve_contract.records.facts.publication import GateVerdict
 from glioserve_contract.records.manifest import ServedVersion
-from glioserve_contract.records.promotion import Action, Begun, Change, Promotion
+from glioserve_contract.records.promotion import Action, Begun, CanaryRecord, Change, Promotion
 from glioserve_contract.tensors import CLASSIFIER_MODEL
 from glioserve_export.files import LOCK_TIMEOUT_S
 from glioserve_registry.layout.repository import locked, versions
@@ -32,7 +33,7 @@ from glioserve_registry.layout.serving import (
     write,
     write_record,
 )
-from glioserve_registry.publishing.gate import Gate, check_same_interface, judge, load_gate
+from glioserve_registry.publishing.gate import Gate, check_same_interface, judge, load_gate, require_passed
 from glioserve_registry.publishing.publication import checked_export
 
 LOAD_TIMEOUT_S = 180.0
@@ -55,7 +56,7 @@ class LiveServer(Protocol):
     def load(self, timeout_s: float) -> None:
         """Have the classifier loaded anew from the repository."""
 
-    def canary(self, served: ServedVersion) -> dict[str, Any]:
+    def canary(self, served: ServedVersion) -> CanaryRecord:
         """Send a study through the whole pipeline; what came, where ``served`` answered it as it should."""
 
 
@@ -69,7 +70,7 @@ class Promoted:
     previous: int | None = None
     """What a rollback goes to now."""
     override: str | None = None
-    canary: dict[str, Any] = field(default_factory=dict)
+    canary: dict[str, CanaryRecord] = field(default_factory=dict)
     cut_off: Begun | None = None
     """An earlier change that had been cut off, and was undone first."""
 
@@ -158,7 +159,7 @@ class _Promotion:
         write_record(self.repository, after)
         return Promoted(version, was, after.previous, override, answers, cut_off)
 
-    def _judged(self, version: int) -> tuple[ServedVersion, dict[str, Any], str | None]:
+    def _judged(self, version: int) -> tuple[ServedVersion, GateVerdict, str | None]:
         """The version, the gate's verdict on it as it lies there, and the reason where one was needed."""
         manifest_of(self.repository, version)
         try:
@@ -174,14 +175,14 @@ class _Promotion:
                 raise
             check_same_interface(other, theirs, manifest)
         verdict = judge(self.gate, manifest)
-        override = None if self.action == "rollback" else verdict.require(self.override)
-        return ServedVersion(CLASSIFIER_MODEL.name, str(version), manifest), verdict.record(), override
+        override = None if self.action == "rollback" else require_passed(verdict, self.override)
+        return ServedVersion(CLASSIFIER_MODEL.name, str(version), manifest), verdict, override
 
     def _go_live(
         self, served: ServedVersion, before: Promotion, servers: Sequence[LiveServer], change: Change
-    ) -> dict[str, Any]:
+    ) -> dict[str, CanaryRecord]:
         """Every server in turn loads and answers; whatever fails, all is undone and GLIO-5123 raised."""
-        answers: dict[str, Any] = {}
+        answers: dict[str, CanaryRecord] = {}
         touched: list[LiveServer] = []
         try:
             for server in servers:
@@ -198,7 +199,7 @@ class _Promotion:
             ) from error
         return answers
 
-    def _serve(self, server: LiveServer, served: ServedVersion) -> dict[str, Any]:
+    def _serve(self, server: LiveServer, served: ServedVersion) -> CanaryRecord:
         self.progress(f"{server.name}: loading version {served.version}")
         server.load(self.load_timeout_s)
         deadline = time.monotonic() + self.load_timeout_s

@@ -7,17 +7,18 @@ that are the manifest's, the repository's preprocessing and CAM grid. Those no r
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_contract.codec import SchemaError, from_dict
+from glioserve_contract.records.facts.evaluation import Counting, EvaluationFigure, EvaluationSummary
+from glioserve_contract.records.facts.parity import ParityRecord
+from glioserve_contract.records.facts.publication import GateRule, GateVerdict
 from glioserve_contract.records.manifest import Manifest
 from glioserve_contract.tensors import LOGITS, MODEL_ID
-from glioserve_registry.publishing.evaluation_summary import Counting, Estimate, estimate, number_of_cases
 
 GATE_FILE = "gate.json"
 MAX_REASON_LENGTH = 500
@@ -60,47 +61,19 @@ class Gate:
         return self.require_evaluation or any(v is not None for v in (*limits, self.max_calibration_error))
 
 
-@dataclass(frozen=True)
-class Rule:
-    """One line of a verdict."""
+def require_passed(verdict: GateVerdict, override: str | None) -> str | None:
+    """Return the reason ``override`` where it was needed, to be recorded.
 
-    name: str
-    passed: bool
-    found: str
-    limit: str
-
-    def __str__(self) -> str:
-        return f"{self.name}: {self.found} ({self.limit})"
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """Every rule, passed or not; what cannot be overridden passed before there was a verdict."""
-
-    rules: tuple[Rule, ...]
-
-    @property
-    def failed(self) -> tuple[Rule, ...]:
-        """The rules that did not pass."""
-        return tuple(rule for rule in self.rules if not rule.passed)
-
-    def record(self) -> dict[str, Any]:
-        """For manifests and histories."""
-        rules = {r.name: {"passed": r.passed, "found": r.found, "limit": r.limit} for r in self.rules}
-        return {"passed": not self.failed, "rules": rules}
-
-    def require(self, override: str | None) -> str | None:
-        """GLIO-5122 with every rule that failed, unless there is a reason to override them.
-
-        Returns the reason where it was needed, to be recorded.
-        """
-        reason = checked_reason(override)
-        if not self.failed:
-            return None
-        if reason is None:
-            failed = "; ".join(map(str, self.failed))
-            raise GlioserveError(ErrorCode.GATE_REFUSED, f"{failed}.")
-        return reason
+    GLIO-5122 with every rule that failed, unless there is a reason to override them. What cannot be overridden passed
+    before there was a verdict.
+    """
+    reason = checked_reason(override)
+    if verdict.passed:
+        return None
+    if reason is None:
+        failed = "; ".join(map(str, verdict.failed))
+        raise GlioserveError(ErrorCode.GATE_REFUSED, f"{failed}.")
+    return reason
 
 
 def checked_reason(override: str | None) -> str | None:
@@ -156,50 +129,57 @@ def preprocessing_mismatch(other: int) -> GlioserveError:
     )
 
 
-def judge(gate: Gate, manifest: Manifest) -> Verdict:
-    """The verdict on a version whose files and interface were found right."""
-    held = (
-        Rule("files", True, f"{len(manifest.files)} as in the manifest", "all"),
-        Rule("preprocessing and CAM grid", True, "the repository's", "equal"),
+def judge(gate: Gate, manifest: Manifest) -> GateVerdict:
+    """Return the verdict on a version whose files and interface were found right."""
+    rules = (
+        GateRule("files", True, f"{len(manifest.files)} as in the manifest", "all"),
+        GateRule("preprocessing and CAM grid", True, "the repository's", "equal"),
+        *_parity(manifest.parity),
+        *_evaluation(gate, manifest.evaluation),
     )
-    return Verdict((*held, *_parity(manifest.parity), *_evaluation(gate, manifest.evaluation)))
+    return GateVerdict(all(rule.passed for rule in rules), rules)
 
 
-def _parity(parity: dict[str, Any]) -> Iterator[Rule]:
-    """Of each output, as the export recorded it; at least the logits and the identity must have been shown."""
-    for output, figure in parity.items():
-        if isinstance(figure, dict) and "tolerance" in figure:
-            found, limit = float(figure.get("difference", math.inf)), float(figure["tolerance"])
-            yield Rule(f"parity of {output}", found <= limit, f"{found:.1e}", f"at most {limit:.1e}")
-    if "tolerance" not in parity.get(LOGITS.name, {}):
-        yield Rule(f"parity of {LOGITS.name}", False, "never shown", "a figure")
-    equal = (parity.get(MODEL_ID.name) or {}).get("equal") is True
-    yield Rule(f"parity of {MODEL_ID.name}", equal, "equal" if equal else "not shown to be equal", "equal")
+def _parity(parity: ParityRecord) -> Iterator[GateRule]:
+    """Yield a rule an output, as the export recorded it; at least the logits and the identity must have been shown."""
+    for figure in parity.figures:
+        yield _within(figure.output, figure.difference, figure.tolerance)
+    case = parity.reference_case
+    if case is not None:
+        yield _within("reference_case", case.difference, case.tolerance)
+    if parity.figure(LOGITS.name) is None:
+        yield GateRule(f"parity of {LOGITS.name}", False, "never shown", "a figure")
+    equal = parity.model_id_equal
+    yield GateRule(f"parity of {MODEL_ID.name}", equal, "equal" if equal else "not shown to be equal", "equal")
 
 
-def _evaluation(gate: Gate, evaluation: dict[str, Any]) -> Iterator[Rule]:
+def _within(output: str, difference: float, tolerance: float) -> GateRule:
+    return GateRule(f"parity of {output}", difference <= tolerance, f"{difference:.1e}", f"at most {tolerance:.1e}")
+
+
+def _evaluation(gate: Gate, evaluation: EvaluationSummary | None) -> Iterator[GateRule]:
     if gate.wants_evaluation:
-        yield Rule("evaluation", bool(evaluation), "there" if evaluation else "none", "required")
-    if not evaluation:
+        yield GateRule("evaluation", evaluation is not None, "there" if evaluation else "none", "required")
+    if evaluation is None:
         return
     if gate.min_cases is not None:
-        cases = number_of_cases(evaluation)
-        yield Rule("cases", cases >= gate.min_cases, str(cases), f"at least {gate.min_cases}")
+        cases = evaluation.cases
+        yield GateRule("cases", cases >= gate.min_cases, str(cases), f"at least {gate.min_cases}")
     for name in ("auc", "sensitivity", "specificity", "accuracy"):
         limit: float | None = getattr(gate, f"min_{name}")
         if limit is not None:
             counting: Counting = "every_study" if gate.failures_are_wrong and name != "auc" else "metrics"
-            yield _at_least(name, estimate(evaluation, name, counting), limit, gate.bound)
+            yield _at_least(name, evaluation.figure(name, counting), limit, gate.bound)
     if gate.max_calibration_error is not None:
-        error = estimate(evaluation, "calibration_error")
+        error = evaluation.metrics.calibration_error
         passed = error is not None and error.value <= gate.max_calibration_error
         found = "not in the evaluation" if error is None else f"{error.value:.3f}"
-        yield Rule("calibration error", passed, found, f"at most {gate.max_calibration_error:g}")
+        yield GateRule("calibration error", passed, found, f"at most {gate.max_calibration_error:g}")
 
 
-def _at_least(name: str, found: Estimate | None, limit: float, bound: str) -> Rule:
+def _at_least(name: str, found: EvaluationFigure | None, limit: float, bound: str) -> GateRule:
     value = None if found is None else found.value if bound == "point" else found.lower
     what = f"at least {limit:g}" if bound == "point" else f"lower bound at least {limit:g}"
     if found is None or value is None:
-        return Rule(name, False, "not in the evaluation" if found is None else f"{found} without an interval", what)
-    return Rule(name, value >= limit, str(found), what)
+        return GateRule(name, False, "not in the evaluation" if found is None else f"{found} without an interval", what)
+    return GateRule(name, value >= limit, str(found), what)

@@ -10,13 +10,12 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import Any
 
-from glioserve_contract import NOT_FOR_CLINICAL_USE
+from glioserve_contract import NOT_FOR_CLINICAL_USE, to_dict
+from glioserve_contract.records.facts.evaluation import Counting, EvaluationSummary
 from glioserve_contract.records.manifest import Manifest
 from glioserve_contract.records.recipe import Recipe
 from glioserve_export.version_files import CARD_FILES
-from glioserve_registry.publishing.evaluation_summary import evaluation_rows
 
 _PATH = re.compile(r"""(?<![\w./])(?:file:|~|[A-Za-z]:\\|\\\\|(?<!:)//(?=\w)|\.{0,2}/(?=[\w.~]))[^\s"',;]*""")
 _OVERRIDDEN = "The gate refused it, and was overridden:"
@@ -47,6 +46,7 @@ def card_files(manifest: Manifest) -> dict[str, str]:
 def sections(manifest: Manifest) -> Iterator[Section]:
     """What the card says, in order."""
     recipe = manifest.recipe
+    provenance = tuple(_flat(to_dict(recipe.provenance)))
     necrosis, recurrence = "radiation necrosis", "recurrence of the tumour"
     yield Section(
         "What it is",
@@ -69,9 +69,9 @@ def sections(manifest: Manifest) -> Iterator[Section]:
     yield Section("Recipe", header=("Property", "Value"), rows=tuple(_recipe(recipe)))
     yield Section(
         "Training",
-        ("What the training run wrote about itself.",) if recipe.provenance else ("Nothing is known of its training.",),
-        ("Property", "Value") if recipe.provenance else (),
-        tuple((key, _without_paths(value)) for key, value in _flat(recipe.provenance)),
+        ("What the training run wrote about itself.",) if provenance else ("Nothing is known of its training.",),
+        ("Property", "Value") if provenance else (),
+        tuple((key, _without_paths(value)) for key, value in provenance),
     )
     yield _parity(manifest)
     yield _variants(manifest)
@@ -136,22 +136,22 @@ def _recipe(recipe: Recipe) -> Iterator[tuple[str, str]]:
 
 
 def _parity(manifest: Manifest) -> Section:
-    rows = [
-        (output, f"{figure['difference']:.1e}", f"{figure['tolerance']:.1e}", str(figure.get("relative_to", "")))
-        for output, figure in manifest.parity.items()
-        if isinstance(figure, dict) and "difference" in figure
-    ]
-    runtime = manifest.parity.get("runtime", "an unnamed runtime")
-    text = f"How far the exported graph on {runtime} strays from the trained network in PyTorch, at most."
+    parity = manifest.parity
+    rows = [(f.output, f"{f.difference:.1e}", f"{f.tolerance:.1e}", f.relative_to) for f in parity.figures]
+    case = parity.reference_case
+    if case is not None:
+        rows.append(("reference_case", f"{case.difference:.1e}", f"{case.tolerance:.1e}", "probability of recurrence"))
     if not rows:
         return Section("Parity", ("It was never shown that the exported graph answers as the trained network does.",))
+    runtime = parity.runtime or "an unnamed runtime"
+    text = f"How far the exported graph on {runtime} strays from the trained network in PyTorch, at most."
     return Section("Parity", (text,), ("Output", "Largest difference", "Tolerance", "Relative to"), tuple(rows))
 
 
 def _variants(manifest: Manifest) -> Section:
     if not manifest.variants:
         return Section("Variants", ("None: the 32-bit graph alone.",))
-    rows = tuple((name, key, value) for name, gate in manifest.variants.items() for key, value in _flat(gate))
+    rows = tuple((name, key, value) for name, gate in manifest.variants.items() for key, value in _flat(to_dict(gate)))
     text = "Other precisions of the same network, each held to the recipe's limits on a calibration set."
     return Section(
         "Variants", (text,), ("Variant", "Figure", "Value"), tuple((n, k, _without_paths(v)) for n, k, v in rows)
@@ -159,22 +159,38 @@ def _variants(manifest: Manifest) -> Section:
 
 
 def _evaluation(manifest: Manifest) -> Section:
-    if not manifest.evaluation:
+    if manifest.evaluation is None:
         return Section("Evaluation", ("It was never evaluated on a cohort: nothing is known of how good it is.",))
     text = "Radiation necrosis is the positive class. Intervals are of 95%."
     return Section("Evaluation", (text,), ("Figure", "Value", "Interval"), tuple(evaluation_rows(manifest.evaluation)))
 
 
+def evaluation_rows(evaluation: EvaluationSummary) -> Iterator[tuple[str, str, str]]:
+    """Yield (name, value, interval) for people."""
+    yield "Studies", str(evaluation.studies), ""
+    yield "Of these failed", str(evaluation.failed), ""
+    yield "Of these abstained", str(evaluation.abstained), ""
+    yield from _figures(evaluation, "metrics", "")
+    yield from _figures(evaluation, "every_study", ", failures and abstentions wrong")
+
+
+def _figures(evaluation: EvaluationSummary, counting: Counting, note: str) -> Iterator[tuple[str, str, str]]:
+    for name in ("auc", "sensitivity", "specificity", "accuracy", "calibration_error", "brier"):
+        figure = evaluation.figure(name, counting)
+        if figure is not None:
+            title = "AUC" if name == "auc" else name.replace("_", " ").capitalize()
+            of = "" if figure.n is None else f" ({figure.successes} of {figure.n})"
+            yield f"{title}{note}", f"{figure.value:.3f}{of}", figure.interval
+
+
 def _publication(manifest: Manifest) -> Iterator[Section]:
     publication = manifest.publication
-    if not publication:
+    if publication is None:
         return
-    override = publication.get("override")
-    told = [f"Published {publication.get('at', 'at an unknown time')}."]
-    if override:
-        told.append(f"{_OVERRIDDEN} {_without_paths(str(override))}")
-    rules = publication.get("gate", {}).get("rules", {})
-    rows = tuple((name, "passed" if r["passed"] else "FAILED", r["found"], r["limit"]) for name, r in rules.items())
+    told = [f"Published {publication.at}."]
+    if publication.override:
+        told.append(f"{_OVERRIDDEN} {_without_paths(publication.override)}")
+    rows = tuple((r.name, "passed" if r.passed else "FAILED", r.found, r.limit) for r in publication.gate.rules)
     yield Section("Publication", tuple(told), ("Rule of the gate", "Verdict", "Found", "Limit"), rows)
 
 
@@ -183,10 +199,10 @@ def _lineage(manifest: Manifest) -> Iterator[tuple[str, str]]:
     yield "Preprocessing", manifest.preprocessing_digest
     for name, digest in sorted(manifest.files.items()):
         yield name, digest
-    if source := manifest.publication.get("source_manifest"):
-        yield "Exported manifest", str(source)
-    if report := manifest.evaluation.get("digest"):
-        yield "Evaluation report", str(report)
+    if manifest.publication is not None:
+        yield "Exported manifest", manifest.publication.source_manifest
+    if manifest.evaluation is not None:
+        yield "Evaluation report", manifest.evaluation.digest
     if manifest.created:
         yield "Exported at", manifest.created
     for name, version in sorted(manifest.versions.items()):
@@ -199,7 +215,7 @@ def _limits(manifest: Manifest) -> Iterator[str]:
         f"It needs {_listed(recipe.channels)} of one study, each of {recipe.min_slices} slices or more, and knows "
         "nothing of other sequences, of earlier studies or of the patient."
     )
-    if "phantom" in str(recipe.provenance.get("data", "")).lower():
+    if "phantom" in (recipe.provenance.data or "").lower():
         yield "It was trained on synthetic phantoms: its answers about patients mean nothing."
     if manifest.cam_method == "none":
         yield "It gives no heat map."
@@ -208,7 +224,7 @@ def _limits(manifest: Manifest) -> Iterator[str]:
             "It has no reference case: were its channels or classes named in another order than the network's, its "
             "answers would be wrong, and no check of its export would notice."
         )
-    if not manifest.evaluation:
+    if manifest.evaluation is None:
         yield "Without an evaluation no statement about its errors can be made."
     yield (
         "Patients, scanners and protocols unlike those it was trained on may be answered wrongly and confidently; "
@@ -221,13 +237,17 @@ def _listed(names: Sequence[str]) -> str:
     return f"{', '.join(most)} and {last}" if most else last
 
 
-def _flat(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Nested values as ``key.key`` and text."""
+def _flat(value: object, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yield nested values as ``key.key`` and text; what is empty is left out."""
     if isinstance(value, dict):
         for key, item in value.items():
             yield from _flat(item, f"{prefix}.{key}" if prefix else str(key))
-    elif isinstance(value, (list, tuple)):
-        yield prefix, ", ".join(map(str, value))
+    elif isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        for number, item in enumerate(value, 1):
+            yield from _flat(item, f"{prefix}.{number}")
+    elif isinstance(value, list):
+        if value:
+            yield prefix, ", ".join(map(str, value))
     else:
         yield prefix, f"{value:.4g}" if isinstance(value, float) else str(value)
 

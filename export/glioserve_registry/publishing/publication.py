@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as package_version
 from pathlib import Path
-from typing import Any
 
 from glioserve_contract import CONTRACT_VERSION, ErrorCode, GlioserveError
+from glioserve_contract.records.facts.evaluation import EvaluationSummary
+from glioserve_contract.records.facts.publication import PublicationRecord
 from glioserve_contract.records.manifest import Manifest
+from glioserve_contract.records.recipe import recipe_digest
 from glioserve_export.files import copy_files, sync_folder
 from glioserve_export.version_files import CARD_FILES, MANIFEST_FILE, OPTIONAL_FILES, RECIPE_FILE, REQUIRED_FILES
 from glioserve_preprocess.files import file_digest, load_recipe
 from glioserve_registry.layout.serving import utc_now
-from glioserve_registry.publishing.gate import Gate, check_same_interface, judge
+from glioserve_registry.publishing.gate import Gate, check_same_interface, judge, require_passed
 from glioserve_registry.publishing.model_card import card_files
 from glioserve_triton.served.versions import load_manifest, save_manifest
 
@@ -24,9 +26,9 @@ from glioserve_triton.served.versions import load_manifest, save_manifest
 class Terms:
     """What a publisher adds to the exported folder."""
 
-    evaluation: Callable[[Manifest], dict[str, Any]] | None = None
-    """Returns the summary of an evaluation of this manifest's version (``glioserve_evaluation.reports.summary``), or
-    raises GLIO-5121; None keeps the summary that the manifest has, if any."""
+    evaluation: EvaluationSummary | None = None
+    """Summary of an evaluation of this version (``glioserve_evaluation.reports.report.read_summary``); None keeps the
+    summary that the manifest has, if any."""
     override: str | None = None
     """Why it is to be published although the gate refuses."""
 
@@ -67,17 +69,18 @@ def write_published(source: Path, stage: Path, gate: Gate, others: Mapping[int, 
     for number, other in others.items():
         check_same_interface(number, other, exported)
     if terms.evaluation is not None:
-        exported = replace(exported, evaluation=terms.evaluation(exported))
+        check_evaluation(terms.evaluation, exported)
+        exported = replace(exported, evaluation=terms.evaluation)
     verdict = judge(gate, exported)
-    override = verdict.require(terms.override)
-    publication = {
-        "at": utc_now(),
-        "glioserve": glioserve_version(),
-        "contract": CONTRACT_VERSION,
-        "source_manifest": file_digest(source / MANIFEST_FILE),
-        "gate": verdict.record(),
-        **({"override": override} if override is not None else {}),
-    }
+    override = require_passed(verdict, terms.override)
+    publication = PublicationRecord(
+        at=utc_now(),
+        glioserve=glioserve_version(),
+        contract=CONTRACT_VERSION,
+        source_manifest=file_digest(source / MANIFEST_FILE),
+        gate=verdict,
+        override=override,
+    )
     files = exported_files(exported)
     copy_files(source, files, stage)
     cards = card_files(replace(exported, files=files, publication=publication))
@@ -87,6 +90,23 @@ def write_published(source: Path, stage: Path, gate: Gate, others: Mapping[int, 
     save_manifest(replace(exported, files=files, publication=publication), stage)
     sync_folder(stage)
     return checked_export(stage)  # the source may have changed while it was copied
+
+
+def check_evaluation(evaluation: EvaluationSummary, manifest: Manifest) -> None:
+    """Raise GLIO-5121 for an evaluation of other weights or of another recipe than the manifest's.
+
+    With another threshold or temperature the same network makes other errors.
+    """
+    pairs = {
+        "weights": (evaluation.weights_digest, manifest.weights_digest),
+        "recipe": (evaluation.recipe_digest, recipe_digest(manifest.recipe)),
+    }
+    for part, (evaluated, published) in pairs.items():
+        if evaluated != published:
+            raise GlioserveError(
+                ErrorCode.INVALID_COHORT,
+                f"The evaluation is of the {part} {evaluated[:19]}…, this version has {published[:19]}….",
+            )
 
 
 def glioserve_version() -> str:

@@ -87,8 +87,8 @@ def answer(
             warnings = (*warnings, "The heat map is empty: no part of the brain speaks for the predicted class.")
         elif about.inside_brain < MIN_USUAL_INSIDE:
             warnings = (*warnings, f"Only {about.inside_brain:.0%} of the raw heat map lies inside the brain.")
-    if "min_slices_overridden_from" in recipe.provenance:
-        was = recipe.provenance["min_slices_overridden_from"]
+    was = recipe.provenance.min_slices_overridden_from
+    if was is not None:
         warnings = (*warnings, f"This server lowered the model's min_slices from {was} to {recipe.min_slices}.")
     report = Report(
         contract_version=CONTRACT_VERSION,

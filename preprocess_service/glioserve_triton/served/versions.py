@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from glioserve_contract import ErrorCode, GlioserveError, to_dict
 from glioserve_contract.records.manifest import Manifest, ServedVersion, parse_manifest
-from glioserve_contract.seal import BLANK_SEAL, SEAL, sealed_json
+from glioserve_contract.seal import BLANK_SEAL, sealed_json
 from glioserve_preprocess.files import file_digest
 
 
@@ -47,10 +48,9 @@ def _served_version(name: str, folder: Path) -> ServedVersion:
 def save_manifest(manifest: Manifest, folder: Path) -> None:
     """Write ``folder/manifest.json``, sealed where it says how it was published."""
     manifest.check("manifest")
-    value = to_dict(manifest)
-    if manifest.publication:
-        value["publication"][SEAL] = BLANK_SEAL
-        text = sealed_json(value)
+    if manifest.publication is None:
+        text = (json.dumps(to_dict(manifest), indent=2) + "\n").encode()
     else:
-        text = (json.dumps(value, indent=2) + "\n").encode()
+        blank = replace(manifest, publication=replace(manifest.publication, seal=BLANK_SEAL))
+        text = sealed_json(to_dict(blank))
     (folder / "manifest.json").write_bytes(text)

@@ -62,7 +62,7 @@ def _guesses(shapes: Shapes) -> Iterator[tuple[Architecture, int]]:
     """Networks that are worth building: what the first and the last layers' shapes leave open is one number each."""
     for first, name in (("conv1.weight", ""), ("trunks.0.conv1.weight", "trunks.0.")):
         if len(shape := shapes.get(first, ())) == 5:
-            options = {
+            options: dict[str, object] = {
                 "widen_factor": shape[0] / STAGE_WIDTHS[0],
                 "conv1_t_size": shape[2],
                 "bias_downsample": f"{name}layer2.0.downsample.0.bias" in shapes,

@@ -14,6 +14,7 @@ import torch
 
 from glioserve_contract import ErrorCode, GlioserveError, to_dict
 from glioserve_contract.records.brain_model import (
+    BRAIN_MODEL_SCHEMA,
     DEFAULT_BRAIN_MODEL,
     BrainIntensity,
     BrainModelCard,
@@ -74,7 +75,7 @@ def exported(net: BrainNet) -> bytes:
 def card_of(heads: int) -> BrainModelCard:
     """The sidecar: how the graph wants its input and what its answer means."""
     return BrainModelCard(
-        schema="glioserve/brain-model/1",
+        schema=BRAIN_MODEL_SCHEMA,
         name="glioserve-brain",
         licence="Apache-2.0",
         source=f"glioserve train-brain, {heads} synthetic heads, no patient",

@@ -1,0 +1,1 @@
+"""The facts that recipes, manifests and promotions keep: provenance, parity, variants, evaluation, publication."""
