@@ -1,4 +1,4 @@
-"""Between our grids and SimpleITK's images; ITK's physical space is LPS too."""
+"""Conversions from voxel grids to SimpleITK's images; ITK's physical space is LPS too."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from glioserve_dicom.volumes.geometry import Geometry, Matrix
 
 
 def to_sitk(voxels: npt.NDArray[np.generic], geometry: Geometry) -> sitk.Image:
-    """An ITK image of an array [z, y, x]; ITK's physical space is LPS too."""
+    """Return an ITK image of an array [z, y, x] on the grid ``geometry``."""
     image = sitk.GetImageFromArray(np.ascontiguousarray(voxels))
     image.SetOrigin(geometry.lps_from_voxel[:3, 3].tolist())
     image.SetSpacing(geometry.spacing_mm)
@@ -20,7 +20,7 @@ def to_sitk(voxels: npt.NDArray[np.generic], geometry: Geometry) -> sitk.Image:
 
 
 def to_sitk_transform(matrix: Matrix) -> sitk.AffineTransform:
-    """An ITK transform that maps output points by ``matrix``."""
+    """Return an ITK transform that maps output points by ``matrix``."""
     transform = sitk.AffineTransform(3)
     transform.SetMatrix(matrix[:3, :3].ravel().tolist())
     transform.SetTranslation(matrix[:3, 3].tolist())

@@ -1,4 +1,4 @@
-"""What the caller decided: which series, or which volume, stands for which sequence. Parsed from request parameters."""
+"""The caller's choices, parsed from request parameters: the series, or the volume, that stands for a sequence."""
 
 from __future__ import annotations
 
@@ -25,24 +25,28 @@ class SeriesName:
 
     @classmethod
     def parse(cls, name: str) -> SeriesName:
-        """``UID`` or ``UID#part``. Raises GLIO-1305."""
+        """Parse ``UID`` or ``UID#part``; raise GLIO-1305 for anything else."""
         uid, _, part = name.partition("#")
         if _UID.fullmatch(uid) is None or len(part) > 64:
-            raise GlioserveError(ErrorCode.INVALID_OVERRIDE, "A series is named by its SeriesInstanceUID or UID#part.")
+            raise GlioserveError(ErrorCode.INVALID_OVERRIDE, "Name a series by its SeriesInstanceUID or UID#part.")
         return cls(uid, part.strip())
 
 
 @dataclass(frozen=True)
 class Overrides:
-    """Nothing, unless the caller says so."""
+    """The caller's choices; empty by default."""
 
     series: Mapping[Modality, SeriesName] = field(default_factory=dict)
     modalities: Mapping[Modality, Modality] = field(default_factory=dict)
-    """The volume that came under a key's tensors is the value's sequence."""
+    """Sequence (value) of the volume that came under another sequence's tensors (key)."""
 
     @classmethod
     def of_parameters(cls, parameters: str | None) -> Overrides:
-        """From a Triton request's parameters, a JSON object as ``request.parameters()`` has it. Raises GLIO-1305."""
+        """Parse a Triton request's parameters, a JSON object as ``request.parameters()`` has it.
+
+        Raises:
+            GlioserveError: GLIO-1305 for parameters of another form.
+        """
         given = _object(parameters or "{}", "The request's parameters")
         series = _object(given.get(SERIES_PARAMETER) or "{}", SERIES_PARAMETER)
         modalities = _object(given.get(MODALITIES_PARAMETER) or "{}", MODALITIES_PARAMETER)
@@ -50,7 +54,8 @@ class Overrides:
         unknown = sorted(set(modalities) - set(tensors))
         if unknown:
             raise GlioserveError(
-                ErrorCode.INVALID_OVERRIDE, f"{MODALITIES_PARAMETER}: {len(unknown)} of its keys are no volume tensors."
+                ErrorCode.INVALID_OVERRIDE,
+                f"{MODALITIES_PARAMETER}: {len(unknown)} keys do not name a volume tensor.",
             )
         return cls(
             {_modality(k, SERIES_PARAMETER): SeriesName.parse(_text(v)) for k, v in series.items()},
@@ -58,7 +63,11 @@ class Overrides:
         )
 
     def renamed(self, volumes: Mapping[Modality, SequenceVolume]) -> dict[Modality, SequenceVolume]:
-        """``volumes`` by tensor as volumes by sequence. Raises GLIO-1305 where two are of one, or one is not there."""
+        """Return ``volumes``, which are by tensor, by sequence.
+
+        Raises:
+            GlioserveError: GLIO-1305 where two volumes are of one sequence, or a named one was not sent.
+        """
         missing = [volume_tensor(m) for m in self.modalities if m not in volumes]
         if missing:
             raise GlioserveError(
@@ -68,31 +77,31 @@ class Overrides:
         for tensor, volume in volumes.items():
             modality = self.modalities.get(tensor, tensor)
             if modality in named:
-                raise GlioserveError(ErrorCode.INVALID_OVERRIDE, f"Two volumes are said to be {modality}.")
+                raise GlioserveError(ErrorCode.INVALID_OVERRIDE, f"Two volumes are named as {modality}.")
             named[modality] = replace(volume, modality=modality)
         return named
 
 
-def _object(value: Any, what: str) -> dict[str, Any]:
-    """A JSON object, or the text of one."""
+def _object(value: object, name: str) -> dict[str, Any]:
+    """Return a JSON object that is given as such or as text; raise GLIO-1305 for anything else."""
     try:
         found = json.loads(value) if isinstance(value, str) and len(value) <= _MOST_CHARACTERS else value
     except (json.JSONDecodeError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        raise GlioserveError(ErrorCode.INVALID_OVERRIDE, f"{what}: not a JSON object.")
+        raise GlioserveError(ErrorCode.INVALID_OVERRIDE, f"{name} must be a JSON object.")
     return found
 
 
-def _modality(value: Any, what: str) -> Modality:
+def _modality(value: object, name: str) -> Modality:
     try:
         return Modality(value)
     except ValueError:
         known = ", ".join(Modality)
-        raise GlioserveError(ErrorCode.INVALID_OVERRIDE, f"{what}: a sequence is one of {known}.") from None
+        raise GlioserveError(ErrorCode.INVALID_OVERRIDE, f"{name}: a sequence must be one of {known}.") from None
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     if not isinstance(value, str):
-        raise GlioserveError(ErrorCode.INVALID_OVERRIDE, f"{SERIES_PARAMETER}: a series is named by a text.")
+        raise GlioserveError(ErrorCode.INVALID_OVERRIDE, f"{SERIES_PARAMETER}: a series must be named by a text.")
     return value

@@ -1,4 +1,4 @@
-"""The stages joined: a study in, the network's input and the record of how it was made out."""
+"""The preprocessing of one study: from files or volumes to the network's input and the record of how it was made."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ from glioserve_preprocess.tensor.provenance import provenance_of, sequence_prove
 from glioserve_preprocess.tensor.volumes import check_contrast, pick_volumes, slice_axis_size
 
 MAX_USUAL_DISPLACEMENT_MM = 40.0
-"""A head that moved further between two sequences deserves a look."""
+"""Largest motion of the head between two sequences that does not ask for a review."""
 MIN_USUAL_COVERAGE = 0.95
-"""Share of the brain that each sequence's field of view should hold."""
+"""Least share of the brain in each sequence's field of view that does not ask for a review."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,9 +55,9 @@ class Preprocessed:
     """The network's input and what led to it. Arrays are [z, y, x], channels first."""
 
     image: FloatArray
-    """[C, D, H, W], 0 to 1, 0 outside the brain."""
+    """The network's input [C, D, H, W], 0 to 1, 0 outside the brain."""
     brain_mask: ByteArray
-    """[D, H, W]."""
+    """The brain on the network's grid [D, H, W], 0 or 1."""
     record: PreprocessRecord
     volumes: Mapping[Modality, SequenceVolume]
     """The chosen sequences' native voxels, their axes turned to L, P, S (:func:`geometry.canonical`)."""
@@ -74,11 +74,20 @@ def preprocess_dicom(
     threads: int | None = None,
     brain_models: Path | None = None,
 ) -> Preprocessed:
-    """DICOM Part 10 files of one study, any order, all series. Raises GLIO-11xx to -17xx.
+    """Preprocess the DICOM files of one study.
 
-    ``series``: the caller names which stands for a sequence, whatever headers say. ``threads``: for the work on
-    several sequences at once (None: one for each core); the answer is the same to the bit. ``brain_models``: a
-    site's own folder of brain models, looked into before the package's.
+    Args:
+        files: DICOM Part 10 files, or zip archives of them, in any order, of all series.
+        recipe: The network's recipe.
+        accept_identified: Whether a file with identifying attributes is read; a server refuses it.
+        series: The series that the caller names for a sequence, whatever its headers hold.
+        threads: Threads for the work on several sequences at once; None takes one for each core. The answer is the
+            same to the bit on any number.
+        brain_models: A site's own folder of brain models, looked into before the package's.
+
+    Raises:
+        GlioserveError: GLIO-11xx to -17xx where the study cannot be read, chosen from, registered or normalised;
+            GLIO-5113 to -5115 where the recipe's brain model cannot be used.
     """
     watch = Stopwatch()
     with watch.stage("read"):
@@ -99,7 +108,17 @@ def preprocess_volumes(
     threads: int | None = None,
     brain_models: Path | None = None,
 ) -> Preprocessed:
-    """Volumes with their affines, already told apart by the caller. Raises GLIO-11xx, -13xx, -15xx to -17xx."""
+    """Preprocess volumes with their affines, which the caller has assigned to sequences.
+
+    Args:
+        volumes: Volumes by sequence; those that are not in the recipe are left out with a warning.
+        recipe: The network's recipe.
+        threads: Threads for the work on several sequences at once; None takes one for each core.
+        brain_models: A site's own folder of brain models, looked into before the package's.
+
+    Raises:
+        GlioserveError: GLIO-11xx, -13xx, -15xx to -17xx as for DICOM files; GLIO-5113 to -5115.
+    """
     watch = Stopwatch()
     with watch.stage("series"):
         picked, warnings = pick_volumes(volumes, recipe.channels, recipe.min_slices)
@@ -116,7 +135,7 @@ def _finish(
     threads: int | None,
     brain_models: Path | None,
 ) -> Preprocessed:
-    """register -> brain -> grid -> normalise: the same for both ways in."""
+    """Register, extract the brain, resample and normalise: the same for both ways in."""
     threads = threads or available_cores()
     with ThreadPoolExecutor(threads) as pool:
         volumes = dict(zip(native, pool.map(canonical, native.values()), strict=True))
@@ -172,12 +191,12 @@ def _finish(
 
 
 def available_cores() -> int:
-    """Of this process: containers are often given fewer than the machine has."""
+    """Return the cores that this process may use: containers often get fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _compared_by_images(first: Stack, second: Stack) -> Enhancement | None:
-    """Which of two T1-weighted stacks is enhanced; None where they cannot be read or aligned."""
+    """Compare the images of two T1-weighted stacks; return None where they cannot be read or aligned."""
     try:
         a, b = (canonical(assemble(stack, Modality.T1)) for stack in (first, second))
         return compare_enhancement(a, b, register(a, b).moving_lps_from_reference_lps)
@@ -233,7 +252,7 @@ def _quality(
     points_lps_mm: DoubleArray,
     judged: Sequence[QualityCheck],
 ) -> Quality:
-    """``judged``: the stages' own checks; motion and coverage are looked at here."""
+    """Join the stages' own checks, ``judged``, with those of motion and coverage."""
     checks = list(judged)
     for modality, matrix in to_moving.items():
         moved_mm = mean_displacement_mm(matrix, points_lps_mm)
@@ -248,7 +267,7 @@ def _check(name: str, value: float, unit: str, low: float, high: float) -> Quali
 
 
 def _coverage(geometry: Geometry, points_lps_mm: DoubleArray) -> float:
-    """Share of the points that lie in the field of view."""
+    """Return the share of the points that lie in the field of view."""
     voxels = apply(geometry.voxel_from_lps, points_lps_mm)
     inside = (voxels >= -0.5) & (voxels <= np.array(geometry.size_voxels) - 0.5)
     return float(inside.all(axis=1).mean())

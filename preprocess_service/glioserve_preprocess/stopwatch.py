@@ -16,7 +16,7 @@ class Stopwatch:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Adds what the block takes to ``name``."""
+        """Add the time that the block takes to ``name``."""
         start = time.perf_counter()
         try:
             yield

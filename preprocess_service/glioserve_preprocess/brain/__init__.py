@@ -1,1 +1,1 @@
-"""The brain mask on the reference: by a network or classically, behind a gate."""
+"""The brain mask on the reference, by a network or classically, with the checks that it has to pass."""

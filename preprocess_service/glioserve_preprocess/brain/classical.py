@@ -18,25 +18,29 @@ from glioserve_preprocess.tensor.grid import sample, sample_mask
 
 WORKING_SPACING_MM = 2.5
 AIR_SHARE = 0.35
-"""Of Otsu's threshold: darker voxels are air. Skull is dark too, hence the closing after it."""
+"""Share of Otsu's threshold below which a voxel is air. Skull is dark too, hence the closing after it."""
 SKULL_CLOSING_MM = 15.0
 CORE_DEPTH_MM = 15.0
-"""Voxels deeper than this under the skin give the brain's typical intensity."""
+"""Depth under the skin beyond which voxels give the brain's typical intensity."""
 MIN_DEPTH_MM = 6.0
-"""Scalp and skull are at least this thick together."""
+"""Least thickness of scalp and skull together."""
 DARK_SHARE = 0.65
-"""Of the typical intensity: darker voxels are bone, air, vessel."""
+"""Share of the typical intensity below which a voxel is bone, air or vessel."""
 BRIGHT_SPREADS = 4.0
 """Robust standard deviations above the typical intensity: brighter voxels are fat."""
 OPENING_MM = 8.0
 REGROWTH_MM = 9.0
 SULCUS_CLOSING_MM = 12.0
 HEIGHT_MM = 165.0
-"""From the top of the head down to below the brain stem; the neck lies beyond."""
+"""Height from the top of the head down to below the brain stem; the neck lies beyond."""
 
 
 def classical_mask(reference: SequenceVolume) -> ByteArray:
-    """The brain mask on ``reference``'s own grid, 0/1 [z, y, x]. Raises GLIO-1601 where there is no brain."""
+    """Return the brain mask on ``reference``'s own grid, 0/1 [z, y, x].
+
+    Raises:
+        GlioserveError: GLIO-1601 where there is no brain.
+    """
     working = isotropic_cover(reference.geometry, WORKING_SPACING_MM)
     voxels = sample(reference.voxels, reference.geometry, working, np.eye(4))
     voxels = np.minimum(voxels, np.percentile(voxels, 99))
@@ -49,7 +53,7 @@ def classical_mask(reference: SequenceVolume) -> ByteArray:
 
 
 def _head(voxels: FloatArray) -> BoolArray:
-    """Everything inside the skin; the field of view's border is no skin."""
+    """Return everything inside the skin; the border of the field of view does not count as skin."""
     otsu = sitk.OtsuThresholdImageFilter()
     otsu.Execute(sitk.GetImageFromArray(voxels))
     head = largest_piece(_closed(voxels > AIR_SHARE * otsu.GetThreshold(), 5.0))
@@ -61,7 +65,7 @@ def _head(voxels: FloatArray) -> BoolArray:
 
 
 def _upper_part(head: BoolArray, geometry: Geometry) -> BoolArray:
-    """Voxels at most HEIGHT_MM below the top of the head, along the patient's superior axis."""
+    """Return the voxels at most HEIGHT_MM below the top of the head, along the patient's superior axis."""
     z, y, x = np.ogrid[: head.shape[0], : head.shape[1], : head.shape[2]]
     along_x, along_y, along_z, start = geometry.lps_from_voxel[2]
     up_mm = along_x * x + along_y * y + along_z * z + start
@@ -87,7 +91,10 @@ def _brain_in_head(voxels: FloatArray, head: BoolArray) -> BoolArray:
 
 
 def _depth_mm(mask: BoolArray) -> DoubleArray:
-    """Distance of each voxel inside ``mask`` to its nearest outside voxel; beyond the border the mask goes on."""
+    """Return the distance of each voxel inside ``mask`` to its nearest outside voxel.
+
+    Beyond the border the mask goes on.
+    """
     margin = int(np.ceil(SKULL_CLOSING_MM / WORKING_SPACING_MM)) + 2
     padded = ndimage.distance_transform_edt(np.pad(mask, margin, mode="edge")) * WORKING_SPACING_MM
     inner = (slice(margin, -margin),) * 3
@@ -96,7 +103,7 @@ def _depth_mm(mask: BoolArray) -> DoubleArray:
 
 
 def _distance_mm(mask: BoolArray) -> DoubleArray:
-    """Distance of each voxel outside ``mask`` to it; 0 inside, infinite where the mask is empty."""
+    """Return the distance of each voxel outside ``mask`` to it; 0 inside, infinite where the mask is empty."""
     if not mask.any():
         return np.full(mask.shape, np.inf)
     distance: DoubleArray = ndimage.distance_transform_edt(~mask) * WORKING_SPACING_MM
@@ -104,7 +111,7 @@ def _distance_mm(mask: BoolArray) -> DoubleArray:
 
 
 def _closed(mask: BoolArray, radius_mm: float) -> BoolArray:
-    """Morphological closing by a ball; beyond the border the mask goes on as it ends."""
+    """Close ``mask`` by a ball; beyond the border the mask goes on as it ends."""
     margin = int(np.ceil(radius_mm / WORKING_SPACING_MM)) + 2
     grown = _distance_mm(np.pad(mask, margin, mode="edge")) <= radius_mm
     shrunk: BoolArray = (
@@ -114,7 +121,7 @@ def _closed(mask: BoolArray, radius_mm: float) -> BoolArray:
 
 
 def largest_piece(mask: BoolArray) -> BoolArray:
-    """The largest piece of face neighbours of a mask [z, y, x]; all of it where it is empty."""
+    """Return the largest piece of face neighbours of a mask [z, y, x]; an empty mask as it is."""
     labels, count = ndimage.label(mask)
     if count == 0:
         return mask

@@ -1,8 +1,8 @@
-"""The study's brain mask: the reference's own where it can be believed, else what all sequences vote for.
+"""The study's brain mask: the reference's own where it passes the checks, else what all sequences vote for.
 
-``margin of the reference -> a second sequence's opinion -> gate``; only where the gate says no, every registered
-sequence is asked and the mean of their margins is cut. Each margin is computed in its sequence's own space and carried
-by the registration, so that no voxel is sampled twice.
+``margin of the reference -> margin of a second sequence -> gate``; only where the gate finds a figure unusual, the
+model runs on every registered sequence and the mean of the margins is cut. Each margin is computed in its sequence's
+own space and carried by the registration, so that no voxel is sampled twice.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from glioserve_preprocess.tensor.grid import sample
 
 @dataclass(frozen=True, eq=False)
 class Brain:
-    """The mask on the reference's grid, 0/1 [z, y, x], what speaks for and against it, and how it was made."""
+    """The mask on the reference's grid, 0/1 [z, y, x], its checks, and the record of how it was made."""
 
     mask: ByteArray
     checks: tuple[QualityCheck, ...]
@@ -52,7 +52,7 @@ class _Opinion:
 
     @property
     def doubt(self) -> tuple[bool, int]:
-        """No mask at all, which has few figures to be doubted, is worst; then how many are unusual."""
+        """Sort key, the lower the better: an empty mask, which has few figures, is worst; then the count of reviews."""
         return not (self.margin.values > 0).any(), sum(c.verdict == "review" for c in self.checks)
 
 
@@ -64,10 +64,20 @@ def find_brain(
     brain_models: Path | None = None,
     threads: int = 1,
 ) -> Brain:
-    """The brain of a registered study. ``to_moving``: moving_lps_from_reference_lps by sequence; ``threads``: for
-    several sequences at once, each on one, so the answer is the same to the bit.
+    """Return the brain of a registered study.
 
-    Raises GLIO-1601 where there is no brain, GLIO-5113 to -5115 where the recipe's network cannot be had.
+    Args:
+        reference: The canonical reference volume.
+        others: The other canonical volumes of the recipe.
+        to_moving: ``moving_lps_from_reference_lps`` of every sequence.
+        method: The recipe's choice of method and model.
+        brain_models: A site's own folder of models, looked into before the package's.
+        threads: Number of sequences that the model runs on at once, each on one thread; the answer is the same to
+            the bit on any number.
+
+    Raises:
+        GlioserveError: GLIO-1601 where there is no brain; GLIO-5113 to -5115 where the recipe's network is missing,
+            is another one, or does not work.
     """
     model = load_brain_model(method, brain_models)
     refuse_wide_field(reference.geometry)
@@ -82,7 +92,7 @@ def find_brain(
 
 
 def mask_points_lps_mm(mask: ByteArray, geometry: Geometry, most: int = 20000) -> DoubleArray:
-    """Centres of at most ``most`` voxels of the mask, evenly picked, [n, 3]."""
+    """Return the centres of at most ``most`` voxels of the mask, evenly picked, [n, 3]."""
     indices = np.argwhere(mask)[:, ::-1]
     indices = indices[:: max(1, len(indices) // most)]
     return apply(geometry.lps_from_voxel, indices.astype(np.float64))
@@ -118,7 +128,7 @@ def _opinion(
 
 
 def _margins(volumes: Sequence[SequenceVolume], model: BrainModel, threads: int) -> list[Margin | GlioserveError]:
-    """Each sequence's own margin in its own space, or why it has none."""
+    """Return each sequence's margin in its own space, or the error that it ended in."""
 
     def margin(volume: SequenceVolume) -> Margin | GlioserveError:
         try:
@@ -136,7 +146,7 @@ def _carried(
     to_moving: Mapping[Modality, Matrix],
     own: Margin,
 ) -> dict[Modality, Margin]:
-    """Margins on the reference's margin grid, NaN where they do not look; what has no head has no opinion."""
+    """Sample the margins on the reference's margin grid, NaN beyond their fields of view; errors are left out."""
     carried = {}
     for volume, margin in zip(volumes, margins, strict=True):
         if isinstance(margin, Margin):
@@ -154,7 +164,7 @@ def _judged(
     image: FloatArray,
     crown_lps_mm: DoubleArray,
 ) -> _Opinion:
-    """The margin's own figures, and the median agreement of those beside it, each where it looks."""
+    """Return the margin with its checks and its median agreement with the others, each in its field of view."""
     checks = margin_checks(margin, image, crown_lps_mm)
     mask = one_solid_piece(margin.values > 0)
     agreements = []
@@ -168,7 +178,7 @@ def _judged(
 
 
 def _mean(values: Sequence[FloatArray]) -> FloatArray:
-    """Of those that look; the reference looks everywhere."""
+    """Return the mean, per voxel, of the volumes whose field of view covers it; the reference's covers all."""
     stack = np.stack(values)
     looks = np.isfinite(stack)
     return np.asarray(np.where(looks, stack, 0).sum(axis=0) / looks.sum(axis=0), dtype=np.float32)

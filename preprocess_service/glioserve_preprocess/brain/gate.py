@@ -1,4 +1,4 @@
-"""Whether a brain mask can be believed: its volume, shape and place, how sure the model is, and what a second says.
+"""Checks of a brain mask: its volume, shape and place, how sure the model is, and how well a second mask agrees.
 
 Every figure has a usual range; outside it the study goes to ``review`` and no label is given. The ranges were set on
 synthetic heads, sound and spoilt, whose true masks are known (``make bench NAME=brain_gate``); no patient set them.
@@ -19,44 +19,44 @@ from glioserve_preprocess.arrays import BoolArray, DoubleArray, FloatArray
 from glioserve_preprocess.brain.network import Margin, one_solid_piece
 
 VOLUME_LITRES = (0.9, 2.2)
-"""A plausible adult brain with its fluid."""
+"""Volume of a plausible adult brain with its fluid."""
 SOLIDITY = (0.83, 1.0)
-"""Volume over that of the convex hull: lobes of scalp or face that hang on to a mask lower it."""
+"""Volume over that of the convex hull; lobes of scalp or face that a mask includes lower it."""
 SLENDERNESS = (1.0, 1.75)
 """Longest over shortest axis of the mask's ellipsoid of inertia."""
 BELOW_CROWN_MM = (-100.0, 45.0)
-"""From the mask's top up to the head's: fluid, skull and scalp, and what a tilted head adds. A mask in the face or the
-neck, or in a head that the file turns upside down, lies lower. Only that end counts: where a sequence shows the scalp
-dark, the head seems to end lower than it does."""
+"""Distance from the mask's top up to the head's: fluid, skull and scalp, and what a tilted head adds. A mask in the
+face or the neck, or in a head that the file turns upside down, lies lower. Only that end counts: where a sequence shows
+the scalp dark, the head seems to end lower than it does."""
 ENCLOSED_SHARE = (0.3, 1.0)
-"""Of the rays that leave the mask upwards and sideways: those that meet something dark and then something bright again,
-the skull and the scalp. A bottle has neither."""
+"""Share of the rays leaving the mask upwards and sideways that meet something dark and then something bright again, as
+skull and scalp are; a bottle in the scanner has neither."""
 RAYS = 400
 RAY_STEP_MM = 2.0
 SKULL_WITHIN_MM, SCALP_WITHIN_MM = 20.0, 36.0
-"""Beyond the mask's surface: how far a dark place and a bright one after it are looked for."""
+"""Distances beyond the mask's surface within which a dark place, and a bright one after it, are looked for."""
 RISE = 0.2
-"""Of the brain's median intensity: what the scalp must be brighter than a place before it."""
+"""Share of the brain's median intensity by which the scalp must be brighter than a place before it."""
 MIN_RAYS = RAYS // 10
-"""Fewer that stay in the field of view say nothing."""
+"""Least number of rays within the field of view; from fewer nothing is concluded."""
 BORDER_SHARE = (0.0, 0.10)
-"""Of the mask's surface that lies on the border of the field of view: a brain that is cut off."""
+"""Share of the mask's surface on the border of the field of view; a high one means a brain that is cut off."""
 UNSURENESS = (0.0, 0.4)
-"""Mean, near the surface, of how far the slope of the model's distance is off one: a true distance grows by a
-millimetre a millimetre, and that of a model that hesitates between two surfaces by less."""
+"""Mean, near the surface, of the difference between one and the slope of the model's distance: a true distance grows by
+a millimetre a millimetre, and that of a model that hesitates between two surfaces by less."""
 NEAR_MM = 4.0
 AGREEMENT_DICE = (0.90, 1.0)
-"""Of the masks that two sequences give on their own."""
+"""Dice of the masks that two sequences give, each on its own."""
 
 
 def volume_check(mask: npt.NDArray[np.generic], geometry: Geometry) -> QualityCheck:
-    """Whether the mask [z, y, x] holds as much as a brain."""
+    """Check that the mask [z, y, x] holds as much as a brain."""
     litres = float(np.count_nonzero(mask)) * math.prod(geometry.spacing_mm) / 1e6
     return check("brain_volume", litres, "litre", VOLUME_LITRES)
 
 
 def shape_checks(mask: BoolArray, geometry: Geometry) -> tuple[QualityCheck, ...]:
-    """Solidity, slenderness and border contact of a mask [z, y, x] that is not empty."""
+    """Check solidity, slenderness and border contact of a mask [z, y, x] that is not empty."""
     surface = mask & ~ndimage.binary_erosion(mask, border_value=1)
     border = np.ones(mask.shape, dtype=bool)
     border[1:-1, 1:-1, 1:-1] = False
@@ -74,17 +74,17 @@ def shape_checks(mask: BoolArray, geometry: Geometry) -> tuple[QualityCheck, ...
 
 
 def position_check(mask: BoolArray, geometry: Geometry, crown_lps_mm: DoubleArray) -> QualityCheck:
-    """How far the top of a mask [z, y, x] that is not empty lies below the head's, along the patient's axis."""
+    """Check the distance of the top of a non-empty mask [z, y, x] below the head's, along the patient's axis."""
     places = np.argwhere(mask)[:, ::-1].astype(np.float64)
     top_mm = float(apply(geometry.lps_from_voxel, places)[:, 2].max())
     return check("brain_below_crown", float(crown_lps_mm[2]) - top_mm, "mm", BELOW_CROWN_MM)
 
 
 def enclosure_check(mask: BoolArray, image: FloatArray, geometry: Geometry) -> QualityCheck | None:
-    """Whether a skull and a scalp lie around a mask that is not empty; ``image``, the scan, on the same grid [z, y, x].
+    """Check that skull and scalp surround a non-empty mask; ``image``, the scan, is on the same grid [z, y, x].
 
-    Rays go from the mask's middle to where the third axis (superior) does not fall. None where too few of them stay in
-    the field of view.
+    Rays go from the mask's middle to where the third axis (superior) does not fall. Returns None where too few of them
+    stay in the field of view.
     """
     turns = np.arange(RAYS) * np.pi * (3 - np.sqrt(5))  # a spiral spreads them evenly over half a sphere
     rise = np.arange(RAYS) / RAYS
@@ -113,7 +113,7 @@ def enclosure_check(mask: BoolArray, image: FloatArray, geometry: Geometry) -> Q
 
 
 def unsureness_check(margin: Margin) -> QualityCheck | None:
-    """How unlike a distance a signed distance is; None for a model that gives something else."""
+    """Check that the margin grows as a distance does; return None for a model that gives something else."""
     near = np.abs(margin.values) < NEAR_MM
     if margin.unit != "mm" or not near.any() or min(margin.values.shape) < 2:
         return None
@@ -123,14 +123,14 @@ def unsureness_check(margin: Margin) -> QualityCheck | None:
 
 
 def agreement_check(one: BoolArray, other: BoolArray) -> QualityCheck:
-    """Dice of two masks on one grid."""
+    """Check the Dice of two masks on one grid."""
     total = int(one.sum()) + int(other.sum())
     dice = 2 * int((one & other).sum()) / total if total else 0.0
     return check("brain_agreement", dice, "Dice", AGREEMENT_DICE)
 
 
 def margin_checks(margin: Margin, image: FloatArray, crown_lps_mm: DoubleArray) -> tuple[QualityCheck, ...]:
-    """All that one margin tells; its volume alone where it is empty.
+    """Return all checks of one margin; the volume's alone where its mask is empty.
 
     ``image`` is the scan on the margin's grid [z, y, x], ``crown_lps_mm`` a point as high as the head's top.
     """
@@ -144,16 +144,16 @@ def margin_checks(margin: Margin, image: FloatArray, crown_lps_mm: DoubleArray) 
 
 
 def check(name: str, value: float, unit: str, usual: tuple[float, float]) -> QualityCheck:
-    """``review`` outside the usual range."""
+    """Return the check of one figure, with the verdict ``review`` outside the usual range."""
     low, high = usual
     return QualityCheck(name, value, unit, low, high, "ok" if low <= value <= high else "review")
 
 
 def _solidity(edge_mm: DoubleArray, voxels: int, spacing: DoubleArray) -> float:
-    """The hull goes through voxel centres; half a voxel all around is added to it."""
+    """Return the mask's volume over that of its hull, which goes through voxel centres and is grown by half a voxel."""
     try:
         hull = ConvexHull(edge_mm)
-    except (QhullError, ValueError):  # flat, or a handful of voxels: no solid
+    except (QhullError, ValueError):  # flat, or a handful of voxels
         return 0.0
     whole = hull.volume + hull.area * float(spacing.min()) / 2
     return float(min(1.0, voxels * float(np.prod(spacing)) / whole))

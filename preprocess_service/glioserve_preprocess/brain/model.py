@@ -27,32 +27,35 @@ from glioserve_contract.records.recipe import BrainExtraction
 from glioserve_preprocess.arrays import FloatArray
 
 PACKAGED = Path(__file__).parents[1] / "models"
-"""Where the models are that come with this package."""
+"""Folder of the models that come with this package."""
 
 
 @dataclass(frozen=True, eq=False)
 class BrainModel:
-    """A network that has shown that it does what its card says. Any number of threads may run it at once."""
+    """A network whose output was tested against its card. Any number of threads may run it at once."""
 
     card: BrainModelCard
     digest: str
     session: Any
-    """onnxruntime.InferenceSession."""
+    """An ``onnxruntime.InferenceSession``."""
 
     def run(self, tensor: FloatArray) -> FloatArray:
-        """FP32 [1, 1, a, b, c] to the card's output, FP32 [1, 1 or 2, a, b, c]."""
+        """Run the network on FP32 [1, 1, a, b, c]; return the card's output, FP32 [1, 1 or 2, a, b, c]."""
         answer: FloatArray = self.session.run([self.card.output], {self.card.input: tensor})[0]
         return answer
 
 
 def site_folder() -> Path | None:
-    """The folder that ``GLIOSERVE_BRAIN_MODELS`` names. For entry points: everything else is handed it."""
+    """Return the folder that ``GLIOSERVE_BRAIN_MODELS`` names.
+
+    Entry points call it and hand the folder on; nothing else reads the environment.
+    """
     named = os.environ.get(BRAIN_MODELS_VARIABLE)
     return Path(named) if named else None
 
 
 def model_files(brain_models: Path | None) -> Iterator[Path]:
-    """Every ``*.onnx`` file that a recipe could name, the site's first; of two with one name only the first counts."""
+    """Yield every ``*.onnx`` file that a recipe could name, the site's first; of two with one name only the first."""
     seen = set()
     for folder in _folders(brain_models):
         for path in sorted(folder.glob("*.onnx")):
@@ -62,7 +65,11 @@ def model_files(brain_models: Path | None) -> Iterator[Path]:
 
 
 def read_model(extraction: BrainExtraction, brain_models: Path | None) -> tuple[bytes, bytes]:
-    """The ONNX file and its card, if they are those of the recipe. Raises GLIO-5113 and -5114."""
+    """Return the bytes of the recipe's ONNX file and of its card.
+
+    Raises:
+        GlioserveError: GLIO-5113 where a file is missing or cannot be read; GLIO-5114 where it is another.
+    """
     name = str(extraction.model)
     path = next((folder / name for folder in _folders(brain_models) if (folder / name).is_file()), None)
     if path is None:
@@ -84,11 +91,17 @@ def read_model(extraction: BrainExtraction, brain_models: Path | None) -> tuple[
 def load_brain_model(
     extraction: BrainExtraction, brain_models: Path | None = None, threads: int = 1
 ) -> BrainModel | None:
-    """The network that a recipe names, ready to run; None for the classical method, which has none.
+    """Return the network that a recipe names, ready to run; None for the classical method, which has none.
 
-    Loaded once for each folder, name, digest and ``threads`` (of one run: more are quicker on a large network, but
-    may round differently, so the pipeline takes one and runs several sequences at once instead). Raises GLIO-5113
-    where it is not there, GLIO-5114 where it is another, GLIO-5115 where it does not do what its card says.
+    Args:
+        extraction: The recipe's choice of method and model.
+        brain_models: A site's own folder of models, looked into before the package's.
+        threads: Threads of one run. More are quicker on a large network, but may round differently, so the pipeline
+            takes one and runs several sequences at once instead.
+
+    Raises:
+        GlioserveError: GLIO-5113 where the model is missing, GLIO-5114 where it is another, GLIO-5115 where it does
+            not do what its card says.
     """
     if extraction.method == "classical":
         return None
@@ -101,6 +114,8 @@ def load_brain_model(
 
 
 _LOADED: dict[tuple[Path | None, str | None, str | None, int], BrainModel] = {}
+"""Sessions of this process by folder, name, digest and threads: loading one takes seconds and its memory, and every
+request of a server needs it."""
 _LOCK = threading.Lock()
 
 
@@ -109,7 +124,7 @@ def _folders(brain_models: Path | None) -> tuple[Path, ...]:
 
 
 def _where(folder: Path) -> str:
-    """For messages, which carry no path of a server."""
+    """Return a description of the folder for messages, which carry no path of a server."""
     return "the package" if folder == PACKAGED else f"the folder of {BRAIN_MODELS_VARIABLE}"
 
 
@@ -158,7 +173,7 @@ def _check_signature(name: str, session: Any, card: BrainModelCard) -> None:
 
 
 def _fits(shape: list[int | str | None], wanted: tuple[int | None, ...]) -> bool:
-    """Whether a graph's shape admits the sizes; one that it gives a name to, or does not know, admits any."""
+    """Return whether a graph's shape admits the sizes; a dimension that has a name, or is unknown, admits any."""
     if not shape:
         return True  # an output whose rank the graph does not say: the dry run will
     pairs = zip(shape, wanted, strict=False)
@@ -166,7 +181,7 @@ def _fits(shape: list[int | str | None], wanted: tuple[int | None, ...]) -> bool
 
 
 def _dry_run(name: str, model: BrainModel) -> None:
-    """The least size that the card allows, with a ramp in it."""
+    """Run the model on a ramp of the least size that the card allows; raise GLIO-5115 where its output is wrong."""
     card = model.card
     size = card.min_size_voxels
     ramp = np.linspace(0, 1, int(np.prod(size)), dtype=np.float32).reshape(1, 1, *size)

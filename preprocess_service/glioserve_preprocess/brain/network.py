@@ -1,7 +1,7 @@
-"""A brain model run on a scan: how far inside the brain each place is, and the mask where that is positive.
+"""A brain model run on a scan: the distance of each place inside the brain, and the mask where that is positive.
 
 ``resample -> crop to the head -> scale intensities -> turn -> pad -> run``, then pad, turn and crop undone. The margin
-lives on the model's own coarse grid; the mask is cut at the resolution of whoever asks for it.
+lives on the model's own coarse grid; the mask is cut at the resolution of the grid that it is wanted on.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ from glioserve_preprocess.tensor.grid import sample
 Unit = Literal["mm", "logit", "probability"]
 
 HEAD_SPACING_MM = 4.0
-"""Where a field of view is larger than the model takes, the head is looked for at this spacing."""
+"""Spacing at which the head is looked for, where a field of view is larger than the model takes."""
 ABOVE_HEAD_MM = 25.0
-"""Kept above where the head's top is found; what is cut is the neck and the shoulders."""
+"""Height kept above the top of the head as it is found; neck and shoulders are cut instead."""
 HEAD_HEIGHT_MM = 200.0
-"""Below its top: what the head's middle is taken of."""
+"""Height below its top over which the middle of the head is computed."""
 FLAT = 1e-5
-"""Of the intensities themselves: a smaller range is what sampling rounds."""
+"""Least range over the largest magnitude of the intensities; a smaller one is rounding by the sampling."""
 SPECKS = 0.002
 """Share of the bright voxels that may lie outside the head, at either end of an axis."""
 
 
 @dataclass(frozen=True, eq=False)
 class Margin:
-    """How far inside the brain each voxel is by the model's own measure: positive inside, the surface at 0."""
+    """Depth of each voxel inside the brain by the model's own measure: positive inside, 0 at the surface."""
 
     values: FloatArray
-    """FP32 [z, y, x]. Beyond the grid there is no brain."""
+    """FP32 [z, y, x]. What lies beyond the grid counts as outside the brain."""
     geometry: Geometry
     """The model's spacing, axes nearest to L, P and S, cropped to what the model takes."""
     unit: Unit
@@ -49,7 +49,11 @@ class Margin:
 
 
 def brain_margin(volume: SequenceVolume, model: BrainModel) -> Margin:
-    """Run ``model`` on a scan of any orientation and spacing. Raises GLIO-1601 where there is no head to run it on."""
+    """Run ``model`` on a scan of any orientation and spacing.
+
+    Raises:
+        GlioserveError: GLIO-1601 where there is no head to run it on.
+    """
     volume, card = canonical(volume), model.card
     refuse_wide_field(volume.geometry)
     grid = _head_grid(volume, card)
@@ -65,7 +69,7 @@ def brain_margin(volume: SequenceVolume, model: BrainModel) -> Margin:
 
 
 def mask_of_margin(margin: Margin, target: Geometry) -> ByteArray:
-    """Where the margin is positive on ``target``'s grid, 0/1 [z, y, x]: the largest piece, its holes filled."""
+    """Return the mask on ``target``'s grid, 0/1 [z, y, x]: the largest piece of positive margin, its holes filled."""
     mask = np.zeros(target.shape, dtype=np.uint8)
     box = _box_of_brain(margin, target)
     if box is None:
@@ -80,7 +84,7 @@ def mask_of_margin(margin: Margin, target: Geometry) -> ByteArray:
 
 
 def _head_grid(volume: SequenceVolume, card: BrainModelCard) -> Geometry:
-    """Cubic voxels of the model's spacing over the whole scan, or over as much around the head as the model takes."""
+    """Return cubic voxels of the model's spacing over the whole scan, or as much of it as the model takes."""
     cover = isotropic_cover(volume.geometry, card.spacing_mm)
     most = [0, 0, 0]
     for letter, n in zip(card.orientation, card.max_size_voxels, strict=True):
@@ -99,7 +103,7 @@ def _head_grid(volume: SequenceVolume, card: BrainModelCard) -> Geometry:
 
 
 def crown_and_middle_lps_mm(volume: SequenceVolume) -> DoubleArray:
-    """[2, 3]: a point as high as the top of what is bright, and the middle of the part below it."""
+    """Return [2, 3]: a point as high as the top of what is bright, and the middle of the part below it."""
     coarse = isotropic_cover(volume.geometry, HEAD_SPACING_MM)
     voxels = sample(volume.voxels, volume.geometry, coarse, np.eye(4))
     voxels = np.minimum(voxels, np.percentile(voxels, 99))
@@ -115,20 +119,20 @@ def crown_and_middle_lps_mm(volume: SequenceVolume) -> DoubleArray:
 
 
 def _ends(bright: BoolArray, axis: int) -> tuple[float, float]:
-    """First and last index along an axis between which all but a few specks lie."""
+    """Return the first and last index along an axis between which all but a few specks lie."""
     along = np.cumsum(bright.sum(axis=tuple(a for a in range(3) if a != axis)))
     low, high = np.searchsorted(along, [SPECKS * along[-1], (1 - SPECKS) * along[-1]])
     return float(low), float(high)
 
 
 def _turn(orientation: str) -> tuple[tuple[int, int, int], tuple[int, ...]]:
-    """(order, flips): the axis of [z, y, x] that each axis of the tensor is, and which of the tensor's point back."""
+    """Return (order, flips): the axis of [z, y, x] for each tensor axis, and the tensor axes that point back."""
     a, b, c = (2 - AXIS_OF_LETTER[letter] for letter in orientation)
     return (a, b, c), tuple(axis for axis, letter in enumerate(orientation) if letter in "IAR")
 
 
 def _tensor(voxels: FloatArray, card: BrainModelCard) -> tuple[FloatArray, tuple[slice, slice, slice]]:
-    """FP32 [1, 1, a, b, c] of a scan that is already turned, and where in it the scan lies."""
+    """Return a turned scan padded to the model's FP32 [1, 1, a, b, c], and the slices of it that hold the scan."""
     shape = (voxels.shape[0], voxels.shape[1], voxels.shape[2])
     size = card.tensor_size(shape)
     a, b, c = (slice((whole - n) // 2, (whole - n) // 2 + n) for whole, n in zip(size, shape, strict=True))
@@ -143,7 +147,7 @@ def _tensor(voxels: FloatArray, card: BrainModelCard) -> tuple[FloatArray, tuple
 
 
 def _scaled(voxels: FloatArray, chosen: FloatArray, intensity: BrainIntensity) -> FloatArray:
-    """``voxels`` scaled by figures of the ``chosen`` ones; GLIO-1601 where those are all alike."""
+    """Scale ``voxels`` by figures of the ``chosen`` ones; raise GLIO-1601 where those are all alike."""
     if chosen.size and intensity.percentiles is not None:
         start, end = (float(v) for v in np.percentile(chosen, intensity.percentiles))
         width = end - start
@@ -158,7 +162,7 @@ def _scaled(voxels: FloatArray, chosen: FloatArray, intensity: BrainIntensity) -
 
 
 def _inside(answer: FloatArray, card: BrainModelCard) -> FloatArray:
-    """The model's answer [channels, a, b, c] as a margin, positive inside."""
+    """Return the model's answer [channels, a, b, c] as a margin, positive inside."""
     inside: FloatArray
     if card.output_kind == "signed_distance_mm":
         inside = np.float32(card.threshold) - answer[0]
@@ -170,7 +174,7 @@ def _inside(answer: FloatArray, card: BrainModelCard) -> FloatArray:
 
 
 def _box_of_brain(margin: Margin, target: Geometry) -> tuple[slice, slice, slice] | None:
-    """The part of ``target``, (x, y, z), that can hold brain: sampling and labelling the rest would be waste."""
+    """Return the part of ``target``, (x, y, z), that can hold brain; sampling and labelling the rest would be waste."""
     inside = margin.values > 0
     ends = []
     for axis in (2, 1, 0):
@@ -190,7 +194,7 @@ def _box_of_brain(margin: Margin, target: Geometry) -> tuple[slice, slice, slice
 
 
 def one_solid_piece(mask: BoolArray) -> BoolArray:
-    """The largest piece of face neighbours, with everything filled that it encloses."""
+    """Return the largest piece of face neighbours, with everything filled that it encloses."""
     mask = largest_piece(mask)
     outside, count = ndimage.label(np.pad(~mask, 1, constant_values=True))
     solid: BoolArray = outside[1:-1, 1:-1, 1:-1] != outside[0, 0, 0]

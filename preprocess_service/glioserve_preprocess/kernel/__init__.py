@@ -33,20 +33,24 @@ class Information:
 
 @dataclass(frozen=True, eq=False)
 class Motion:
-    """How six parameters in mm move a point q that is relative to the pivot: to the moving image's voxel
-    ``turn (R(rotation) q + pivot + shift) + start``, the parameters being rotation vector x ``radius_mm``, then shift.
+    """The motion of a point q, relative to the pivot, under six parameters in mm.
+
+    It goes to the moving image's voxel ``turn (R(rotation) q + pivot + shift) + start``, the parameters being rotation
+    vector x ``radius_mm``, then shift.
     """
 
     turn: DoubleArray
-    """[3, 3]: of the moving image's voxel_from_lps."""
+    """Left part [3, 3] of the moving image's voxel_from_lps."""
     start: DoubleArray
-    """[3]: likewise."""
+    """Last column [3] of the moving image's voxel_from_lps."""
     pivot_lps_mm: DoubleArray
     radius_mm: float
 
 
 class MutualInformation:
-    """Of fixed samples and a moving image, as a function of the affine map between them. Not for several threads.
+    """Mutual information of fixed samples and a moving image as a function of the affine map between them.
+
+    An object serves one thread at a time.
 
     ``points`` FP32 [n, 3]; ``fixed_bins`` UINT8 [n], each below ``bins``; ``moving`` FP32 [z, y, x] in bins: every
     value from 1 to ``bins - 3``.
@@ -70,7 +74,7 @@ class MutualInformation:
         self._result = np.empty(_RESULT, dtype=np.float64)
 
     def __call__(self, voxel_from_point: DoubleArray) -> Information:
-        """At ``voxel_from_point`` [3, 4]; all zero where no sample lies in the image."""
+        """Return the information at ``voxel_from_point`` [3, 4]; all zero where no sample lies in the image."""
         matrix = np.ascontiguousarray(voxel_from_point, dtype=np.float64)
         self._library.glio_mutual_information(
             self._points.ctypes.data,
@@ -99,9 +103,9 @@ class MutualInformation:
         iterations: int,
         times_overlap: bool,
     ) -> tuple[DoubleArray, float]:
-        """The nearest maximum from ``parameters_mm`` [6], by BFGS in units of ``voxel_mm``: its parameters, its value.
+        """Return parameters and value of the maximum nearest to ``parameters_mm`` [6], by BFGS in ``voxel_mm`` units.
 
-        ``times_overlap``: what is made large is the information times the overlap. It ends where no parameter gains
+        With ``times_overlap`` the information times the overlap is maximised. The search ends where no parameter gains
         more than ``tolerance`` nats a unit, a step gains less than 1e-5 of the whole, or after ``iterations``.
         """
         turn, start, pivot = (
@@ -132,7 +136,7 @@ class MutualInformation:
 
 @cache
 def _library() -> ctypes.CDLL:
-    """The library with its functions' types, loaded once."""
+    """Return the library with its functions' types; loaded once a process, as it holds no state of its own."""
     library = load("mutual_information")
     pointer, i32, i64, double = ctypes.c_void_p, ctypes.c_int32, ctypes.c_int64, ctypes.c_double
     evaluated, climbed = library.glio_mutual_information, library.glio_climb

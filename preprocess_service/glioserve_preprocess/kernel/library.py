@@ -1,4 +1,4 @@
-"""Where the compiled kernels are: shared libraries beside this file, built when the package was installed."""
+"""Loading of the compiled kernels: shared libraries beside this file, built when the package was installed."""
 
 from __future__ import annotations
 
@@ -14,11 +14,15 @@ SUFFIX = ".dll" if sys.platform == "win32" else ".so"
 
 
 ABI = 2
-"""Of the functions' arguments, in the C sources too: a library of another build would crash the process."""
+"""Version of the functions' arguments, in the C sources too; a library of another build would crash the process."""
 
 
 def load(name: str) -> ctypes.CDLL:
-    """The library of ``<name>.c``; ctypes lets go of the interpreter while its functions run. Raises GLIO-5110."""
+    """Load the library of ``<name>.c``; ctypes releases the interpreter's lock while its functions run.
+
+    Raises:
+        GlioserveError: GLIO-5110 where it is not built for this machine and version.
+    """
     try:
         library = ctypes.CDLL(str(FOLDER / f"{name}{SUFFIX}"))
         built = library.glio_abi()

@@ -1,6 +1,6 @@
 """The compiled part of :mod:`grid`: a volume sampled at the places of another grid, called through ctypes.
 
-Nothing here keeps state, and other Python threads run while it does: call it from as many as you like. The same
+Nothing here keeps state, and other Python threads run while it does: any number of threads may call it. The same
 input gives the same bits. Built as :mod:`kernel` is.
 """
 
@@ -26,11 +26,11 @@ def sample_places(
     outside: float,
     threads: int = 1,
 ) -> FloatArray:
-    """``source`` [z, y, x] at every voxel of a target grid, FP32 ``target_shape`` [z, y, x]; ``outside`` beyond its
-    border, 0 where ``where`` is 0.
+    """Sample ``source`` [z, y, x] at every voxel of a target grid, FP32 ``target_shape`` [z, y, x].
 
-    ``kernels`` and ``limit`` are in (x, y, z) order: the smoothing taps (odd in number, sum 1) and the border's place
-    in voxels. ``source_from_target`` is 4 x 4 and maps voxel indices (x, y, z).
+    Voxels beyond the source's border become ``outside``, those where ``where`` is 0 become 0. ``kernels`` and ``limit``
+    are in (x, y, z) order: the smoothing taps (odd in number, sum 1) and the border's place in voxels.
+    ``source_from_target`` is 4 x 4 and maps voxel indices (x, y, z).
     """
     source = np.ascontiguousarray(source, dtype=np.float32)
     matrix = np.ascontiguousarray(source_from_target[:3], dtype=np.float64)
@@ -64,7 +64,7 @@ def sample_places(
 def sample_axis(
     source: FloatArray, axis: int, kernel: DoubleArray, limit: float, places: DoubleArray, outside: float
 ) -> FloatArray:
-    """``source`` at ``places`` (in voxels) along one ``axis`` of the array, FP32; the others stay as they are."""
+    """Sample ``source`` at ``places`` (in voxels) along one ``axis`` of the array, FP32; the others stay."""
     source = np.ascontiguousarray(source, dtype=np.float32)
     n, target, radius = source.shape[axis], len(places), len(kernel) // 2
     places, kernel = (np.ascontiguousarray(a, dtype=np.float64) for a in (places, np.pad(kernel, 1)))
@@ -81,6 +81,7 @@ def sample_axis(
 
 @cache
 def _library() -> ctypes.CDLL:
+    """Return the library with its functions' types; loaded once a process, as it holds no state of its own."""
     library = load("resample")
     pointer, i64, double, single = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double, ctypes.c_float
     library.glio_sample.argtypes = [*[pointer] * 8, single, i64, i64, pointer, pointer]

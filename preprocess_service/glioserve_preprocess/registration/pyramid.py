@@ -11,22 +11,22 @@ from glioserve_dicom.volumes.geometry import Geometry, SequenceVolume, apply
 from glioserve_preprocess.arrays import BoolArray, ByteArray, DoubleArray, FloatArray
 
 LEVELS_MM = (8.0, 4.0, 1.0)
-"""From coarse to fine. An axis whose spacing is coarser than the level stays as it is."""
+"""Voxel width of each level, from coarse to fine. An axis whose spacing is coarser than the level stays as it is."""
 MAX_FINEST_VOXELS = 1 << 25
-"""A field of view of more voxels than this at 1 mm (twice a head's) is refined at 2 mm: memory is for studies."""
+"""Voxels at 1 mm (twice a head's) above which the finest level is 2 mm, so that memory suffices for more studies."""
 SMOOTHING_MM = (3.2, 1.6, 0.45)
-"""Gaussian sigma on each level: takes the steps off the box means, and noise off the finest. Along thick slices
+"""Gaussian sigma on each level: it takes the steps off the box means, and noise off the finest. Along thick slices
 that is less than MIN_SIGMA_VOXELS and nothing is done: smoothing them cost accuracy (0.09 to 0.15 mm on phantoms)."""
 MIN_SIGMA_VOXELS = 0.3
 BINS = 24
 WINDOW_BINS = 3
-"""Kept free for the flanks of the Parzen window: values lie from 1 to BINS - WINDOW_BINS."""
+"""Bins kept free for the flanks of the Parzen window: values lie from 1 to BINS - WINDOW_BINS."""
 CLIPPED_PERCENTILES = (0.2, 99.5)
-"""Of a volume's voxels on the middle level: what is outside shares the outermost bins."""
+"""Percentiles of a volume's voxels on the middle level; values beyond them share the outermost bins."""
 AIR_SHARE = 0.35
-"""Of Otsu's threshold: darker voxels are air."""
+"""Share of Otsu's threshold below which a voxel is air."""
 HALO_MM = 6.0
-"""Around the head, so that its outline counts."""
+"""Width of the rim around the head that counts with it, so that its outline does."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,16 +46,16 @@ class Prepared:
     regions: tuple[BoolArray, ...]
     """The head with its halo, [z, y, x], on every level but the finest."""
     centre_lps_mm: DoubleArray
-    """Of the head's outline: intensities differ too much between sequences for a centre of mass."""
+    """Centre of the head's outline; intensities differ too much between sequences for a centre of mass."""
 
     def head_points_lps_mm(self, most: int = 2000) -> DoubleArray:
-        """Points all over the head, evenly picked, [n, 3]."""
+        """Return at most about ``most`` points all over the head, evenly picked, [n, 3]."""
         inside = np.argwhere(self.regions[0])[:, ::-1]
         inside = inside[:: max(1, len(inside) // most)]
         return apply(self.levels[0].geometry.lps_from_voxel, inside.astype(np.float64))
 
     def draw(self, level: int, samples: int, seed: int) -> tuple[DoubleArray, ByteArray]:
-        """``samples`` points of the head, LPS mm [n, 3], and the bins of the volume there on ``level``.
+        """Draw ``samples`` points of the head, LPS mm [n, 3], with the bins of the volume there on ``level``.
 
         Each is moved off its voxel by up to half a voxel: points on the grid would lock onto the slices of a moving
         volume of the same spacing. The finest level draws from the head of the one before.
@@ -74,7 +74,7 @@ class Prepared:
 
 
 def prepare(volume: SequenceVolume) -> Prepared:
-    """Levels by box means of whole voxels (an axis is never refined) and a Gaussian, and the head on them."""
+    """Compute the levels, by box means of whole voxels (no axis is refined) and a Gaussian, and the head on them."""
     levels = []
     voxels, geometry = volume.voxels, volume.geometry
     for spacing_mm, sigma_mm in sorted(zip(LEVELS_MM, SMOOTHING_MM, strict=True)):
@@ -92,7 +92,7 @@ def prepare(volume: SequenceVolume) -> Prepared:
 
 
 def _head_region(voxels: FloatArray, geometry: Geometry) -> BoolArray:
-    """The head with its halo; everything where no head stands out."""
+    """Return the head with its halo; everything where no head stands out."""
     labels, count = ndimage.label(voxels > AIR_SHARE * _otsu(voxels))
     if count == 0:
         return np.ones(voxels.shape, dtype=bool)
@@ -103,7 +103,7 @@ def _head_region(voxels: FloatArray, geometry: Geometry) -> BoolArray:
 
 
 def _otsu(voxels: FloatArray) -> float:
-    """Otsu's threshold (IEEE SMC 9, 1979, 62) of 128 bins up to the 99.5th percentile.
+    """Return Otsu's threshold (IEEE SMC 9, 1979, 62) of 128 bins up to the 99.5th percentile.
 
     Not ITK's filter: SimpleITK keeps the interpreter's lock while it runs, and the sequences are prepared in threads.
     """
@@ -119,7 +119,7 @@ def _otsu(voxels: FloatArray) -> float:
 
 
 def _smoothed(voxels: FloatArray, geometry: Geometry, sigma_mm: float) -> FloatArray:
-    """A copy, always: the levels are turned into bins in place."""
+    """Smooth the voxels into a copy, always, since the levels are turned into bins in place."""
     sigmas = [s if s > MIN_SIGMA_VOXELS else 0.0 for s in (sigma_mm / np.array(geometry.spacing_mm[::-1])).tolist()]
     smoothed: FloatArray = ndimage.gaussian_filter(voxels, sigmas, mode="nearest", truncate=3.0)
     return smoothed if smoothed is not voxels else voxels.copy()
@@ -133,7 +133,7 @@ def _into_bins(voxels: FloatArray, low: float, high: float) -> None:
 
 
 def _axes(geometry: Geometry) -> list[tuple[int, float]]:
-    """(voxels, spacing in mm) of x, y and z."""
+    """Return (voxels, spacing in mm) of x, y and z."""
     return list(zip(geometry.size_voxels, geometry.spacing_mm, strict=True))
 
 
@@ -150,7 +150,7 @@ def _shrink(voxels: FloatArray, geometry: Geometry, spacing_mm: float) -> tuple[
 
 
 def _box_mean(voxels: FloatArray, axis: int, factor: int) -> FloatArray:
-    """Means of ``factor`` voxels along ``axis``; a rest at the end is left out."""
+    """Return the means of ``factor`` voxels along ``axis``; a rest at the end is left out."""
     count = voxels.shape[axis] // factor
     trimmed = np.moveaxis(voxels, axis, 0)[: count * factor]
     total = trimmed[::factor].astype(np.float32)

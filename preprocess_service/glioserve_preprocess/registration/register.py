@@ -1,7 +1,7 @@
 """Each sequence to the reference: one rigid transform by mutual information, from voxels, never from headers alone.
 
 Two searches a pair, each in one thread: from the reference's points into the moving image, and a second one with the
-roles exchanged, which knows nothing of the first. What they found is judged before anybody may use it (:func:`_judge`).
+roles exchanged, which knows nothing of the first. Their results are judged before they are used (:func:`_judge`).
 """
 
 from __future__ import annotations
@@ -23,28 +23,31 @@ from glioserve_preprocess.registration.search import APART_MM, Found, Pair
 
 MIDDLE, FINE = 1, len(LEVELS_MM) - 1
 OFF_MM = 15.0
-"""How far away from the optimum, in each of the six parameters, the similarity is looked at for the contrast."""
+"""Distance from the optimum, in each of the six parameters, at which the similarity is computed for the contrast."""
 USUAL_CONTRAST, REFUSED_CONTRAST = 1.7, 1.3
 """Similarity at the optimum over the highest 15 mm away: below the first a person should look, below the second
-nothing was found. Calibrated by ``make bench NAME=registration_check``."""
+the registration has failed. Calibrated by ``make bench NAME=registration_check``."""
 USUAL_OVERLAP, REFUSED_OVERLAP = 0.25, 0.1
 """Share of the reference's head in the moving field of view."""
 REFUSED_NATS = 0.05
 """Similarity of two things that have nothing to do with each other; heads reach five times that and more."""
 USUAL_RIVAL, BETTER_RIVAL = 0.9, 1.1
-"""Similarity of another position that the second search found over this one's: above the first nobody can tell the two
+"""Similarity of another position that the second search found over this one's: above the first the two cannot be told
 apart, above the second the other one is right."""
 AGREEING_MM = 2.0
 """Mean distance over the head below which two transforms are one; above it a person should look."""
 MOST = 100.0
 """Upper end of a ratio that has none."""
 MAX_DISPLACEMENT_MM = 500.0
-"""Heads further apart than any scanner's table moves."""
+"""Largest displacement; no scanner's table moves further."""
 
 
 @dataclass(frozen=True, eq=False)
 class Registration:
-    """``moving_lps_from_reference_lps`` carries the reference's points into the moving sequence's own space."""
+    """The rigid transform of one sequence, with the figures by which it is judged.
+
+    ``moving_lps_from_reference_lps`` carries the reference's points into the moving sequence's own space.
+    """
 
     modality: Modality
     moving_lps_from_reference_lps: Matrix
@@ -66,7 +69,7 @@ class Registration:
 
     @property
     def checks(self) -> tuple[QualityCheck, ...]:
-        """Every figure with its usual range; ``review`` outside. What is worse than that is an error, no result."""
+        """Every figure with its usual range; ``review`` outside it. :attr:`refusal` holds what is worse."""
         return (
             self._check("contrast", min(self.contrast, MOST), "ratio", USUAL_CONTRAST, MOST),
             self._check("gain", self.similarity - self.similarity_before, "nat", 0.0, MOST),
@@ -86,7 +89,7 @@ class Registration:
 
     @property
     def refusal(self) -> str:
-        """Why nobody may use it; empty where a person may."""
+        """Reason why the registration must not be used; empty where there is none."""
         if self.overlap < REFUSED_OVERLAP:
             return f"only {self.overlap:.0%} of the head is in its field of view"
         if self.similarity < REFUSED_NATS * self.overlap:
@@ -99,14 +102,16 @@ class Registration:
 
 
 def register(reference: SequenceVolume, moving: SequenceVolume) -> Registration:
-    """The rigid transform from ``reference`` to ``moving`` space; see :func:`register_all`."""
+    """Return the rigid transform from ``reference`` to ``moving`` space, as :func:`register_all` does."""
     return register_all(reference, [moving])[0]
 
 
 def register_all(reference: SequenceVolume, moving: Sequence[SequenceVolume], threads: int = 1) -> list[Registration]:
-    """Each of ``moving`` to ``reference``, on up to ``threads`` threads; the same bits on any number of them.
+    """Register each of ``moving`` to ``reference``, on up to ``threads`` threads; the same bits on any number.
 
-    Raises GLIO-1501 where two heads do not overlap or no position stands out; the message names the sequence.
+    Raises:
+        GlioserveError: GLIO-1501 where two heads do not overlap or no position stands out; the message names the
+            sequence.
     """
     found = examine(reference, moving, threads)
     for registration in found:
@@ -117,7 +122,7 @@ def register_all(reference: SequenceVolume, moving: Sequence[SequenceVolume], th
 
 
 def examine(reference: SequenceVolume, moving: Sequence[SequenceVolume], threads: int = 1) -> list[Registration]:
-    """:func:`register_all` without the refusal: for whoever wants to see what was refused."""
+    """Register as :func:`register_all` does, without raising, so that refused results can be looked at."""
     # A BLAS that starts threads for a 4 x 4 inverse lets them spin for longer than the registration takes.
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(max(1, threads)) as pool:
         fixed, *others = pool.map(prepare, [reference, *moving])
@@ -133,7 +138,7 @@ def examine(reference: SequenceVolume, moving: Sequence[SequenceVolume], threads
 
 
 def mean_displacement_mm(matrix: Matrix, points_lps_mm: DoubleArray) -> float:
-    """Mean distance that ``points_lps_mm`` [n, 3] move under ``matrix``."""
+    """Return the mean distance that ``points_lps_mm`` [n, 3] move under ``matrix``."""
     return float(np.linalg.norm(apply(matrix, points_lps_mm) - points_lps_mm, axis=1).mean())
 
 
@@ -143,7 +148,7 @@ def _search(pair: Pair, *, to_the_end: bool) -> tuple[Pair, Found]:
 
 
 def _judge(pair: Pair, found: Found, back: Pair, second: Found) -> Registration:
-    """The figures that tell whether the position stands out, the heads overlap and the second search found the same.
+    """Compute the figures that show whether the position stands out, the heads overlap and both searches agree.
 
     Where the second search found better, the first one starts again from there.
     """
@@ -174,7 +179,7 @@ def _judge(pair: Pair, found: Found, back: Pair, second: Found) -> Registration:
 
 
 def _both_ways(pair: Pair, found: Found, back: Pair, head_lps_mm: DoubleArray) -> tuple[Matrix, float]:
-    """The middle of this result and that of the exchanged pair from there on, and their mean distance over the head.
+    """Return the middle of this result and the exchanged pair's, and their mean distance over the head.
 
     Each direction interpolates the other volume, and errs by what that does to thick slices: together they err less.
     """

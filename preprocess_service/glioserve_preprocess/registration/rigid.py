@@ -14,29 +14,32 @@ from glioserve_preprocess.kernel import Information, Motion, MutualInformation
 from glioserve_preprocess.registration.pyramid import BINS, LEVELS_MM, Prepared
 
 RADIUS_MM = 70.0
-"""A rotation is counted in mm at this distance from the pivot, so that all six numbers are of one size."""
+"""Distance from the pivot at which a rotation is counted in mm, so that all six numbers are of one size."""
 GRADIENT_TOLERANCE = 5e-4
-"""Nats per voxel of the level: a search ends where nothing gains more."""
+"""Gain, in nats per voxel of the level, below which a search ends."""
 
 _IDENTITY = np.eye(3)
 
 
 @dataclass(frozen=True, eq=False)
 class Rigid:
-    """``p -> pivot + R(rotation) (p - pivot) + shift``: [3] rotation vector x RADIUS_MM, then [3] shift, in mm."""
+    """A rigid motion ``p -> pivot + R(rotation) (p - pivot) + shift`` as six parameters in mm.
+
+    They are a rotation vector [3] x RADIUS_MM, then the shift [3].
+    """
 
     pivot_lps_mm: DoubleArray
     parameters_mm: DoubleArray
 
     @classmethod
     def of_matrix(cls, matrix: Matrix, pivot_lps_mm: DoubleArray) -> Rigid:
-        """Inverse of :attr:`matrix`, for a rigid one."""
+        """Return the motion whose :attr:`matrix` is the given rigid one."""
         rotation = Rotation.from_matrix(matrix[:3, :3]).as_rotvec() * RADIUS_MM
         return cls(pivot_lps_mm, np.concatenate([rotation, apply(matrix, pivot_lps_mm[np.newaxis])[0] - pivot_lps_mm]))
 
     @property
     def matrix(self) -> Matrix:
-        """4 x 4, reference LPS mm to moving LPS mm."""
+        """The motion as a 4 x 4 matrix, reference LPS mm to moving LPS mm."""
         matrix = np.eye(4)
         matrix[:3, :3] = rotation_of(self.parameters_mm[:3] / RADIUS_MM)[0]
         matrix[:3, 3] = self.pivot_lps_mm + self.parameters_mm[3:] - matrix[:3, :3] @ self.pivot_lps_mm
@@ -44,7 +47,7 @@ class Rigid:
 
 
 def rotation_of(vector: DoubleArray) -> tuple[DoubleArray, DoubleArray]:
-    """Rotation matrix of a rotation vector [3] in radians, and its left Jacobian J.
+    """Return the rotation matrix of a rotation vector [3] in radians, and its left Jacobian J.
 
     Turning by ``vector + d`` is turning by ``vector`` and then by ``J d``, for small d (Sola et al., A micro Lie
     theory, arXiv 1812.01537, eq. 143 to 145).
@@ -63,7 +66,7 @@ def rotation_of(vector: DoubleArray) -> tuple[DoubleArray, DoubleArray]:
 
 
 class Similarity:
-    """Mutual information of points drawn from a fixed head and a moving volume. Not for several threads."""
+    """Mutual information of points drawn from a fixed head and a moving volume; an object serves one thread."""
 
     def __init__(self, fixed: Prepared, moving: Prepared, level: int, samples: int, seed: int) -> None:
         points, bins = fixed.draw(level, samples, seed)
@@ -76,19 +79,22 @@ class Similarity:
         self._voxel_mm = LEVELS_MM[level]
 
     def nats(self, parameters_mm: DoubleArray) -> tuple[float, DoubleArray]:
-        """Mutual information of what overlaps, and its gradient by the six parameters, per mm."""
+        """Return the mutual information of what overlaps, and its gradient by the six parameters, per mm."""
         found, rotation, jacobian = self._at(parameters_mm)
         return found.nats, self._by_parameters(found.nats_gradient, rotation, jacobian)
 
     def shared_nats(self, parameters_mm: DoubleArray) -> tuple[float, DoubleArray]:
-        """Mutual information times the overlap: for searches that start far off, since the information of a few
-        samples in a corner can be larger than that of two heads on each other."""
+        """Return the mutual information times the overlap, and its gradient.
+
+        Searches that start far off use it, since the information of a few samples in a corner can be larger than that
+        of two heads on each other.
+        """
         found, rotation, jacobian = self._at(parameters_mm)
         by_affine = found.overlap * found.nats_gradient + found.nats * found.overlap_gradient
         return found.overlap * found.nats, self._by_parameters(by_affine, rotation, jacobian)
 
     def climb(self, start_mm: DoubleArray, iterations: int, *, times_overlap: bool) -> tuple[DoubleArray, float]:
-        """The nearest maximum of :meth:`nats`, or of :meth:`shared_nats`: its six parameters, and its value."""
+        """Return the six parameters and the value of the nearest maximum of :meth:`nats` or :meth:`shared_nats`."""
         return self._information.climb(
             self._motion,
             start_mm,
@@ -99,7 +105,7 @@ class Similarity:
         )
 
     def overlap(self, parameters_mm: DoubleArray) -> float:
-        """Share of the samples that lie in the moving field of view."""
+        """Return the share of the samples that lie in the moving field of view."""
         return self._at(parameters_mm)[0].overlap
 
     def _at(self, parameters_mm: DoubleArray) -> tuple[Information, DoubleArray, DoubleArray]:

@@ -16,25 +16,25 @@ from glioserve_preprocess.registration.pyramid import LEVELS_MM, Prepared
 from glioserve_preprocess.registration.rigid import RADIUS_MM, Rigid, Similarity
 
 SAMPLES = (6_000, 20_000, 120_000)
-"""Points drawn from the fixed head on each level."""
+"""Number of points drawn from the fixed head on each level."""
 RANKING_SAMPLES = 2_000
 START_ANGLES_DEG = (-25.0, 0.0, 25.0)
-"""About each axis, at each start position."""
+"""Rotations about each axis at each start position."""
 START_RISES_MM = (-20.0, 0.0, 20.0)
-"""Along the patient's superior axis, with the heads' centres together: fields of view end at different heights.
+"""Shifts along the patient's superior axis, with the heads' centres together: fields of view end at different heights.
 The header's own position is a start too."""
 STARTS_TRIED, STARTS_FOLLOWED, STARTS_REFINED = 12, 4, 2
-"""Of all starts, the most similar are improved a little; of those the best, if apart, to the end of the coarse level;
-of those the best also on the middle one."""
+"""Numbers of starts: the most similar of all are improved a little, the best of those, if apart, to the end of the
+coarse level, and the best of those also on the middle one."""
 TRIAL_ITERATIONS, MAX_ITERATIONS = 6, 40
 APART_MM = 8.0
-"""Two ends of searches nearer than this (norm of the six parameters) are one."""
+"""Distance (norm of the six parameters) below which the ends of two searches are one."""
 SEED = 20251
 
 
 @dataclass(frozen=True)
 class Found:
-    """Where a search ended: six parameters in mm, and the objective there."""
+    """The end of a search: six parameters in mm, and the objective there."""
 
     parameters_mm: DoubleArray
     nats: float
@@ -49,7 +49,7 @@ class Pair:
     _similarities: dict[tuple[int, int], Similarity] = field(default_factory=dict)
 
     def similarity(self, level: int, samples: int | None = None) -> Similarity:
-        """On one level, of SAMPLES points unless told otherwise."""
+        """Return the similarity on one level, by default of as many points as SAMPLES has for it."""
         count = samples or SAMPLES[level]
         key = (level, count)
         if key not in self._similarities:
@@ -58,19 +58,19 @@ class Pair:
 
     @property
     def pivot_lps_mm(self) -> DoubleArray:
-        """What the six parameters turn about: the fixed head's centre."""
+        """The point that the six parameters turn about: the fixed head's centre."""
         return self.fixed.centre_lps_mm
 
     def matrix(self, found: Found) -> Matrix:
-        """Fixed LPS mm to moving LPS mm."""
+        """Return the 4 x 4 matrix of a search's end, fixed LPS mm to moving LPS mm."""
         return Rigid(self.pivot_lps_mm, found.parameters_mm).matrix
 
     def of_matrix(self, matrix: Matrix) -> DoubleArray:
-        """The six parameters of a rigid matrix."""
+        """Return the six parameters of a rigid matrix."""
         return Rigid.of_matrix(matrix, self.pivot_lps_mm).parameters_mm
 
     def search(self) -> Found:
-        """From nothing to the end of the middle level."""
+        """Search from the coarse starts to the end of the middle level."""
         coarse = self.similarity(0)
         tried = [_climb(coarse, start, TRIAL_ITERATIONS) for start in self._ranked_starts()]
         followed: list[Found] = []
@@ -85,7 +85,7 @@ class Pair:
         return max(refined, key=lambda found: found.nats)
 
     def refine(self, parameters_mm: DoubleArray, level: int) -> Found:
-        """From a start in the neighbourhood to the optimum on ``level``."""
+        """Climb from a start in the neighbourhood to the optimum on ``level``."""
         return _climb(self.similarity(level), parameters_mm, times_overlap=level < len(LEVELS_MM) - 1)
 
     def _ranked_starts(self) -> list[DoubleArray]:

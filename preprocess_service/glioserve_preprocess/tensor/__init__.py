@@ -1,1 +1,1 @@
-"""From registered volumes to the network's input, and its provenance."""
+"""The network's input, computed from registered volumes, and its provenance."""

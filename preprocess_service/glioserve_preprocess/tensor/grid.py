@@ -21,11 +21,11 @@ from glioserve_preprocess.kernel.resampling import sample_axis, sample_places
 
 FWHM_TO_SIGMA = 1 / (2 * np.sqrt(2 * np.log(2)))
 REACH_SIGMAS = 3.0
-"""Where the Gaussian ends: 0.3 % of its mass is left out, and made up for by the rest."""
+"""Radius of the Gaussian: 0.3 % of its mass is left out, and made up for by the rest."""
 MAX_SIGMA_VOXELS = 4.0
-"""A source much finer than the target is averaged over whole blocks of voxels first: bounds the cost of a voxel."""
+"""Largest sigma; a source much finer than the target is averaged over blocks first, which bounds a voxel's cost."""
 PARALLEL_VOXELS = 1e-4
-"""Axes are parallel if, over the whole target, they drift apart by less than this part of a source voxel."""
+"""Part of a source voxel by which parallel axes may drift apart over the whole target."""
 
 
 def sample(
@@ -37,12 +37,19 @@ def sample(
     outside: float = 0.0,
     threads: int = 1,
 ) -> FloatArray:
-    """``voxels`` [z, y, x] of ``source``'s grid on ``target``'s grid, FP32 [z, y, x]; linear, ``outside`` (0 or NaN)
-    beyond the source's field of view.
+    """Sample ``voxels`` on another grid, linearly and anti-aliased; any number of Python threads may call it at once.
 
-    ``source_lps_from_target_lps`` carries the target's points into the source's own space (the registration).
-    Voxels of the target for which ``where`` [z, y, x] is 0 become 0 and cost nothing. The same bits whatever the
-    number of ``threads``; any number of Python threads may call it at once, and they run in parallel.
+    Args:
+        voxels: The source's voxels [z, y, x].
+        source: The grid of ``voxels``.
+        target: The grid to sample on.
+        source_lps_from_target_lps: Carries the target's points into the source's own space (the registration).
+        where: Mask [z, y, x] on the target's grid; voxels where it is 0 become 0 and cost nothing.
+        outside: Value beyond the source's field of view, 0 or NaN.
+        threads: Number of threads; the bits are the same on any number.
+
+    Returns:
+        FP32 [z, y, x] on the target's grid.
     """
     source_from_target = source.voxel_from_lps @ source_lps_from_target_lps @ target.lps_from_voxel
     sigmas = np.array(antialias_sigma_mm(source, target, source_lps_from_target_lps)) / source.spacing_mm
@@ -65,12 +72,12 @@ def sample(
 
 
 def sample_mask(mask: ByteArray, source: Geometry, target: Geometry, threads: int = 1) -> ByteArray:
-    """A 0/1 mask [z, y, x] on another grid of the same space: 1 where the interpolated mask is at least a half."""
+    """Sample a 0/1 mask [z, y, x] on another grid of its space: 1 where the interpolated mask is at least a half."""
     return (sample(mask, source, target, np.eye(4), threads=threads) >= 0.5).astype(np.uint8)
 
 
 def antialias_sigma_mm(source: Geometry, target: Geometry, source_lps_from_target_lps: Matrix) -> Vector:
-    """Gaussian sigma along each source axis: FWHM² = target extent² - source spacing², 0 if it grows.
+    """Return the Gaussian sigma along each source axis: FWHM² = target extent² - source spacing², 0 if it grows.
 
     The target's extent along a source axis is that of its voxel, as the transform turns it.
     """
@@ -83,7 +90,7 @@ def antialias_sigma_mm(source: Geometry, target: Geometry, source_lps_from_targe
 
 
 def _gaussian(sigma_voxels: float) -> DoubleArray:
-    """Taps of sum 1, odd in number; a single one for no smoothing."""
+    """Return taps of sum 1, odd in number; a single one for no smoothing."""
     radius = int(np.ceil(REACH_SIGMAS * sigma_voxels)) if sigma_voxels > 0 else 0
     if radius == 0:
         return np.ones(1)
@@ -93,7 +100,7 @@ def _gaussian(sigma_voxels: float) -> DoubleArray:
 
 
 def _block_means(array: FloatArray, factors: npt.NDArray[np.int_]) -> FloatArray:
-    """Means over blocks of ``factors`` (x, y, z) voxels; beyond the border the volume goes on as it ends."""
+    """Return means over blocks of ``factors`` (x, y, z) voxels; beyond the border the volume goes on as it ends."""
     for axis, factor in zip((2, 1, 0), factors, strict=True):
         padding = [(0, -array.shape[axis] % factor if a == axis else 0) for a in range(3)]
         padded = np.pad(array, padding, mode="edge") if any(after for _, after in padding) else array
@@ -103,7 +110,7 @@ def _block_means(array: FloatArray, factors: npt.NDArray[np.int_]) -> FloatArray
 
 
 def _parallel_axes(source_from_target: Matrix, target: Geometry) -> tuple[int, int, int] | None:
-    """For each source axis (x, y, z) the target axis it is parallel to; None if the grids are turned."""
+    """Return, for each source axis (x, y, z), the target axis parallel to it; None if the grids are turned."""
     extents = np.abs(source_from_target[:3, :3]) * np.array(target.size_voxels)
     axes = extents.argmax(axis=1)
     rest = extents.copy()
@@ -124,7 +131,7 @@ def _sample_parallel(
     where: ByteArray | None,
     outside: float,
 ) -> FloatArray:
-    """Axis by axis, which is the same sum in fewer steps: first the axis that shrinks most."""
+    """Sample axis by axis, which is the same sum in fewer steps, the axis that shrinks most first."""
     sizes = [target.size_voxels[a] for a in axes]
     for axis in sorted(range(3), key=lambda a: (sizes[a] / array.shape[2 - a], -a)):
         places = source_from_target[axis, axes[axis]] * np.arange(sizes[axis]) + source_from_target[axis, 3]

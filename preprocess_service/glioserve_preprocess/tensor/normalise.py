@@ -12,11 +12,11 @@ from glioserve_contract.records.recipe import Intensity
 from glioserve_preprocess.arrays import ByteArray, FloatArray
 
 MIN_CONTRAST = 1e-5
-"""Of the range against the largest magnitude: below it, a difference is single precision's rounding."""
+"""Least range over the largest magnitude; a smaller one is the rounding of single precision."""
 
 
 def normalise(image: FloatArray, brain_mask: ByteArray, intensity: Intensity, what: str) -> FloatArray:
-    """``image`` [D, H, W] scaled by its own :func:`intensity_range` inside ``brain_mask`` [D, H, W]; 0 outside.
+    """Scale ``image`` [D, H, W] by its own :func:`intensity_range` inside ``brain_mask`` [D, H, W]; 0 outside.
 
     ``what`` names the sequence in the error (GLIO-1701) that a constant or empty one gets.
     """
@@ -25,9 +25,10 @@ def normalise(image: FloatArray, brain_mask: ByteArray, intensity: Intensity, wh
 
 
 def intensity_range(image: FloatArray, brain_mask: ByteArray, intensity: Intensity, what: str) -> tuple[float, float]:
-    """The intensities that become 0 and 1: extremes or percentiles of ``image`` inside ``brain_mask``.
+    """Return the intensities that become 0 and 1: extremes or percentiles of ``image`` inside ``brain_mask``.
 
-    GLIO-1701 names ``what`` where they are one or the mask is empty.
+    Raises:
+        GlioserveError: GLIO-1701, which names ``what``, where they are one or the mask is empty.
     """
     inside = image[(brain_mask > 0) & ~np.isnan(image)]
     if not inside.size:
@@ -42,6 +43,6 @@ def intensity_range(image: FloatArray, brain_mask: ByteArray, intensity: Intensi
 
 
 def scale(image: FloatArray, brain_mask: ByteArray, low: float, high: float) -> FloatArray:
-    """``low`` to 0 and ``high`` to 1 inside ``brain_mask``, clipped to them; 0 outside."""
+    """Map ``low`` to 0 and ``high`` to 1 inside ``brain_mask``, clipped to them; 0 outside."""
     scaled = np.clip((image - np.float32(low)) / np.float32(high - low), 0, 1)
     return np.where((brain_mask > 0) & ~np.isnan(image), scaled, np.float32(0))

@@ -1,7 +1,7 @@
-"""What the network's input was computed from and how, in a record; and the same input again from that record.
+"""The record of what the network's input was computed from and how, and the same input again from that record.
 
-A record does not hold voxels: it names them by digest. Whoever keeps the study, the mask and ``preprocess.json`` can
-show at any time what the network was shown; with the software that the record names, to the bit.
+A record does not hold voxels: it names them by digest. The study, the mask and ``preprocess.json`` together show at any
+time what the network was shown; with the software that the record names, to the bit.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ from glioserve_preprocess.tensor.normalise import scale
 SOFTWARE = ("glioserve", "numpy", "scipy", "SimpleITK", "pydicom", "nibabel")
 """Distributions whose version may change a voxel, of the input or of what it was computed from."""
 MAX_CORNER_DISTANCE_MM = 1e-3
-"""Between a volume's grid and the recorded one: a NIfTI file rounds affines to single precision."""
+"""Largest distance between a volume's grid and the recorded one; NIfTI files round affines to single precision."""
 
 
 def provenance_of(image: FloatArray, native_mask: ByteArray, sequences: Sequence[SequenceProvenance]) -> Provenance:
-    """The whole record; ``image`` [C, D, H, W], ``native_mask`` 0/1 [z, y, x] on the reference's canonical grid."""
+    """Return the record; ``image`` [C, D, H, W], ``native_mask`` 0/1 [z, y, x] on the reference's canonical grid."""
     return Provenance(_digest(native_mask, "u1"), image_digest(image), tuple(sequences), software())
 
 
 def image_digest(image: FloatArray) -> str:
-    """What :attr:`Provenance.image_sha256` says: whether a replay gave the same bits."""
+    """Return the digest that :attr:`Provenance.image_sha256` holds; a replay of the same bits has the same one."""
     return _digest(image, "<f4")
 
 
@@ -55,7 +55,7 @@ def sequence_provenance(
     intensity: Intensity,
     intensity_range: tuple[float, float],
 ) -> SequenceProvenance:
-    """Of one canonical volume that was sampled on ``network`` and scaled by ``intensity_range`` (low, high)."""
+    """Return the record of a canonical volume, sampled on ``network`` and scaled by ``intensity_range`` (low, high)."""
     return SequenceProvenance(
         modality=volume.modality,
         series_instance_uid=series_instance_uid,
@@ -70,11 +70,16 @@ def sequence_provenance(
 
 
 def replay(record: PreprocessRecord, volumes: Mapping[Modality, SequenceVolume], native_mask: ByteArray) -> FloatArray:
-    """The network's input [C, D, H, W] that ``record`` is about, computed again: one sampling, one scaling a channel.
+    """Compute the network's input [C, D, H, W] of ``record`` again: one sampling, one scaling a channel.
 
-    ``volumes`` are the native ones, their axes stored in any way; ``native_mask`` is 0/1 [z, y, x] on the reference's
-    canonical grid (``brain_mask.nii.gz`` of the offline command). Raises GLIO-1704 where a volume, its grid, the mask
-    or the smoothing is not the recorded one.
+    Args:
+        record: The record of the study.
+        volumes: The native volumes, their axes stored in any way.
+        native_mask: The brain, 0/1 [z, y, x], on the reference's canonical grid (``brain_mask.nii.gz`` of the offline
+            command).
+
+    Raises:
+        GlioserveError: GLIO-1704 where a volume, its grid, the mask or the smoothing is not the recorded one.
     """
     if record.provenance is None:
         raise GlioserveError(ErrorCode.PROVENANCE_MISMATCH, "The record has no provenance.")
@@ -112,6 +117,7 @@ def _replay_channel(
 
 @cache
 def _software() -> tuple[tuple[str, str], ...]:
+    """Return the versions, read once a process: they cannot change in it, and each study's record holds them."""
     versions = []
     for name in SOFTWARE:
         try:
@@ -122,7 +128,7 @@ def _software() -> tuple[tuple[str, str], ...]:
 
 
 def software() -> dict[str, str]:
-    """Name to version of everything that has a part in the network's input."""
+    """Return name and version of everything that has a part in the network's input."""
     return dict(_software())
 
 

@@ -1,4 +1,4 @@
-"""The other way in: volumes with their affines, instead of DICOM files.
+"""Studies that come as volumes with their affines, instead of DICOM files.
 
 Any axes (order, flips, oblique), any real dtype, any sign. NaN is accepted as what tools write outside the field of
 view: where it reaches the volume's border and fills at most half of it, it becomes the darkest voxel and is counted
@@ -20,9 +20,10 @@ from glioserve_preprocess.arrays import BoolArray
 
 
 def fill_outside(volume: SequenceVolume) -> tuple[SequenceVolume, tuple[str, ...]]:
-    """``volume`` with its darkest voxel's value for the NaN outside its field of view, and the warning that says so.
+    """Replace the NaN outside the field of view by the darkest voxel's value; return the volume and a warning of it.
 
-    Raises GLIO-1109 where NaN does not reach the volume's border or fills more than ``MAX_NAN_SHARE`` of it.
+    Raises:
+        GlioserveError: GLIO-1109 where NaN does not reach the volume's border or fills more than ``MAX_NAN_SHARE``.
     """
     missing = np.isnan(volume.voxels)
     count = int(missing.sum())
@@ -40,7 +41,7 @@ def fill_outside(volume: SequenceVolume) -> tuple[SequenceVolume, tuple[str, ...
 
 
 def _enclosed(missing: BoolArray) -> int:
-    """How many of the voxels hang together with none on the border."""
+    """Return the number of voxels in pieces that do not touch the border."""
     labels, _ = ndimage.label(missing)
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
@@ -51,7 +52,11 @@ def _enclosed(missing: BoolArray) -> int:
 
 
 def check_contrast(volume: SequenceVolume) -> None:
-    """GLIO-1702 for a blank volume, before registration and brain extraction look for a head in it."""
+    """Refuse a blank volume, before registration and brain extraction look for a head in it.
+
+    Raises:
+        GlioserveError: GLIO-1702 where all voxels are equal, GLIO-1703 where they span next to nothing.
+    """
     low, high = float(volume.voxels.min()), float(volume.voxels.max())
     if high == low:
         raise GlioserveError(ErrorCode.CONSTANT_VOLUME, f"All voxels of the {volume.modality} sequence are {low:g}.")
@@ -62,10 +67,13 @@ def check_contrast(volume: SequenceVolume) -> None:
 def pick_volumes(
     volumes: Mapping[Modality, SequenceVolume], channels: tuple[Modality, ...], min_slices: int
 ) -> tuple[dict[Modality, SequenceVolume], tuple[str, ...]]:
-    """The recipe's sequences among those sent, and warnings: for each other, for NaN outside the field of view.
+    """Return the recipe's sequences among those sent, and warnings for the others and for NaN outside fields of view.
 
-    Raises GLIO-1109, GLIO-1301 and GLIO-1303. The slice axis of a volume is the one of largest spacing: NIfTI files
-    come with their axes in any order.
+    The slice axis of a volume is the one of largest spacing: NIfTI files come with their axes in any order.
+
+    Raises:
+        GlioserveError: GLIO-1109 for NaN inside a volume, GLIO-1301 for a missing sequence, GLIO-1303 for too few
+            slices.
     """
     missing = [m for m in channels if m not in volumes]
     if missing:
@@ -89,7 +97,7 @@ def pick_volumes(
 
 
 def slice_axis_size(geometry: Geometry) -> int:
-    """Voxels along the axis of largest spacing; along z where spacings are equal."""
+    """Return the voxels along the axis of largest spacing; along z where spacings are equal."""
     spacings = np.round(geometry.spacing_mm, 3)
     axis = 2 if spacings[2] >= spacings.max() else int(spacings.argmax())
     return geometry.size_voxels[axis]
