@@ -1,4 +1,4 @@
-"""The answer, typed and frozen, and the checks that make it one: an answer that contradicts itself is an error."""
+"""The answer, typed and frozen, and its checks: an answer that contradicts itself is an error."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from glioserve_contract.records.report import ModelRecord, Report
 from glioserve_contract.tensors import HEATMAP, HEATMAP_AFFINE, LABEL, PROBABILITIES, REPORT, SCORE, Tensor
 
 PROBABILITY_TOLERANCE = 1e-4
-"""Between a tensor and the report, and of a sum to 1: far above FP32's rounding, far below what matters."""
+"""Largest difference between a tensor and the report, or a sum and 1: above FP32's rounding, below what matters."""
 POSITION_TOLERANCE_MM = 1e-2
-"""Between HEATMAP_AFFINE and the report's grid."""
+"""Largest difference between HEATMAP_AFFINE and the report's grid."""
 
 _NUMPY_KINDS = {"FP32": "f", "FP64": "f", "BYTES": "O"}
 
@@ -41,9 +41,9 @@ class Heatmap:
     """Grad-CAM of ``explained_class`` on the reference series' own grid, 0 to 1 by its maximum."""
 
     voxels: npt.NDArray[np.float32] = field(repr=False)
-    """[z, y, x], read-only."""
+    """Values 0 to 1, [z, y, x], read-only."""
     lps_from_voxel: npt.NDArray[np.float64]
-    """4 x 4, voxel (x, y, z) to LPS mm."""
+    """Affine, 4 x 4, from voxel (x, y, z) to LPS mm; read-only."""
     explained_class: str
 
 
@@ -52,17 +52,17 @@ class Prediction:
     """The server's report, the heat map, and what the client knows of the call. Not for clinical use."""
 
     report: Report
-    """The whole answer as the server wrote it; series carry the pseudonyms that were sent."""
+    """Whole answer as the server wrote it; series carry the pseudonyms that were sent."""
     heatmap: Heatmap | None
-    """None when it was not asked for."""
+    """Heat map, or None where it was not asked for."""
     request_id: str
     attempts: int = 1
     client_warnings: tuple[str, ...] = ()
-    """What the client left out of the study."""
+    """Notes of the client on what it left out of the study."""
     client_timings_s: Mapping[str, float] = field(default_factory=dict)
-    """``prepare`` (de-identify, serialise) and ``call`` (all attempts and their pauses)."""
+    """Seconds of ``prepare`` (de-identify, serialise) and ``call`` (all attempts and their pauses)."""
     original_series_uids: Mapping[str, str] = field(default_factory=dict)
-    """The study's own SeriesInstanceUID by the one that the report names. Stays here."""
+    """SeriesInstanceUID of the study by the pseudonym in the report; it never leaves the client."""
 
     @property
     def score(self) -> float:
@@ -76,32 +76,32 @@ class Prediction:
 
     @property
     def abstained_because(self) -> tuple[str, ...]:
-        """Why there is no label; empty when there is one."""
+        """Reasons why there is not a label; empty where there is one."""
         return self.report.abstained_because
 
     @property
     def threshold(self) -> float:
-        """The recipe's, on ``score``."""
+        """Threshold of the recipe on ``score``."""
         return self.report.threshold
 
     @property
     def probabilities(self) -> Mapping[Label, float]:
-        """Of both diagnoses; they sum to 1."""
+        """Probabilities of both diagnoses; they sum to 1."""
         return MappingProxyType({Label(name): value for name, value in self.report.probabilities.items()})
 
     @property
     def model(self) -> ModelRecord:
-        """Which trained network answered: name, version, digest of its weights, architecture."""
+        """Trained network that answered: name, version, digest of its weights, architecture."""
         return self.report.model
 
     @property
     def quality(self) -> Quality:
-        """The preprocessing's checks; ``review`` means: look at the study before you use the answer."""
+        """Checks of the preprocessing; ``review`` means: look at the study before you use the answer."""
         return self.report.preprocess.quality
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """The client's, then the server's."""
+        """Warnings of the client, then of the server."""
         return (*self.client_warnings, *self.report.warnings)
 
     @property
@@ -111,11 +111,11 @@ class Prediction:
 
     @property
     def notice(self) -> str:
-        """What every output must show beside the answer."""
+        """Notice that every output must show beside the answer."""
         return self.report.notice
 
     def report_json(self, indent: int | None = 2) -> str:
-        """The report as JSON text."""
+        """Return the report as JSON text."""
         return json.dumps(to_dict(self.report), indent=indent, ensure_ascii=False)
 
     def __repr__(self) -> str:
@@ -129,9 +129,9 @@ class Prediction:
         """Check the ensemble's output tensors against the contract and against each other.
 
         Args:
-            outputs: by tensor name; BYTES as object arrays of bytes.
-            heatmap: whether it was asked for, and so must be there.
-            request_id: the call's.
+            outputs: the arrays by tensor name; BYTES as object arrays of bytes.
+            heatmap: True where it was asked for, and so must be there.
+            request_id: the identifier of the call.
             call: the remaining fields of :class:`Prediction`.
 
         Raises:
@@ -198,7 +198,7 @@ def _heatmap(outputs: Mapping[str, npt.NDArray[Any]], report: Report) -> Heatmap
     if not (np.abs(affine - np.array(report.preprocess.reference_grid.lps_from_voxel)) <= POSITION_TOLERANCE_MM).all():
         raise _unexpected("HEATMAP_AFFINE is not the report's reference grid")
     if report.heatmap is None:
-        raise _unexpected("the report says nothing of its heat map")
+        raise _unexpected("the report lacks the record of its heat map")
     frozen_voxels, frozen_affine = voxels.astype(np.float32), affine.astype(np.float64)
     for array in (frozen_voxels, frozen_affine):
         array.setflags(write=False)
@@ -206,7 +206,7 @@ def _heatmap(outputs: Mapping[str, npt.NDArray[Any]], report: Report) -> Heatmap
 
 
 def _tensor(outputs: Mapping[str, npt.NDArray[Any]], tensor: Tensor) -> npt.NDArray[Any]:
-    """An output of the contract's type and shape."""
+    """Return an output of the contract's type and shape; GLIO-4105 for any other."""
     array = outputs.get(tensor.name)
     if array is None:
         raise _unexpected(f"{tensor.name} is missing")

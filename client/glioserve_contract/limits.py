@@ -3,26 +3,26 @@
 MAX_INSTANCES = 8192
 """DICOM files in one request."""
 MAX_REQUEST_BYTES = 1 << 30
-"""All tensors of one request. gRPC itself ends at 2 GiB - 1."""
+"""Bytes of all tensors of one request; gRPC itself ends at 2 GiB - 1."""
 MAX_INFLATED_BYTES = 1 << 28
-"""What one deflated DICOM file may inflate to: a megabyte of it may hold a gigabyte."""
+"""Bytes that one deflated DICOM file may inflate to: a megabyte of it may hold a gigabyte."""
 MAX_VOLUME_VOXELS = 1 << 27
 """Voxels of one volume: 512 x 512 x 512."""
 MAX_CLASSIFIER_BATCH = 8
 """Studies that the classifier takes in one batch."""
 DEFAULT_TIMEOUT_S = 120.0
-"""The client's deadline where the caller names none. There is always one."""
+"""Deadline of the client where the caller names none; a call always has one."""
 MAX_SHEAR_COSINE = 1e-3
-"""Largest cosine between two voxel axes of a grid that we call rectangular: 0.06 degrees, half a voxel over 500."""
+"""Largest cosine between two voxel axes of a grid that counts as rectangular: 0.06 degrees, half a voxel over 500."""
 MIN_SPACING_MM, MAX_SPACING_MM = 0.05, 50.0
-"""Of voxels; beyond, the unit is not mm."""
+"""Smallest and largest voxel spacing; beyond them, the unit is not mm."""
 MAX_EXTENT_MM = 1000.0
-"""Of a field of view along an axis; beyond, it is no head's, or the unit is not mm."""
+"""Largest field of view along an axis; a larger one is not a head's, or not in mm."""
 MAX_POSITION_MM = 1e5
-"""Of a grid's first voxel, along each axis: a hundred metres from the scanner's centre."""
+"""Largest coordinate of a grid's first voxel along an axis: a hundred metres from the scanner's centre."""
 MAX_NAN_SHARE = 0.5
-"""Of a volume's voxels: what lies outside its field of view. Such NaN must reach the volume's border."""
+"""Largest share of NaN among a volume's voxels: the outside of its field of view, which reaches the border."""
 MAX_MAGNITUDE = 1e12
-"""Of a voxel. Squares and sums over a volume stay far from single precision's end."""
+"""Largest voxel magnitude; squares and sums over a volume then stay inside single precision."""
 MIN_RANGE = 1e-12
-"""Between the smallest and the largest voxel of a volume; 0 is a blank one."""
+"""Smallest difference between the largest and the smallest voxel of a volume that is not blank."""

@@ -1,6 +1,6 @@
-"""Metrics that our models add to Triton's own: names, labels and buckets. Dashboards and alerts are held to it.
+"""Names, labels and buckets of the metrics that our models add to Triton's own.
 
-No label ever carries anything of a patient or a request.
+Tests hold dashboards and alerts to them. A label never carries anything of a patient or a request.
 """
 
 from glioserve_contract.errors import ErrorCode
@@ -14,11 +14,11 @@ STAGES = ("read", "series", "assemble", "register", "brain", "grid", "normalise"
 STAGE_BUCKETS_S = (0.01, 0.03, 0.1, 0.3, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
 
 SERVER_CODES = tuple(code for code in ErrorCode if code.token < "GLIO-4")
-"""Those that a server can answer with; the others arise at the caller or at set-up."""
+"""Codes that a server can answer with; the others arise at the caller or at set-up."""
 
 
 def outcome_of(code: ErrorCode) -> str:
-    """``refused`` where the study is at fault, ``cancelled`` where the caller left, else ``failed``."""
+    """Return ``refused`` where the study is at fault, ``cancelled`` where the caller left, else ``failed``."""
     if code is ErrorCode.CANCELLED:
         return "cancelled"
     return "refused" if code.token < "GLIO-2" else "failed"

@@ -1,26 +1,25 @@
-"""Sealed JSON: a file that carries the SHA-256 of its own bytes, so that one that changed is noticed.
+"""Sealed JSON: a file that carries the SHA-256 of its own bytes, so that a change is noticed.
 
 ``"seal": "sha256:…"`` is the digest of the file's text with these 64 digits as zeros. It guards against a broken disk
-or transfer and an edit by hand, not against somebody who means to: whoever can write the file can seal it anew.
+or transfer and an edit by hand, not against an intended change: a writer of the file can seal it anew.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from typing import Any
 
 from glioserve_contract.codec import sha256_digest
 
 SEAL = "seal"
 BLANK_SEAL = "sha256:" + "0" * 64
-"""What a value to be sealed has at its key ``seal``, at whatever depth, once."""
+"""Value of the key ``seal`` before sealing; the key stands once, at any depth."""
 
 _SEALED = re.compile(rb'(?<="seal": "sha256:)[0-9a-f]{64}(?=")')
 
 
-def sealed_json(value: Any) -> bytes:
-    """The text of ``value`` (plain JSON values), readable and diffable. ValueError where it has not one blank seal."""
+def sealed_json(value: object) -> bytes:
+    """Return the sealed text of ``value``, readable and diffable; ValueError where it has not one blank seal."""
     text = (json.dumps(value, indent=2) + "\n").encode()
     if _digits(text) != BLANK_SEAL[-64:].encode():
         raise ValueError("a value to be sealed has the key 'seal' once, blank")
@@ -28,7 +27,7 @@ def sealed_json(value: Any) -> bytes:
 
 
 def seal_holds(text: bytes) -> bool:
-    """Whether not one byte is other than when it was sealed."""
+    """Return whether every byte is as it was when the text was sealed."""
     digits = _digits(text)
     return digits is not None and sha256_digest(_SEALED.sub(b"0" * 64, text))[-64:].encode() == digits
 
