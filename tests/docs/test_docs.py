@@ -33,6 +33,15 @@ def test_links_lead_somewhere(page):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_source_files_that_a_page_names_exist(page):
+    """A path may be named by its end (``brain/gate.py``); one of a site's or a server's own files has no folder."""
+    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True)
+    files = [f"/{name}" for name in listed.stdout.decode().splitlines()]
+    for path in re.findall(r"`((?:[\w-]+/)+\w+\.(?:py|c|txt|html\.j2|sh))`", page.read_text(encoding="utf-8")):
+        assert any(name.endswith(f"/{path}") for name in files), f"{page.name} names {path}"
+
+
 @pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
 def test_make_targets_of_a_page_exist(page):
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
