@@ -20,23 +20,24 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
 OUTPUT = ROOT / "docker" / "requirements.txt"
-EXTRA = "preprocess"
-"""Of ours: Triton and its backends come with the container, training and export stay outside it."""
+EXTRAS = ("preprocess", "gpu")
+"""Our extras in the image: Triton and its backends come with the container, training and export stay outside it."""
 PYTHON = "3.12"
-"""The container's, and so its Python stub's."""
+"""Version of the container's Python, and so of its Python stub."""
 PLATFORMS = ("x86_64", "aarch64")
 GLIBC = range(17, 40)
 """manylinux_2_17 to 2_39, which is Ubuntu 24.04's."""
 PIP_TIMEOUT_S = 600
-HEADER = f"""# Written by docker/lock.py: glioserve[{EXTRA}] for Python {PYTHON} on Linux, {" and ".join(PLATFORMS)}.
+PACKAGE = f"glioserve[{','.join(EXTRAS)}]"
+HEADER = f"""# Written by docker/lock.py: {PACKAGE} for Python {PYTHON} on Linux, {" and ".join(PLATFORMS)}.
 """
 
 
 def direct_requirements() -> list[Requirement]:
-    """Return what pyproject.toml asks for: the base and the extra, with our own extras unfolded."""
+    """Return what pyproject.toml asks for: the base and the extras, with our own extras unfolded."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    open_, found = [*project["dependencies"], *extras[EXTRA]], []
+    open_, found = [*project["dependencies"], *(line for extra in EXTRAS for line in extras[extra])], []
     while open_:
         requirement = Requirement(open_.pop(0))
         if canonicalize_name(requirement.name) == project["name"]:
@@ -63,7 +64,7 @@ def main() -> int:
 
 
 def _resolve(machine: str) -> list[tuple[str, str, str]]:
-    """Name, version and SHA-256 of every wheel that pip would install in the container."""
+    """Return name, version and SHA-256 of every wheel that pip would install in the container."""
     with tempfile.TemporaryDirectory() as scratch:
         command = [
             sys.executable,

@@ -23,7 +23,7 @@ from glioserve_tensorrt.check import Figures, check
 from glioserve_tensorrt.discovery import find_toolkit
 from glioserve_tensorrt.options import BuildOptions, build_options
 from glioserve_tensorrt.toolkit import BuildRequest, Toolkit
-from glioserve_triton.plans.accelerator import Device, find_device
+from glioserve_triton.plans.accelerator import Device, find_device, no_device_reason
 from glioserve_triton.plans.records import check_plan, load_plan_record
 from glioserve_triton.served.versions import load_manifest
 
@@ -96,7 +96,7 @@ def this_machine(timeout_s: float) -> tuple[Toolkit, Device]:
     toolkit = find_toolkit(timeout_s)
     device = find_device(timeout_s)
     if device is None:
-        raise _failed("No GPU was found: nvidia-smi is not there or lists none. A plan is built where it serves.")
+        raise _failed(f"No GPU was found: {no_device_reason()}. A plan is built where it serves.")
     return toolkit, device
 
 

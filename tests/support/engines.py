@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 import subprocess
@@ -26,8 +27,8 @@ from glioserve_triton.served.versions import load_manifest, save_manifest
 from support.recipes import fake_export, tiny_recipe
 
 TESTS = Path(__file__).resolve().parents[1]
-A30 = "NVIDIA A30, 8.0, 580.65.06"
-L4 = "NVIDIA L4, 8.9, 580.65.06"
+A30: dict[str, object] = {"name": "NVIDIA A30", "capability": [8, 0]}
+L4: dict[str, object] = {"name": "NVIDIA L4", "capability": [8, 9]}
 
 
 def small_graph(recipe: Recipe, name: str = "small", operator: str = "Relu") -> bytes:
@@ -121,14 +122,16 @@ class Machine:
         file.chmod(file.stat().st_mode | stat.S_IXUSR)
         return file
 
-    def gpus(self, *lines: str, listing: str = "", seconds: float = 0, code: int = 0) -> None:
-        """What nvidia-smi answers to the query and to ``-L``."""
-        self.program(
-            "nvidia-smi",
-            f"#!/bin/sh\nsleep {seconds}\n"
-            f"if [ \"$1\" = -L ]; then cat <<'EOF'\n{listing}\nEOF\nexit {code}; fi\n"
-            f"cat <<'EOF'\n{chr(10).join(lines)}\nEOF\nexit {code}\n",
-        )
+    def gpus(
+        self, *gpus: Mapping[str, object], seconds: float = 0, error: str | None = None, as_bytes: bool = False
+    ) -> None:
+        """What NVIDIA's management library answers: each GPU a mapping of name, capability and MIG ``slices``."""
+        answer = {"gpus": gpus, "driver": "580.65.06", "seconds": seconds, "error": error, "bytes": as_bytes}
+        (self.folder / "nvml.json").write_text(json.dumps(answer))
+
+    def no_driver(self) -> None:
+        """The package is installed, the driver's library is not."""
+        self.gpus(error="LibraryNotFound")
 
     def trtexec(self) -> Path:
         """The stand-in on PATH, and no Python package."""
@@ -140,8 +143,13 @@ class Machine:
 
     def python_package(self) -> None:
         """The stand-in of the Python package, and CUDA's driver over the host's memory."""
-        path = [str(TESTS / "support" / "tensorrt_fake"), os.environ.get("PYTHONPATH", "")]
-        self.set(PYTHONPATH=os.pathsep.join(p for p in path if p), LD_LIBRARY_PATH=str(libcuda(self.folder).parent))
+        self.import_from(TESTS / "support" / "tensorrt_fake")
+        self.set(LD_LIBRARY_PATH=str(libcuda(self.folder).parent))
+
+    def import_from(self, folder: Path) -> None:
+        """Let interpreters that are started find the modules of ``folder`` before all others."""
+        path = [str(folder), os.environ.get("PYTHONPATH", "")]
+        self.set(PYTHONPATH=os.pathsep.join(p for p in path if p))
 
     def answers(self, version: Path, vectors: Vectors | None = None) -> None:
         """What the network answers: the version's stored answers, or others."""
@@ -163,6 +171,8 @@ def make_machine(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     machine = Machine(folder, monkeypatch)
     machine.programs.mkdir(parents=True)
     monkeypatch.setenv("PATH", f"{machine.programs}{os.pathsep}{os.environ['PATH']}")
+    machine.import_from(TESTS / "support" / "nvml_fake")
+    machine.set(FAKE_NVML=str(folder / "nvml.json"))
     machine.gpus(A30)
     return machine
 

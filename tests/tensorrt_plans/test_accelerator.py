@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-import os
+import importlib.util
+import inspect
+import re
+import time
+from pathlib import Path
 
+import pynvml
 import pytest
 
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_triton.plans import accelerator as found_here
 from glioserve_triton.plans.accelerator import Device, find_device, find_tensorrt_version, parse_banner, parse_dpkg
-from support.engines import A30, L4, Machine
+from support.engines import A30, L4, TESTS, Machine
 
 DPKG = """\
 Desired=Unknown/Install/Remove/Purge/Hold
@@ -49,6 +54,11 @@ def test_one_gpu(machine: Machine) -> None:
     assert find_device() == Device("NVIDIA A30", "8.0", "580.65.06")
 
 
+def test_bindings_that_give_bytes_are_understood(machine: Machine) -> None:
+    machine.gpus(A30, as_bytes=True)
+    assert find_device() == Device("NVIDIA A30", "8.0", "580.65.06")
+
+
 def test_several_alike_are_one_kind(machine: Machine) -> None:
     machine.gpus(A30, A30, A30)
     assert find_device() == Device("NVIDIA A30", "8.0", "580.65.06")
@@ -61,34 +71,89 @@ def test_gpus_of_different_kinds_are_named(machine: Machine) -> None:
     assert e.value.code is ErrorCode.ENGINE_BUILD_FAILED
 
 
-def test_a_mig_slice_is_another_device_than_its_gpu(machine: Machine) -> None:
-    uuid = "(UUID: MIG-2d1f0a9e-8c0c-5e4e-9b0e-5b6f4d1f7a10)"
-    machine.gpus(A30, listing=f"GPU 0: NVIDIA A30 (UUID: GPU-5f)\n  MIG 1g.6gb      Device  0: {uuid}")
+def test_a_gpu_of_another_container_is_not_counted(machine: Machine) -> None:
+    machine.gpus({**L4, "error": "NoPermission"}, A30)
+    assert find_device() == Device("NVIDIA A30", "8.0", "580.65.06")
+
+
+@pytest.mark.parametrize(
+    ("mig", "name"),
+    [
+        ({"name": "NVIDIA A30 MIG 1g.6gb"}, "NVIDIA A30 (MIG 1g.6gb)"),
+        ({"name": "NVIDIA A30 MIG 1g.6gb+me"}, "NVIDIA A30 (MIG 1g.6gb+me)"),
+        ({"name": "NVIDIA A30", "size": [1, 1, 5952]}, "NVIDIA A30 (MIG 1g.6gb)"),
+        ({"name": "NVIDIA A30", "size": [2, 1, 11968]}, "NVIDIA A30 (MIG 1c.2g.12gb)"),
+    ],
+)
+def test_a_mig_slice_is_another_device_than_its_gpu(machine: Machine, mig: dict[str, object], name: str) -> None:
+    machine.gpus({**A30, "slices": [mig]})
+    assert find_device() == Device(name, "8.0", "580.65.06")
+
+
+def test_a_process_has_the_slices_that_it_was_given(machine: Machine) -> None:
+    """Slots without a slice and slices of other containers are passed over; a GPU in one piece is itself."""
+    one, two = {"name": "NVIDIA A30 MIG 1g.6gb"}, {"name": "NVIDIA A30 MIG 2g.12gb"}
+    machine.gpus({**A30, "slices": [None, {**two, "error": "NoPermission"}, one, None]})
     device = find_device()
     assert device is not None
     assert device.name == "NVIDIA A30 (MIG 1g.6gb)"
-    both = f"GPU 0: NVIDIA A30 (UUID: GPU-5f)\n  MIG 2g.12gb     Device  0: {uuid}\n  MIG 1g.6gb      Device  1: {uuid}"
-    machine.gpus(A30, listing=both)
+    machine.gpus({**A30, "slices": [two, one]})
     with pytest.raises(GlioserveError, match=r"MIG 2g.12gb.*MIG 1g.6gb"):
         find_device()
+    for whole in ({**A30, "slices": None}, {**A30, "slices": []}):  # MIG off; on, and nothing divided
+        machine.gpus(whole)
+        assert find_device() == Device("NVIDIA A30", "8.0", "580.65.06")
 
 
-@pytest.mark.parametrize("answer", ["No devices were found", "Failed to initialize NVML: Driver/library mismatch", ""])
-def test_no_gpu_is_none(machine: Machine, answer: str) -> None:
-    machine.gpus(answer)
+@pytest.mark.parametrize("error", ["LibraryNotFound", "DriverNotLoaded"])
+def test_no_driver_is_none(machine: Machine, error: str) -> None:
+    machine.gpus(A30, error=error)
     assert find_device() is None
-    machine.gpus(A30, code=9)
+    assert "driver" in found_here.no_device_reason()
+
+
+def test_no_gpu_is_none(machine: Machine) -> None:
+    machine.gpus()
+    assert find_device() is None
+    machine.gpus(A30, {**A30, "error": "GpuIsLost"})
     assert find_device() is None
 
 
 def test_a_driver_that_hangs_is_left_alone(machine: Machine) -> None:
     machine.gpus(A30, seconds=60)
+    start = time.monotonic()
     assert find_device(timeout_s=0.3) is None
+    assert time.monotonic() - start < 20
 
 
-def test_no_driver_is_none(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", os.devnull)
+def test_without_the_package_there_is_none(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    absent = machine.folder / "absent"
+    absent.mkdir()
+    (absent / "pynvml.py").write_text("raise ModuleNotFoundError('pynvml')\n")
+    machine.import_from(absent)
     assert find_device() is None
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    assert found_here.no_device_reason().startswith("the Python package nvidia-ml-py is not installed")
+
+
+def test_the_real_package_has_all_that_is_asked() -> None:
+    """Names, arguments and error classes that the program uses, and those that the stand-in offers in their place."""
+    used = set(re.findall(r"\bpynvml\.(\w+)", Path(found_here.__file__).with_name("nvml.py").read_text()))
+    code = compile((TESTS / "support" / "nvml_fake" / "pynvml.py").read_text(), "pynvml", "exec")
+    fake: dict[str, object] = {"__name__": "fake"}
+    exec(code, fake)
+    assert used <= set(fake)
+    for name in {*used, *(n for n in fake if n.startswith(("nvml", "NVML")))}:
+        real, stand_in = getattr(pynvml, name), fake[name]
+        if isinstance(stand_in, type):
+            assert issubclass(real, pynvml.NVMLError), name
+        elif callable(stand_in):
+            expected = [*inspect.signature(real).parameters]
+            assert [*inspect.signature(stand_in).parameters] == expected, name
+        else:
+            assert real == stand_in, name
+    fields = {name for name, _ in pynvml.c_nvmlDeviceAttributes._fields_}
+    assert {"gpuInstanceSliceCount", "computeInstanceSliceCount", "memorySizeMB"} <= fields
 
 
 def test_the_python_package_is_asked_first_then_trtexec_then_debian(

@@ -17,7 +17,7 @@ from glioserve_tensorrt.build import Built, Wanted, build_plan, check_published,
 from glioserve_tensorrt.cache import PlanCache
 from glioserve_triton.plans.records import check_plan, load_plan_record
 from glioserve_triton.served.versions import load_manifest, save_manifest
-from support.engines import L4, Machine, engine_version, stored_answers
+from support.engines import A30, L4, Machine, engine_version, stored_answers
 
 Build = Callable[..., Built]
 
@@ -235,8 +235,8 @@ def test_a_folder_that_is_read_only_is_said_before_anything_is_built(
 @pytest.mark.parametrize(
     ("prepare", "said"),
     [
-        (lambda m: m.gpus("No devices were found"), "No GPU was found"),
-        (lambda m: m.gpus("NVIDIA A30, 8.0, 580", "NVIDIA L4, 8.9, 580"), "GPUs of different kinds"),
+        (lambda m: m.no_driver(), "No GPU was found"),
+        (lambda m: m.gpus(A30, L4), "GPUs of different kinds"),
     ],
     ids=["none", "two kinds"],
 )

@@ -24,7 +24,7 @@ from support.tiny_repository import ask, expected_score
 from support.triton import living_processes, wait_until
 
 RAW = np.array([[1, 2, 3, 4]], dtype=np.float32)
-SLICE = "GPU 0: NVIDIA A30 (UUID: GPU-5f)\n  MIG 1g.6gb      Device  0: (UUID: MIG-2d)"
+SLICE = {"name": "NVIDIA A30 MIG 1g.6gb"}
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ Spoil = Callable[[Machine, Path], object]
             lambda m, v: m.gpus(L4),
             "built for the GPU NVIDIA A30 (here: NVIDIA L4), compute capability 8.0 (here: 8.9).",
         ),
-        (lambda m, v: m.gpus(A30, listing=SLICE), "the GPU NVIDIA A30 (here: NVIDIA A30 (MIG 1g.6gb))."),
+        (lambda m, v: m.gpus({**A30, "slices": [SLICE]}), "the GPU NVIDIA A30 (here: NVIDIA A30 (MIG 1g.6gb))."),
         (lambda m, v: m.set(FAKE_TRT_VERSION="11.4.0.106"), "built for TensorRT 10.16.1.11 (here: 11.4.0.106)."),
         (lambda m, v: m.gpus(A30, L4), "[GLIO-5119] There are GPUs of different kinds"),
     ],
@@ -94,8 +94,8 @@ def test_a_plan_that_does_not_fit_gives_way_with_the_reason(
 def test_what_the_machine_does_not_say_is_let_pass_and_told(machine: Machine, repository: Path) -> None:
     """TensorRT itself looks again when it loads the plan."""
     write_plan(version_of(repository))
-    for program in ("nvidia-smi", "trtexec"):
-        (machine.programs / program).unlink()
+    machine.no_driver()
+    (machine.programs / "trtexec").unlink()
     profile, (event,) = chosen(repository)
     assert profile == "tensorrt-gpu"
     assert event["not_verified"] == "TensorRT,GPU"
