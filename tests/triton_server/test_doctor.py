@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 from glioserve_cli import main
-from glioserve_cli.diagnosis import doctor
-from glioserve_cli.diagnosis.doctor import as_text, examine
-from glioserve_cli.diagnosis.findings import Finding
+from glioserve_cli.diagnosis.doctor import as_text
 from glioserve_contract import CONTRACT_VERSION
 from glioserve_contract.records.brain_model import BRAIN_MODELS_VARIABLE
 from glioserve_contract.records.recipe import BrainExtraction
+from glioserve_triton.diagnosis import packages, server
+from glioserve_triton.diagnosis.examination import examine
+from glioserve_triton.diagnosis.findings import Finding
 from glioserve_triton.process import locate
 from support.brain_models import SYNTHSTRIP_LIKE, distance_network, write_brain_model
 from support.recipes import fake_export, tiny_recipe
@@ -64,7 +65,7 @@ def test_a_client_only_install_is_not_wrong(monkeypatch: pytest.MonkeyPatch, tmp
             raise metadata.PackageNotFoundError(name)
         return real(name)
 
-    monkeypatch.setattr(doctor.metadata, "version", version)
+    monkeypatch.setattr(packages.metadata, "version", version)
     findings = _found()
     assert findings["base"].state == "ok"
     assert findings["[serve]"] == Finding("packages", "[serve]", "--", "not installed (pip install 'glioserve[serve]')")
@@ -74,7 +75,7 @@ def test_a_client_only_install_is_not_wrong(monkeypatch: pytest.MonkeyPatch, tmp
 
 
 def test_a_base_package_that_is_missing_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "_version", lambda name: None if name == "pydicom" else "1.0")
+    monkeypatch.setattr(packages, "version_of", lambda name: None if name == "pydicom" else "1.0")
     base = _found()["base"]
     assert (base.state, base.action) == ("fail", "pip install glioserve")
     assert base.found.endswith("lacks pydicom")
@@ -135,7 +136,7 @@ def test_the_brain_model_of_a_repository_must_be_here(
 
 
 def test_half_an_extra_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "_version", lambda name: None if name == "nvidia-pytriton" else "1.0")
+    monkeypatch.setattr(packages, "version_of", lambda name: None if name == "nvidia-pytriton" else "1.0")
     serve = _found()["[serve]"]
     assert (serve.state, serve.action) == ("warn", "pip install 'glioserve[serve]'")
     assert "lacks nvidia-pytriton" in serve.found
@@ -156,7 +157,7 @@ def test_a_corrupt_version_is_found(repository: Path) -> None:
 
 
 def test_little_shared_memory_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda path: Usage(64 << 20, 0, 64 << 20))
+    monkeypatch.setattr(server.shutil, "disk_usage", lambda path: Usage(64 << 20, 0, 64 << 20))
     finding = _found()["/dev/shm"]
     assert finding.state == "warn"
     assert finding.found.startswith("64 MiB, 64 MiB free")
@@ -164,20 +165,20 @@ def test_little_shared_memory_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_no_shared_memory_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(doctor, "SHARED_MEMORY", tmp_path / "none")
+    monkeypatch.setattr(server, "SHARED_MEMORY", tmp_path / "none")
     assert _found()[str(tmp_path / "none")].state == "fail"
 
 
 def test_what_killed_servers_left_in_shared_memory_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(doctor, "SHARED_MEMORY", tmp_path)
+    monkeypatch.setattr(server, "SHARED_MEMORY", tmp_path)
     (tmp_path / "glioserve-run-x-1").write_bytes(bytes(3 << 20))
     (tmp_path / "somebody-else").write_bytes(bytes(1 << 20))
     assert "3 MiB held by servers" in _found()[str(tmp_path)].found
 
 
 def test_a_temporary_folder_without_exec_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert not doctor._is_noexec(Path("/"))
-    monkeypatch.setattr(doctor, "_is_noexec", lambda folder: True)
+    assert not server._is_noexec(Path("/"))
+    monkeypatch.setattr(server, "_is_noexec", lambda folder: True)
     finding = _found()["temporary folder"]
     assert finding.state == "fail"
     assert "TMPDIR" in finding.action
@@ -187,7 +188,7 @@ def test_a_standard_port_in_use_is_a_warning(monkeypatch: pytest.MonkeyPatch) ->
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
-        monkeypatch.setattr(doctor, "STANDARD_PORTS", {"grpc": listener.getsockname()[1]})
+        monkeypatch.setattr(server, "STANDARD_PORTS", {"grpc": listener.getsockname()[1]})
         finding = _found()["standard ports"]
     assert finding.state == "warn"
     assert "(grpc)" in finding.found
@@ -205,14 +206,14 @@ def test_nobody_at_the_address_fails() -> None:
 
 @pytest.mark.triton
 def test_a_server_that_answers_and_one_that_does_not_keep_the_contract(repository: Path) -> None:
-    with running_server(repository) as server:
-        findings = _found(url=server.grpc_url)
-        assert findings[server.grpc_url].state == "ok"
-        assert findings[server.grpc_url].found.startswith("Triton 2.")
+    with running_server(repository) as running:
+        findings = _found(url=running.grpc_url)
+        assert findings[running.grpc_url].state == "ok"
+        assert findings[running.grpc_url].found.startswith("Triton 2.")
         assert findings["glioma"].state == "fail"  # the tiny models have toy tensors
         assert "lacks FLAIR, FLAIR_AFFINE, HEATMAP" in findings["glioma"].found
-        assert server.drain()
-        assert _found(url=server.grpc_url)["glioma"].found == "not ready"
+        assert running.drain()
+        assert _found(url=running.grpc_url)["glioma"].found == "not ready"
 
 
 def test_nothing_of_the_environment_and_no_home_is_printed(
@@ -242,12 +243,12 @@ def test_not_installed_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
     def version(name: str) -> str:
         raise metadata.PackageNotFoundError(name)
 
-    monkeypatch.setattr(doctor.metadata, "version", version)
+    monkeypatch.setattr(packages.metadata, "version", version)
     assert _found()["glioserve"].state == "fail"
 
 
 def test_openvino_is_needed_by_who_serves_with_it(monkeypatch: pytest.MonkeyPatch, repository: Path) -> None:
-    monkeypatch.setattr(doctor, "_version", lambda name: None if name == "openvino" else "1.0")
+    monkeypatch.setattr(packages, "version_of", lambda name: None if name == "openvino" else "1.0")
     (repository / "classifier" / "configs" / "own.pbtxt").write_text('backend: "openvino"')
     assert _found(repository=repository)["openvino"].state == "--"
     missing = _found(repository=repository, profile="own")["openvino"]
@@ -255,7 +256,7 @@ def test_openvino_is_needed_by_who_serves_with_it(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_failure_in_one_place_hides_none_in_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "_version", lambda name: None if name == "onnxruntime" else "1.0")
+    monkeypatch.setattr(packages, "version_of", lambda name: None if name == "onnxruntime" else "1.0")
     monkeypatch.setattr(locate, "_not_found", lambda file, environment: ["libz.so.1"])
     findings = _found()
     assert (findings["libraries"].state, findings["onnxruntime"].state) == ("fail", "fail")

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from glioserve_cli import main
-from glioserve_cli.diagnosis.doctor import examine
-from glioserve_cli.diagnosis.findings import Finding
-from support.engines import L4, Machine
+from glioserve_triton.diagnosis.examination import examine
+from glioserve_triton.diagnosis.findings import Finding
+from glioserve_triton.diagnosis.machine import machine_findings
+from support.engines import A30, L4, Machine
 from support.plans import add_gpu_profiles, write_plan
 
 NAME = "TensorRT plan"
@@ -80,3 +81,15 @@ def test_a_repository_that_cannot_be_read_is_told_once(machine: Machine, reposit
     assert list(found) == [str(repository)]
     assert found[str(repository)].state == "fail"
     assert "GLIO-5103" in found[str(repository)].found
+
+
+def test_the_gpu_is_shown_and_none_is_not_wrong(machine: Machine) -> None:
+    def gpu() -> Finding:
+        return next(finding for finding in machine_findings() if finding.name == "GPU")
+
+    assert gpu() == Finding("machine", "GPU", "ok", "NVIDIA A30, compute capability 8.0, driver 580.65.06")
+    machine.no_driver()
+    assert (gpu().state, gpu().found[:10]) == ("--", "none found")
+    machine.gpus(A30, L4)
+    assert gpu().state == "warn"
+    assert "different kinds" in gpu().found

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from glioserve_cli.diagnosis.findings import Finding
 from glioserve_contract import GlioserveError
+from glioserve_triton.diagnosis.findings import Finding
 from glioserve_triton.plans.discovery import ONNX_PROFILE, TENSORRT_PROFILE, fitting_plan
 from glioserve_triton.served.promotions import load_serving
 from glioserve_triton.served.repository import profiles

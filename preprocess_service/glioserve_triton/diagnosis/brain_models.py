@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from glioserve_cli.diagnosis.findings import Finding
 from glioserve_contract import GlioserveError, SchemaError
 from glioserve_contract.records.brain_model import (
     BRAIN_MODELS_VARIABLE,
@@ -17,6 +16,7 @@ from glioserve_contract.records.brain_model import (
 )
 from glioserve_contract.records.recipe import BrainExtraction
 from glioserve_preprocess.brain.model import PACKAGED, model_files, read_model, site_folder
+from glioserve_triton.diagnosis.findings import Finding
 
 _AREA = "brain models"
 

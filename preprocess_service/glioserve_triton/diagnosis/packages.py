@@ -1,0 +1,70 @@
+"""The Python packages: glioserve itself, its extras, and the compiled part of preprocessing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from importlib import metadata
+
+from glioserve_contract import CONTRACT_VERSION, GlioserveError
+from glioserve_preprocess.kernel.library import KERNELS, load
+from glioserve_triton.diagnosis.findings import Finding
+
+_HIDDEN_EXTRAS = {"bench", "dev"}
+_REQUIREMENT = re.compile(r"""(?P<name>[\w.-]+)[^;]*(;.*extra\s*==\s*["'](?P<extra>[\w-]+)["'])?""")
+
+
+def package_findings() -> Iterator[Finding]:
+    """Yield the findings of the area ``packages``."""
+    yield from _extras()
+    yield _kernels()
+
+
+def version_of(distribution: str) -> str | None:
+    """Return the version of an installed distribution; None where it is not installed."""
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _extras() -> Iterator[Finding]:
+    try:
+        version, requirements = metadata.version("glioserve"), metadata.requires("glioserve") or []
+    except metadata.PackageNotFoundError:
+        yield Finding("packages", "glioserve", "fail", "runs from a folder, not installed", "pip install glioserve")
+        return
+    yield Finding("packages", "glioserve", "ok", f"{version}, contract {CONTRACT_VERSION}")
+    packages: dict[str, list[str]] = {}
+    for match in filter(None, map(_REQUIREMENT.match, requirements)):
+        if match["name"] != "glioserve":
+            packages.setdefault(match["extra"] or "", []).append(match["name"])
+    reported: set[str] = set()
+    for extra, names in packages.items():
+        if extra not in _HIDDEN_EXTRAS:
+            yield _extra(extra, names, reported)
+            reported.update(names)
+
+
+def _extra(extra: str, names: list[str], reported: set[str]) -> Finding:
+    """Return the finding of one extra; the versions of packages already reported are not repeated."""
+    versions = {name: version_of(name) for name in names}
+    present = ", ".join(f"{name} {version}" for name, version in versions.items() if version and name not in reported)
+    lacking = ", ".join(name for name, version in versions.items() if not version)
+    name, install = (f"[{extra}]", f"pip install 'glioserve[{extra}]'") if extra else ("base", "pip install glioserve")
+    if not lacking:
+        return Finding("packages", name, "ok", present or "installed")
+    if extra and not any(versions.values()):
+        return Finding("packages", name, "--", f"not installed ({install})")
+    found = f"{present}; lacks {lacking}".lstrip("; ")
+    return Finding("packages", name, "warn" if extra else "fail", found, install)
+
+
+def _kernels() -> Finding:
+    """Return whether the compiled part of preprocessing loads; a wheel built for another machine lacks it."""
+    try:
+        for name in KERNELS:
+            load(name)
+    except GlioserveError as error:
+        return Finding("packages", "kernels", "fail", error.detail, "pip install --force-reinstall --no-deps glioserve")
+    return Finding("packages", "kernels", "ok", ", ".join(KERNELS))

@@ -1,0 +1,41 @@
+"""A running server: whether it answers, is ready, and keeps the contract."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import tritonclient.grpc as triton
+from tritonclient.utils import InferenceServerException
+
+from glioserve_contract import CONTRACT_VERSION
+from glioserve_contract.tensors import ENSEMBLE
+from glioserve_triton.diagnosis.findings import Finding
+
+CALL_TIMEOUT_S = 5.0
+
+
+def reached_findings(url: str) -> Iterator[Finding]:
+    """Yield the findings of the area ``reached``, of the server at the gRPC address ``url``."""
+    client = triton.InferenceServerClient(url)
+    try:
+        server = client.get_server_metadata(client_timeout=CALL_TIMEOUT_S)
+        yield Finding("reached", url, "ok", f"Triton {server.version}")
+        if not client.is_model_ready(ENSEMBLE.name, client_timeout=CALL_TIMEOUT_S):
+            action = "look at the server's log: it is starting, draining, or could not load the model"
+            yield Finding("reached", ENSEMBLE.name, "fail", "not ready", action)
+            return
+        model = client.get_model_metadata(ENSEMBLE.name, client_timeout=CALL_TIMEOUT_S)
+        yield _contract_kept({t.name for t in model.inputs}, {t.name for t in model.outputs})
+    except InferenceServerException as error:
+        action = "check the address (the gRPC port, 8001 by default), the network and whether TLS is asked for"
+        yield Finding("reached", url, "fail", f"no answer: {error.message()}", action)
+    finally:
+        client.close()
+
+
+def _contract_kept(inputs: set[str], outputs: set[str]) -> Finding:
+    lacking = {t.name for t in ENSEMBLE.inputs} - inputs | {t.name for t in ENSEMBLE.outputs} - outputs
+    if lacking:
+        action = "upgrade the older of client and server"
+        return Finding("reached", ENSEMBLE.name, "fail", f"ready, but lacks {', '.join(sorted(lacking))}", action)
+    return Finding("reached", ENSEMBLE.name, "ok", f"ready, with the tensors of contract {CONTRACT_VERSION}")
