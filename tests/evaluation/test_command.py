@@ -17,6 +17,7 @@ import pytest
 from evaluation.conftest import PATIENT, Evaluated, PhantomCohort, evaluate
 from glioserve_cli.models import evaluate as command
 from glioserve_evaluation.reports.report import load_report
+from glioserve_evaluation.runs import sources
 from glioserve_evaluation.runs.prediction import Prediction
 from glioserve_evaluation.runs.predictors import OfflinePredictor
 from glioserve_evaluation.runs.results import RESULTS_FILE
@@ -254,7 +255,7 @@ def test_a_number_that_cannot_be_is_refused(tmp_path: Path, version: Path, argum
 
 
 def test_a_server_that_is_not_there_is_no_failed_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command, "READY_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(sources, "READY_TIMEOUT_S", 0.3)
     table = cohort_table(tmp_path / "cohort", COHORT_OF_12[:3])
     run = evaluate(tmp_path / "out", table, "--url", "127.0.0.1:1")
     assert (run.code, "GLIO-41" in run.aside) == (1, True), run.aside

@@ -1,38 +1,32 @@
 """``glioserve evaluate ARTIFACT | --url HOST:PORT --cohort cohort.csv --out DIR``: how good a network is.
 
-Binds the exporter's evaluation to the client: the same figures for an artifact, an exported version and a live server.
+The figures are the same for an artifact, an exported version and a live server.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
-from concurrent.futures import Executor
-from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from glioserve_cli import argtypes
 from glioserve_cli.client_arguments import add_tls_arguments, tls_of, url
-from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_contract.limits import DEFAULT_TIMEOUT_S
 from glioserve_contract.tensors import ENSEMBLE
-
-if TYPE_CHECKING:
-    from glioserve_client import GliomaClient
-    from glioserve_evaluation.reports.report import EvaluationReport, Settings
-    from glioserve_evaluation.runs.prediction import ModelFacts, Prediction, Predictor
-    from glioserve_evaluation.runs.results import Outcome, ResultStore
-
-READY_TIMEOUT_S = 60.0
-"""For a server that is only starting."""
+from glioserve_evaluation.figures.assess import assess
+from glioserve_evaluation.reports.report import Settings
+from glioserve_evaluation.reports.write import summary_lines, write_evaluation
+from glioserve_evaluation.runs.cohort import load_cohort
+from glioserve_evaluation.runs.results import ResultStore, require_answers
+from glioserve_evaluation.runs.run import run_cases
+from glioserve_evaluation.runs.sources import PredictionSource, ServerSource, open_offline_source
+from glioserve_export.version_files import RECIPE_FILE
+from glioserve_preprocess.files import load_recipe
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Of the command line."""
+    """Add this command's arguments."""
     parser.add_argument(
         "network",
         nargs="?",
@@ -93,41 +87,52 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 when evaluated, 2 for a wrong use; our errors (no cohort, no network, no answer at all) end in 1."""
+    """Evaluate: exit code 0, or 2 for a wrong use; our errors (no cohort, no network, no answer at all) end in 1."""
     problem = _misuse(args)
     if problem:
         print(f"glioserve evaluate: {problem}", file=sys.stderr)
         return 2
-    if _wants_torch(args) and find_spec("torch") is None:
+    if _needs_torch(args) and find_spec("torch") is None:
         print("An artifact, and every fit, needs PyTorch: pip install 'glioserve[evaluate,export]'", file=sys.stderr)
         return 1
-    from glioserve_evaluation.figures.assess import assess
-    from glioserve_evaluation.reports.write import summary_lines, write_evaluation
-    from glioserve_evaluation.runs.cohort import load_cohort
-    from glioserve_evaluation.runs.results import ResultStore
-    from glioserve_evaluation.runs.run import run_cases
-
-    cohort = load_cohort(args.cohort)
-    source = _Server(args) if args.network is None else _offline(args)
+    cohort, source = load_cohort(args.cohort), _source(args)
     with ResultStore(args.out, cohort, source.model, resume=args.resume) as store:
         if store.pending:
-            todo = len(store.pending)
-            _tell(f"{len(cohort.cases) - todo} of {len(cohort.cases)} studies are done; results are kept in {args.out}")
-            try:
-                with source.opened() as (predictor, executor):
-                    run_cases(store, predictor, executor=executor, model=source.model)
-            except KeyboardInterrupt:
-                _tell(f"interrupted: {len(store.outcomes)} outcomes are kept; the same command goes on from there")
-                raise
-        _require_answers(store)
+            _run(store, source, args.out, len(cohort.cases))
+        require_answers(store.outcomes)
         assert store.model is not None  # an answer brings its network's facts
-        report = assess(store.outcomes, store.model, cohort.digest, _settings(args))
+        settings = Settings(args.interval, args.bins, args.bootstrap, args.seed, args.wanted_sensitivity)
+        report = assess(store.outcomes, store.model, cohort.digest, settings)
         paths = write_evaluation(report, store.outcomes, args.out)
         for line in summary_lines(report):
             print(line)
-        _fit(args, store.outcomes, report)
+        if args.fit_temperature is not None or args.fit_threshold is not None:
+            _fit(args, store, cohort.digest)
     print("Look at: " + "  ".join(map(str, paths)))
     return 0
+
+
+def _source(args: argparse.Namespace) -> PredictionSource:
+    if args.network is not None:
+        return open_offline_source(args.network, args.workers)
+    return ServerSource(
+        args.url,
+        workers=args.workers,
+        timeout_s=args.timeout_s,
+        tls=tls_of(args),
+        model_name=args.model,
+        identified=args.identified,
+    )
+
+
+def _run(store: ResultStore, source: PredictionSource, out: Path, total: int) -> None:
+    _note(f"{total - len(store.pending)} of {total} studies are done; results are kept in {out}")
+    try:
+        with source.opened() as (predictor, executor):
+            run_cases(store, predictor, executor=executor, model=source.model)
+    except KeyboardInterrupt:
+        _note(f"interrupted: {len(store.outcomes)} outcomes are kept; the same command goes on from there")
+        raise
 
 
 def _misuse(args: argparse.Namespace) -> str:
@@ -145,120 +150,26 @@ def _misuse(args: argparse.Namespace) -> str:
     return ""
 
 
-def _wants_torch(args: argparse.Namespace) -> bool:
-    """Told before hours of studies, not after them. An exported version alone is evaluated without."""
+def _needs_torch(args: argparse.Namespace) -> bool:
+    """Return whether PyTorch is needed, before hours of studies; an exported version alone is evaluated without it."""
     fits = args.fit_temperature is not None or args.fit_threshold is not None
     return fits or (args.network is not None and (args.network / "weights.safetensors").is_file())
 
 
-def _settings(args: argparse.Namespace) -> Settings:
-    from glioserve_evaluation.reports.report import Settings
+def _fit(args: argparse.Namespace, store: ResultStore, cohort_digest: str) -> None:
+    from glioserve_evaluation.fit import fit, write_fitted  # needs PyTorch, which the extra evaluate does not bring
 
-    return Settings(args.interval, args.bins, args.bootstrap, args.seed, args.wanted_sensitivity)
-
-
-@dataclass(frozen=True)
-class _Offline:
-    """An artifact or exported version; several workers are processes, each with its share of the cores."""
-
-    predictor: Predictor
-    model: ModelFacts
-    workers: int
-    threads: int | None
-
-    @contextmanager
-    def opened(self) -> Iterator[tuple[Predictor, Executor | None]]:
-        """The predictor and what runs it."""
-        if self.workers == 1:
-            yield self.predictor, None
-            return
-        import multiprocessing
-        from concurrent.futures import ProcessPoolExecutor
-
-        from glioserve_evaluation.runs.predictors import start_worker
-
-        # Spawned, not forked: the threads of ITK and ONNX Runtime do not survive a fork.
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(self.workers, context, start_worker, (self.threads,)) as pool:
-            yield self.predictor, pool
-
-
-def _offline(args: argparse.Namespace) -> _Offline:
-    from glioserve_evaluation.runs.predictors import open_offline
-    from glioserve_preprocess.pipeline import available_cores
-
-    threads = None if args.workers == 1 else max(1, available_cores() // args.workers)
-    predictor = open_offline(args.network, threads)
-    return _Offline(predictor, predictor.model, args.workers, threads)
-
-
-class _Server:
-    """A live server, which says with each answer which network gave it; several workers are threads of one client."""
-
-    model = None
-
-    def __init__(self, args: argparse.Namespace) -> None:
-        self._args = args
-
-    @contextmanager
-    def opened(self) -> Iterator[tuple[Predictor, Executor | None]]:
-        """The predictor and what runs it; GLIO-4101 where the server does not become ready."""
-        from concurrent.futures import ThreadPoolExecutor
-
-        from glioserve_client import GliomaClient
-
-        args = self._args
-        with GliomaClient(
-            args.url, timeout_s=args.timeout_s, tls=tls_of(args), model_name=args.model, identified=args.identified
-        ) as client:
-            client.wait_until_ready(READY_TIMEOUT_S)
-            if args.workers == 1:
-                yield LivePredictor(client), None
-                return
-            with ThreadPoolExecutor(args.workers) as pool:
-                yield LivePredictor(client), pool
-
-
-@dataclass(frozen=True)
-class LivePredictor:
-    """A predictor that asks a server; it de-identifies as the client does."""
-
-    client: GliomaClient
-
-    def __call__(self, study: Path) -> Prediction:
-        """Read and send."""
-        from glioserve_client import DicomStudy
-        from glioserve_evaluation.runs.prediction import prediction_of
-
-        answer = self.client.predict(DicomStudy.from_directory(study), heatmap=False)
-        return prediction_of(answer.report, "server", answer.model.version)
-
-
-def _require_answers(store: ResultStore) -> None:
-    outcomes = store.outcomes
-    if not any(o.score is not None for o in outcomes):
-        errors = ", ".join(sorted({f"{o.error}: {o.detail}" for o in outcomes})[:3])
-        raise GlioserveError(ErrorCode.INVALID_COHORT, f"Not one of {len(outcomes)} studies was answered ({errors}).")
-
-
-def _fit(args: argparse.Namespace, outcomes: tuple[Outcome, ...], report: EvaluationReport) -> None:
     target = args.fit_temperature or args.fit_threshold
-    if target is None:
-        return
-    from glioserve_evaluation.fit import fit, write_fitted
-    from glioserve_export.version_files import RECIPE_FILE
-    from glioserve_preprocess.files import load_recipe
-
-    found = fit(
-        outcomes,
+    fitted = fit(
+        store.outcomes,
         load_recipe(args.network / RECIPE_FILE),
-        report.cohort_digest,
+        cohort_digest,
         temperature=args.fit_temperature is not None,
         wanted_sensitivity=args.wanted_sensitivity if args.fit_threshold is not None else None,
     )
-    recipe = write_fitted(args.network, target, found)
+    recipe = write_fitted(args.network, target, fitted)
     print(f"{target}: temperature {recipe.temperature:g}, threshold {recipe.threshold:.4g}; judge it on another cohort")
 
 
-def _tell(text: str) -> None:
+def _note(text: str) -> None:
     print(text, file=sys.stderr)

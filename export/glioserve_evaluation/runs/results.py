@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BufferedRandom
 from pathlib import Path
@@ -203,3 +204,10 @@ def _name(model: ModelFacts) -> str:
 
 def _refused(problem: str) -> GlioserveError:
     return GlioserveError(ErrorCode.INVALID_COHORT, f"{problem}.")
+
+
+def require_answers(outcomes: Sequence[Outcome]) -> None:
+    """Raise GLIO-5121, with up to three of the errors, where not one study was answered."""
+    if not any(o.score is not None for o in outcomes):
+        errors = ", ".join(sorted({f"{o.error}: {o.detail}" for o in outcomes})[:3])
+        raise GlioserveError(ErrorCode.INVALID_COHORT, f"Not one of {len(outcomes)} studies was answered ({errors}).")
