@@ -28,7 +28,7 @@ class Modality(str, Enum):
 
 
 class Weighting(str, Enum):
-    """What headers tell of a sequence apart from the contrast agent: T1 stands for T1 and T1ce."""
+    """The part of a sequence that headers show without the contrast agent: T1 stands for T1 and T1ce."""
 
     T1 = "T1"
     T2 = "T2"

@@ -1,4 +1,4 @@
-"""How the scanner sees the head: planes, slice profile, coil, noise. One :class:`PhantomAcquisition` per sequence."""
+"""The scanner's view of the head: planes, slice profile, coil, noise; one :class:`PhantomAcquisition` a sequence."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _IN_PLANE: dict[ScanPlane, tuple[Vector, Vector]] = {
     "sagittal": ((0, 1, 0), (0, 0, -1)),
     "coronal": ((1, 0, 0), (0, 0, -1)),
 }
-"""Where columns and rows point in LPS, by the radiological convention; slices follow their cross product."""
+"""Directions of columns and rows in LPS, by the radiological convention; slices follow their cross product."""
 _HEAD_MM: dict[ScanPlane, float] = {"axial": 164.0, "sagittal": 164.0, "coronal": 200.0}
-"""What a stack covers along its normal."""
+"""Extent that a stack covers along its normal."""
 _HEAD_CENTRE_MM = np.array([0.0, 0.0, -6.0])
 MIN_SLICES = 34
 PROFILE_STEP_MM = 1.25
-"""A slice is the mean of planes no farther apart than this."""
+"""Largest distance of the planes whose mean is a slice."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,9 +40,9 @@ class PhantomAcquisition:
     plane: ScanPlane
     geometry: Geometry
     slice_thickness_mm: float
-    """At most the slice spacing; the rest is gap."""
+    """Thickness, at most the slice spacing; the rest is gap."""
     noise: float
-    """Rician sigma, of white matter's intensity on T1 (560 units)."""
+    """Rician sigma as a share of white matter's intensity on T1 (560 units)."""
     bias: float
     """Standard deviation of the logarithm of the coil's field."""
     gain: float
@@ -50,7 +50,7 @@ class PhantomAcquisition:
 
 
 def rotation(angles_deg: DoubleArray) -> DoubleArray:
-    """Rotation about x, then y, then z."""
+    """Return the rotation matrix about x, then y, then z."""
     (ca, cb, cc), (sa, sb, sc) = np.cos(np.radians(angles_deg)), np.sin(np.radians(angles_deg))
     about_x = np.array([[1, 0, 0], [0, ca, -sa], [0, sa, ca]])
     about_y = np.array([[cb, 0, sb], [0, 1, 0], [-sb, 0, cb]])
@@ -60,7 +60,7 @@ def rotation(angles_deg: DoubleArray) -> DoubleArray:
 
 
 def rigid(angles_deg: DoubleArray, shift_mm: DoubleArray) -> Matrix:
-    """4 x 4: rotate about the origin, then shift."""
+    """Return the 4 x 4 matrix that rotates about the origin, then shifts."""
     matrix = np.eye(4)
     matrix[:3, :3] = rotation(angles_deg)
     matrix[:3, 3] = shift_mm
@@ -68,7 +68,7 @@ def rigid(angles_deg: DoubleArray, shift_mm: DoubleArray) -> Matrix:
 
 
 def draw_acquisition(rng: np.random.Generator, modality: Modality, scanner_lps_from_head: Matrix) -> PhantomAcquisition:
-    """A plausible clinical protocol of at least 34 slices, planned on a head that lies in the given pose."""
+    """Draw a plausible clinical acquisition of at least 34 slices, planned on a head that lies in the given pose."""
     protocol = PROTOCOLS[modality]
     plane: ScanPlane = ("axial", "sagittal", "coronal")[rng.choice(3, p=protocol.plane_odds)]
     spacing = float(rng.choice(protocol.spacings_mm))
@@ -98,7 +98,7 @@ def draw_acquisition(rng: np.random.Generator, modality: Modality, scanner_lps_f
 
 
 def scan(head: sitk.Image, acquisition: PhantomAcquisition, scanner_lps_from_head: Matrix) -> FloatArray:
-    """Voxels [z, y, x] of ``head`` (an image in the head's frame) as this acquisition measures it."""
+    """Return the voxels [z, y, x] of ``head`` (an image in the head's frame) as this acquisition measures it."""
     geometry = acquisition.geometry
     voxels = sample_slices(head, geometry, acquisition.slice_thickness_mm, scanner_lps_from_head)
     rng = np.random.default_rng(acquisition.seed)
@@ -114,7 +114,7 @@ def scan(head: sitk.Image, acquisition: PhantomAcquisition, scanner_lps_from_hea
 def sample_slices(
     head: sitk.Image, geometry: Geometry, thickness_mm: float, scanner_lps_from_head: Matrix
 ) -> FloatArray:
-    """``head`` on ``geometry``'s grid [z, y, x] in the scanner, with a box profile of ``thickness_mm``."""
+    """Sample ``head`` on ``geometry``'s grid [z, y, x] in the scanner, with a box profile of ``thickness_mm``."""
     planes = max(1, int(np.ceil(thickness_mm / PROFILE_STEP_MM)))
     directions = geometry.lps_from_voxel[:3, :3] / np.array(geometry.spacing_mm)
     to_head = to_sitk_transform(np.linalg.inv(scanner_lps_from_head))
@@ -141,6 +141,6 @@ def _unit(count: int) -> FloatArray:
 
 
 def head_axes(spacing_mm: float, low_mm: Vector, high_mm: Vector) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Coordinates that span a box: x [1, 1, nx], y [1, ny, 1], z [nz, 1, 1]."""
+    """Return coordinates that span a box: x [1, 1, nx], y [1, ny, 1], z [nz, 1, 1]."""
     x, y, z = (np.arange(a, b, spacing_mm, dtype=np.float32) for a, b in zip(low_mm, high_mm, strict=True))
     return x[None, None, :], y[None, :, None], z[:, None, None]

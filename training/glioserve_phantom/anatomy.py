@@ -18,11 +18,11 @@ from glioserve_preprocess.arrays import ByteArray, FloatArray
 
 BOX_LOW_MM: Vector = (-100.0, -128.0, -150.0)
 BOX_HIGH_MM: Vector = (100.0, 122.0, 96.0)
-"""The head ends inside this box; the neck is cut by its floor."""
+"""Upper corner of the box that holds the head; its floor cuts the neck."""
 
 
 class PhantomTissue(IntEnum):
-    """Labels of the rendered head. The order means nothing."""
+    """Labels of the rendered head, in no particular order."""
 
     AIR = 0
     FAT = 1
@@ -45,18 +45,18 @@ class PhantomTissue(IntEnum):
 
 @dataclass(frozen=True)
 class Subject:
-    """What differs between heads. Lengths in mm."""
+    """The parameters that differ between heads. Lengths in mm."""
 
     seed: int
-    """Of the smooth fields that fold the cortex and bend the surfaces."""
+    """Seed of the smooth fields that fold the cortex and bend the surfaces."""
     scale: Vector
-    """Along x, y, z, around 1."""
+    """Size along x, y, z, around 1."""
     skew: Vector
     """Shear x by y, x by z, y by z: no head is symmetric."""
     skull_mm: float
     scalp_mm: float
     csf_mm: float
-    """Of the layer between brain and skull."""
+    """Thickness of the layer between brain and skull."""
     ventricle: float
     """Size of the lateral ventricles, around 1."""
     surface_mm: float
@@ -66,7 +66,7 @@ class Subject:
 
 
 def draw_subject(rng: np.random.Generator) -> Subject:
-    """A head of adult size (brain 1.1 to 1.7 L)."""
+    """Draw a head of adult size (brain 1.1 to 1.7 L)."""
     scale = rng.normal(1.0, (0.035, 0.035, 0.035)).clip(0.92, 1.08)
     skew = rng.normal(0.0, (0.03, 0.02, 0.04)).clip(-0.08, 0.08)
     return Subject(
@@ -83,7 +83,7 @@ def draw_subject(rng: np.random.Generator) -> Subject:
 
 
 def subject_points(subject: Subject, p: Coordinates) -> Coordinates:
-    """Head-frame points in the frame of the average head, where all shapes are defined."""
+    """Carry head-frame points into the frame of the average head, where all shapes are defined."""
     x, y, z = p
     (sx, sy, sz), (xy, xz, yz) = subject.scale, subject.skew
     u = (x - np.float32(xy) * y - np.float32(xz) * z) / np.float32(sx)
@@ -92,7 +92,7 @@ def subject_points(subject: Subject, p: Coordinates) -> Coordinates:
 
 
 def cerebrum(q: Coordinates) -> FloatArray:
-    """The hemispheres with their temporal lobes and flattened base, in the average head."""
+    """Return the distance to the hemispheres with their temporal lobes and flattened base, in the average head."""
     upper = ellipsoid(q, (0, 0, 4), (66, 84, 60))
     base = np.float32(-30) + np.float32(0.12) * (q[1] + np.float32(30)) - q[2]
     upper = np.maximum(upper, base)
@@ -102,14 +102,14 @@ def cerebrum(q: Coordinates) -> FloatArray:
 
 
 def brain(q: Coordinates) -> FloatArray:
-    """Cerebrum, cerebellum and brain stem down to the foramen magnum: what a brain mask should hold."""
+    """Return the distance to what a brain mask should hold: cerebrum, cerebellum, and stem to the foramen magnum."""
     whole = union(cerebrum(q), ellipsoid(q, (0, 44, -40), (50, 33, 26)), 6)
     stem = np.maximum(capsule(q, (0, 8, -20), (0, 22, -84), 13), np.float32(-72) - q[2])
     return union(whole, stem, 6)
 
 
 def ventricles(subject: Subject, q: Coordinates) -> FloatArray:
-    """The lateral, third and fourth ventricles."""
+    """Return the distance to the lateral, third and fourth ventricles."""
     size = subject.ventricle
     result = ellipsoid(q, (0, 6, -2), (2.6 * size, 14, 10))
     result = union(result, ellipsoid(q, (0, 34, -38), (8, 6, 8)))
@@ -122,7 +122,7 @@ def ventricles(subject: Subject, q: Coordinates) -> FloatArray:
 
 
 def label_head(subject: Subject, x: FloatArray, y: FloatArray, z: FloatArray) -> tuple[ByteArray, FloatArray]:
-    """PhantomTissue labels [z, y, x] on the grid spanned by three coordinate arrays, and the brain's signed distance.
+    """Return tissue labels [z, y, x] on the grid of three coordinate arrays, and the brain's signed distance.
 
     ``x`` [1, 1, nx], ``y`` [1, ny, 1], ``z`` [nz, 1, 1] in the head's frame.
     """
@@ -141,7 +141,7 @@ def label_head(subject: Subject, x: FloatArray, y: FloatArray, z: FloatArray) ->
 def _paint_outside(
     labels: ByteArray, subject: Subject, q: Coordinates, brain_mm: FloatArray, thickness: FloatArray, folds: FloatArray
 ) -> None:
-    """Scalp, face, neck, skull, eyes and air: whatever is not intracranial."""
+    """Paint all that is not intracranial: scalp, face, neck, skull, eyes and air."""
     inner = brain_mm - np.float32(subject.csf_mm)
     skull = inner - np.float32(subject.skull_mm) * (1 + np.float32(0.15) * thickness)
     scalp = skull - np.float32(subject.scalp_mm) * (1 - np.float32(0.2) * thickness)
@@ -178,7 +178,7 @@ def _paint_outside(
 
 
 def _paint_brain(labels: ByteArray, subject: Subject, q: Coordinates, brain_mm: FloatArray, folds: FloatArray) -> None:
-    """CSF, cortex, white matter, deep nuclei, ventricles and the vessels that take up contrast."""
+    """Paint CSF, cortex, white matter, deep nuclei, ventricles and the vessels that take up contrast."""
     labels[(brain_mm < np.float32(subject.csf_mm + 0.9)) & (brain_mm > -3)] = PhantomTissue.DURA
     labels[brain_mm < np.float32(subject.csf_mm)] = PhantomTissue.CSF
     # The field's zero set cuts the surface as sulci do; its slope is about 2 pi / wavelength per mm.

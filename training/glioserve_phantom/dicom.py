@@ -1,6 +1,6 @@
-"""A phantom as a DICOM study: classic MR images (PS3.3 A.4) of four sequences, a localiser and a reformat.
+"""A phantom as a DICOM study: classic MR images (PS3.3 A.4) of all sequences, a localiser and a reformat.
 
-The patient is fictitious, and says so; ``identified=False`` writes pseudonyms only, as a server accepts them.
+The patient's name marks it as fictitious; ``identified=False`` writes pseudonyms only, as a server accepts them.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from glioserve_phantom.study import Phantom
 from glioserve_preprocess.itk import to_sitk
 
 SCANNED_AT = datetime(2001, 1, 1, 9, 30, tzinfo=timezone.utc)
-"""Every phantom's study date: long ago, and the same."""
+"""Study date of every phantom: long ago, and the same."""
 MAX_STORED = 4095
 REFORMAT_SLICES, REFORMAT_SPACING_MM = 36, 5.0
 
 
 def dicom_files(phantom: Phantom, *, identified: bool = True, distractors: bool = True) -> list[bytes]:
-    """The study's DICOM Part 10 files, in an order that means nothing but is the same for the same phantom."""
+    """Return the study's DICOM Part 10 files, in an arbitrary order that is the same for the same phantom."""
     common = _study(phantom, identified)
     vendor = common.Manufacturer
     files: list[bytes] = []
@@ -50,7 +50,7 @@ def dicom_files(phantom: Phantom, *, identified: bool = True, distractors: bool 
 
 
 def write_study(phantom: Phantom, folder: Path, *, identified: bool = True) -> int:
-    """Write :func:`dicom_files` into ``folder`` as ``IM0001.dcm`` …; returns their number."""
+    """Write :func:`dicom_files` into ``folder`` as ``IM0001.dcm`` …; return their number."""
     folder.mkdir(parents=True, exist_ok=True)
     files = dicom_files(phantom, identified=identified)
     for number, content in enumerate(files, start=1):
@@ -59,7 +59,7 @@ def write_study(phantom: Phantom, folder: Path, *, identified: bool = True) -> i
 
 
 def _study(phantom: Phantom, identified: bool) -> Dataset:
-    """Attributes that all images of the study share."""
+    """Return the attributes that all images of the study share."""
     ds = Dataset()
     ds.SOPClassUID = MRImageStorage
     ds.Modality = "MR"
@@ -85,7 +85,7 @@ def _study(phantom: Phantom, identified: bool) -> Dataset:
         ds.StudyDescription = "MRI head of a phantom"
         ds.StudyID = str(phantom.seed)
         ds.AccessionNumber = f"FICT{phantom.seed:06d}"
-        ds.ReferringPhysicianName = "Nobody^Fictitious"
+        ds.ReferringPhysicianName = "Referrer^Fictitious"
         ds.InstitutionName = "Fictitious General Hospital"
         ds.StationName = "PHANTOM1"
     else:
@@ -100,7 +100,7 @@ def _uid(phantom: Phantom, *parts: object) -> str:
 def _series(
     common: Dataset, header: SeriesHeader, volumes: list[SequenceVolume], thickness_mm: float
 ) -> Iterator[bytes]:
-    """The images of one series; several volumes where it has several planes (the localiser)."""
+    """Yield the images of one series; it has several volumes where it has several planes (the localiser)."""
     uid = generate_uid(entropy_srcs=[common.StudyInstanceUID, str(header.series_number)])
     started = SCANNED_AT + timedelta(seconds=header.start_s)
     number = 0
@@ -126,7 +126,7 @@ def _series(
 
 def _image(ds: Dataset, pixels: np.ndarray[tuple[int, ...], np.dtype[np.float32]], geometry: Geometry, index: int,
            thickness_mm: float) -> None:  # fmt: skip
-    """Image Plane, Image Pixel and MR Image modules of one slice."""
+    """Write the Image Plane, Image Pixel and MR Image modules of one slice into ``ds``."""
     directions = geometry.lps_from_voxel[:3, :3] / np.array(geometry.spacing_mm)
     position = (geometry.lps_from_voxel @ np.array([0, 0, index, 1.0]))[:3]
     x_mm, y_mm, z_mm = geometry.spacing_mm
@@ -154,7 +154,7 @@ def _part10(ds: Dataset) -> bytes:
 
 
 def _localiser(t1ce: SequenceVolume) -> list[SequenceVolume]:
-    """One thick slice in each of three planes through the middle of the contrast scan."""
+    """Return one thick slice in each of three planes through the middle of the contrast scan."""
     return [_replan(t1ce, axes, 192, 1.3, 1, 8.0) for axes in (np.eye(3), _SAGITTAL, _CORONAL)]
 
 
@@ -164,7 +164,7 @@ def _reformat(t1ce: SequenceVolume) -> SequenceVolume:
 
 _SAGITTAL = np.array([[0.0, 0, -1], [1, 0, 0], [0, -1, 0]])
 _CORONAL = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])
-"""Columns: where voxel x, y, z point in LPS."""
+"""Directions of voxel x, y, z in LPS, as columns; the same holds for ``_SAGITTAL``."""
 
 
 def _replan(
@@ -175,7 +175,7 @@ def _replan(
     slices: int,
     spacing_mm: float,
 ) -> SequenceVolume:
-    """``volume`` on another plane's grid around its own middle."""
+    """Sample ``volume`` on another plane's grid around its own middle."""
     source = volume.geometry
     middle = source.lps_from_voxel @ np.append((np.array(source.size_voxels) - 1) / 2, 1)
     affine = np.eye(4)

@@ -1,4 +1,4 @@
-"""What a scanner writes about each series of a phantom: descriptions, timings and contrast, by vendor."""
+"""Headers of a phantom's series as a scanner writes them: descriptions, timings and contrast, by vendor."""
 
 from __future__ import annotations
 

@@ -30,23 +30,23 @@ DIAGNOSES: tuple[Diagnosis, ...] = get_args(Diagnosis)
 
 @dataclass(frozen=True)
 class Lesion:
-    """Lengths in mm, places in the head's frame."""
+    """A lesion's parameters: lengths in mm, places in the head's frame."""
 
     diagnosis: Diagnosis
     seed: int
-    """Of its outline."""
+    """Seed of its outline."""
     centre_mm: Vector
     radii_mm: Vector
     wall_mm: float
-    """Of the ring. A solid lesion has one too and does not show it."""
+    """Thickness of the ring; a solid lesion has one too and does not show it."""
     outline_mm: float
     """Standard deviation of the bumps of its outline."""
     oedema_mm: float
-    """How far oedema reaches into the white matter."""
+    """Reach of the oedema into the white matter."""
 
 
 def draw_lesion(rng: np.random.Generator, subject: Subject, diagnosis: Diagnosis) -> Lesion:
-    """A lesion of 10 to 20 mm radius in the hemispheres, clear of the ventricles."""
+    """Draw a lesion of 10 to 20 mm radius in the hemispheres, clear of the ventricles."""
     radius = rng.uniform(11.0, 19.0)
     radii = radius * rng.uniform(0.85, 1.15, 3)
     while True:
@@ -72,7 +72,7 @@ def draw_lesion(rng: np.random.Generator, subject: Subject, diagnosis: Diagnosis
 
 
 def lesion_distance(lesion: Lesion, x: FloatArray, y: FloatArray, z: FloatArray) -> FloatArray:
-    """Signed distance [z, y, x] to the lesion's outer border (ring and core, or solid; not the oedema)."""
+    """Return the signed distance [z, y, x] to the lesion's outer border (ring and core, or solid; not the oedema)."""
     bumps = Noise(np.random.default_rng(lesion.seed), BOX_LOW_MM, BOX_HIGH_MM, 14.0).on_axes(x, y, z)
     distance = ellipsoid((x, y, z), lesion.centre_mm, lesion.radii_mm) + bumps * np.float32(lesion.outline_mm)
     return np.asarray(distance, dtype=np.float32)
@@ -81,7 +81,7 @@ def lesion_distance(lesion: Lesion, x: FloatArray, y: FloatArray, z: FloatArray)
 def paint_lesion(
     labels: ByteArray, lesion: Lesion, brain_mm: FloatArray, x: FloatArray, y: FloatArray, z: FloatArray
 ) -> BoolArray:
-    """Paint oedema and lesion into ``labels`` [z, y, x] in place; returns the lesion's mask (without oedema)."""
+    """Paint oedema and lesion into ``labels`` [z, y, x] in place; return the lesion's mask (without oedema)."""
     distance = lesion_distance(lesion, x, y, z)
     rng = np.random.default_rng([lesion.seed, 1])
     reach = lesion.oedema_mm * (1 + np.float32(0.45) * Noise(rng, BOX_LOW_MM, BOX_HIGH_MM, 26.0).on_axes(x, y, z))

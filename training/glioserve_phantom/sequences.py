@@ -1,6 +1,6 @@
-"""What a phantom's scanner does for each sequence, as one table: words, timings, planes, and how tissue looks.
+"""The sequences of a phantom's scanner as one table: words, timings, planes, and intensities of tissue.
 
-Headers, acquisitions and images are drawn from it; ``docs/adding-a-sequence.md`` says what a further sequence needs.
+Headers, acquisitions and images are drawn from it; ``docs/adding-a-sequence.md`` describes a further sequence.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def _tenths(rng: np.random.Generator, limits: tuple[float, float]) -> float:
 
 @dataclass(frozen=True)
 class Scan:
-    """One way of scanning a sequence: what its headers say."""
+    """One way of scanning a sequence, as its headers describe it."""
 
     descriptions: tuple[str, str, str]
     """SeriesDescription by vendor, in the order of ``headers.VENDORS``; ``{}`` stands for the plane's word."""
@@ -60,7 +60,7 @@ class SequenceProtocol:
     """One row of :data:`PROTOCOLS`."""
 
     scan: Scan
-    """In 2D, or in 3D where the sequence has nothing else."""
+    """The scan in 2D."""
     start_s: int
     """Seconds after the localiser."""
     thin_scan: Scan | None = None
@@ -110,7 +110,7 @@ PROTOCOLS: dict[Modality, SequenceProtocol] = {
         start_s=660,
     ),
 }
-"""How each sequence is scanned."""
+"""The protocol of each sequence."""
 
 _COLUMNS = (Modality.T1, Modality.T1CE, Modality.T2, Modality.FLAIR)
 _INTENSITY: dict[PhantomTissue, tuple[float, ...]] = {

@@ -1,4 +1,4 @@
-"""Signed distances (mm, negative inside) of the few solids that heads are made of, and smooth random fields.
+"""Signed distances (mm, negative inside) to the few solids that heads are made of, and smooth random fields.
 
 Every function takes coordinates ``p`` = (x, y, z) in mm as arrays that broadcast against each other, so the same
 code serves single points and whole grids.
@@ -16,7 +16,7 @@ Coordinates = tuple[FloatArray, FloatArray, FloatArray]
 
 
 def ellipsoid(p: Coordinates, centre: Vector, radii: Vector) -> FloatArray:
-    """Approximate distance to an ellipsoid: exact on the surface, within a few per cent near it."""
+    """Return the approximate distance to an ellipsoid: exact on the surface, within a few per cent near it."""
     near: FloatArray | float = 0.0
     slope: FloatArray | float = 0.0
     for coordinate, c, r in zip(p, centre, radii, strict=True):
@@ -28,7 +28,7 @@ def ellipsoid(p: Coordinates, centre: Vector, radii: Vector) -> FloatArray:
 
 
 def capsule(p: Coordinates, start: Vector, end: Vector, radius: float) -> FloatArray:
-    """Distance to a rod with round ends."""
+    """Return the distance to a rod with round ends."""
     axis = np.subtract(end, start)
     offsets = [c - np.float32(s) for c, s in zip(p, start, strict=True)]
     along = sum(o * np.float32(a) for o, a in zip(offsets, axis, strict=True)) / np.float32(axis @ axis)
@@ -38,7 +38,7 @@ def capsule(p: Coordinates, start: Vector, end: Vector, radius: float) -> FloatA
 
 
 def union(a: FloatArray, b: FloatArray, blend_mm: float = 0.0) -> FloatArray:
-    """Both solids; ``blend_mm`` rounds the crease where they meet."""
+    """Join two solids; ``blend_mm`` rounds the crease where they meet."""
     if not blend_mm:
         return np.minimum(a, b)
     k = np.float32(blend_mm)
@@ -61,14 +61,14 @@ class Noise:
         self._lattice = lattice / np.float32(0.4794**1.5)
 
     def on_axes(self, x: FloatArray, y: FloatArray, z: FloatArray) -> FloatArray:
-        """The field [z, y, x] at the grid spanned by three 1D coordinate arrays."""
+        """Return the field [z, y, x] at the grid spanned by three 1D coordinate arrays."""
         bx, by, bz = (self._basis(c.ravel(), axis) for axis, c in enumerate((x, y, z)))
         return np.asarray(
             np.einsum("zyx,cz,by,ax->cba", self._lattice, bz, by, bx, optimize="greedy"), dtype=np.float32
         )
 
     def at(self, p: Coordinates) -> FloatArray:
-        """The field at single points (three equally long 1D arrays)."""
+        """Return the field at single points (three equally long 1D arrays)."""
         bx, by, bz = (self._basis(c, axis) for axis, c in enumerate(p))
         return np.asarray(np.einsum("zyx,iz,iy,ix->i", self._lattice, bz, by, bx, optimize="greedy"), dtype=np.float32)
 

@@ -1,4 +1,4 @@
-"""One phantom: a subject, a lesion, four acquisitions and the head's pose in each, all drawn from one seed."""
+"""One phantom: a subject, a lesion, an acquisition of each sequence and the head's pose in it, all from one seed."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from glioserve_preprocess.arrays import ByteArray, FloatArray
 from glioserve_preprocess.itk import to_sitk
 
 FINE_SPACING_MM = 1.2
-"""Of the head that DICOM studies are scanned from."""
+"""Spacing of the rendered head that DICOM studies are scanned from."""
 MAX_ROTATION_DEG, MAX_SHIFT_MM = 10.0, 10.0
-"""Of the head between T1ce and another sequence, per axis."""
+"""Largest motion of the head between T1ce and another sequence, per axis."""
 POINT_SPREAD_MM = 0.6
 TEXTURE = 0.025
 
@@ -56,7 +56,10 @@ class _HealthyHead:
 
 @lru_cache(maxsize=1)
 def _healthy_head(subject: Subject, spacing_mm: float) -> _HealthyHead:
-    """The head before its lesion: most of the work, and the same for both diagnoses. Never written to."""
+    """Render the head before its lesion; it is never written to.
+
+    The last one is kept for the process: it is most of the work, and the same for both diagnoses of a seed.
+    """
     x, y, z = head_axes(spacing_mm, BOX_LOW_MM, BOX_HIGH_MM)
     labels, brain_mm = label_head(subject, x, y, z)
     rng = np.random.default_rng([subject.seed, 2])
@@ -74,7 +77,7 @@ class Phantom:
     acquisitions: Mapping[Modality, PhantomAcquisition]
     scanner_lps_from_head: Mapping[Modality, Matrix]
     spacing_mm: float = FINE_SPACING_MM
-    """Of the rendered head: 1.2 mm for DICOM; training renders coarser and faster."""
+    """Spacing of the rendered head: 1.2 mm for DICOM; training renders coarser and faster."""
 
     @property
     def diagnosis(self) -> Diagnosis:
@@ -95,7 +98,7 @@ class Phantom:
         return PhantomHead(labels, healthy.texture, brain.astype(np.uint8), lesion.astype(np.uint8), geometry)
 
     def volume(self, modality: Modality) -> SequenceVolume:
-        """The sequence as the scanner measures it, FP32 [z, y, x] in the scanner's units."""
+        """Return the sequence as the scanner measures it, FP32 [z, y, x] in the scanner's units."""
         acquisition = self.acquisitions[modality]
         table = tissue_intensities(np.random.default_rng([acquisition.seed, 3]), modality)
         image = to_sitk(table[self.head.labels] * self.head.texture, self.head.geometry)
@@ -104,25 +107,25 @@ class Phantom:
         return SequenceVolume(modality, voxels, acquisition.geometry)
 
     def moving_lps_from_reference_lps(self, moving: Modality, reference: Modality) -> Matrix:
-        """The true registration: points of the reference's scan to the moving sequence's."""
+        """Return the true registration: points of the reference's scan to the moving sequence's."""
         matrix: Matrix = self.scanner_lps_from_head[moving] @ np.linalg.inv(self.scanner_lps_from_head[reference])
         return matrix
 
     def brain_mask(self, modality: Modality, geometry: Geometry) -> ByteArray:
-        """Brain (with sulcal CSF and ventricles) 0/1 [z, y, x] on any grid of the sequence's scanner space."""
+        """Return the brain (with sulcal CSF and ventricles) 0/1 [z, y, x] on any grid of the sequence's space."""
         return self._mask(self.head.brain, modality, geometry)
 
     def lesion_mask(self, modality: Modality, geometry: Geometry) -> ByteArray:
-        """Lesion (ring and core, or solid; no oedema) 0/1 [z, y, x] on any grid of the sequence's space."""
+        """Return the lesion (ring and core, or solid; no oedema) 0/1 [z, y, x] on any grid of the sequence's space."""
         return self._mask(self.head.lesion, modality, geometry)
 
     def lesion_centre_lps_mm(self, modality: Modality) -> Vector:
-        """Centre of the lesion in the sequence's scanner space."""
+        """Return the centre of the lesion in the sequence's scanner space."""
         x, y, z, _ = self.scanner_lps_from_head[modality] @ np.array([*self.lesion.centre_mm, 1.0])
         return float(x), float(y), float(z)
 
     def with_diagnosis(self, diagnosis: Diagnosis) -> Phantom:
-        """The same patient, scans and outline with the other inside of the lesion."""
+        """Return the same patient, scans and outline with the inside of the lesion of ``diagnosis``."""
         return replace(self, lesion=replace(self.lesion, diagnosis=diagnosis))
 
     def _mask(self, mask: ByteArray, modality: Modality, geometry: Geometry) -> ByteArray:
@@ -132,7 +135,7 @@ class Phantom:
 
 
 def make_phantom(seed: int, diagnosis: Diagnosis | None = None, *, spacing_mm: float = FINE_SPACING_MM) -> Phantom:
-    """The phantom of ``seed``; its diagnosis is drawn where none is given. Equal arguments, equal phantoms."""
+    """Make the phantom of ``seed``; its diagnosis is drawn where none is given. Equal arguments give equal phantoms."""
     rng = np.random.default_rng([seed, 20250])
     subject = draw_subject(rng)
     drawn = DIAGNOSES[int(rng.integers(2))]
@@ -143,7 +146,7 @@ def make_phantom(seed: int, diagnosis: Diagnosis | None = None, *, spacing_mm: f
 
 
 def _draw_poses(rng: np.random.Generator) -> dict[Modality, Matrix]:
-    """T1ce's pose on the table, and from it the head's motion before each other sequence."""
+    """Draw T1ce's pose on the table, and from it the head's motion before each other sequence."""
     table = rng.uniform((-15, -25, -60), (15, 25, 60))
     base = rigid(rng.uniform(-8, 8, 3), table)
     restlessness = rng.uniform(0.1, 1.0)

@@ -16,7 +16,7 @@ from glioserve_preprocess.itk import to_sitk
 
 
 def truth_record(phantom: Phantom) -> dict[str, Any]:
-    """Everything that a test may want to know, as JSON values; affines row-major, LPS mm."""
+    """Return the ground truth as JSON values; affines row-major, LPS mm."""
     reference = Modality.T1CE
     return {
         "seed": phantom.seed,
@@ -36,7 +36,7 @@ def truth_record(phantom: Phantom) -> dict[str, Any]:
 
 
 def write_truth(phantom: Phantom, file: Path) -> None:
-    """``file`` (JSON), and beside it ``<stem>_lesion.nii.gz`` and ``<stem>_brain.nii.gz`` on T1ce's grid."""
+    """Write ``file`` (JSON), and beside it ``<stem>_lesion.nii.gz`` and ``<stem>_brain.nii.gz`` on T1ce's grid."""
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(truth_record(phantom), indent=2) + "\n", encoding="utf-8")
     grid = phantom.acquisitions[Modality.T1CE].geometry

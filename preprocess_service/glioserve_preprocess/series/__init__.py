@@ -1,1 +1,1 @@
-"""Which series of a study is which sequence, by evidence."""
+"""The choice of one series of a study for each sequence, by evidence."""

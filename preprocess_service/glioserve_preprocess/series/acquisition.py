@@ -1,9 +1,10 @@
-"""How a series was acquired, as one value: timings, sequence, contrast agent, words and time of one frame's headers.
+"""The acquisition of a series as one value: timings, sequence, contrast agent, words and time of one frame's headers.
 
 Classic MR images have it in the data set itself (PS3.3 C.8.3), enhanced ones in the functional groups of the frame or
 of all frames (C.7.6.16, C.8.13.5). Reading is tolerant: a value of the wrong form counts as absent and is never an
-error, since all of it is evidence and none of it geometry. Texts pass through the contract's closed lists, so that a
-file says the same before and after the client has taken the patient out of it.
+error, since all of it is evidence and none of it geometry. Texts pass through the closed lists of
+:mod:`glioserve_dicom.identity` and :mod:`glioserve_dicom.words`, so that a file gives the same before and after the
+client has removed what identifies the patient.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ _TIME = re.compile(r"([01]\d|2[0-3]):?([0-5]\d)?:?([0-5]\d)?(\.\d{1,6})?\d*([+-]
 
 @dataclass(frozen=True)
 class Acquisition:
-    """What the headers of one frame say; None or empty where they say nothing that can be read."""
+    """Values of one frame's headers; None or empty where a header is absent or cannot be read."""
 
     repetition_time_ms: float | None = None
     echo_time_ms: float | None = None
@@ -48,24 +49,24 @@ class Acquisition:
     echo_train_length: int | None = None
     field_strength_tesla: float | None = None
     b_value_s_mm2: float | None = None
-    """Of diffusion weighting."""
+    """Strength of the diffusion weighting."""
     in_3d: bool | None = None
-    """MRAcquisitionType."""
+    """True for 3D, False for 2D (MRAcquisitionType)."""
     scanning_sequence: frozenset[str] = frozenset()
-    """SE, GR, IR, EP, RM; of enhanced images from EchoPulseSequence, InversionRecovery, EchoPlanarPulseSequence."""
+    """SE, GR, IR, EP or RM; of enhanced images from EchoPulseSequence, InversionRecovery, EchoPlanarPulseSequence."""
     sequence_variant: frozenset[str] = frozenset()
     scan_options: frozenset[str] = frozenset()
     steady_state: bool = False
-    """Balanced: the transverse magnetisation is refocused (SteadyStatePulseSequence)."""
+    """True for a balanced sequence, whose transverse magnetisation is refocused (SteadyStatePulseSequence)."""
     image_type: tuple[str, ...] = ()
-    """ImageType, FrameType, AcquisitionContrast, ComplexImageComponent and VolumeBasedCalculationTechnique."""
+    """Values of ImageType, FrameType, AcquisitionContrast, ComplexImageComponent, VolumeBasedCalculationTechnique."""
     angiography: bool = False
-    """AngioFlag, TimeOfFlightContrast or PhaseContrast."""
+    """True where AngioFlag, TimeOfFlightContrast or PhaseContrast is set."""
     fat_suppressed: bool = False
     manufacturer: str = ""
     body_part: str = ""
     agent: bool | None = None
-    """Whether a contrast agent was given; None where nothing is said of one."""
+    """True where a contrast agent was given, False where none was, None where the headers do not mention one."""
     description: tuple[str, ...] = ()
     """Known words of SeriesDescription."""
     protocol: tuple[str, ...] = ()
@@ -73,11 +74,11 @@ class Acquisition:
     sequence_name: tuple[str, ...] = ()
     """Known words of SequenceName and PulseSequenceName."""
     started_s: float | None = None
-    """When the acquisition began, in seconds; only differences within a study mean anything."""
+    """Start of the acquisition, in seconds; only differences within a study have a meaning."""
 
 
 def acquisition_of(dataset: Dataset, frame_index: int = 0) -> Acquisition:
-    """What the headers say of frame ``frame_index`` (0-based; 0 for a classic image). Raises nothing."""
+    """Read the headers of frame ``frame_index`` (0-based; 0 for a classic image); raise nothing."""
     headers = _Headers(dataset, frame_index)
     image_type = (
         *headers.codes("ImageType"),
@@ -115,7 +116,7 @@ def acquisition_of(dataset: Dataset, frame_index: int = 0) -> Acquisition:
 
 
 class _Headers:
-    """Attributes looked up where they may stand: the frame's groups, all frames' groups, the data set."""
+    """Attributes, looked up in the frame's groups, then all frames' groups, then the data set."""
 
     def __init__(self, dataset: Dataset, frame_index: int) -> None:
         frames = _items(dataset, "PerFrameFunctionalGroupsSequence")
@@ -124,23 +125,23 @@ class _Headers:
         self.places: list[Dataset] = [*(place for group in (*own, *shared) for place in _within(group)), dataset]
 
     def text(self, keyword: str) -> str:
-        """The first value that is there, its parts joined by backslashes."""
-        return next((found for place in self.places if (found := text(place, keyword))), "")
+        """Return the first value that is present, its parts joined by backslashes; else empty."""
+        return next((value for place in self.places if (value := text(place, keyword))), "")
 
     def codes(self, keyword: str) -> tuple[str, ...]:
-        """Known terms."""
+        """Return the known terms of an attribute."""
         return kept_codes(keyword, self.text(keyword))
 
     def words(self, keyword: str) -> tuple[str, ...]:
-        """Known words."""
+        """Return the known words of an attribute."""
         return tuple(kept_text(self.text(keyword), LONGEST_TEXT[keyword]).split())
 
     def yes(self, keyword: str) -> bool:
-        """Whether the attribute says YES."""
+        """Return whether the attribute is YES."""
         return self.text(keyword).upper() == "YES"
 
     def positive(self, keyword: str) -> float | None:
-        """The first number, if it is above zero: vendors write 0 where nothing applies."""
+        """Return the first number, if it is above zero: vendors write 0 where nothing applies."""
         for place in self.places:
             value = _first_number(place, keyword)
             if value is not None:
@@ -148,8 +149,8 @@ class _Headers:
         return None
 
     def items(self, keyword: str) -> list[Dataset]:
-        """Items of a sequence, wherever it stands."""
-        return next((found for place in self.places if (found := _items(place, keyword))), [])
+        """Return the items of a DICOM sequence, wherever it stands."""
+        return next((nested for place in self.places if (nested := _items(place, keyword))), [])
 
 
 def _within(group: Dataset) -> Iterator[Dataset]:
@@ -167,10 +168,10 @@ def _items(dataset: Dataset, keyword: str) -> list[Dataset]:
 def _first_number(dataset: Dataset, keyword: str) -> float | None:
     for count in range(1, _MOST_INVERSIONS + 1 if keyword == "InversionTimes" else 2):
         try:
-            found = numbers(dataset, keyword, count)
+            values = numbers(dataset, keyword, count)
         except GlioserveError:
             continue
-        return found[0] if found else None
+        return values[0] if values else None
     return None
 
 
@@ -188,7 +189,7 @@ def _scanning_sequence(headers: _Headers) -> frozenset[str]:
 
 
 def _agent(headers: _Headers) -> bool | None:
-    """Enhanced images say for each frame whether an agent had been administered (PS3.3 C.7.6.16.2.12)."""
+    """Return whether an agent was given; enhanced images hold it for each frame (PS3.3 C.7.6.16.2.12)."""
     administered = headers.text("ContrastBolusAgentAdministered").upper()
     if administered in ("YES", "NO"):
         return administered == "YES"
@@ -197,13 +198,13 @@ def _agent(headers: _Headers) -> bool | None:
 
 
 def _started_s(headers: _Headers) -> float | None:
-    """From AcquisitionDateTime, else AcquisitionTime or SeriesTime on their dates, as the client sends them or not."""
+    """Return the start by AcquisitionDateTime, else by AcquisitionTime or SeriesTime, with their dates if present."""
     stamp = headers.text("AcquisitionDateTime") or headers.text("FrameAcquisitionDateTime")
-    if (found := _seconds(stamp[:8], stamp[8:])) is not None and stamp[:8]:
-        return found
+    if (start_s := _seconds(stamp[:8], stamp[8:])) is not None and stamp[:8]:
+        return start_s
     for time, date in (("AcquisitionTime", "AcquisitionDate"), ("SeriesTime", "SeriesDate")):
-        if (found := _seconds(headers.text(date), headers.text(time))) is not None:
-            return found
+        if (start_s := _seconds(headers.text(date), headers.text(time))) is not None:
+            return start_s
     return None
 
 

@@ -1,6 +1,6 @@
-"""Stacks as candidates for a sequence, and by which stated criteria one is preferred to another.
+"""Stacks as candidates for a sequence, and the criteria by which one is preferred to another.
 
-In this order, each only where the one before leaves a tie:
+The criteria apply in this order, each only where the one before leaves a tie:
 
 1. its evidence is clearly stronger (:data:`CLEAR_LEAD`);
 2. it can be a volume (no gap, no shear, readable);
@@ -32,38 +32,38 @@ from glioserve_preprocess.series.acquisition import Acquisition
 from glioserve_preprocess.series.evidence import Evidence
 
 CLEAR_LEAD = 0.15
-"""By how much stronger evidence has to be for nothing else to count."""
+"""Lead in the share of belief above which no other criterion counts."""
 WHOLE_HEAD_MM = 120.0
-"""A stack of this extent holds the cerebrum in every plane."""
+"""Extent of a stack that holds the cerebrum in every plane."""
 SIMILAR = 0.85
 """Share from which on two extents, or two slice distances, count as alike."""
 AXIAL_COSINE = 0.8
-"""Of the angle between the stack's normal and the patient's long axis: oblique axial slices are still axial."""
+"""Least cosine between an axial stack's normal and the patient's long axis: oblique axial slices are still axial."""
 
 
 @dataclass(frozen=True, eq=False)
 class SeriesCandidate:
-    """One stack, how it was acquired, what it seems to be, and why."""
+    """One stack with its acquisition and the evidence of what it is."""
 
     number: str
-    """SeriesNumber, by which a person finds it in the archive; "unnumbered" without."""
+    """SeriesNumber, by which a person finds it in the archive; "unnumbered" where there is none."""
     stack: Stack
     acquisition: Acquisition
     evidence: Evidence
 
     @property
     def series_instance_uid(self) -> str:
-        """As the files have it."""
+        """SeriesInstanceUID as the files have it."""
         return self.stack.series_instance_uid
 
     @property
     def series_instance_uids(self) -> frozenset[str]:
-        """More than one where a volume was split over several."""
+        """SeriesInstanceUIDs of all frames; several where a volume was split over series."""
         return frozenset(text(frame.dataset, "SeriesInstanceUID") for frame in self.stack.frames)
 
     @property
     def slices(self) -> int:
-        """Different slice positions."""
+        """Number of different slice positions."""
         return self.stack.slices
 
     @property
@@ -73,18 +73,18 @@ class SeriesCandidate:
 
     @property
     def derived(self) -> bool:
-        """Computed from other images."""
+        """True for a stack that was computed from other images."""
         return "DERIVED" in self.acquisition.image_type
 
     @property
     def fat_suppressed(self) -> bool:
-        """By its own account."""
-        said = {*self.acquisition.description, *self.acquisition.scan_options}
-        return self.acquisition.fat_suppressed or bool(said & (words.FAT_SAT_WORDS | {"FS", "SFS", "WE"}))
+        """True where the headers state that fat is suppressed."""
+        marks = {*self.acquisition.description, *self.acquisition.scan_options}
+        return self.acquisition.fat_suppressed or bool(marks & (words.FAT_SAT_WORDS | {"FS", "SFS", "WE"}))
 
     @cached_property
     def problem(self) -> GlioserveError | None:
-        """Why it cannot be a volume, as far as headers tell: the stack's own problem, or uneven slices."""
+        """The reason why it cannot be a volume, as far as headers show: the stack's own problem, or uneven slices."""
         planes = [frame.plane for frame in self.stack.frames if frame.plane is not None]
         if self.stack.problem is not None or len(planes) < 2:
             return self.stack.problem
@@ -99,7 +99,7 @@ class SeriesCandidate:
 
     @cached_property
     def extent_mm(self) -> float:
-        """From the first slice to the last; 0 where the headers do not place them."""
+        """Distance from the first slice to the last; 0 where the headers do not place them."""
         planes = [frame.plane for frame in self.stack.frames if frame.plane is not None]
         if not planes:
             return 0.0
@@ -113,41 +113,41 @@ class SeriesCandidate:
 
     @property
     def axial(self) -> bool:
-        """Whether the slices lie across the patient's long axis."""
+        """True where the slices lie across the patient's long axis."""
         plane = self.stack.frames[0].plane
         return plane is not None and abs(float(plane.normal[2])) > AXIAL_COSINE
 
     @property
     def protocol(self) -> Acquisition:
-        """The acquisition without its time, and without words that only say that it is a repeat."""
+        """The acquisition without its time and without words that only mark a repeat."""
         description = tuple(w for w in self.acquisition.description if w not in ("repeat", "rpt", "motion"))
         return replace(self.acquisition, started_s=None, description=description)
 
     @property
     def name(self) -> str:
-        """``series 13`` or ``series 13, echo 2``: how messages call it."""
+        """The name in messages: ``series 13`` or ``series 13, echo 2``."""
         return f"series {self.number}" + (f", {self.stack.part}" if self.stack.part else "")
 
     def score(self, modality: Modality) -> float:
-        """Share of belief in ``modality``."""
+        """Return the share of belief in ``modality``."""
         return self.evidence.scores.get(modality, 0.0)
 
     def __str__(self) -> str:
         best = max(self.evidence.scores, key=self.score, default=None)
-        said = f"{best} {self.score(best):.2f}" if best else "none of the sequences"
-        return f"{self.name} ({self.slices} slices, {said}: {'; '.join(self.evidence.reasons)})"
+        likeliest = f"{best} {self.score(best):.2f}" if best else "none of the sequences"
+        return f"{self.name} ({self.slices} slices, {likeliest}: {'; '.join(self.evidence.reasons)})"
 
 
 _Worse = Callable[[SeriesCandidate, SeriesCandidate, Modality], str]
 _Rivals = Callable[[Sequence[SeriesCandidate], Modality], Sequence[SeriesCandidate]]
 
-# Each says why ``one`` is worse than ``best``, or nothing where it is not.
+# Each returns the reason why ``one`` is worse than ``best``, or nothing where it is not.
 
 
 def _weaker(one: SeriesCandidate, best: SeriesCandidate, modality: Modality) -> str:
     lead = best.score(modality) - one.score(modality)
-    said = f"its headers fit less well ({one.score(modality):.2f} against {best.score(modality):.2f})"
-    return said if lead > CLEAR_LEAD else ""
+    reason = f"its headers fit less well ({one.score(modality):.2f} against {best.score(modality):.2f})"
+    return reason if lead > CLEAR_LEAD else ""
 
 
 def _no_volume(one: SeriesCandidate, best: SeriesCandidate, modality: Modality) -> str:
@@ -194,7 +194,7 @@ def _most(key: Callable[[SeriesCandidate, Modality], float]) -> _Rivals:
 
 
 def _last_runs(leaders: Sequence[SeriesCandidate], _: Modality) -> tuple[SeriesCandidate, ...]:
-    """Of each protocol, the latest."""
+    """Return the latest run of each protocol."""
     last: dict[Acquisition, SeriesCandidate] = {}
     for candidate in leaders:
         rival = last.setdefault(candidate.protocol, candidate)
@@ -214,22 +214,22 @@ _CRITERIA: tuple[tuple[_Worse, _Rivals], ...] = (
     (_not_axial, _most(lambda c, _: c.axial)),
     (_repeated, _last_runs),
 )
-"""Each with those who beat whoever can be beaten: among thousands, nobody need be compared with everybody."""
+"""Each criterion with a selector of its strongest candidates: comparing with those alone is O(n), not O(n²)."""
 
 
 def preferred(candidates: Sequence[SeriesCandidate], modality: Modality) -> tuple[SeriesCandidate, ...]:
-    """The best of ``candidates``; several where no criterion tells them apart."""
+    """Return the best of ``candidates``; several where no criterion separates them."""
     leaders = tuple(candidates)
     for worse, strongest in _CRITERIA:
         rivals = strongest(leaders, modality)
         kept = tuple(c for c in leaders if not any(worse(c, other, modality) for other in rivals))
-        leaders = kept or leaders  # a criterion that finds a fault in each of them tells nothing
+        leaders = kept or leaders  # a criterion that finds a fault in each of them decides nothing
     return leaders
 
 
 def runner_up(candidate: SeriesCandidate, best: SeriesCandidate, modality: Modality) -> RunnerUpRecord:
-    """The record of one that was not chosen."""
-    why = next((said for worse, _ in _CRITERIA if (said := worse(candidate, best, modality))), "another was named")
+    """Return the record of a candidate that was not chosen."""
+    why = next((reason for worse, _ in _CRITERIA if (reason := worse(candidate, best, modality))), "another was named")
     return RunnerUpRecord(
         series_instance_uid=candidate.series_instance_uid,
         part=candidate.stack.part,

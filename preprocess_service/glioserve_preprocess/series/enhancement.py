@@ -1,4 +1,4 @@
-"""Which of two T1-weighted volumes was taken after the contrast agent, told by the images when headers are silent.
+"""Comparison of two T1-weighted volumes: the one taken after the contrast agent, by the images alone.
 
 An agent brightens vessels, mucosa, choroid plexus, dura and most recurrent lesions by half and more, and leaves brain
 where it was. So the two are brought to one grid and one intensity scale, what the coil shades is divided out, and the
@@ -21,48 +21,48 @@ WORKING_SPACING_MM = 2.0
 SHADING_MM = 15.0
 """Sigma of the Gaussian that takes the coils' shading (and whole-brain contrast) out of the ratio of the two."""
 HEAD_SHARE = 0.25
-"""Of the head's bright intensity: voxels darker than this in either image are air, bone or noise."""
+"""Share of the head's bright intensity below which a voxel, in either image, is air, bone or noise."""
 DEPTH_MM = 14.0
-"""Scalp, marrow and most orbital fat, which fat suppression darkens, lie less deep."""
+"""Least depth of voxels that count; scalp, marrow and most orbital fat, which fat suppression darkens, lie above."""
 REACH_MM = 2.0
-"""What is bright in one must be far brighter than all of the other within this distance: thick slices and what is left
-of motion shift edges by as much."""
+"""Distance within which a voxel must be far brighter than all of the other image: thick slices and what is left of
+motion shift edges by as much."""
 BRIGHT = 1.3
-"""Times the median inside the head: what enhances ends above it."""
+"""Least intensity of enhancing tissue, in medians inside the head."""
 MIN_RATIO = 1.35
 """Least brightening that counts; brain itself gains a few per cent."""
 MIN_SHARE = 1e-3
-"""Share of the head's inner voxels that has to stick out on one side."""
+"""Least share of the head's inner voxels that has to stick out on one side."""
 MIN_LEAD = 0.5
-"""(more - fewer) / (more + fewer) below which the answer is ambiguous."""
+"""Least (more - fewer) / (more + fewer); below it the answer is ambiguous."""
 
 
 @dataclass(frozen=True)
 class Enhancement:
-    """``first_is_enhanced`` is None when the images do not tell."""
+    """The result of a comparison; ``first_is_enhanced`` is None where the images do not decide."""
 
     first_is_enhanced: bool | None
     confidence: float
-    """0 to 1: how one-sided the difference is, and how much of it there is."""
+    """Confidence, 0 to 1, by the amount of the difference and by how one-sided it is."""
     first_excess: float
     """Share of inner voxels that are bright in the first and by far brighter than in the second."""
     second_excess: float
 
     @property
     def ambiguous(self) -> bool:
-        """Whether the images do not tell."""
+        """True where the images do not decide."""
         return self.first_is_enhanced is None
 
     @property
     def alike(self) -> bool:
-        """Whether next to nothing differs: both enhanced or both native."""
+        """True where next to nothing differs: both are enhanced or both are native."""
         return max(self.first_excess, self.second_excess) < MIN_SHARE
 
 
 def compare_enhancement(
     first: SequenceVolume, second: SequenceVolume, second_lps_from_first_lps: Matrix
 ) -> Enhancement:
-    """Which of two T1-weighted volumes of one head is enhanced.
+    """Compare two T1-weighted volumes of one head for enhancement by contrast agent.
 
     ``second_lps_from_first_lps`` carries the first's points into the second's space
     (:attr:`register.Registration.moving_lps_from_reference_lps` with the first as reference).
@@ -84,14 +84,14 @@ def compare_enhancement(
 
 
 def _excess(one: FloatArray, other: FloatArray, inner: BoolArray) -> float:
-    """Share of inner voxels that are bright in ``one`` and far brighter than all of ``other`` nearby (logarithms)."""
+    """Return the share of inner voxels bright in ``one`` and far brighter than all ``other`` nearby (logarithms)."""
     reach = 2 * round(REACH_MM / WORKING_SPACING_MM) + 1
     near = ndimage.maximum_filter(other, size=reach)
     return float(((one - near > np.log(MIN_RATIO)) & (one > np.log(BRIGHT)) & inner).sum() / inner.sum())
 
 
 def _inner(a: FloatArray, b: FloatArray) -> BoolArray:
-    """Voxels well inside the head that give signal in both images; 0 is outside a field of view."""
+    """Return the voxels well inside the head that give signal in both images; 0 is outside a field of view."""
     seen = (a > 0) & (b > 0)
     if not seen.any():
         return seen
@@ -101,14 +101,14 @@ def _inner(a: FloatArray, b: FloatArray) -> BoolArray:
     for plane in head:
         plane |= ndimage.binary_fill_holes(plane)
     margin = int(np.ceil(DEPTH_MM / WORKING_SPACING_MM)) + 1
-    padded = np.pad(head, margin, mode="edge")  # where the field of view cuts the head there is no skin
+    padded = np.pad(head, margin, mode="edge")  # skin is absent where the field of view cuts the head
     depth_mm = ndimage.distance_transform_edt(padded) * WORKING_SPACING_MM
     inner: BoolArray = tissue & (depth_mm[(slice(margin, -margin),) * 3] > DEPTH_MM)
     return inner
 
 
 def _local_mean(values: FloatArray, inner: BoolArray) -> FloatArray:
-    """Of ``values`` inside the mask."""
+    """Return the local mean of ``values`` inside the mask."""
     sigma = SHADING_MM / WORKING_SPACING_MM
     weight = ndimage.gaussian_filter(inner.astype(np.float32), sigma)
     mean: FloatArray = ndimage.gaussian_filter(np.where(inner, values, np.float32(0)), sigma) / np.maximum(weight, 1e-3)

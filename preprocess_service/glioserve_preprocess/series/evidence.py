@@ -1,12 +1,12 @@
-"""Which MRI sequence an acquisition is: every clue adds points for a sequence, and the points become shares of belief.
+"""The MRI sequence of an acquisition: every clue adds points for a sequence, and the points become shares of belief.
 
 Nothing is forced. Each clue is worth a few points in natural logarithms of odds; the points of one sequence add up, and
 :func:`judge` turns them into shares of 1 among T1-weighted, T2, FLAIR and "something else" (softmax, with a base of 0
 points each). So timings alone give 0.71, words that agree 0.95, and words that contradict timings 0.44 each: below
 :data:`MIN_CONFIDENCE`, so no candidate. What certainly is another kind of image is excluded outright.
 
-Between T1 and T1ce the same in two: agent, words, order. Below :data:`DECIDED` points the headers leave it open, and
-:mod:`series` looks at the rest of the study, then at the images.
+T1 and T1ce are separated in the same way: by agent, words, order. Below :data:`DECIDED` points the headers leave it
+open, and :mod:`series` looks at the rest of the study, then at the images.
 
 Sources: PS3.3 C.8.3.1 (MR Image) and C.8.13 (Enhanced MR) for the attributes; the limits are the ranges of published
 brain protocols at 1.5 and 3 T (Ellingson et al., Neuro Oncol 2015; Kaufmann et al., Neuro Oncol 2020; ADNI; HCP;
@@ -27,12 +27,12 @@ from glioserve_preprocess.series.acquisition import Acquisition
 from glioserve_preprocess.series.timings import Clue, timing_clues
 
 MIN_CONFIDENCE = 0.5
-"""Share of belief below which a series is no candidate for a sequence."""
+"""Least share of belief that makes a series a candidate for a sequence."""
 DECIDED = 1.5
-"""Points for or against contrast agent from which on T1 or T1ce is settled (odds of 4.5 to 1)."""
+"""Points for or against contrast agent that settle T1 or T1ce (odds of 4.5 to 1)."""
 
-STRONG, GOOD, WEAK, HINT = 2.0, 1.5, 0.7, 0.4
-"""Points of a word or timing that names the sequence; of a code; of what is usual; of what is only likely."""
+STRONG, GOOD, WEAK = 2.0, 1.5, 0.7
+"""Points of a word or timing that names the sequence; of a code; of what is usual."""
 _DERIVED = 0.8
 """Factor on all shares of a derived image: its original is most likely there too."""
 
@@ -46,9 +46,9 @@ class Evidence:
     scores: Mapping[Modality, float] = field(default_factory=dict)
     reasons: tuple[str, ...] = ()
     excluded: str = ""
-    """Why it is no sequence of the method at all; empty otherwise."""
+    """The reason why it cannot be a sequence of the method; empty otherwise."""
     contrast_points: float = 0.0
-    """Above 0 for T1ce, below for T1; see :data:`DECIDED`."""
+    """Points for contrast agent: above 0 for T1ce, below for T1; see :data:`DECIDED`."""
     weighting_shares: Mapping[Weighting, float] = field(default_factory=dict)
 
     @property
@@ -64,21 +64,21 @@ class Evidence:
 
     @property
     def is_t1_weighted(self) -> bool:
-        """Whether it is T1 or T1ce, if only one knew which."""
+        """True for T1 or T1ce, settled or not."""
         return self.weighting_shares.get(Weighting.T1, 0.0) >= MIN_CONFIDENCE
 
     @property
     def contrast_open(self) -> bool:
-        """Whether it is T1-weighted and headers do not settle if an agent was given."""
+        """True where it is T1-weighted and the headers do not settle whether an agent was given."""
         return self.is_t1_weighted and abs(self.contrast_points) < DECIDED
 
     def with_contrast(self, points: float, reason: str) -> Evidence:
-        """The same with more points for (or, below 0, against) contrast agent, and why."""
+        """Return the evidence with more points for (or, below 0, against) contrast agent, and the reason."""
         return _evidence(self.weighting_shares, self.contrast_points + points, (*self.reasons, reason))
 
 
 def judge(acquisition: Acquisition) -> Evidence:
-    """What one frame's headers say of its stack. Every frame of a stack says the same."""
+    """Judge a stack by one frame's headers; every frame of a stack gives the same."""
     if reason := _excluded(acquisition):
         return Evidence(reasons=(reason,), excluded=reason)
     points = dict.fromkeys(Weighting, 0.0)
@@ -112,12 +112,12 @@ def _softmax(points: Mapping[Weighting, float]) -> dict[Weighting, float]:
 
 
 def _described(acquisition: Acquisition) -> tuple[str, ...]:
-    """Words of the description; of the protocol where nothing of the description is known."""
+    """Return the words of the description, or of the protocol where none of the description is known."""
     return acquisition.description or acquisition.protocol
 
 
 def _excluded(acquisition: Acquisition) -> str:
-    """Why this is certainly no sequence of the method; empty when it may be one."""
+    """Return the reason why this certainly is another kind of image; empty where it may be a sequence."""
     types = set(acquisition.image_type)
     for kind, codes in OTHER_IMAGE_TYPES.items():
         if hit := types & codes:
@@ -146,7 +146,7 @@ def _excluded(acquisition: Acquisition) -> str:
 
 
 def _word_clues(acquisition: Acquisition) -> list[Clue]:
-    """Return what description and sequence names say."""
+    """Return the clues of description and sequence names."""
     described, named = set(_described(acquisition)), set(acquisition.sequence_name)
     matches = {weighting: described & entry.words for weighting, entry in WEIGHTINGS.items()}
     t1, t2, flair = (matches[w] for w in (Weighting.T1, Weighting.T2, Weighting.FLAIR))
@@ -167,6 +167,7 @@ def _word_clues(acquisition: Acquisition) -> list[Clue]:
 
 
 def _code_clues(acquisition: Acquisition) -> list[Clue]:
+    """Return the clues of image types, scan options and steady state."""
     clues = [
         (weighting, GOOD, f"image type {code}")
         for weighting, entry in WEIGHTINGS.items()
@@ -185,29 +186,29 @@ def _code_clues(acquisition: Acquisition) -> list[Clue]:
 
 
 def _contrast(acquisition: Acquisition) -> tuple[float, str]:
-    """Points for contrast agent, and why, of a T1-weighted acquisition."""
-    points, said = _contrast_words(acquisition.description)
-    if not said and acquisition.manufacturer != "GE":  # GE's protocol is the examination's, "BRAIN W WO"
-        points, said = _contrast_words(acquisition.protocol)
-        points, said = points / 2, f"{said} by its protocol" if said else ""
+    """Return points for contrast agent, and the reason, of a T1-weighted acquisition."""
+    points, reason = _contrast_words(acquisition.description)
+    if not reason and acquisition.manufacturer != "GE":  # GE's protocol is the examination's, "BRAIN W WO"
+        points, reason = _contrast_words(acquisition.protocol)
+        points, reason = points / 2, f"{reason} by its protocol" if reason else ""
     if acquisition.agent is True:
-        return points + 3.0, "contrast agent given" + (f", but {said}" if points < 0 else "")
+        return points + 3.0, "contrast agent given" + (f", but {reason}" if points < 0 else "")
     if acquisition.agent is False:
-        return points - 2.5, "no contrast agent given" + (f", but {said}" if points > 0 else "")
-    return (points, said) if said else (-1.0, "nothing said of a contrast agent")
+        return points - 2.5, "no contrast agent given" + (f", but {reason}" if points > 0 else "")
+    return (points, reason) if reason else (-1.0, "nothing said of a contrast agent")
 
 
 def _contrast_words(description: tuple[str, ...]) -> tuple[float, str]:
-    """Points and reason; (0, "") where the words say nothing, or both ("with and without")."""
-    found = set(description)
-    agent = found & (words.AGENT_WORDS | {words.WITH_AGENT})
-    without = found & (words.BEFORE_WORDS | {words.WITHOUT_AGENT})
-    after = found & words.AFTER_WORDS
-    if "op" in found and not agent:  # "post op" tells of an operation
+    """Return points and reason; (0, "") where the words name neither or both ("with and without")."""
+    marks = set(description)
+    agent = marks & (words.AGENT_WORDS | {words.WITH_AGENT})
+    without = marks & (words.BEFORE_WORDS | {words.WITHOUT_AGENT})
+    after = marks & words.AFTER_WORDS
+    if "op" in marks and not agent:  # "post op" is after an operation
         after -= {"post"}
     if agent:
-        without |= found & words.NO_WORDS
-    if without and (after or found & words.WITH_WORDS):
+        without |= marks & words.NO_WORDS
+    if without and (after or marks & words.WITH_WORDS):
         return 0.0, ""
     if without:
         return -4.0, f"described as {' '.join(w for w in description if w in without | agent)}"

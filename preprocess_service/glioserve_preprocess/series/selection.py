@@ -1,7 +1,7 @@
-"""Instances to the one stack that stands for each sequence of the recipe, chosen by evidence, never by force.
+"""The choice of the one stack that stands for each sequence of the recipe, by evidence, never by force.
 
 First every stack is judged alone (:mod:`evidence`), then in the context of the study: a T1-weighted series whose own
-headers say nothing of an agent is native if a series with agent came after it, and cannot be if one came before. Where
+headers do not mention an agent is native if a series with agent came after it, and cannot be if one came before. Where
 that leaves it open too, the images are compared (``compare``). Then the best candidate of each sequence is taken by
 the stated criteria of :mod:`candidates`; the others go into the report. The caller may name a series outright.
 """
@@ -25,31 +25,31 @@ from glioserve_preprocess.series.enhancement import Enhancement
 from glioserve_preprocess.series.evidence import DECIDED, judge
 
 ORDER_POINTS = 3.0
-"""What the order of acquisition is worth against or for contrast agent; see :mod:`evidence` on points."""
+"""Points of the order of acquisition for or against contrast agent; :mod:`evidence` explains points."""
 OTHERS_POINTS = 1.0
-"""What it is worth that another series is marked, without any times."""
+"""Points against contrast agent where another series is marked as enhanced, without any times."""
 IMAGE_POINTS = 5.0
-"""What a comparison of images at full confidence is worth."""
+"""Points of a comparison of images at full confidence."""
 MOST_COMPARED = 4
-"""T1-weighted stacks that are compared by their images; each pair costs a registration."""
+"""Most T1-weighted stacks that are compared by their images; each pair costs a registration."""
 MOST_LISTED = 12
-"""Candidates in a message."""
+"""Most candidates in a message."""
 _CONTRAST_PAIR = tuple(m for m, entry in SEQUENCES.items() if entry.enhanced is not None)
 """T1 and T1ce, which only the contrast agent tells apart."""
 
 Compare = Callable[[Stack, Stack], Enhancement | None]
-"""Which of two T1-weighted stacks is enhanced, by their images; None where they cannot be compared."""
+"""A comparison of two T1-weighted stacks by their images; None where they cannot be compared."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What stands for each sequence, what nearly did, and what was left out."""
+    """The chosen candidate of each sequence, the runners-up, and warnings of what was left out."""
 
     chosen: Mapping[Modality, SeriesCandidate]
     runners_up: Mapping[Modality, tuple[RunnerUpRecord, ...]] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     named: frozenset[Modality] = frozenset()
-    """Those that the caller named."""
+    """Sequences whose series the caller named."""
 
 
 def choose_series(
@@ -60,7 +60,14 @@ def choose_series(
     named: Mapping[Modality, SeriesName] | None = None,
     compare: Compare | None = None,
 ) -> Choice:
-    """One candidate for each of ``channels``.
+    """Choose one candidate for each of ``channels``.
+
+    Args:
+        instances: The study's images.
+        channels: The recipe's sequences.
+        min_slices: Least number of slices of a series.
+        named: The series that the caller names for a sequence, whatever its headers hold.
+        compare: Comparison of two stacks by their images, for what headers leave open; None for none.
 
     Raises:
         GlioserveError: GLIO-1301 nothing fits; GLIO-1302 several do, or headers and images leave open which T1 is
@@ -105,23 +112,23 @@ def _candidate(stack: Stack) -> SeriesCandidate:
 def _named(
     candidates: Sequence[SeriesCandidate], modality: Modality, name: SeriesName, min_slices: int
 ) -> SeriesCandidate:
-    """The stack that the caller meant."""
-    found = [c for c in candidates if name.uid in c.series_instance_uids]
-    if not found:
+    """Return the stack that the caller named."""
+    matching = [c for c in candidates if name.uid in c.series_instance_uids]
+    if not matching:
         count = len({c.series_instance_uid for c in candidates})
         raise GlioserveError(
             ErrorCode.UNKNOWN_SERIES, f"The series named for {modality} is not among the {count} series of the study."
         )
     if name.part:
-        parts = ", ".join(repr(c.stack.part) for c in found)
-        found = [c for c in found if c.stack.part == name.part]
-        if not found:
+        parts = ", ".join(repr(c.stack.part) for c in matching)
+        matching = [c for c in matching if c.stack.part == name.part]
+        if not matching:
             raise GlioserveError(
                 ErrorCode.UNKNOWN_SERIES, f"The series named for {modality} has no such part; it has {parts}."
             )
-    enough = [c for c in found if c.slices >= min_slices]
+    enough = [c for c in matching if c.slices >= min_slices]
     if not enough:
-        most = max(c.slices for c in found)
+        most = max(c.slices for c in matching)
         raise GlioserveError(
             ErrorCode.TOO_FEW_SLICES,
             f"The series named for {modality} has {most} slices; the recipe needs {min_slices}.",
@@ -147,41 +154,41 @@ def _refuse_twice(chosen: Mapping[Modality, SeriesCandidate]) -> None:
 def _in_context(
     pool: Sequence[SeriesCandidate], chosen: Mapping[Modality, SeriesCandidate], wanted: Sequence[Modality]
 ) -> list[SeriesCandidate]:
-    """What the other series of the study say of each one's contrast agent."""
+    """Return the pool with the evidence that the other series give of each one's contrast agent."""
     enhanced = [c for c in pool if c.evidence.is_t1_weighted and c.evidence.contrast_points >= ORDER_POINTS]
     native = []
     if Modality.T1CE in chosen:
         enhanced.append(chosen[Modality.T1CE])
     if Modality.T1 in chosen and Modality.T1CE in wanted:
         native.append(chosen[Modality.T1])
-    # who is certain to be enhanced in a way that another is not; scanners that keep the agent from its entry on write
-    # it into the native series as well: then words decide
+    # series that are marked as enhanced more clearly than another; scanners that keep the agent from its entry on write
+    # it into the native series as well, and then words decide
     stronger = {
         points: [c for c in enhanced if c.evidence.contrast_points > points]
         for points in {c.evidence.contrast_points for c in pool}
     }
     first_s = {
-        points: min((c.acquisition.started_s for c in found if c.acquisition.started_s is not None), default=None)
-        for points, found in stronger.items()
+        points: min((c.acquisition.started_s for c in marked if c.acquisition.started_s is not None), default=None)
+        for points, marked in stronger.items()
     }
-    found = []
+    judged = []
     for candidate in pool:
         points = candidate.evidence.contrast_points
         beside = _Beside(bool(stronger[points]), first_s[points], bool(native) and not enhanced)
-        found.append(_beside(candidate, beside))
-    return found
+        judged.append(_beside(candidate, beside))
+    return judged
 
 
 @dataclass(frozen=True)
 class _Beside:
-    """The other T1-weighted series, as one of them sees them."""
+    """Facts on the other T1-weighted series of the study, for one of them."""
 
     stronger: bool
-    """Some are marked as enhanced, and more so than this one."""
+    """True where some are marked as enhanced, and more so than this one."""
     stronger_from_s: float | None
-    """When the first of those was acquired."""
+    """Start of the first of those, in seconds."""
     native_named: bool
-    """The caller named the native one, and none is marked as enhanced."""
+    """True where the caller named the native one and none is marked as enhanced."""
 
 
 def _beside(candidate: SeriesCandidate, others: _Beside) -> SeriesCandidate:
@@ -189,28 +196,28 @@ def _beside(candidate: SeriesCandidate, others: _Beside) -> SeriesCandidate:
     if not evidence.is_t1_weighted:
         return candidate
     if others.native_named and evidence.contrast_open:
-        said = "another T1 was named by the caller"
-        return replace(candidate, evidence=evidence.with_contrast(ORDER_POINTS, said))
+        reason = "another T1 was named by the caller"
+        return replace(candidate, evidence=evidence.with_contrast(ORDER_POINTS, reason))
     if not others.stronger:
         return candidate
     if others.stronger_from_s is None or acquisition.started_s is None:
         if not evidence.contrast_open:
             return candidate
-        said = "another series is marked as enhanced"
-        return replace(candidate, evidence=evidence.with_contrast(-OTHERS_POINTS, said))
+        reason = "another series is marked as enhanced"
+        return replace(candidate, evidence=evidence.with_contrast(-OTHERS_POINTS, reason))
     if acquisition.started_s < others.stronger_from_s:
-        said = "acquired before the series with contrast agent"
-        return replace(candidate, evidence=evidence.with_contrast(-ORDER_POINTS, said))
+        reason = "acquired before the series with contrast agent"
+        return replace(candidate, evidence=evidence.with_contrast(-ORDER_POINTS, reason))
     if acquisition.started_s > others.stronger_from_s and evidence.contrast_points < DECIDED:
-        said = "acquired after a series with contrast agent, so hardly native"
-        return replace(candidate, evidence=evidence.with_contrast(ORDER_POINTS, said))
+        reason = "acquired after a series with contrast agent, so hardly native"
+        return replace(candidate, evidence=evidence.with_contrast(ORDER_POINTS, reason))
     return candidate
 
 
 def _by_images(
     pool: list[SeriesCandidate], wanted: Sequence[Modality], min_slices: int, compare: Compare
 ) -> list[SeriesCandidate]:
-    """The pool with what the images say, where headers leave open which T1-weighted series is enhanced."""
+    """Return the pool with the images' evidence, where headers leave open which T1-weighted series is enhanced."""
     weighted = [c for c in pool if c.evidence.is_t1_weighted and c.slices >= min_slices and c.problem is None]
     settled = {c.modality for c in weighted if not c.evidence.contrast_open}
     missing = [m for m in _CONTRAST_PAIR if m in wanted and m not in settled]
@@ -222,13 +229,13 @@ def _by_images(
     for one, other in combinations(weighted[:MOST_COMPARED], 2):
         if not (one.evidence.contrast_open or other.evidence.contrast_open):
             continue
-        found = compare(one.stack, other.stack)
-        if found is None:
+        enhancement = compare(one.stack, other.stack)
+        if enhancement is None:
             continue
         for candidate, against, sign in ((one, other, 1.0), (other, one, -1.0)):
-            worth, said = _said_by_images(found, sign, against)
+            worth, reason = _points_by_images(enhancement, sign, against)
             points[id(candidate)] += worth
-            reasons[id(candidate)] += [said]
+            reasons[id(candidate)] += [reason]
     return [
         replace(c, evidence=c.evidence.with_contrast(points[id(c)], "; ".join(reasons[id(c)])))
         if reasons.get(id(c)) and c.evidence.contrast_open
@@ -237,15 +244,17 @@ def _by_images(
     ]
 
 
-def _said_by_images(found: Enhancement, sign: float, against: SeriesCandidate) -> tuple[float, str]:
-    """Points and reason for one of the two: ``sign`` is 1 for the first."""
-    if found.ambiguous:
+def _points_by_images(enhancement: Enhancement, sign: float, against: SeriesCandidate) -> tuple[float, str]:
+    """Return points and reason for one of the two: ``sign`` is 1 for the first."""
+    if enhancement.ambiguous:
         settled = 0.0 if against.evidence.contrast_open else against.evidence.contrast_points
-        worth = max(-DECIDED, min(DECIDED, settled)) if found.alike else 0.0
+        worth = max(-DECIDED, min(DECIDED, settled)) if enhancement.alike else 0.0
         return worth, f"its images show no clear difference in enhancement to {against.name}"
-    enhanced = (found.first_is_enhanced is True) == (sign > 0)
-    said = f"its images are {'enhanced' if enhanced else 'native'} beside {against.name} ({found.confidence:.2f})"
-    return (IMAGE_POINTS if enhanced else -IMAGE_POINTS) * found.confidence, said
+    enhanced = (enhancement.first_is_enhanced is True) == (sign > 0)
+    reason = (
+        f"its images are {'enhanced' if enhanced else 'native'} beside {against.name} ({enhancement.confidence:.2f})"
+    )
+    return (IMAGE_POINTS if enhanced else -IMAGE_POINTS) * enhancement.confidence, reason
 
 
 def _best(
@@ -289,9 +298,9 @@ def _runner_up(
 
 
 def _listed(candidates: Iterable[SeriesCandidate]) -> str:
-    found = sorted(candidates, key=lambda c: (-c.evidence.confidence, c.series_instance_uid, c.stack.part))
-    more = f"; and {len(found) - MOST_LISTED} more" if len(found) > MOST_LISTED else ""
-    return "; ".join(map(str, found[:MOST_LISTED])) + more
+    ordered = sorted(candidates, key=lambda c: (-c.evidence.confidence, c.series_instance_uid, c.stack.part))
+    more = f"; and {len(ordered) - MOST_LISTED} more" if len(ordered) > MOST_LISTED else ""
+    return "; ".join(map(str, ordered[:MOST_LISTED])) + more
 
 
 def _how_to_name(modality: Modality) -> str:

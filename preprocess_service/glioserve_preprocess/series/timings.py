@@ -1,8 +1,8 @@
-"""What TR, TE, TI, flip angle and kind of sequence say of an acquisition's weighting: clues, each with its limits.
+"""Clues to an acquisition's weighting by TR, TE, TI, flip angle and kind of sequence, each with its limits.
 
 Times in ms, angles in degrees. Limits bracket published brain protocols; where vendors fill in the attributes
 differently (GE's IR-SPGR writes the gradient echo's TR of 7 to 9 ms, Siemens the whole cycle's 2300 ms; 3D turbo spin
-echo writes an effective TE of 300 to 600 ms) a rule says so.
+echo writes an effective TE of 300 to 600 ms) a rule allows for it.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ SURE, LIKELY, FAINT = 2.0, 1.2, 0.4
 T1_TI_MS = WEIGHTINGS[Weighting.T1].inversion_time_ms
 FLAIR_TI_MS = WEIGHTINGS[Weighting.FLAIR].inversion_time_ms
 STIR_TI_MS = (80.0, 300.0)
-"""Fat is nulled at 150 to 230 ms."""
+"""Range of TI of STIR; fat is nulled at 150 to 230 ms."""
 
 
 def timing_clues(acquisition: Acquisition) -> tuple[Clue, ...]:
-    """None without TR and TE."""
+    """Return the clues of the timings; none where TR or TE is missing."""
     tr, te, ti = acquisition.repetition_time_ms, acquisition.echo_time_ms, acquisition.inversion_time_ms
     if tr is None or te is None:
         return ()
-    said = f"TR {tr:.6g}, TE {te:.4g}" + (f", TI {ti:.5g}" if ti else "") + " ms"
+    values = f"TR {tr:.6g}, TE {te:.4g}" + (f", TI {ti:.5g}" if ti else "") + " ms"
     gradient = "GR" in acquisition.scanning_sequence
     known = bool(acquisition.scanning_sequence & {"SE", "GR"})
     if ti is not None:
-        found = _prepared(tr, te, ti, gradient)
+        clues = _prepared(tr, te, ti, gradient)
     elif gradient or (not known and tr < 60):
-        found = _gradient_echo(tr, te, acquisition.flip_angle_deg)
+        clues = _gradient_echo(tr, te, acquisition.flip_angle_deg)
     else:
-        found = _spin_echo(tr, te, "IR" in acquisition.scanning_sequence)
-    return tuple((weighting, points, f"{what} ({said})") for weighting, points, what in found)
+        clues = _spin_echo(tr, te, "IR" in acquisition.scanning_sequence)
+    return tuple((weighting, points, f"{kind} ({values})") for weighting, points, kind in clues)
 
 
 def _prepared(tr: float, te: float, ti: float, gradient: bool) -> list[Clue]:
