@@ -26,7 +26,7 @@ def find_toolkit(timeout_s: float = QUERY_TIMEOUT_S) -> Toolkit:
     trtexec = find_trtexec()
     version = trtexec_version(trtexec, timeout_s) if trtexec else None
     if trtexec is None or version is None:
-        found = "trtexec does not say its version" if trtexec else "neither the Python package nor trtexec was found"
+        found = "trtexec does not report its version" if trtexec else "neither the Python package nor trtexec was found"
         raise GlioserveError(
             ErrorCode.ENGINE_BUILD_FAILED,
             f"TensorRT is not here: {found}. Build in the image that serves (docs/tensorrt.md).",

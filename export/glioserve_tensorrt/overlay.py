@@ -86,7 +86,7 @@ def _check_target(repository: Path, target: Path) -> None:
     if is_foreign(target, _MARKER, (_DISKS_OWN,)):
         raise GlioserveError(
             ErrorCode.INVALID_REPOSITORY,
-            f"{target.name} is not empty and is no copy of ours: nothing was written into it.",
+            f"{target.name} is not empty and is not a copy that glioserve made: nothing was written into it.",
         )
 
 

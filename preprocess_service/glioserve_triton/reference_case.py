@@ -83,7 +83,7 @@ def _loaded(client: triton.InferenceServerClient) -> tuple[str, ...]:
     try:
         metadata: Any = client.get_model_metadata(CLASSIFIER_MODEL.name, client_timeout=_CALL_TIMEOUT_S)
     except InferenceServerException as error:
-        raise _failed(f"The server does not say which versions it has loaded: {error.message()}.") from error
+        raise _failed(f"The server does not report which versions it has loaded: {error.message()}.") from error
     return tuple(metadata.versions)
 
 

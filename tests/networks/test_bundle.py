@@ -171,4 +171,4 @@ def test_a_bundles_words_must_be_json(weights: dict[str, torch.Tensor], tmp_path
     folder = bundle_folder(tmp_path / "bundle", in_memory(weights))
     for content in (b"{", b"[1]", b"\xff\xfe", b"[" * 100_000):
         (folder / "configs" / "metadata.json").write_bytes(content)
-        assert "metadata.json is no JSON" in refused(folder)
+        assert "metadata.json is not a JSON object" in refused(folder)

@@ -148,7 +148,7 @@ def hostile(weights: dict[str, torch.Tensor], kind: str) -> bytes:
         "safetensors of a huge header": struct.pack("<Q", 1 << 62) + b"{" + bytes(20),
         "safetensors of a huge tensor": safe.ljust(200),
         "half a safetensors file": struct.pack("<Q", 90) + b'{"a":{"dtype":"F32","shape"',
-        "safetensors that is no JSON": struct.pack("<Q", 4) + b"{{{{" + bytes(20),
+        "safetensors that is not JSON": struct.pack("<Q", 4) + b"{{{{" + bytes(20),
     }[kind]
 
 
@@ -156,7 +156,7 @@ KINDS = (
     "empty", "one byte", "half a zip", "a zip's head", "half a legacy file", "no format", "hdf5", "gzip",
     "an empty zip", "another zip", "no pickle", "an endless pickle", "a huge long", "longer than its record",
     "compressed", "safetensors of a huge header", "safetensors of a huge tensor", "half a safetensors file",
-    "safetensors that is no JSON",
+    "safetensors that is not JSON",
 )  # fmt: skip
 
 
@@ -192,4 +192,4 @@ def test_flipped_and_cut_files_are_read_or_refused_and_nothing_else(
 def test_what_is_no_file_is_not_waited_for(kind: str, tmp_path: Path) -> None:
     if kind == "a pipe":
         os.mkfifo(tmp_path / "weights.pt")
-    assert "is no file" in refused(tmp_path / "weights.pt")
+    assert "is not a file" in refused(tmp_path / "weights.pt")

@@ -295,8 +295,8 @@ def test_names_that_a_file_chose_are_kept_short(tmp_path: Path) -> None:
         ({}, "holds a dict"),
         ({"epoch": 1, "lr": 0.1}, "holds 'epoch', 'lr'"),
         ({"model": {"a": torch.zeros(1)}, "net": {"a": torch.zeros(1)}}, "several state dicts (model, net)"),
-        ({"model": {"a": torch.zeros(1), "b": 3}}, "'b' under 'model' are no tensors"),
-        ({1: torch.zeros(1)}, "has the name '1', which is no text"),
+        ({"model": {"a": torch.zeros(1), "b": 3}}, "'b' under 'model' are not tensors"),
+        ({1: torch.zeros(1)}, "has the name '1', which is not a text"),
     ],
     ids=str,
 )

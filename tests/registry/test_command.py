@@ -135,7 +135,7 @@ def test_what_is_no_export_is_told_with_what_makes_one(tmp_path: Path, capsys: p
     (artifact / "recipe.json").write_text("{}")
     assert run("publish", artifact, "--repository", tmp_path / "models") == 1
     told = capsys.readouterr().err
-    assert "[GLIO-5103] artifact is no exported version: it has no manifest.json." in told
+    assert "[GLIO-5103] artifact is not an exported version: it lacks manifest.json." in told
     assert "--model-only" in told
     assert str(tmp_path) not in told
 
@@ -184,7 +184,7 @@ def test_a_broken_version_is_listed_as_such(repository: Path, capsys: pytest.Cap
 @pytest.mark.parametrize("action", ["list", "verify"])
 def test_a_folder_that_is_no_repository(tmp_path: Path, capsys: pytest.CaptureFixture[str], action: str) -> None:
     assert run(action, tmp_path) == 1
-    assert "is no model repository" in capsys.readouterr().err
+    assert "is not a model repository" in capsys.readouterr().err
 
 
 def test_an_empty_repository_is_listed_empty(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -222,7 +222,7 @@ def test_a_server_that_is_not_there_changes_nothing(
     assert run("promote", 2, *live, "--canary", tmp_path / "none") == 1
     assert "[GLIO-1103]" in capsys.readouterr().err
     assert run("promote", 2, *live) == 1
-    assert "127.0.0.1:9 does not tell which versions are ready: UNAVAILABLE" in capsys.readouterr().err
+    assert "127.0.0.1:9 does not report which versions are ready: UNAVAILABLE" in capsys.readouterr().err
     assert serving_version(repository) == 1
 
 

@@ -154,9 +154,9 @@ def test_all_problems_are_told(full: Path) -> None:
 def test_a_version_said_to_serve_that_is_gone(repository: Path) -> None:
     promote(repository, 2)
     shutil.rmtree(version_folder(repository, 2))
-    assert "version 2, said to serve, is not there" in problems(repository)
+    assert "version 2, recorded as serving, is not there" in problems(repository)
     shutil.rmtree(version_folder(repository, 1))
-    assert "version 1, said to be the one before, is not there" in problems(repository)
+    assert "version 1, recorded as the one before, is not there" in problems(repository)
 
 
 def test_one_version_alone(repository: Path) -> None:
@@ -169,7 +169,7 @@ def test_one_version_alone(repository: Path) -> None:
 
 
 def test_no_repository_at_all(tmp_path: Path) -> None:
-    with pytest.raises(GlioserveError, match="is no model repository"):
+    with pytest.raises(GlioserveError, match="is not a model repository"):
         verify(tmp_path / "none")
 
 

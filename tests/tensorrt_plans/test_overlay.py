@@ -116,7 +116,9 @@ def test_a_folder_of_somebody_elses_is_refused_and_left(repository: Path, tmp_pa
     elif kind == "file":
         target.write_text("years")
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(GlioserveError, match=r"is not empty and is no copy of ours: nothing was written") as error:
+    with pytest.raises(
+        GlioserveError, match=r"is not empty and is not a copy that glioserve made: nothing was written"
+    ) as error:
         served_copy(repository, target)
     assert error.value.code is ErrorCode.INVALID_REPOSITORY
     assert sorted(tmp_path.rglob("*")) == before

@@ -162,7 +162,7 @@ def test_no_tensorrt_is_said_with_where_to_get_it(machine: Machine) -> None:
         find_toolkit()
     assert error.value.code is ErrorCode.ENGINE_BUILD_FAILED
     machine.program("trtexec", "#!/bin/sh\nexit 127\n")
-    with pytest.raises(GlioserveError, match="trtexec does not say its version"):
+    with pytest.raises(GlioserveError, match="trtexec does not report its version"):
         find_toolkit()
 
 

@@ -41,7 +41,7 @@ def test_what_the_machine_does_not_say_is_told(machine: Machine, repository: Pat
     (machine.programs / "trtexec").unlink()
     found = findings(repository, "tensorrt-gpu")[NAME]
     assert found.state == "ok"
-    assert found.found.endswith("; this machine does not say its TensorRT nor its GPU")
+    assert found.found.endswith("; this machine does not report its TensorRT nor its GPU")
 
 
 def test_no_plan_is_of_no_matter_to_who_serves_without(machine: Machine, repository: Path) -> None:

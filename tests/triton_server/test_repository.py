@@ -146,7 +146,7 @@ def test_a_version_with_what_the_profile_runs(repository: Path) -> None:
 
 
 def test_no_folder_at_all(tmp_path: Path) -> None:
-    with pytest.raises(GlioserveError, match="is no folder") as caught:
+    with pytest.raises(GlioserveError, match="is not a folder") as caught:
         check_repository(tmp_path / "none")
     assert caught.value.code is ErrorCode.INVALID_REPOSITORY
 

@@ -142,7 +142,7 @@ def parse_brain_model_card(sidecar: bytes) -> BrainModelCard:
     try:
         value = json.loads(sidecar.decode("utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise SchemaError("card", f"is no JSON: {error}") from error
+        raise SchemaError("card", f"is not JSON: {error}") from error
     return from_dict(BrainModelCard, value, "card")
 
 

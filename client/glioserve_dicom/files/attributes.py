@@ -51,7 +51,7 @@ def whole(dataset: Dataset, keyword: str) -> int | None:
     """The attribute's one whole number, or None when it is absent or empty. Raises GLIO-1213 otherwise."""
     value = number(dataset, keyword)
     if value is not None and value != int(value):
-        raise malformed(keyword, "is no whole number")
+        raise malformed(keyword, "is not a whole number")
     return None if value is None else int(value)
 
 
@@ -67,7 +67,7 @@ def numbers(dataset: Dataset, keyword: str, count: int | None = None) -> tuple[f
         else:
             found = tuple(float(str(v)) for v in _as_list(value) if v not in ("", None))
     except (TypeError, ValueError, OverflowError, struct.error):
-        raise malformed(keyword, "is no number") from None
+        raise malformed(keyword, "is not a number") from None
     if found and count not in (None, len(found)):
         raise malformed(keyword, f"has {len(found)} values instead of {count}")
     if not all(map(math.isfinite, found)):
@@ -94,7 +94,7 @@ def items(dataset: Dataset, keyword: str | BaseTag) -> Sequence[Dataset]:
     if value is None:
         return ()
     if not isinstance(value, DicomSequence):  # which holds data sets alone: thousands need no look at each
-        raise malformed(keyword, "is no sequence")
+        raise malformed(keyword, "is not a sequence")
     return value
 
 

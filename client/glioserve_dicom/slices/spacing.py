@@ -28,7 +28,7 @@ def even_step(positions: Points, normal: npt.NDArray[np.float64]) -> npt.NDArray
     Raises GLIO-1303 (a single slice), GLIO-1401 (missing slices), GLIO-1404 (shear), GLIO-1405 (uneven).
     """
     if len(positions) < 2:
-        raise GlioserveError(ErrorCode.TOO_FEW_SLICES, "A single slice is no volume.")
+        raise GlioserveError(ErrorCode.TOO_FEW_SLICES, "At least two slices are needed.")
     offsets = positions - positions[0]
     drift_mm = float(np.linalg.norm(offsets - np.outer(offsets @ normal, normal), axis=1).max())
     if drift_mm > SHEAR_TOLERANCE_MM:

@@ -147,7 +147,7 @@ def load_report(path: Path) -> EvaluationReport:
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise _invalid(f"{path.name} cannot be read: {type(error).__name__}") from error
     except SchemaError as error:
-        raise _invalid(f"{path.name} is no evaluation: {error}") from error
+        raise _invalid(f"{path.name} is not an evaluation: {error}") from error
 
 
 def read_summary(path: Path) -> EvaluationSummary:

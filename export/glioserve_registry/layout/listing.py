@@ -66,7 +66,7 @@ class Listed:
 def list_repository(repository: Path) -> tuple[Listed, ...]:
     """Oldest first; GLIO-5108 where there is no repository."""
     if not classifier_folder(repository).is_dir():
-        raise GlioserveError(ErrorCode.INVALID_REPOSITORY, f"{repository.name} is no model repository.")
+        raise GlioserveError(ErrorCode.INVALID_REPOSITORY, f"{repository.name} is not a model repository.")
     promotion = current(repository)
     roles = {} if promotion is None else _roles(promotion)
     listed = []

@@ -85,7 +85,7 @@ def verify(repository: Path, version: int | None = None, *, lock_timeout_s: floa
     """
     classifier = classifier_folder(repository)
     if not classifier.is_dir():
-        raise GlioserveError(ErrorCode.INVALID_REPOSITORY, f"{repository.name} is no model repository.")
+        raise GlioserveError(ErrorCode.INVALID_REPOSITORY, f"{repository.name} is not a model repository.")
     there = version_numbers(classifier)
     if version is not None and version not in there:
         raise GlioserveError(ErrorCode.VERSION_NOT_FOUND, f"The repository has no version {version}.")
@@ -135,7 +135,7 @@ def check_version(files: VersionFiles) -> tuple[Manifest | None, int, list[str]]
     listed = set(manifest.files)
     problems += [f"{name}: the manifest names no such file" for name in sorted(set(REQUIRED_FILES) - listed)]
     unknown = listed - {*REQUIRED_FILES, *OPTIONAL_FILES}
-    problems += [f"{name}: is no file of a version" for name in sorted(unknown)]
+    problems += [f"{name}: is not a file of a version" for name in sorted(unknown)]
     for name in sorted(listed - unknown):
         if name not in names:
             problems.append(f"{name}: is missing")
@@ -197,9 +197,9 @@ def _repository_problems(repository: Path) -> Iterator[str]:
         )
     if serving is None:
         return
-    for role, number in (("serve", serving.serving), ("be the one before", serving.previous)):
+    for role, number in (("serving", serving.serving), ("the one before", serving.previous)):
         if number is not None and number not in there:
-            yield f"{classifier.name}/{PROMOTION_FILE}: version {number}, said to {role}, is not there"
+            yield f"{classifier.name}/{PROMOTION_FILE}: version {number}, recorded as {role}, is not there"
     if serving.serving in there:
         yield from _config_problems(repository, serving.serving)
 

@@ -64,7 +64,7 @@ class TritonLive:
 
     def ready_versions(self) -> frozenset[int]:
         """By the server's own index; GLIO-4106 where the token is not its own."""
-        with self._told("tell which versions are ready"):
+        with self._told("report which versions are ready"):
             return self._admin.ready_versions(CLASSIFIER_MODEL.name)
 
     def load(self, timeout_s: float) -> None:

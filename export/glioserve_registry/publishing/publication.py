@@ -38,8 +38,8 @@ def checked_export(source: Path) -> Manifest:
     if not (source / MANIFEST_FILE).is_file():
         raise GlioserveError(
             ErrorCode.INVALID_MANIFEST,
-            f"{source.name} is no exported version: it has no {MANIFEST_FILE}. `glioserve export ARTIFACT --model-only "
-            "DIR` makes one of an artifact.",
+            f"{source.name} is not an exported version: it lacks {MANIFEST_FILE}.",
+            "Make one of an artifact: `glioserve export ARTIFACT --model-only DIR`.",
         )
     manifest = load_manifest(source, verify_files=True)
     named = set(manifest.files)

@@ -33,5 +33,5 @@ def serving_plan(repository: Path, profile: str | None) -> tuple[Finding | None,
     key = fit.record.key
     found = f"{key.gpu_name}, TensorRT {key.tensorrt_version}, from {fit.record.onnx_file}, {fit.record.plan_digest}"
     if fit.not_verified:
-        found += f"; this machine does not say its {' nor its '.join(fit.not_verified)}"
+        found += f"; this machine does not report its {' nor its '.join(fit.not_verified)}"
     return Finding("repository", name, "ok", found), profile

@@ -80,7 +80,7 @@ def find_installation(given: Path | None = None) -> Installation:
     """The first tritonserver of: ``given``, the container's, the wheel's. GLIO-5109 if there is none."""
     if given is not None:
         if not (given.is_file() and os.access(given, os.X_OK)):
-            raise GlioserveError(ErrorCode.SERVER_NOT_FOUND, f"{given} is no executable file.")
+            raise GlioserveError(ErrorCode.SERVER_NOT_FOUND, f"{given} is not an executable file.")
         return _installation(given.resolve(), "given")
     if os.access(CONTAINER_BINARY, os.X_OK):
         return _installation(CONTAINER_BINARY, "container")

@@ -86,7 +86,7 @@ class TritonServer:
         if self._process is not None:
             raise RuntimeError("the server is running already")
         if not self.repository.is_dir():
-            raise GlioserveError(ErrorCode.INVALID_REPOSITORY, f"{self.repository} is no folder.")
+            raise GlioserveError(ErrorCode.INVALID_REPOSITORY, f"{self.repository} is not a folder.")
         installation = find_installation(self.options.tritonserver)
         check_libraries(installation)
         sweep_dead_runs()

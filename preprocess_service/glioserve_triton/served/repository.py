@@ -42,7 +42,7 @@ def check_repository(repository: Path, profile: str | None = None) -> CheckedRep
     version that another preprocessing shapes the input for.
     """
     if not repository.is_dir():
-        raise GlioserveError(ErrorCode.INVALID_REPOSITORY, f"{repository} is no folder.")
+        raise GlioserveError(ErrorCode.INVALID_REPOSITORY, f"{repository} is not a folder.")
     missing = [what for model in MODELS for what in _missing(repository, model)]
     if profile is not None and profile not in profiles(repository):
         known = ", ".join(profiles(repository)) or "none"

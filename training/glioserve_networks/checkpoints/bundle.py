@@ -197,9 +197,9 @@ def _parsed(content: bytes, name: str) -> dict[str, Any]:
     try:
         value = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise refusal(f"The bundle's {name} is no JSON.") from error
+        raise refusal(f"The bundle's {name} is not JSON.") from error
     if not isinstance(value, dict):
-        raise refusal(f"The bundle's {name} is no JSON object.")
+        raise refusal(f"The bundle's {name} is not a JSON object.")
     return value
 
 

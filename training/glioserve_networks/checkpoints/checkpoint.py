@@ -67,7 +67,7 @@ def refusal(detail: str) -> GlioserveError:
 def read_weights(path: Path) -> Checkpoint:
     """A PyTorch state dict (plain or under one of :data:`WRAPPERS`) or a safetensors file."""
     if not path.is_file():  # not a device or a pipe, which would be read for ever
-        raise refusal("The checkpoint is no file.")
+        raise refusal("The checkpoint is not a file.")
     with path.open("rb") as file:
         start = file.read(16)
     if not start:
@@ -181,7 +181,7 @@ def _unwrapped(loaded: Any) -> tuple[dict[str, torch.Tensor], tuple[str, ...]]:
     inner = loaded[found[0]]
     others = [name for name, value in inner.items() if not isinstance(value, torch.Tensor)]
     if others:
-        raise refusal(f"{listed([str(n) for n in others])} under {found[0]!r} are no tensors. {SAVE_ADVICE}")
+        raise refusal(f"{listed([str(n) for n in others])} under {found[0]!r} are not tensors. {SAVE_ADVICE}")
     return _checked(inner), (f"took the state dict under {found[0]!r}",)
 
 
@@ -189,7 +189,7 @@ def _checked(tensors: Mapping[Any, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Plain tensors under names: dense, of numbers, here."""
     for name, tensor in tensors.items():
         if not isinstance(name, str):
-            raise refusal(f"A tensor of the checkpoint has the name {shown(name)}, which is no text.")
+            raise refusal(f"A tensor of the checkpoint has the name {shown(name)}, which is not a text.")
         if tensor.layout != torch.strided or tensor.is_quantized or tensor.device.type != "cpu" or tensor.is_nested:
             raise refusal(f"{shown(name)} is sparse, quantised or without values: save it as a dense tensor of floats.")
     return dict(tensors)
