@@ -20,6 +20,9 @@ PACKAGES = {
     }.items()
     for name in names
 } | {"model_repository": ROOT / "model_repository", "scripts": ROOT / "scripts"}
+PAGES = sorted(
+    [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "docker/README.md", ROOT / "benchmarks/README.md"]
+)
 NOT_YET_CLEAN = frozenset(PACKAGES) - {"scripts"}
 """Packages whose wording has not been gone over; the rules below hold for every other one."""
 
@@ -89,6 +92,14 @@ def test_a_package_is_in_plain_english(package):
         for line, advice, text in findings(path.read_text(encoding="utf-8"))
     ]
     assert not wrong, "\n" + "\n".join(wrong)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_a_page_is_in_plain_english(page):
+    """The sentences that docs/architecture.md takes from the modules are the modules' own matter."""
+    text = page.read_text(encoding="utf-8").partition("\n## Every module")[0]
+    wrong = [f"{advice}: {found.group(0)}" for advice, rule in TICS.items() for found in rule.finditer(text)]
+    assert wrong == []
 
 
 def test_the_list_names_packages():
