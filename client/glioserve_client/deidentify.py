@@ -25,18 +25,17 @@ from pydicom.charset import default_encoding
 from pydicom.datadict import dictionary_VM, dictionary_VR, keyword_for_tag, tag_for_keyword
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import UID
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
 from glioserve_client.dicomfile import (
     MICROSECONDS_PER_DAY,
-    MR_IMAGE_CLASSES,
     DicomFile,
     clock_us,
     datetime_us,
-    parse,
     text_of,
 )
 from glioserve_contract import ErrorCode, GlioserveError
+from glioserve_dicom.files.part10 import MR_STORAGE, NATIVE_SYNTAXES, Instance, parse
 from glioserve_dicom.files.quiet import quiet
 from glioserve_dicom.identity import AGENT_ATTRIBUTES, KEPT_ATTRIBUTES, Treatment, agent_given, kept_codes
 from glioserve_dicom.words import LONGEST_TEXT, kept_text
@@ -117,23 +116,34 @@ def deidentify(files: Sequence[DicomFile], pseudonyms: Pseudonyms | None = None)
 
 
 def _rebuilt(file: DicomFile, names: Pseudonyms, origin_us: int, where: str) -> bytes:
-    source = parse(file.content, where)
+    instance = parse(file.content, where)
+    source = instance.dataset
     instance_uid = names.uid(text_of(source, "SOPInstanceUID") or secrets.token_hex())
     meta, buffer = FileMetaDataset(), BytesIO()
     try:
         with quiet("pydicom"):
             meta.MediaStorageSOPClassUID = UID(file.sop_class_uid)
             meta.MediaStorageSOPInstanceUID = UID(instance_uid)
-            meta.TransferSyntaxUID = source.file_meta.TransferSyntaxUID
+            meta.TransferSyntaxUID = UID(_written_syntax(instance))
             meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
             meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
             dataset = _kept(source, names, origin_us)
+            if instance.pixel_keyword in KEPT_ATTRIBUTES:
+                _keep_in_place(dataset, instance.pixel_element(), instance.pixel_keyword)
             dataset.file_meta = meta
             implicit, little = source.original_encoding
             dcmwrite(buffer, dataset, implicit_vr=implicit, little_endian=little, enforce_file_format=True)
     except Exception as error:  # pydicom raises whatever a broken element trips it over
         raise GlioserveError(ErrorCode.TRUNCATED_FILE, f"{where} has elements that cannot be read.") from error
     return buffer.getvalue()
+
+
+def _written_syntax(instance: Instance) -> str:
+    """Return the transfer syntax under which the elements and pixels are right as they are."""
+    declared = instance.transfer_syntax
+    if declared in NATIVE_SYNTAXES and declared != DeflatedExplicitVRLittleEndian:
+        return instance.native_syntax  # a header may state another than it is written in
+    return declared
 
 
 def _kept(source: Dataset, names: Pseudonyms, origin_us: int, depth: int = 0) -> Dataset:
@@ -150,10 +160,7 @@ def _kept(source: Dataset, names: Pseudonyms, origin_us: int, depth: int = 0) ->
         if dictionary_VR(tag) == "SQ":
             kept.add_new(tag, "SQ", [_kept(item, names, origin_us, depth + 1) for item in source[tag].value or ()])
         elif treatment is Treatment.KEEP:
-            element = source.get_item(tag)
-            shaped = _in_place(element, keyword, not implicit) if isinstance(element, RawDataElement) else None
-            if shaped is not None:
-                kept[tag] = shaped
+            _keep_in_place(kept, source.get_item(tag), keyword)
         elif keyword not in _WRITTEN_LAST and (text := _treated(source, keyword, treatment, names, origin_us)):
             kept[tag] = DataElement(tag, dictionary_VR(tag), text)
     if agent := _agent(source):
@@ -164,6 +171,14 @@ def _kept(source: Dataset, names: Pseudonyms, origin_us: int, depth: int = 0) ->
         kept.add_new("PatientID", "LO", names.patient_id(source))
         kept.add_new("PatientIdentityRemoved", "CS", "YES")
     return kept
+
+
+def _keep_in_place(kept: Dataset, element: object, keyword: str) -> None:
+    """Add an attribute as it was read, if its value has the form of its attribute."""
+    implicit, _ = kept.original_encoding
+    shaped = _in_place(element, keyword, not implicit) if isinstance(element, RawDataElement) else None
+    if shaped is not None:
+        kept[shaped.tag] = shaped
 
 
 def _in_place(element: RawDataElement, keyword: str, explicit: bool) -> RawDataElement | None:
@@ -182,7 +197,7 @@ def _in_place(element: RawDataElement, keyword: str, explicit: bool) -> RawDataE
 
 def _has_form(value: bytes, keyword: str, vr: str) -> bool:
     if keyword == "SOPClassUID":
-        return value.strip(b" \0").decode("latin-1") in MR_IMAGE_CLASSES
+        return value.strip(b" \0").decode("latin-1") in MR_STORAGE
     if keyword in _CODES:
         return _CODES[keyword].fullmatch(value.decode("latin-1").strip(" \0")) is not None
     if vr in _BINARY_BYTES:

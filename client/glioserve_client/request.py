@@ -15,8 +15,8 @@ from tritonclient.grpc import InferInput
 from glioserve_client.deidentify import deidentify
 from glioserve_client.study import DicomStudy, Study, VolumeStudy
 from glioserve_contract import ErrorCode, GlioserveError, Modality
-from glioserve_contract.limits import MAX_INSTANCES, MAX_REQUEST_BYTES
 from glioserve_contract.tensors import INSTANCES, SERIES_PARAMETER, affine_tensor, volume_tensor
+from glioserve_dicom.read import check_request_limits
 
 _LENGTH_PREFIX_BYTES = 4
 """Before each element of a BYTES tensor."""
@@ -77,14 +77,14 @@ def _encode_dicom(study: DicomStudy, identified: bool) -> Request:
     if not sent:
         found = "; ".join(f"{n} {reason}" for reason, n in left_out.most_common(5))
         raise GlioserveError(ErrorCode.NOT_MR, f"No file is an MR image that may be sent: {found}.")
-    _check_limits(len(sent), sum(len(file.content) for file in sent))  # before the work of rebuilding them
+    check_request_limits(len(sent), sum(len(file.content) for file in sent))  # before the work of rebuilding them
     if identified:
         contents, series = tuple(f.content for f in sent), {f.series_instance_uid: f.series_instance_uid for f in sent}
     else:
         rebuilt = deidentify(sent)
         contents, series = rebuilt.contents, dict(rebuilt.original_series_uids)
     size = sum(len(content) + _LENGTH_PREFIX_BYTES for content in contents)
-    _check_limits(len(contents), size)
+    check_request_limits(len(contents), size)
     tensor = InferInput(INSTANCES.name, [len(contents)], INSTANCES.dtype)
     tensor.set_data_from_numpy(np.array(contents, dtype=np.object_))
     left_out.update(file.reason for file in study.skipped)
@@ -98,17 +98,9 @@ def _encode_volumes(study: VolumeStudy) -> Request:
         arrays[volume_tensor(modality)] = ("FP32", volume.voxels)
         arrays[affine_tensor(modality)] = ("FP64", volume.lps_from_voxel)
     size = sum(array.nbytes for _, array in arrays.values())
-    _check_limits(0, size)
+    check_request_limits(len(arrays), size)
     inputs = []
     for name, (dtype, array) in arrays.items():
         inputs.append(InferInput(name, list(array.shape), dtype))
         inputs[-1].set_data_from_numpy(array)
     return Request(tuple(inputs), size)
-
-
-def _check_limits(instances: int, size_bytes: int) -> None:
-    if instances > MAX_INSTANCES:
-        raise GlioserveError(ErrorCode.STUDY_TOO_LARGE, f"{instances} files are over the limit of {MAX_INSTANCES}.")
-    if size_bytes > MAX_REQUEST_BYTES:
-        detail = f"{size_bytes >> 20} MiB are over the limit of {MAX_REQUEST_BYTES >> 20} MiB."
-        raise GlioserveError(ErrorCode.STUDY_TOO_LARGE, detail)

@@ -20,6 +20,7 @@ from glioserve_contract.records.preprocess import (
     SeriesRecord,
 )
 from glioserve_contract.records.recipe import Recipe, preprocessing_digest
+from glioserve_dicom.files.folder import StudyFiles
 from glioserve_dicom.read import read
 from glioserve_dicom.slices.assemble import assemble
 from glioserve_dicom.slices.stacks import Stack
@@ -66,7 +67,7 @@ class Preprocessed:
 
 
 def preprocess_dicom(
-    files: Sequence[bytes],
+    files: Sequence[bytes] | StudyFiles,
     recipe: Recipe,
     *,
     accept_identified: bool,

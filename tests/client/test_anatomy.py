@@ -8,9 +8,10 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import EnhancedMRImageStorage, ExplicitVRBigEndian, JPEG2000Lossless, RLELossless
 
-from glioserve_client import DicomStudy, Modality, Prediction, Volume, VolumeStudy
-from glioserve_client.outputs.anatomy import reference_anatomy
+from glioserve_client import DicomStudy, ErrorCode, Modality, Prediction, Volume, VolumeStudy
+from glioserve_client.outputs.anatomy import NoAnatomy, reference_anatomy
 from glioserve_client.request import encode
+from glioserve_contract.records.preprocess import SeriesRecord
 from support.answers import blob, outputs_of, report_of
 from support.dicom_files import file_bytes, mr_dataset, series_files
 from support.heads import ORIENTATIONS, head_grid, head_volume
@@ -45,7 +46,7 @@ def test_dicom_in_any_order_beside_other_series_is_put_on_the_grid(orientation: 
     shuffled = [files[i] for i in np.random.default_rng(5).permutation(len(files))]
     study = DicomStudy.from_bytes(shuffled)
     anatomy = reference_anatomy(study, answer_to(study, voxels.shape, affine))
-    assert anatomy.problem == ""
+    assert anatomy.problem is None
     np.testing.assert_allclose(anatomy.voxels, voxels, atol=1e-3)
 
 
@@ -92,7 +93,7 @@ def test_a_file_that_is_there_twice_is_one_slice() -> None:
 def test_inverted_grey_is_turned_back() -> None:
     voxels, affine = volume_of()
     study = DicomStudy.from_bytes(files_of(voxels, affine, PhotometricInterpretation="MONOCHROME1"))
-    np.testing.assert_allclose(reference_anatomy(study, answer_to(study, voxels.shape, affine)).voxels, -voxels)
+    np.testing.assert_allclose(reference_anatomy(study, answer_to(study, voxels.shape, affine)).voxels, 65535 - voxels)
 
 
 def test_an_enhanced_image_is_read_frame_by_frame() -> None:
@@ -124,34 +125,76 @@ def test_an_enhanced_image_is_read_frame_by_frame() -> None:
     np.testing.assert_allclose(anatomy.voxels, voxels * np.arange(1, len(voxels) + 1)[:, None, None])
 
 
-def problem_of(study: DicomStudy | VolumeStudy, shape: tuple[int, ...], affine: np.ndarray) -> str:
+def problem_of(
+    study: DicomStudy | VolumeStudy, shape: tuple[int, ...], affine: np.ndarray
+) -> tuple[NoAnatomy, ErrorCode | None, str]:
     anatomy = reference_anatomy(study, answer_to(study, shape, affine))
     assert anatomy.voxels is None
-    return anatomy.problem
+    assert anatomy.problem is not None
+    return anatomy.problem.reason, anatomy.problem.code, str(anatomy.problem)
 
 
 def test_what_cannot_be_shown_is_said_and_never_raised() -> None:
     voxels, affine = volume_of()
     files = files_of(voxels, affine)
     whole = DicomStudy.from_bytes(files)
-    assert "evenly spaced" in problem_of(DicomStudy.from_bytes(files[:4] + files[5:]), voxels.shape, affine)
-    assert "one stack" in problem_of(DicomStudy.from_bytes(files[:1]), voxels.shape, affine)
+    unreadable = NoAnatomy.UNREADABLE
+    for study, code, words in (
+        (DicomStudy.from_bytes(files[:4] + files[5:]), ErrorCode.MISSING_SLICE, "1 missing"),
+        (DicomStudy.from_bytes(files[:1]), ErrorCode.TOO_FEW_SLICES, "slice"),
+    ):
+        reason, found, sentence = problem_of(study, voxels.shape, affine)
+        assert (reason, found) == (unreadable, code)
+        assert words in sentence
     shifted = affine.copy()
     shifted[0, 3] += 4
-    assert "heat map's grid" in problem_of(whole, voxels.shape, shifted)
+    assert problem_of(whole, voxels.shape, shifted)[:2] == (NoAnatomy.ELSEWHERE, None)
     other = DicomStudy.from_bytes(series_files(voxels, affine, SeriesInstanceUID=OTHER))
-    assert "no series of this study" in problem_of(other, voxels.shape, affine)
+    assert problem_of(other, voxels.shape, affine)[:2] == (NoAnatomy.NOT_SENT, None)
     unlocated = [*files[:-1], file_bytes(mr_dataset(SeriesInstanceUID=REFERENCE, ImagePositionPatient=None))]
-    assert "cannot be decoded" in problem_of(DicomStudy.from_bytes(unlocated), voxels.shape, affine)
+    found = problem_of(DicomStudy.from_bytes(unlocated), voxels.shape, affine)
+    assert found[:2] == (unreadable, ErrorCode.MISSING_ATTRIBUTE)
     compressed = []
     for content in files:
         dataset = pydicom.dcmread(pydicom.filebase.DicomBytesIO(content))
         dataset.PixelData = pydicom.encaps.encapsulate([b"no codestream at all"])
         dataset["PixelData"].is_undefined_length = True
         compressed.append(file_bytes(dataset, JPEG2000Lossless))
-    assert "glioserve[dicom]" in problem_of(DicomStudy.from_bytes(compressed), voxels.shape, affine)
+    reason, code, sentence = problem_of(DicomStudy.from_bytes(compressed), voxels.shape, affine)
+    assert (reason, code) == (unreadable, ErrorCode.UNDECODABLE_PIXELS)
+    assert "glioserve[dicom]" in sentence
     volumes = VolumeStudy({Modality.T1: Volume(voxels, affine)})
-    assert "not the one that was sent" in problem_of(volumes, voxels.shape, affine)
+    assert problem_of(volumes, voxels.shape, affine)[0] is NoAnatomy.NOT_SENT
+
+
+def with_series(answer: Prediction, series: tuple[SeriesRecord, ...]) -> Prediction:
+    preprocess = replace(answer.report.preprocess, series=series)
+    return replace(answer, report=replace(answer.report, preprocess=preprocess))
+
+
+def test_of_two_echoes_the_one_that_the_report_names_is_shown() -> None:
+    voxels, affine = volume_of()
+    first = files_of(voxels, affine, EchoTime="10", EchoNumbers="1")
+    second = files_of(voxels[::-1], affine, EchoTime="90", EchoNumbers="2")
+    study = DicomStudy.from_bytes([*first, *second])
+    answer = answer_to(study, voxels.shape, affine)
+    for part, shown in (("echo 1", voxels), ("echo 2", voxels[::-1])):
+        series = tuple(replace(s, part=part) for s in answer.report.preprocess.series)
+        anatomy = reference_anatomy(study, with_series(answer, series))
+        np.testing.assert_allclose(anatomy.voxels, shown, atol=1e-3)
+    assert problem_of(study, voxels.shape, affine)[0] is NoAnatomy.AMBIGUOUS
+
+
+def test_a_volume_that_came_in_two_series_is_made_whole() -> None:
+    voxels, affine = volume_of()
+    files = files_of(voxels, affine)
+    other = series_files(voxels, affine, SeriesInstanceUID=OTHER)
+    half = len(files) // 2
+    study = DicomStudy.from_bytes([*files[:half], *other[half:]])
+    answer = answer_to(study, voxels.shape, affine)
+    series = tuple(replace(s, part="joined with 1 other series") for s in answer.report.preprocess.series)
+    anatomy = reference_anatomy(study, with_series(answer, series))
+    np.testing.assert_allclose(anatomy.voxels, voxels, atol=1e-3)
 
 
 def test_no_study_or_no_heat_map_is_no_anatomy() -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from glioserve_client import Prediction
-from glioserve_client.outputs.anatomy import Anatomy
+from glioserve_client.outputs.anatomy import Anatomy, AnatomyProblem, NoAnatomy
 from glioserve_client.outputs.colour import STRONGEST_ALPHA, blend, heat_alpha, heat_rgb, window
 from glioserve_client.outputs.overlay import Overlay, draw_overlay
 from glioserve_client.outputs.panels import Crop, Panel, slices_to_show
@@ -25,11 +25,14 @@ def marked(orientation: str) -> Overlay:
     return overlay(orientation, MARKER_LPS_MM)
 
 
+NO_ANATOMY = Anatomy(None, AnatomyProblem(NoAnatomy.NOT_GIVEN, "No study was given."))
+
+
 def overlay(orientation: str, centre: np.ndarray, *, anatomy: bool = True, radius_mm: float = 6.0) -> Overlay:
     shape, affine = head_grid(ORIENTATIONS[orientation], (1.8, 1.8, 4.0))
     heat = blob(shape, affine, centre, radius_mm)
     prediction = Prediction.from_outputs(outputs_of(report_of(heat, affine), heat), heatmap=True, request_id="r")
-    drawn = Anatomy(head_volume(shape, affine)) if anatomy else Anatomy(None, "No study was given.")
+    drawn = Anatomy(head_volume(shape, affine)) if anatomy else NO_ANATOMY
     return draw_overlay(prediction, prediction.heatmap, drawn)
 
 

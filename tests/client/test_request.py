@@ -12,6 +12,7 @@ from tritonclient.utils import deserialize_bytes_tensor
 from glioserve_client import DicomStudy, Modality, Volume, VolumeStudy, errors, request
 from glioserve_client.request import encode
 from glioserve_client.study import SkippedFile
+from glioserve_dicom import read
 from support.dicom_files import file_bytes, mr_dataset
 
 
@@ -57,7 +58,7 @@ def test_only_mr_images_leave_even_identified(identified: bool) -> None:
         "1 file(s) not sent: not an MR image but Secondary Capture Image Storage.",
         "2 file(s) not sent: not an MR image but CT Image Storage.",
         "1 file(s) not sent: marked as having text burnt into its pixels.",
-        "1 file(s) not sent: not an MR image but of a private class.",
+        "1 file(s) not sent: not an MR image but an object of a private class.",
         "1 file(s) not sent: not DICOM.",
     }
 
@@ -82,11 +83,11 @@ def test_volumes_are_sent_with_their_affines() -> None:
 def test_the_limits_hold_before_anything_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     dicom = DicomStudy.from_bytes([file_bytes(mr_dataset()) for _ in range(3)])
     volumes = VolumeStudy({Modality.T1: Volume(np.zeros((4, 4, 4)), np.eye(4))})
-    monkeypatch.setattr(request, "MAX_INSTANCES", 2)
+    monkeypatch.setattr(read, "MAX_INSTANCES", 2)
     with pytest.raises(errors.StudyTooLargeError, match="3 files"):
         encode(dicom)
-    monkeypatch.setattr(request, "MAX_INSTANCES", 3)
-    monkeypatch.setattr(request, "MAX_REQUEST_BYTES", 200)
+    monkeypatch.setattr(read, "MAX_INSTANCES", 3)
+    monkeypatch.setattr(read, "MAX_REQUEST_BYTES", 200)
     for study in (dicom, volumes):
         with pytest.raises(errors.StudyTooLargeError, match="MiB"):
             encode(study)

@@ -16,9 +16,10 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEG2000Lossless
 
 from glioserve_client import DicomStudy, Modality, Volume, VolumeStudy, errors
-from glioserve_client import study as study_module
 from glioserve_client.deidentify import deidentify
 from glioserve_client.dicomfile import read_dicom_file
+from glioserve_dicom.files import folder as folder_module
+from glioserve_dicom.volumes import arrays
 from support.dicom_files import file_bytes, mr_dataset
 from support.heads import ORIENTATIONS, head_grid
 
@@ -167,7 +168,7 @@ def test_a_bad_archive_is_refused(content: bytes, error: type[Exception], tmp_pa
 
 def test_archives_share_the_bounds_of_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     packed = archive({f"IM{n}": WHOLE for n in range(3)})
-    monkeypatch.setattr(study_module, "MAX_FOLDER_FILES", 5)
+    monkeypatch.setattr(folder_module, "MAX_FOLDER_FILES", 5)
     with pytest.raises(errors.StudyTooLargeError):
         DicomStudy.from_bytes([packed, packed])
 
@@ -188,6 +189,10 @@ def test_a_pipe_is_not_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(errors.NotDicomError, match="regular"):
         DicomStudy.from_files([tmp_path / "pipe"])
+    (tmp_path / "IM1").write_bytes(WHOLE)
+    study = DicomStudy.from_directory(tmp_path)
+    assert len(study.files) == 1
+    assert [s.reason for s in study.skipped] == ["not a regular file"]
 
 
 def test_an_unreadable_file_is_named_to_the_caller_only(folder: Path) -> None:
@@ -199,11 +204,11 @@ def test_an_unreadable_file_is_named_to_the_caller_only(folder: Path) -> None:
 
 
 def test_a_folder_that_is_no_study_is_left_before_it_is_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(study_module, "MAX_FOLDER_FILES", 2)
+    monkeypatch.setattr(folder_module, "MAX_FOLDER_FILES", 2)
     with pytest.raises(errors.StudyTooLargeError):
         DicomStudy.from_directory(folder)
-    monkeypatch.setattr(study_module, "MAX_FOLDER_FILES", 20)
-    monkeypatch.setattr(study_module, "MAX_FOLDER_BYTES", 2 * len(WHOLE))
+    monkeypatch.setattr(folder_module, "MAX_FOLDER_FILES", 20)
+    monkeypatch.setattr(folder_module, "MAX_FOLDER_BYTES", 2 * len(WHOLE))
     with pytest.raises(errors.StudyTooLargeError):
         DicomStudy.from_directory(folder)
 
@@ -304,7 +309,7 @@ def test_a_volume_is_a_copy_that_nobody_changes() -> None:
 
 
 def test_a_volume_over_the_limit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(study_module, "MAX_VOLUME_VOXELS", 26)
+    monkeypatch.setattr(arrays, "MAX_VOLUME_VOXELS", 26)
     with pytest.raises(errors.StudyTooLargeError):
         Volume(np.zeros((3, 3, 3)), np.eye(4))
 

@@ -18,7 +18,7 @@ from glioserve_client import DicomStudy
 from glioserve_client.deidentify import Pseudonyms, deidentify
 from glioserve_contract import ErrorCode, GlioserveError, Modality
 from glioserve_contract.records.recipe import Recipe
-from glioserve_dicom.files.folder import study_files
+from glioserve_dicom.files.folder import StudyFiles, study_files
 from glioserve_preprocess.overrides import Overrides, SeriesName
 from glioserve_preprocess.pipeline import Preprocessed, preprocess_dicom
 
@@ -30,7 +30,7 @@ class ViolationError(Exception):
     """Something that must never happen did, though no exception of its own said so."""
 
 
-def offline(files: Files, recipe: Recipe, series: Series | None = None) -> Preprocessed:
+def offline(files: Files | StudyFiles, recipe: Recipe, series: Series | None = None) -> Preprocessed:
     """Inside the hospital: identified files are welcome."""
     return preprocess_dicom(files, recipe, accept_identified=True, series=series, threads=1)
 
@@ -43,7 +43,7 @@ def server(files: Files, recipe: Recipe, series: Series | None = None) -> Prepro
 def folder(files: Files, recipe: Recipe, series: Series | None = None) -> Preprocessed:
     """The offline command: a folder whose file names name the patient."""
     with tempfile.TemporaryDirectory() as place:
-        return offline(study_files(_written(files, Path(place)))[0], recipe, series)
+        return offline(study_files(_written(files, Path(place))), recipe, series)
 
 
 def client(files: Files, recipe: Recipe, series: Series | None = None) -> Preprocessed:

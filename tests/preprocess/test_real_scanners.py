@@ -41,7 +41,7 @@ pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason="needs the optional da
 
 
 def stacks_in(folder):
-    return stacks_of(read(study_files(folder)[0], accept_identified=True))
+    return stacks_of(read(study_files(folder), accept_identified=True))
 
 
 def volume_of(folder):
@@ -124,7 +124,7 @@ def test_what_the_client_sends_reads_the_same(name):
 
 
 def test_philips_raw_data_is_left_aside_and_named():
-    instances = read(study_files(PHILIPS_ENHANCED)[0], accept_identified=True)
+    instances = read(study_files(PHILIPS_ENHANCED), accept_identified=True)
     assert instances.warnings == ("Left aside: 1 Raw Data Storage.",)
 
 

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glioserve_contract import ErrorCode, GlioserveError, Modality
+from glioserve_dicom.volumes import arrays
 from glioserve_dicom.volumes.arrays import volume_of_array
 from glioserve_dicom.volumes.geometry import Geometry, SequenceVolume
-from glioserve_preprocess.tensor import volumes as volumes_module
 from glioserve_preprocess.tensor.volumes import check_contrast, fill_outside, pick_volumes, slice_axis_size
 from support.geometries import axis_flips, axis_orders, geometries, reordered
 
@@ -50,7 +50,7 @@ def test_any_oblique_grid_of_either_handedness_is_kept_as_it_is(geometry):
         (np.zeros((4, 4, 4), "M8[s]"), ErrorCode.UNSUPPORTED_VOXELS),
         (np.zeros((0, 4, 4)), ErrorCode.INVALID_VOLUME),
         (np.zeros((4, 4)), ErrorCode.INVALID_VOLUME),
-        (np.zeros((4, 4, 4, 3)), ErrorCode.INVALID_VOLUME),
+        (np.zeros((4, 4, 4, 3)), ErrorCode.UNSUPPORTED_VOXELS),
         (np.zeros((1, 4, 4)), ErrorCode.INVALID_VOLUME),
         (np.where(VOXELS > 150, np.inf, VOXELS), ErrorCode.NON_FINITE_VOXELS),
         (np.where(VOXELS > 150, -np.inf, np.nan), ErrorCode.NON_FINITE_VOXELS),
@@ -68,7 +68,7 @@ def test_what_cannot_be_used_has_its_code(voxels, code):
 
 
 def test_a_volume_over_the_limit_is_refused(monkeypatch):
-    monkeypatch.setattr(volumes_module, "MAX_VOLUME_VOXELS", VOXELS.size - 1)
+    monkeypatch.setattr(arrays, "MAX_VOLUME_VOXELS", VOXELS.size - 1)
     with refused(ErrorCode.STUDY_TOO_LARGE):
         t1(VOXELS)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import multiprocessing
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,8 +83,8 @@ def _run(jobs: list[_Job], workers: int) -> Iterator[tuple[LabelledStudy, Path |
 def _make(job: _Job) -> tuple[LabelledStudy, Path | Excluded]:
     study, recipe, folder = job
     try:
-        files, _ = study_files(study.folder)
-        target = folder / f"{_digest(files)}.npz"
+        files = study_files(study.folder)
+        target = folder / f"{_digest(f.content for f in files.files)}.npz"
         if not target.exists():
             image = preprocess_dicom(files, recipe, accept_identified=True, brain_models=site_folder()).image
             label = np.array([recipe.classes.index(study.label)], dtype=np.int64)
@@ -94,7 +94,7 @@ def _make(job: _Job) -> tuple[LabelledStudy, Path | Excluded]:
         return study, Excluded(study.case, error.code.token, error.detail)
 
 
-def _digest(files: Sequence[bytes]) -> str:
+def _digest(files: Iterable[bytes]) -> str:
     """Of the study's content, whatever its files are called."""
     digests = sorted(hashlib.sha256(content).digest() for content in files)
     return hashlib.sha256(b"".join(digests)).hexdigest()[:24]

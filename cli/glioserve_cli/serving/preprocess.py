@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
 from pathlib import Path
 
 from glioserve_cli import argtypes
-from glioserve_client.study import VolumeStudy
 from glioserve_contract import ErrorCode, GlioserveError, Modality
 from glioserve_contract.records.recipe import Recipe
 from glioserve_dicom.files.folder import study_files
-from glioserve_dicom.volumes.arrays import volume_of_array
-from glioserve_dicom.volumes.geometry import SequenceVolume
+from glioserve_dicom.volumes.arrays import volume_of_nifti
 from glioserve_preprocess.brain.model import site_folder
 from glioserve_preprocess.files import load_recipe
 from glioserve_preprocess.offline import MASK_FILE, RECORD_FILE, is_replayed, write_files
@@ -77,19 +74,12 @@ def _preprocess(args: argparse.Namespace, recipe: Recipe) -> Preprocessed:
         paths = dict(args.volume)
         if len(paths) < len(args.volume):
             raise GlioserveError(ErrorCode.INVALID_VOLUME, "--volume names a sequence twice.")
-        return preprocess_volumes(_read_nifti(paths), recipe, brain_models=site_folder())
+        volumes = {modality: volume_of_nifti(modality, path) for modality, path in paths.items()}
+        return preprocess_volumes(volumes, recipe, brain_models=site_folder())
     if args.study is None:
         raise GlioserveError(ErrorCode.NO_INPUT, "Name a STUDY, or one --volume per sequence.")
-    files, others = study_files(args.study)
-    if others:
-        print(f"warning: {others} file(s) that are not DICOM were left aside")
+    files = study_files(args.study)
     return preprocess_dicom(files, recipe, accept_identified=True, series=dict(args.series), brain_models=site_folder())
-
-
-def _read_nifti(paths: Mapping[Modality, Path]) -> dict[Modality, SequenceVolume]:
-    """Read NIfTI files as the client does, so that offline and served input are the same."""
-    sent = VolumeStudy.from_nifti(paths).volumes
-    return {m: volume_of_array(m, v.voxels, v.lps_from_voxel) for m, v in sent.items()}
 
 
 def _series_name(text: str) -> tuple[Modality, SeriesName]:

@@ -66,7 +66,7 @@ def overlay_of(prediction: Prediction, study: Study | None) -> tuple[Overlay, tu
     if prediction.heatmap is None:
         raise ValueError("the answer has no heat map: ask with heatmap=True")
     anatomy = reference_anatomy(study, prediction)
-    return draw_overlay(prediction, prediction.heatmap, anatomy), (anatomy.problem,) if anatomy.problem else ()
+    return draw_overlay(prediction, prediction.heatmap, anatomy), (str(anatomy.problem),) if anatomy.problem else ()
 
 
 def nifti_bytes(heatmap: Heatmap) -> bytes:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-Matrix = npt.NDArray[np.float64]
+from glioserve_dicom.volumes.geometry import Matrix
 
 LETTER_COSINE = 0.38
 """From which share of a direction on (22 degrees) a second letter is shown: ``LA`` is left and a little anterior."""

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from glioserve_client.outputs.anatomy import Anatomy
 from glioserve_client.outputs.colour import blend, window
 from glioserve_client.outputs.display import AxialView, axial_view
-from glioserve_client.outputs.panels import Crop, Panel, Plane, crop_to_head, peak_of, slices_to_show, whole
+from glioserve_client.outputs.panels import Crop, Panel, ViewPlane, crop_to_head, peak_of, slices_to_show, whole
 from glioserve_client.outputs.words import DISPLAY_WORDS, heatmap_words, label_words, model_words, quality_words
 from glioserve_client.prediction import Heatmap, Label, Prediction
 
@@ -84,7 +84,7 @@ def draw_overlay(prediction: Prediction, heatmap: Heatmap, anatomy: Anatomy) -> 
 
 def _plane_panels(view: AxialView, crop: Crop, peak: tuple[int, int, int], top: int) -> tuple[Panel, ...]:
     """Three planes through the peak, side by side, in one scale."""
-    through: dict[Plane, int] = {"axial": peak[2], "coronal": peak[1], "sagittal": peak[0]}
+    through: dict[ViewPlane, int] = {"axial": peak[2], "coronal": peak[1], "sagittal": peak[0]}
     sizes = {plane: crop.size_mm(view, plane) for plane in through}
     room = WIDTH_PX - 2 * MARGIN_PX - COLOUR_BAR_PX - 3 * GAP_PX
     scale = min(PLANES_PX / max(h for _, h in sizes.values()), room / sum(w for w, _ in sizes.values()))
@@ -214,7 +214,7 @@ def _colour_bar(canvas: Image.Image, draw: ImageDraw.ImageDraw, top: int, bottom
 
 def _footer(draw: ImageDraw.ImageDraw, prediction: Prediction, anatomy: Anatomy, bottom: int) -> None:
     draw.text((MARGIN_PX, bottom + 18), heatmap_words(prediction), INK, _font(16), "lt")
-    if anatomy.problem:
-        draw.text((MARGIN_PX, bottom + 44), anatomy.problem, AMBER, _font(16), "lt")
+    if anatomy.problem is not None:
+        draw.text((MARGIN_PX, bottom + 44), anatomy.problem.sentence, AMBER, _font(16), "lt")
     else:
         draw.text((MARGIN_PX, bottom + 44), DISPLAY_WORDS, FAINT, _font(16), "lt")

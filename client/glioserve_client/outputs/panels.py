@@ -12,11 +12,11 @@ from PIL import Image
 from glioserve_client.outputs.colour import blend
 from glioserve_client.outputs.display import AxialView, letters
 
-Plane = Literal["axial", "coronal", "sagittal"]
+ViewPlane = Literal["axial", "coronal", "sagittal"]
 Box = tuple[int, int, int, int]
 """Pixels: left, top, right, bottom; the last two are outside."""
 
-_AXES: dict[Plane, tuple[int, int, int]] = {"axial": (0, 1, 2), "coronal": (0, 2, 1), "sagittal": (1, 2, 0)}
+_AXES: dict[ViewPlane, tuple[int, int, int]] = {"axial": (0, 1, 2), "coronal": (0, 2, 1), "sagittal": (1, 2, 0)}
 """Display axes (0 column, 1 row, 2 slice) that run across, down and through each plane."""
 
 
@@ -27,7 +27,7 @@ class Crop:
     start: tuple[int, int, int]
     stop: tuple[int, int, int]
 
-    def size_mm(self, view: AxialView, plane: Plane) -> tuple[float, float]:
+    def size_mm(self, view: AxialView, plane: ViewPlane) -> tuple[float, float]:
         """Width and height of a plane's picture."""
         across, down, _ = _AXES[plane]
         extent = [(self.stop[a] - self.start[a]) * view.spacing_mm[a] for a in (across, down)]
@@ -38,7 +38,7 @@ class Crop:
 class Panel:
     """A plane's picture on the canvas. Its pixels and the patient's points are tied by :meth:`pixel_of`."""
 
-    plane: Plane
+    plane: ViewPlane
     index: int
     """Of the slice, along the axis through the plane, in the display grid."""
     box: Box

@@ -1,6 +1,6 @@
-"""A study handed in as zip archives: unpacked in memory, within bounds, by client and server alike.
+"""Unpack a study that was handed in as zip archives, in memory and within bounds.
 
-Nothing is written to disk, so names inside an archive lead nowhere. What an archive says of its own sizes is not
+Nothing is written to disk, so names inside an archive lead nowhere. The sizes that an archive states are not
 believed; archives within archives are refused.
 """
 
@@ -14,9 +14,9 @@ from glioserve_contract.errors import ErrorCode, GlioserveError
 from glioserve_contract.limits import MAX_INSTANCES, MAX_REQUEST_BYTES
 
 MAX_ARCHIVE_FILES = 4 * MAX_INSTANCES
-"""Files in one archive, whatever they are: this is no study's archive."""
+"""Most files in one archive, of any kind; one that holds more is not a study's."""
 _STARTS = (b"PK\x03\x04", b"PK\x05\x06")
-"""Of an archive with files, and of an empty one."""
+"""First bytes of an archive with files, and of an empty one."""
 _DIRECTORY_ENTRY = b"PK\x01\x02"
 _ENCRYPTED = 0x1
 _DICOM_PREFIX_AT = 128
@@ -24,15 +24,22 @@ _PIECE_BYTES = 1 << 20
 
 
 def is_archive(content: bytes) -> bool:
-    """Whether the bytes are a zip archive and no DICOM file with an odd preamble."""
+    """Return whether the bytes are a zip archive, and not a DICOM file with an odd preamble."""
     return content.startswith(_STARTS) and content[_DICOM_PREFIX_AT : _DICOM_PREFIX_AT + 4] != b"DICM"
 
 
 def unpack(content: bytes, where: str) -> Iterator[tuple[str, bytes]]:
-    """(name, content) of each file in the archive, hidden ones left out, in the order of their names.
+    """Yield (name, content) of each file in the archive, hidden ones left out, in the order of their names.
 
-    ``where`` opens messages. Raises GLIO-1104 for an archive over the limits and GLIO-1214 for one that is damaged,
-    encrypted or nested; names stay out of messages, as they may carry a patient's.
+    Names stay out of messages, as they may carry a patient's.
+
+    Args:
+        content: the archive.
+        where: start of messages, such as ``File 3 of 9``.
+
+    Raises:
+        StudyTooLargeError: GLIO-1104 for an archive over the limits.
+        InvalidArchiveError: GLIO-1214 for one that is damaged, encrypted or nested.
     """
     if content.count(_DIRECTORY_ENTRY) > MAX_ARCHIVE_FILES:  # before zipfile makes an object of each
         raise _too_large(where)
@@ -53,7 +60,7 @@ def _unpack(content: bytes, where: str) -> Iterator[tuple[str, bytes]]:
             if member.flag_bits & _ENCRYPTED:
                 raise GlioserveError(ErrorCode.INVALID_ARCHIVE, f"{what} is encrypted.")
             if member.compress_type not in (ZIP_STORED, ZIP_DEFLATED):
-                raise GlioserveError(ErrorCode.INVALID_ARCHIVE, f"{what} is packed by another method than deflate.")
+                raise GlioserveError(ErrorCode.INVALID_ARCHIVE, f"{what} is packed by a method other than deflate.")
             unpacked = _read(archive, member, room, where)
             room -= len(unpacked)
             if is_archive(unpacked):
@@ -61,9 +68,13 @@ def _unpack(content: bytes, where: str) -> Iterator[tuple[str, bytes]]:
             yield member.filename, unpacked
 
 
+def is_hidden(name: str) -> bool:
+    """Return whether a file or folder of this name is passed over: hidden, or what macOS adds to archives."""
+    return name.startswith((".", "__MACOSX"))
+
+
 def _is_visible(member: ZipInfo) -> bool:
-    parts = member.filename.split("/")
-    return not member.is_dir() and not any(part.startswith((".", "__MACOSX")) for part in parts)
+    return not member.is_dir() and not any(map(is_hidden, member.filename.split("/")))
 
 
 def _read(archive: ZipFile, member: ZipInfo, room: int, where: str) -> bytes:

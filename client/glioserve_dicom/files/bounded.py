@@ -1,4 +1,4 @@
-"""A DICOM file's bytes, which can be read so often and no more.
+"""Bound how often a parser reads from a DICOM file's bytes.
 
 A parser reads every element by itself. Where a copy broke off and left zeros, each eight of them are an element, and a
 hundred megabytes would keep it busy for a minute.
@@ -9,18 +9,18 @@ from __future__ import annotations
 from io import BytesIO
 
 MOST_READS = 2_000_000
-"""Some five seconds' worth; an enhanced image of the most frames that are read takes a quarter of it."""
+"""Most reads, some five seconds' worth; an enhanced image of the most frames that are read takes a quarter of it."""
 
 
 class BoundedReads(BytesIO):
-    """Raises ValueError at the read after :data:`MOST_READS`."""
+    """A file in memory that raises ValueError at the read after :data:`MOST_READS`."""
 
     def __init__(self, content: bytes) -> None:
         super().__init__(content)
         self._left = MOST_READS
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """As of any file."""
+        """Read ``size`` bytes, or all that are left."""
         self._left -= 1
         if self._left < 0:
             raise ValueError("more elements than any DICOM file has")

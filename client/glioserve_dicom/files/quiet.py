@@ -1,4 +1,9 @@
-"""pydicom's warnings and log lines quote values, and a value may name the patient: here they go nowhere."""
+"""Keep a library's warnings and log lines from a block of code: they quote values, and a value may name the patient.
+
+Python's warning filters and logging filters are process-wide. So the filters here are installed once and stay, and
+each asks whether its own thread is inside :func:`quiet`: threads do not share state, wait for each other or undo
+each other's filters, and what another thread's library reports is let through.
+"""
 
 from __future__ import annotations
 
@@ -6,62 +11,64 @@ import logging
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-
-_lock = threading.Lock()
-_inside: dict[str, int] = {"users": 0}
-_restore = ExitStack()
+from contextlib import contextmanager
 
 
-def _drop(_: logging.LogRecord) -> bool:
-    return False
+class _Silenced(threading.local):
+    """Libraries that the current thread has silenced, once for each block that it is inside."""
+
+    libraries: tuple[str, ...] = ()
+
+    def has(self, module: str) -> bool:
+        """Return whether the module belongs to one of them."""
+        return any(module == library or module.startswith(f"{library}.") for library in self.libraries)
 
 
-@contextmanager
-def quiet_pydicom() -> Iterator[None]:
-    """Silences pydicom while any thread is inside. Filters are global, so users are counted, not stacked."""
-    with _lock:
-        _inside["users"] += 1
-        if _inside["users"] == 1:
-            _restore.enter_context(warnings.catch_warnings())
-            warnings.filterwarnings("ignore", module=r"pydicom\b")
-            for logger in _loggers():
-                logger.addFilter(_drop)
-                _restore.callback(logger.removeFilter, _drop)
-    try:
-        yield
-    finally:
-        with _lock:
-            _inside["users"] -= 1
-            if not _inside["users"]:
-                _restore.close()
+_silenced = _Silenced()
 
 
-def _loggers() -> list[logging.Logger]:
-    """A filter holds for its own logger alone, never for those below it."""
-    below = [name for name in list(logging.root.manager.loggerDict) if name.startswith("pydicom.")]
-    return [logging.getLogger(name) for name in ("pydicom", *below)]
+class _LibraryModule:
+    """A warning filter's module pattern that matches modules of a silenced library."""
+
+    def match(self, module: str) -> bool:
+        """Return whether the warning's module is to be silent in this thread."""
+        return _silenced.has(module)
 
 
-_one_at_a_time = threading.RLock()
+class _AnyModule:
+    """A warning filter's module pattern that matches every module while the thread is inside :func:`quiet`."""
+
+    def match(self, _: str) -> bool:
+        """Return whether this thread is inside :func:`quiet`."""
+        return bool(_silenced.libraries)
+
+
+_FILTERS = [
+    ("ignore", None, Warning, _LibraryModule(), 0),
+    # a library's stacklevel may name its caller, which is our module, as the one that warns
+    ("ignore", None, UserWarning, _AnyModule(), 0),
+]
+
+
+def _is_let_through(record: logging.LogRecord) -> bool:
+    return not _silenced.has(record.name)
 
 
 @contextmanager
 def quiet(library: str) -> Iterator[None]:
-    """Keep the warnings and log lines of ``library`` (``pydicom``) off the caller's streams.
+    """Keep the warnings and log lines of ``library`` (``pydicom``) off the caller's streams, in this thread alone.
 
-    One thread at a time, as filters are global; what another thread's library logs is let through.
+    A thread that is started inside the block is not silenced: its own work needs its own block.
     """
-    here = threading.get_ident()
-
-    def from_elsewhere(record: logging.LogRecord) -> bool:
-        return record.thread != here
-
-    # a filter holds for its own logger alone, never for those below it
-    names = [name for name in list(logging.root.manager.loggerDict) if name.startswith(f"{library}.")]
-    with _one_at_a_time, warnings.catch_warnings(), ExitStack() as restored:
-        warnings.simplefilter("ignore")
-        for logger in map(logging.getLogger, [library, *names]):
-            logger.addFilter(from_elsewhere)
-            restored.callback(logger.removeFilter, from_elsewhere)
+    if warnings.filters[: len(_FILTERS)] != _FILTERS:  # never here, or covered or dropped by another's filters
+        warnings.filters[:0] = _FILTERS  # type: ignore[index]  # a list at run time; the types promise a sequence
+    # a logging filter holds for its own logger alone, never for those below it
+    below = [name for name in list(logging.root.manager.loggerDict) if name.startswith(f"{library}.")]
+    for name in (library, *below):
+        logging.getLogger(name).addFilter(_is_let_through)  # once; again is without effect
+    before = _silenced.libraries
+    _silenced.libraries = (*before, library)
+    try:
         yield
+    finally:
+        _silenced.libraries = before

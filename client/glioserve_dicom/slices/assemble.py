@@ -1,4 +1,4 @@
-"""One stack to one volume behind a geometry gate: what is not a complete rectangular stack is refused.
+"""Make one volume of one stack, behind a geometry gate: what is not a complete rectangular stack is refused.
 
 SimpleITK's own series reader takes stacks with missing, duplicate and mixed slices in silence, so sorting and
 checking are ours; pydicom decodes. A bad series is refused with its code, never repaired by guess.
@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from glioserve_contract import ErrorCode, GlioserveError, Modality
 from glioserve_contract.limits import MAX_VOLUME_VOXELS
-from glioserve_dicom.files.quiet import quiet_pydicom
+from glioserve_dicom.files.quiet import quiet
 from glioserve_dicom.slices.decode import decode, same_image
 from glioserve_dicom.slices.frames import Frame, Plane
 from glioserve_dicom.slices.spacing import SAME_POSITION_MM, even_step
@@ -23,16 +23,18 @@ from glioserve_dicom.slices.stacks import Stack
 from glioserve_dicom.volumes.geometry import SequenceVolume, checked_geometry
 
 THREADS = min(8, os.cpu_count() or 1)
-"""For compressed frames: their decoders release the interpreter's lock. Copying native ones does not."""
+"""Threads for compressed frames, whose decoders release the interpreter's lock; copying native ones does not."""
 
 
 def assemble(stack: Stack, modality: Modality) -> SequenceVolume:
-    """The volume of one stack, slices sorted along its normal.
+    """Return the volume of one stack, slices sorted along its normal.
 
-    Raises the stack's problem, GLIO-1104, -1207, -1303 and -14xx; messages name the sequence, never the patient.
+    Raises:
+        GlioserveError: the stack's problem, GLIO-1104, -1107, -1207, -1303 and -14xx; messages name the sequence,
+            never the patient.
     """
     try:
-        with quiet_pydicom():
+        with quiet("pydicom"):
             return _assemble(stack, modality)
     except GlioserveError as problem:
         raise GlioserveError(problem.code, f"The {modality} series: {problem.detail}") from None
@@ -52,15 +54,23 @@ def _assemble(stack: Stack, modality: Modality) -> SequenceVolume:
     voxels = np.empty(geometry.shape, dtype=np.float32)
     if any(f.instance.encapsulated for f in placed):
         with ThreadPoolExecutor(THREADS) as pool:
-            list(pool.map(decode, placed, voxels))
+            list(pool.map(_decode_quietly, placed, voxels))
     else:
         for frame, slice_voxels in zip(placed, voxels, strict=True):
             decode(frame, slice_voxels)
     return SequenceVolume(modality, voxels, geometry)
 
 
+def _decode_quietly(frame: Frame, out: npt.NDArray[np.float32]) -> None:
+    with quiet("pydicom"):  # holds in its own thread alone
+        decode(frame, out)
+
+
 def _affine(plane: Plane, step: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """``lps_from_voxel`` of a stack that starts at ``plane`` (PS3.3 C.7.6.2.1.1, and the step between slices)."""
+    """Return ``lps_from_voxel`` of a stack that starts at ``plane``.
+
+    It follows PS3.3 C.7.6.2.1.1 within the plane, and the step between slices across it.
+    """
     row_mm, column_mm = plane.pixel_spacing_mm
     affine = np.eye(4)
     affine[:3, 0] = np.array(plane.orientation[:3]) * column_mm
@@ -75,7 +85,7 @@ def _positions(frames: Sequence[Frame]) -> npt.NDArray[np.float64]:
 
 
 def _without_copies(frames: Sequence[Frame]) -> list[Frame]:
-    """Frames at different positions; an exact copy is dropped, another image at the same place is GLIO-1402."""
+    """Return frames at different positions; an exact copy is dropped, another image at the same place is GLIO-1402."""
     kept = [frames[0]]
     normal = frames[0].plane.normal if frames[0].plane is not None else np.zeros(3)
     along_mm = _positions(frames) @ normal
@@ -90,7 +100,7 @@ def _without_copies(frames: Sequence[Frame]) -> list[Frame]:
 
 
 def _decode_alike(one: Frame, other: Frame) -> bool:
-    """Whether two files hold the same signal at the same place, though coded in different ways."""
+    """Return whether two files hold the same signal at the same place, though coded in different ways."""
     if one.plane is None or other.plane is None or one.instance.transfer_syntax == other.instance.transfer_syntax:
         return False
     if np.abs(np.subtract(one.plane.position_lps_mm, other.plane.position_lps_mm)).max() >= SAME_POSITION_MM:

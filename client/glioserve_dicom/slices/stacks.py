@@ -16,7 +16,7 @@ import numpy as np
 
 from glioserve_contract import GlioserveError
 from glioserve_dicom.files.attributes import comparable, text
-from glioserve_dicom.files.quiet import quiet_pydicom
+from glioserve_dicom.files.quiet import quiet
 from glioserve_dicom.read import Instances
 from glioserve_dicom.slices.frames import Frame, frame_value, image_type_of
 from glioserve_dicom.slices.parts import Part, Placed, along, parts_of, placed_frames
@@ -26,7 +26,9 @@ _SAME_ACQUISITION = (
     "Modality SeriesDescription ProtocolName SequenceName ScanningSequence SequenceVariant MRAcquisitionType "
     "RepetitionTime EchoTime InversionTime FlipAngle EchoTrainLength ContrastBolusAgent"
 ).split()
-"""What two series must agree on to be halves of one."""
+"""Attributes that two series must agree on to be halves of one."""
+JOINED = "joined with"
+"""Start of the ``part`` of a stack that was made of several series."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +49,7 @@ class Stack:
 def stacks_of(instances: Instances) -> tuple[Stack, ...]:
     """Every stack of the study, in an order that does not depend on the order of the files."""
     series: dict[str, list[Placed]] = defaultdict(list)
-    with quiet_pydicom():
+    with quiet("pydicom"):
         for instance in instances.instances:
             series[text(instance.dataset, "SeriesInstanceUID")] += placed_frames(instance)
         stacks = [_stack(uid, part) for uid in sorted(series) for part in parts_of(series[uid])]
@@ -82,7 +84,7 @@ def _joined(stacks: Sequence[Stack]) -> list[Stack]:
                 (f for s in halves for f in s.frames),
                 key=lambda f: float(np.dot(f.plane.position_lps_mm if f.plane else (0, 0, 0), normal)),
             )
-            part = f"joined with {len(halves) - 1} other series"
+            part = f"{JOINED} {len(halves) - 1} other series"
             whole = replace(first, part=part, frames=tuple(frames), slices=sum(s.slices for s in halves))
             stacks = [whole if s is first else s for s in stacks if s is first or s not in halves]
     return list(stacks)

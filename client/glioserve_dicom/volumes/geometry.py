@@ -70,10 +70,27 @@ def geometry_of_record(record: GridRecord) -> Geometry:
     return Geometry(record.size_voxels, np.array(record.lps_from_voxel, dtype=np.float64))
 
 
-def checked_affine(matrix: Matrix, what: str) -> Matrix:
-    """``matrix`` if it is a finite, invertible, unsheared voxel-to-LPS map of 0.05 to 50 mm voxels (GLIO-1107)."""
+def checked_affine(affine: npt.ArrayLike, what: str) -> Matrix:
+    """Return ``affine`` as a matrix, if it is a finite, invertible, unsheared voxel-to-LPS map of 0.05 to 50 mm voxels.
+
+    Args:
+        affine: 4 x 4 numbers, mm.
+        what: start of messages: ``The t1 volume``.
+
+    Raises:
+        InvalidAffineError: GLIO-1107.
+    """
+    try:
+        given = np.asarray(affine)
+        if given.dtype.kind == "c":
+            raise TypeError
+        matrix = np.array(given, dtype=np.float64, order="C")
+    except (TypeError, ValueError):
+        raise GlioserveError(ErrorCode.INVALID_AFFINE, f"{what}: its affine is not an array of numbers.") from None
     if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or not np.allclose(matrix[3], (0, 0, 0, 1)):
-        raise GlioserveError(ErrorCode.INVALID_AFFINE, f"{what}: not a finite 4 x 4 affine.")
+        raise GlioserveError(
+            ErrorCode.INVALID_AFFINE, f"{what}: its affine is not a finite 4 x 4 matrix that ends in 0, 0, 0, 1."
+        )
     with np.errstate(over="ignore"):  # infinite lengths are too long
         lengths = np.linalg.norm(matrix[:3, :3], axis=0)
     if (lengths < MIN_SPACING_MM).any() or (lengths > MAX_SPACING_MM).any():
@@ -86,8 +103,17 @@ def checked_affine(matrix: Matrix, what: str) -> Matrix:
     return matrix
 
 
-def checked_geometry(size_voxels: tuple[int, int, int], lps_from_voxel: Matrix, what: str) -> Geometry:
-    """The grid, if :func:`checked_affine` holds and it spans at most a metre along each axis (GLIO-1107)."""
+def checked_geometry(size_voxels: tuple[int, int, int], lps_from_voxel: npt.ArrayLike, what: str) -> Geometry:
+    """Return the grid, if :func:`checked_affine` holds and it spans at most a metre along each axis.
+
+    Args:
+        size_voxels: (x, y, z).
+        lps_from_voxel: 4 x 4 numbers, from voxel (x, y, z) to LPS mm.
+        what: start of messages: ``The t1 volume``.
+
+    Raises:
+        InvalidAffineError: GLIO-1107.
+    """
     geometry = Geometry(size_voxels, checked_affine(lps_from_voxel, what))
     extents_mm = np.array(size_voxels) * geometry.spacing_mm
     if (extents_mm > MAX_EXTENT_MM).any():

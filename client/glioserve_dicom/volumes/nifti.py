@@ -1,4 +1,4 @@
-"""A NIfTI file as voxels [z, y, x] and their affine to LPS mm, or the reason why it is not used.
+"""Read a NIfTI file as voxels [z, y, x] and their affine to LPS mm, or give the reason why it is not used.
 
 NIfTI-1 and -2, ``.nii``, ``.nii.gz`` or ``.hdr``/``.img``; any real type, scaled as the header says; units of metres,
 millimetres (also where none is given) or microns. Where voxels lie is never guessed:
@@ -25,24 +25,32 @@ from glioserve_dicom.files.quiet import quiet
 MM_PER_UNIT = {"mm": 1.0, "unknown": 1.0, "meter": 1000.0, "micron": 0.001}
 _SUFFIXES = re.compile(r"\.(nii|hdr|img)(\.gz|\.bz2)?$", re.IGNORECASE)
 MAX_SPACING_DIFFERENCE = 0.01
-"""Between sform and qform, as a share: an sform that stretches the head belongs to a template's space."""
+"""Largest share by which sform and qform may differ: an sform that stretches the head is of a template's space."""
+_UNREADABLE = "The file cannot be read as NIfTI."
 
 
-def read_nifti(path: Path) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64]]:
-    """Voxels [z, y, x] in the file's scaled type and ``lps_from_voxel`` 4 x 4, from voxel (x, y, z) to LPS mm.
+def read_nifti(path: Path) -> tuple[npt.NDArray[np.generic], npt.NDArray[np.float64]]:
+    """Return voxels [z, y, x] in the file's scaled type and ``lps_from_voxel`` 4 x 4, voxel (x, y, z) to LPS mm.
 
-    Raises InvalidVolumeError, UnsupportedVoxelsError, InvalidAffineError or StudyTooLargeError. A message never
-    quotes the path.
+    Neither messages nor the errors behind them quote the path, which may carry a patient's name.
+
+    Raises:
+        StudyTooLargeError: GLIO-1104 over the limit on voxels.
+        InvalidVolumeError: GLIO-1106 for what is not a regular file, not NIfTI, cut or damaged.
+        InvalidAffineError: GLIO-1107 where the file does not state for certain which way is left.
+        UnsupportedVoxelsError: GLIO-1108 for complex numbers, colours or several volumes.
     """
     import nibabel
 
     if not _SUFFIXES.search(path.name):  # nibabel would try readers of other formats, which leave the file open
         raise GlioserveError(ErrorCode.INVALID_VOLUME, "The file is not NIfTI by its name.")
+    if not path.is_file():  # a pipe would block for ever
+        raise GlioserveError(ErrorCode.INVALID_VOLUME, "There is no such file, or it is not a regular file.")
     try:
         with quiet("nibabel"):
             image: Any = nibabel.load(path)
-    except Exception as error:  # nibabel and zlib raise many kinds; the message must not quote the path
-        raise GlioserveError(ErrorCode.INVALID_VOLUME, "The file cannot be read as NIfTI.") from error
+    except Exception:  # noqa: BLE001 - nibabel and zlib raise many kinds, which quote the path
+        raise GlioserveError(ErrorCode.INVALID_VOLUME, _UNREADABLE) from None
     if not isinstance(image, (nibabel.Nifti1Image, nibabel.Nifti1Pair)):
         raise GlioserveError(ErrorCode.INVALID_VOLUME, "The file is not NIfTI.")
     count = int(np.prod(image.shape, dtype=np.float64))
@@ -54,8 +62,8 @@ def read_nifti(path: Path) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64]]:
     lps_from_voxel = _lps_from_voxel(image.header)
     try:
         voxels = np.asarray(image.dataobj)
-    except Exception as error:
-        raise GlioserveError(ErrorCode.INVALID_VOLUME, "The file ends early or cannot be decompressed.") from error
+    except Exception:  # noqa: BLE001 - likewise
+        raise GlioserveError(ErrorCode.INVALID_VOLUME, "The file ends early or cannot be decompressed.") from None
     while voxels.ndim > 3 and voxels.shape[-1] == 1:
         voxels = voxels[..., 0]
     if voxels.ndim > 3:
@@ -63,7 +71,7 @@ def read_nifti(path: Path) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64]]:
     return voxels.transpose(), lps_from_voxel
 
 
-def _name(dtype: np.dtype[Any]) -> str:
+def _name(dtype: np.dtype[np.generic]) -> str:
     return "colour" if dtype.fields is not None else dtype.name
 
 
@@ -71,13 +79,15 @@ def _lps_from_voxel(header: Any) -> npt.NDArray[np.float64]:
     try:
         sform, qform = header.get_sform(coded=True)[0], header.get_qform(coded=True)[0]
         mm_per_unit = MM_PER_UNIT[header.get_xyzt_units()[0]]
-    except Exception as error:  # a broken quaternion, an unknown unit
-        raise GlioserveError(ErrorCode.INVALID_AFFINE, "Its qform or its unit of length is not valid.") from error
+    except Exception:  # noqa: BLE001 - a broken quaternion, an unknown unit
+        raise GlioserveError(ErrorCode.INVALID_AFFINE, "Its qform or its unit of length is not valid.") from None
     if sform is not None and qform is not None:
         _check_agreement(sform, qform)
     used = qform if sform is None else sform
     if used is None:
-        raise GlioserveError(ErrorCode.INVALID_AFFINE, "Neither sform nor qform says where left is.")
+        raise GlioserveError(
+            ErrorCode.INVALID_AFFINE, "Neither sform nor qform is set: which way is left is not known."
+        )
     lps_from_voxel = np.array(used, dtype=np.float64)
     lps_from_voxel[:3] *= mm_per_unit
     lps_from_voxel[:2] *= -1  # NIfTI's world is RAS

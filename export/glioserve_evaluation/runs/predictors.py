@@ -51,7 +51,7 @@ class OfflinePredictor:
     def __call__(self, study: Path) -> Prediction:
         """Read, preprocess, classify, report."""
         served, network = _opened(self.folder, self.model.source == "artifact", self.threads)
-        files, _ = study_files(study)
+        files = study_files(study)
         prepared = preprocess_dicom(
             files, served.manifest.recipe, accept_identified=True, threads=self.threads, brain_models=site_folder()
         )

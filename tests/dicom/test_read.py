@@ -40,7 +40,13 @@ def test_no_files():
     refused([], ErrorCode.EMPTY_STUDY)
 
 
-@pytest.mark.parametrize("content", [b"", b"hello", b"\0" * 200, b"%PDF-1.4" + b"x" * 500])
+@pytest.mark.parametrize("content", [b"", b"\0" * 77, b"\0" * 200, b"\0" * 128 + b"DIC"])
+def test_what_an_interrupted_copy_leaves(datasets, content):
+    message = refused([part10(datasets[0]), content], ErrorCode.TRUNCATED_FILE)
+    assert "File 2 of 2" in message
+
+
+@pytest.mark.parametrize("content", [b"hello", b"%PDF-1.4" + b"x" * 500])
 def test_not_dicom(datasets, content):
     message = refused([part10(datasets[0]), content], ErrorCode.NOT_DICOM)
     assert "File 2 of 2" in message
