@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import onnxruntime as ort
-import SimpleITK as sitk
 from tqdm import tqdm
 
 from common import ROOT, print_table, write_result
@@ -26,6 +25,7 @@ from glioserve_contract.records.manifest import Manifest, ServedVersion
 from glioserve_dicom.volumes.geometry import apply
 from glioserve_phantom import Phantom, make_phantom
 from glioserve_phantom.dicom import dicom_files
+from glioserve_preprocess.itk import set_itk_threads
 from glioserve_preprocess.pipeline import Preprocessed, preprocess_dicom
 from glioserve_preprocess.report.answer import answer
 from glioserve_training.metrics import HIT_MM, auc
@@ -146,10 +146,6 @@ def summary(outcomes: list[Outcome], threshold: float) -> dict[str, Any]:
     }
 
 
-def _one_thread() -> None:
-    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
-
-
 def main() -> None:
     """Run, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -161,7 +157,7 @@ def main() -> None:
     args = parser.parse_args()
     manifest = load_manifest(args.model, verify_files=True)
     jobs = [(args.first_seed + i, args.model) for i in range(args.studies)]
-    with multiprocessing.get_context("spawn").Pool(args.workers, _one_thread) as pool:
+    with multiprocessing.get_context("spawn").Pool(args.workers, set_itk_threads) as pool:
         outcomes = list(tqdm(pool.imap(study, jobs), total=len(jobs), desc="studies", unit="study"))
     if args.details:
         print_table("Studies", list(asdict(outcomes[0])), [list(asdict(o).values()) for o in outcomes])

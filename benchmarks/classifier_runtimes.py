@@ -20,6 +20,7 @@ import onnx
 import onnxruntime
 import torch
 from monai.visualize.class_activation_maps import GradCAM
+from scipy.special import softmax
 from torch.utils.flop_counter import FlopCounterMode
 
 from common import ROOT
@@ -31,7 +32,7 @@ from glioserve_export.graphs.onnx_export import export_onnx
 from glioserve_export.graphs.probes import INPUTS, probe_studies
 from glioserve_export.variants.int8 import quantised
 from glioserve_networks import ClassifierNet
-from glioserve_networks.gradcam import Split, evidence, logits_and_gradient
+from glioserve_networks.gradcam import SplitNetwork, evidence, logits_and_gradient
 
 sys.path.insert(0, str(ROOT / "tests"))
 from support.networks import random_network
@@ -127,7 +128,9 @@ def map_scale(network: torch.nn.Module, study: Array) -> float:
 
 def drift(wanted: list[Answer], found: list[Answer], scales: list[float]) -> dict[str, float | None]:
     """Largest difference of a probability, and of a map's value relative to :func:`map_scale`; None without a map."""
-    probability = max(float(np.abs(_softmax(f[0]) - _softmax(w[0])).max()) for w, f in zip(wanted, found, strict=True))
+    probability = max(
+        float(np.abs(softmax(f[0], axis=1) - softmax(w[0], axis=1)).max()) for w, f in zip(wanted, found, strict=True)
+    )
     maps = [(w[1], f[1]) for w, f in zip(wanted, found, strict=True)]
     if any(w is None or f is None or w.shape != f.shape for w, f in maps):
         return {"probability": probability, "cam": None}
@@ -165,7 +168,7 @@ def _add_torch(runtimes: Runtimes, network: torch.nn.Module, recipe: Recipe, ima
             torch.compiler.reset()
         else:
             runtimes.runs[COMPILED, cam] = _torch_run(compiled)
-    autograd = GradCAM(Split(network).eval(), target_layers="last")
+    autograd = GradCAM(SplitNetwork(network).eval(), target_layers="last")
 
     def by_autograd(study: Array) -> Answer:
         found = autograd.compute_map(torch.from_numpy(study).requires_grad_(), class_idx=0)
@@ -273,9 +276,3 @@ def label(name: str, cam: bool) -> str:
 
 def _say(settings: Settings, what: str) -> None:
     print(f"  {settings.network}: {what}", flush=True)
-
-
-def _softmax(logits: Array) -> Array:
-    exponents = np.exp(logits - logits.max(axis=1, keepdims=True))
-    shares: Array = exponents / exponents.sum(axis=1, keepdims=True)
-    return shares

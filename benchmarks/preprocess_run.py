@@ -24,13 +24,13 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
-import SimpleITK as sitk
 
 from glioserve_contract.codec import to_dict
 from glioserve_contract.records.preprocess import BrainRecord
 from glioserve_contract.records.recipe import Recipe, parse_recipe
 from glioserve_preprocess import pipeline
 from glioserve_preprocess.brain.extraction import Brain
+from glioserve_preprocess.itk import set_itk_threads
 
 TIMEOUT_S = 900.0
 CLOCKS = "time.perf_counter"
@@ -101,7 +101,7 @@ def recipe_task(recipe: Recipe) -> dict[str, Any]:
 
 
 def _run(files: Sequence[bytes], recipe: Recipe, threads: int) -> pipeline.Preprocessed:
-    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
+    set_itk_threads(threads)
     options: dict[str, Any] = {"threads": threads} if takes_threads() else {}
     return pipeline.preprocess_dicom(files, recipe, accept_identified=True, **options)
 

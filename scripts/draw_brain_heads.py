@@ -11,7 +11,7 @@ from PIL import Image
 from scipy import ndimage
 
 from glioserve_training.brain.bank import load_head, make_bank
-from glioserve_training.brain.head import Head, Tissue
+from glioserve_training.brain.head import HeadTissue, SyntheticHead
 from glioserve_training.brain.scan import Sample, scan_head
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -23,12 +23,12 @@ Picture = npt.NDArray[np.uint8]
 
 def palette() -> Picture:
     """Return a colour for each tissue: brain in greys, fluid in blues, the rest around the colour wheel."""
-    colours = [colorsys.hsv_to_rgb((i * 0.381) % 1, 0.55, 0.85) for i in range(len(Tissue))]
+    colours = [colorsys.hsv_to_rgb((i * 0.381) % 1, 0.55, 0.85) for i in range(len(HeadTissue))]
     table = np.array([[int(255 * c) for c in colour] for colour in colours], dtype=np.uint8)
     known = {"AIR": (0, 0, 0), "GREY": (140,) * 3, "WHITE": (225,) * 3, "DEEP_GREY": (110,) * 3, "BONE": (80, 60, 40)}
     known |= {"CSF": (40, 90, 230), "VENTRICLE": (60, 150, 255), "FAT": (250, 240, 150), "CEREBELLUM": (165,) * 3}
     for name, colour in known.items():
-        table[Tissue[name]] = colour
+        table[HeadTissue[name]] = colour
     return table
 
 
@@ -46,7 +46,7 @@ def tile(picture: Picture, size: int) -> Picture:
     return np.pad(picture, [*pad, (0, 0)])
 
 
-def head_tiles(head: Head) -> list[Picture]:
+def head_tiles(head: SyntheticHead) -> list[Picture]:
     """Return an axial and a sagittal plane of the labels."""
     colours, mask = palette(), head.distance < 0
     z, x = head.labels.shape[0] * 5 // 8, head.labels.shape[2] // 2 + 6

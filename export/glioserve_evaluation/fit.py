@@ -19,8 +19,8 @@ from glioserve_contract import ErrorCode, GlioserveError, to_dict
 from glioserve_contract.records.facts.provenance import CalibrationRecord, TemperatureFit, ThresholdFit
 from glioserve_contract.records.recipe import Recipe, parse_recipe
 from glioserve_evaluation.figures.assess import scores_of
-from glioserve_evaluation.figures.roc import auc, operating_point
-from glioserve_evaluation.figures.statistics import Bools, Floats
+from glioserve_evaluation.figures.roc import necrosis_auc, operating_point
+from glioserve_evaluation.figures.statistics import Scores, Truths
 from glioserve_evaluation.runs.results import Outcome
 from glioserve_export.files import copy_files, sync_folder
 from glioserve_export.version_files import MANIFEST_FILE, RECIPE_FILE
@@ -33,7 +33,7 @@ _NEAREST_SCORE = 1e-12
 
 
 @dataclass(frozen=True)
-class Fit:
+class CalibrationFit:
     """A recipe's two numbers, and how they were found."""
 
     temperature: float
@@ -59,7 +59,7 @@ def fit(
     *,
     temperature: bool,
     wanted_sensitivity: float | None,
-) -> Fit:
+) -> CalibrationFit:
     """Fit to the answered studies of a validation cohort: a temperature, a threshold for a sensitivity, or both.
 
     A temperature alone carries the threshold along, so that no label changes by it. GLIO-5121 where the studies
@@ -93,10 +93,10 @@ def fit(
         point = operating_point(scores, necrosis, wanted_sensitivity)
         entry = replace(entry, threshold=ThresholdFit(recipe.threshold, threshold, **asdict(point)))
         threshold = point.threshold
-    return Fit(fitted, threshold, entry)
+    return CalibrationFit(fitted, threshold, entry)
 
 
-def write_fitted(source: Path, target: Path, found: Fit) -> Recipe:
+def write_fitted(source: Path, target: Path, found: CalibrationFit) -> Recipe:
     """Write a copy of ``source`` (artifact or exported version) with the fitted recipe into ``target``, which must not
     be there yet. Weights keep their digest; an exported copy leaves its evaluation and its variants behind: they
     were of the recipe before. GLIO-5102 where ``target`` exists.
@@ -122,7 +122,7 @@ def write_fitted(source: Path, target: Path, found: Fit) -> Recipe:
     return recipe
 
 
-def _copy_artifact(source: Path, stage: Path, found: Fit) -> Recipe:
+def _copy_artifact(source: Path, stage: Path, found: CalibrationFit) -> Recipe:
     from glioserve_networks import load_artifact
 
     artifact = load_artifact(source)
@@ -133,14 +133,14 @@ def _copy_artifact(source: Path, stage: Path, found: Fit) -> Recipe:
     return load_recipe(stage / RECIPE_FILE)
 
 
-def _margins(scores: Floats, temperature: float) -> Floats:
+def _margins(scores: Scores, temperature: float) -> Scores:
     """Difference of the two logits (recurrence less necrosis) that gave each score."""
-    margins: Floats = special.logit(np.clip(scores, _NEAREST_SCORE, 1 - _NEAREST_SCORE)) * temperature
+    margins: Scores = special.logit(np.clip(scores, _NEAREST_SCORE, 1 - _NEAREST_SCORE)) * temperature
     return margins
 
 
-def _temperature(scores: Floats, margins: Floats, necrosis: Bools) -> float:
-    if auc(scores, necrosis) == 1 and (margins[necrosis] < 0).all() and (margins[~necrosis] > 0).all():
+def _temperature(scores: Scores, margins: Scores, necrosis: Truths) -> float:
+    if necrosis_auc(scores, necrosis) == 1 and (margins[necrosis] < 0).all() and (margins[~necrosis] > 0).all():
         raise _unfit(
             "No temperature can be fitted to studies that are all on their right side of one half: take more, or harder"
         )
@@ -150,11 +150,11 @@ def _temperature(scores: Floats, margins: Floats, necrosis: Bools) -> float:
     return found
 
 
-def _loss(margins: Floats, necrosis: Bools) -> float:
+def _loss(margins: Scores, necrosis: Truths) -> float:
     return cross_entropy(_logits(margins), (~necrosis).astype(np.int64))
 
 
-def _logits(margins: Floats) -> Floats:
+def _logits(margins: Scores) -> Scores:
     """[n, 2]: any two logits of this difference; the second is recurrence."""
     return np.stack([np.zeros_like(margins), margins], axis=1)
 

@@ -38,7 +38,7 @@ from glioserve_export.version_files import (
 )
 from glioserve_networks import Artifact
 from glioserve_networks.dataset import load_studies
-from glioserve_networks.reference_case import Case
+from glioserve_networks.reference_case import StoredCase
 from glioserve_preprocess.brain.model import read_model
 from glioserve_preprocess.files import file_digest, save_recipe
 from glioserve_triton.served.versions import save_manifest
@@ -67,7 +67,7 @@ class Exported:
     parity: Parity
     trace_s: float
     parity_s: float
-    reference_case: Case | None = None
+    reference_case: StoredCase | None = None
     case_figures: ReferenceCaseParity | None = None
     """What network and graph answer to it."""
     variants: Variants = field(default_factory=Variants)

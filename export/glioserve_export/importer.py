@@ -20,7 +20,7 @@ from glioserve_networks.architectures.options import shapes_of
 from glioserve_networks.checkpoints.bundle import compare, is_bundle, open_bundle
 from glioserve_networks.checkpoints.checkpoint import Checkpoint, read_weights
 from glioserve_networks.checkpoints.fit import Fitted, fit
-from glioserve_networks.reference_case import Case, load_case
+from glioserve_networks.reference_case import StoredCase, load_case
 
 _LIBRARIES = ("glioserve", "torch", "monai", "safetensors")
 _ROOM_BYTES = 64 << 20
@@ -46,7 +46,7 @@ class Imported:
     case_names_channels: bool = False
 
 
-def import_checkpoint(source: Path, recipe: Recipe, out: Path, case: Case | None = None) -> Imported:
+def import_checkpoint(source: Path, recipe: Recipe, out: Path, case: StoredCase | None = None) -> Imported:
     """Write the artifact ``out`` from ``source``: a state dict, a safetensors file or a MONAI bundle.
 
     ``case`` is the file of ``recipe.reference_case``. GLIO-5116 for a checkpoint that is not the recipe's network's,
@@ -79,7 +79,7 @@ def import_checkpoint(source: Path, recipe: Recipe, out: Path, case: Case | None
     )
 
 
-def with_case(recipe: Recipe, file: Path, score: float | None, tolerance: float | None) -> tuple[Recipe, Case]:
+def with_case(recipe: Recipe, file: Path, score: float | None, tolerance: float | None) -> tuple[Recipe, StoredCase]:
     """The recipe with ``file`` as its reference case, and the case.
 
     A recipe that has one already decides on score and tolerance, and must mean this file (GLIO-5101, GLIO-5102).

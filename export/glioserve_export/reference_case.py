@@ -14,10 +14,10 @@ from glioserve_contract.records.recipe import Recipe
 from glioserve_contract.records.reference_case import check_score, score_of
 from glioserve_contract.tensors import IMAGE, LOGITS
 from glioserve_export.graphs.parity import open_session
-from glioserve_networks.reference_case import Array, Case
+from glioserve_networks.reference_case import CaseImage, StoredCase
 
 
-def check_network(network: nn.Module, case: Case, recipe: Recipe) -> float:
+def check_network(network: nn.Module, case: StoredCase, recipe: Recipe) -> float:
     """The network's score; GLIO-5117 also names orders of channels and classes that would give the expected one."""
     logits = network_logits(network, case.image)
     try:
@@ -30,13 +30,13 @@ def check_network(network: nn.Module, case: Case, recipe: Recipe) -> float:
         raise GlioserveError(ErrorCode.REFERENCE_CASE_FAILED, error.detail + hint) from error
 
 
-def check_graph(model: bytes, case: Case, recipe: Recipe) -> float:
+def check_graph(model: bytes, case: StoredCase, recipe: Recipe) -> float:
     """The ONNX graph's score."""
     (logits,) = open_session(model).run([LOGITS.name], {IMAGE.name: case.image[None]})
     return check_score([float(value) for value in logits[0]], recipe, "the exported graph")
 
 
-def unnoticed_swaps(network: nn.Module, case: Case, recipe: Recipe) -> tuple[tuple[str, str], ...]:
+def unnoticed_swaps(network: nn.Module, case: StoredCase, recipe: Recipe) -> tuple[tuple[str, str], ...]:
     """Pairs of channels that could be swapped without the case's score leaving its tolerance."""
     assert recipe.reference_case is not None
     pairs = []
@@ -49,7 +49,7 @@ def unnoticed_swaps(network: nn.Module, case: Case, recipe: Recipe) -> tuple[tup
     return tuple(pairs)
 
 
-def network_logits(network: nn.Module, image: Array) -> list[float]:
+def network_logits(network: nn.Module, image: CaseImage) -> list[float]:
     """Two numbers for one study [C, D, H, W]; GLIO-5101 where the network cannot take the recipe's grid."""
     try:
         with torch.inference_mode():
@@ -65,7 +65,7 @@ def network_logits(network: nn.Module, image: Array) -> list[float]:
     return [float(value) for value in logits[0]]
 
 
-def _orders_that_fit(network: nn.Module, image: Array, recipe: Recipe) -> Iterator[tuple[str, ...]]:
+def _orders_that_fit(network: nn.Module, image: CaseImage, recipe: Recipe) -> Iterator[tuple[str, ...]]:
     """What ``recipe.channels`` could say instead: at most 24 orders of four channels."""
     case = recipe.reference_case
     assert case is not None

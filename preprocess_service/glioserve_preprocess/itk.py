@@ -9,6 +9,11 @@ import SimpleITK as sitk
 from glioserve_dicom.volumes.geometry import Geometry, Matrix
 
 
+def set_itk_threads(count: int = 1) -> None:
+    """Limit ITK to ``count`` threads in this process: worker processes share the cores."""
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(count)
+
+
 def to_sitk(voxels: npt.NDArray[np.generic], geometry: Geometry) -> sitk.Image:
     """Return an ITK image of an array [z, y, x] on the grid ``geometry``."""
     image = sitk.GetImageFromArray(np.ascontiguousarray(voxels))

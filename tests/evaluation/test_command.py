@@ -18,7 +18,7 @@ from evaluation.conftest import PATIENT, Evaluated, PhantomCohort, evaluate
 from glioserve_cli.models import evaluate as command
 from glioserve_evaluation.reports.report import load_report
 from glioserve_evaluation.runs import sources
-from glioserve_evaluation.runs.prediction import Prediction
+from glioserve_evaluation.runs.prediction import CasePrediction
 from glioserve_evaluation.runs.predictors import OfflinePredictor
 from glioserve_evaluation.runs.results import RESULTS_FILE
 from glioserve_preprocess.files import load_recipe
@@ -61,12 +61,12 @@ class Scripted:
         self.interrupted_at: int | None = None
         script = self
 
-        def predict(self: OfflinePredictor, study: Path) -> Prediction:
+        def predict(self: OfflinePredictor, study: Path) -> CasePrediction:
             number = int(study.name.split()[-1])
             if number == script.interrupted_at:
                 raise KeyboardInterrupt
             script.asked.append(number)
-            return Prediction(script.scores[number], 0, "ok", self.model)
+            return CasePrediction(script.scores[number], 0, "ok", self.model)
 
         monkeypatch.setattr(OfflinePredictor, "__call__", predict)
 

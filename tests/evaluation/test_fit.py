@@ -14,7 +14,7 @@ from glioserve_contract.records.facts.provenance import CalibrationRecord, Prove
 from glioserve_contract.records.facts.variants import ComparisonRecord, VariantRecord
 from glioserve_contract.records.recipe import Recipe
 from glioserve_contract.records.reference_case import REFERENCE_CASE_FILE
-from glioserve_evaluation.fit import Fit, fit, write_fitted
+from glioserve_evaluation.fit import CalibrationFit, fit, write_fitted
 from glioserve_evaluation.reports.report import summary_for_manifest
 from glioserve_evaluation.runs.results import Outcome
 from glioserve_networks import load_artifact
@@ -28,8 +28,8 @@ from support.recipes import tiny_recipe
 from support.reference_cases import artifact_with_case
 
 DIGEST = "sha256:" + "c" * 64
-FOUND = Fit(2.5, 0.7, CalibrationRecord(DIGEST, 40, 20, "2031-05-06T07:08:09+00:00"))
-OTHER = Fit(1.5, 0.6, CalibrationRecord(DIGEST, 60, 30, "2031-06-06T07:08:09+00:00"))
+FOUND = CalibrationFit(2.5, 0.7, CalibrationRecord(DIGEST, 40, 20, "2031-05-06T07:08:09+00:00"))
+OTHER = CalibrationFit(1.5, 0.6, CalibrationRecord(DIGEST, 60, 30, "2031-06-06T07:08:09+00:00"))
 
 
 def of_temperature(true: float, recipe: Recipe, n: int = 4000) -> list[Outcome]:
@@ -42,7 +42,9 @@ def of_temperature(true: float, recipe: Recipe, n: int = 4000) -> list[Outcome]:
     return [outcome(f"c{i}", str(labels[i]), float(scores[i])) for i in range(n)]
 
 
-def fitted(outcomes: list[Outcome], recipe: Recipe | None = None, *, sensitivity: float | None = None) -> Fit:
+def fitted(
+    outcomes: list[Outcome], recipe: Recipe | None = None, *, sensitivity: float | None = None
+) -> CalibrationFit:
     return fit(outcomes, recipe or tiny_recipe(), DIGEST, temperature=True, wanted_sensitivity=sensitivity)
 
 

@@ -11,10 +11,10 @@ from scipy import integrate
 
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_evaluation.figures.roc import (
-    auc,
     auc_bootstrap,
     auc_delong,
     delong_variance,
+    necrosis_auc,
     operating_point,
     roc_points,
 )
@@ -43,7 +43,7 @@ def brute_force(scores: Floats, necrosis: Bools) -> tuple[float, float]:
 @given(cohorts())
 def test_auc_and_its_variance_are_those_of_all_pairs(cohort: tuple[Floats, Bools]) -> None:
     area, variance = brute_force(*cohort)
-    assert auc(*cohort) == pytest.approx(area, abs=1e-12)
+    assert necrosis_auc(*cohort) == pytest.approx(area, abs=1e-12)
     assert delong_variance(*cohort) == pytest.approx(variance, abs=1e-12)
 
 
@@ -91,7 +91,7 @@ def test_one_case_of_a_class_has_an_auc_without_interval() -> None:
 
 def test_scores_that_one_minus_would_round_together_stay_apart() -> None:
     scores = np.array([1e-18, 2e-18, 3e-18, 4e-18])
-    assert auc(scores, np.array([True, True, False, False])) == 1.0
+    assert necrosis_auc(scores, np.array([True, True, False, False])) == 1.0
 
 
 @given(cohorts())
@@ -99,7 +99,7 @@ def test_the_curve_goes_from_corner_to_corner_and_its_area_is_the_auc(cohort: tu
     points = roc_points(*cohort)
     x, y = [p.false_positive_rate for p in points], [p.true_positive_rate for p in points]
     assert (x[0], y[0], x[-1], y[-1]) == (0, 0, 1, 1)
-    assert integrate.trapezoid(y, x) == pytest.approx(auc(*cohort))
+    assert integrate.trapezoid(y, x) == pytest.approx(necrosis_auc(*cohort))
     scores, necrosis = cohort
     for point in points[1:]:
         called = scores <= point.score

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from glioserve_contract import ErrorCode, GlioserveError
-from glioserve_evaluation.runs.prediction import Prediction
+from glioserve_evaluation.runs.prediction import CasePrediction
 from glioserve_evaluation.runs.results import RESULTS_FILE, ResultStore
 from glioserve_evaluation.runs.run import run_cases, without_identifiers
 from support.evaluation import MODEL, facts, prediction, small_cohort
@@ -31,23 +31,23 @@ def store(tmp_path: Path) -> ResultStore:
         yield opened
 
 
-def answering(**special: Callable[[], Prediction]) -> Callable[[Path], Prediction]:
+def answering(**special: Callable[[], CasePrediction]) -> Callable[[Path], CasePrediction]:
     """0.2 for every study but those named by number (``_3=...``)."""
 
-    def predict(study: Path) -> Prediction:
+    def predict(study: Path) -> CasePrediction:
         return special.get(f"_{study.name[-1]}", lambda: prediction(0.2))()
 
     return predict
 
 
-def raising(error: BaseException) -> Callable[[], Prediction]:
-    def fail() -> Prediction:
+def raising(error: BaseException) -> Callable[[], CasePrediction]:
+    def fail() -> CasePrediction:
         raise error
 
     return fail
 
 
-def dies(study: Path) -> Prediction:
+def dies(study: Path) -> CasePrediction:
     """As a process that the kernel ends for want of memory."""
     os.kill(os.getpid(), signal.SIGKILL)
     raise AssertionError(study)

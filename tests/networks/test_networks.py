@@ -9,7 +9,7 @@ from monai.networks.nets.resnet import ResNet
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_contract.records.recipe import Architecture
 from glioserve_networks import ClassifierNet, architectures, build
-from glioserve_networks.gradcam import AdaptiveAverage, Split, has_closed_form, logits_and_gradient
+from glioserve_networks.gradcam import AdaptiveAverage, SplitNetwork, has_closed_form, logits_and_gradient
 from support.recipes import SMALL
 
 DEMO = {"widen_factor": 0.25, "conv1_t_stride": 2, "no_max_pool": True, "stage_strides": [1, 2, 1, 1]}
@@ -93,7 +93,7 @@ def test_the_split_behind_the_feature_map_is_the_network(name: str) -> None:
     with torch.no_grad():
         a = net.features(x)
         assert (a >= 0).all(), "after a ReLU"
-        torch.testing.assert_close(Split(net)(x), net(x))
+        torch.testing.assert_close(SplitNetwork(net)(x), net(x))
         logits, gradient = logits_and_gradient(net, a)
         torch.testing.assert_close(logits, net(x))
     assert has_closed_form(net)

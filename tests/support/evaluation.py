@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from glioserve_evaluation.runs.cohort import Cohort, load_cohort
-from glioserve_evaluation.runs.prediction import ModelFacts, Prediction, facts_of
+from glioserve_evaluation.runs.prediction import CasePrediction, ModelFacts, facts_of
 from glioserve_evaluation.runs.results import Outcome
 from support.recipes import tiny_recipe
 
@@ -22,9 +22,9 @@ def facts(**changes: object) -> ModelFacts:
     return replace(MODEL, **changes)  # type: ignore[arg-type]
 
 
-def prediction(score: float, *, abstained: int = 0, model: ModelFacts = MODEL) -> Prediction:
+def prediction(score: float, *, abstained: int = 0, model: ModelFacts = MODEL) -> CasePrediction:
     """An answer of :data:`MODEL`."""
-    return Prediction(score, abstained, "review" if abstained else "ok", model)
+    return CasePrediction(score, abstained, "review" if abstained else "ok", model)
 
 
 def outcome(

@@ -12,14 +12,14 @@ from torch import nn
 from glioserve_contract.records.recipe import Recipe, ReferenceCase
 from glioserve_contract.records.reference_case import REFERENCE_CASE_FILE, score_of
 from glioserve_networks import save_artifact
-from glioserve_networks.reference_case import Array, Case, load_case, write_case
+from glioserve_networks.reference_case import CaseImage, StoredCase, load_case, write_case
 from support.networks import random_network
 
 LOGIT = 1.7
 """Recurrence's minus necrosis's for the case: a score of 0.8455."""
 
 
-def made_image(recipe: Recipe) -> Array:
+def made_image(recipe: Recipe) -> CaseImage:
     """FP32 [C, D, H, W]: bright voxels, in each channel as many and as bright as in no other."""
     rng = np.random.default_rng(0)
     kinds = ((0.5, 2.0), (0.1, 1.0), (0.9, 0.3), (0.3, 4.0))[: len(recipe.channels)]
@@ -41,7 +41,7 @@ def decided_network(recipe: Recipe, seed: int = 0) -> nn.Module:
     return network
 
 
-def with_made_case(recipe: Recipe, folder: Path, *, name_channels: bool = True) -> tuple[Recipe, Case]:
+def with_made_case(recipe: Recipe, folder: Path, *, name_channels: bool = True) -> tuple[Recipe, StoredCase]:
     """The recipe with its case, and the case, written into ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / REFERENCE_CASE_FILE

@@ -9,7 +9,7 @@ from glioserve_training.brain.head import (
     BOX_HIGH_MM,
     BOX_LOW_MM,
     SPACING_MM,
-    Tissue,
+    HeadTissue,
     axes_mm,
     closed,
     make_head,
@@ -19,7 +19,7 @@ from glioserve_training.brain.scan import GRID_MM, SIZE_MULTIPLE, draw_size, sca
 from glioserve_training.brain.surgery import operate
 
 VOXEL_LITRES = SPACING_MM**3 / 1e6
-BRAIN = [Tissue.GREY, Tissue.WHITE, Tissue.DEEP_GREY, Tissue.CEREBELLUM]
+BRAIN = [HeadTissue.GREY, HeadTissue.WHITE, HeadTissue.DEEP_GREY, HeadTissue.CEREBELLUM]
 
 
 @pytest.fixture(scope="module")
@@ -41,10 +41,17 @@ def test_a_head_has_a_heads_anatomy(heads):
         assert ndimage.label(mask)[1] == 1
         # all that is brain is in the mask, and the mask holds little else than brain and fluid
         assert mask[np.isin(head.labels, BRAIN)].mean() > 0.999
-        inside = np.isin(head.labels[mask], [*BRAIN, Tissue.CSF, Tissue.VENTRICLE, Tissue.DURA])
+        inside = np.isin(head.labels[mask], [*BRAIN, HeadTissue.CSF, HeadTissue.VENTRICLE, HeadTissue.DURA])
         assert inside.mean() > 0.99
         present = set(np.unique(head.labels))
-        assert {Tissue.SKIN, Tissue.FAT, Tissue.BONE, Tissue.EYE, Tissue.CSF, Tissue.VESSEL} <= present
+        assert {
+            HeadTissue.SKIN,
+            HeadTissue.FAT,
+            HeadTissue.BONE,
+            HeadTissue.EYE,
+            HeadTissue.CSF,
+            HeadTissue.VESSEL,
+        } <= present
 
 
 def test_the_skull_lies_around_the_brain(heads):
@@ -52,15 +59,19 @@ def test_the_skull_lies_around_the_brain(heads):
     for head in heads:
         z, y, x = (int(c) for c in ndimage.center_of_mass(head.distance < 0))
         column = head.labels[z:, y, x + 10]
-        first = {t: int(np.argmax(column == t)) for t in (Tissue.BONE, Tissue.FAT, Tissue.AIR) if (column == t).any()}
+        first = {
+            t: int(np.argmax(column == t))
+            for t in (HeadTissue.BONE, HeadTissue.FAT, HeadTissue.AIR)
+            if (column == t).any()
+        }
         top = int(np.flatnonzero(head.distance[z:, y, x + 10] < 0).max())
-        assert top < first[Tissue.BONE] < first[Tissue.FAT] < first[Tissue.AIR]
+        assert top < first[HeadTissue.BONE] < first[HeadTissue.FAT] < first[HeadTissue.AIR]
 
 
 def test_left_and_right_eyes_lie_in_front_and_below(heads):
     x, y, z = axes_mm()
     for head in heads:
-        eyes = head.labels == Tissue.EYE
+        eyes = head.labels == HeadTissue.EYE
         brain = head.distance < 0
         for coordinate, sign in ((y, -1), (z, -1)):
             at = np.broadcast_to(coordinate, eyes.shape)
@@ -93,20 +104,20 @@ def test_surgery_leaves_the_mask_and_changes_the_look(heads):
     for seed in range(12):
         labels = operate(head, np.random.default_rng(seed))
         changed = labels != head.labels
-        lesions = [Tissue.OEDEMA, Tissue.ENHANCING, Tissue.NECROTIC, Tissue.CAVITY]
+        lesions = [HeadTissue.OEDEMA, HeadTissue.ENHANCING, HeadTissue.NECROTIC, HeadTissue.CAVITY]
         assert (head.distance[np.isin(labels, lesions)] < 0).all()  # lesions are brain
         outside = changed & (head.distance > 10)
         assert not np.isin(labels[outside], BRAIN).any()
         seen |= set(np.unique(labels[changed]))
-    assert {Tissue.OEDEMA, Tissue.ENHANCING, Tissue.CAVITY, Tissue.FLAP_RIM} <= seen
+    assert {HeadTissue.OEDEMA, HeadTissue.ENHANCING, HeadTissue.CAVITY, HeadTissue.FLAP_RIM} <= seen
 
 
 def test_contrasts_differ_and_air_is_dark():
     drawn = np.array([draw_contrast(np.random.default_rng(i)) for i in range(50)])
-    assert drawn.shape == (50, len(Tissue))
+    assert drawn.shape == (50, len(HeadTissue))
     assert np.isfinite(drawn).all()
-    assert (drawn[:, Tissue.AIR] <= 0.08).all()
-    fluid_brighter = (drawn[:, Tissue.CSF] > drawn[:, Tissue.WHITE]).mean()
+    assert (drawn[:, HeadTissue.AIR] <= 0.08).all()
+    fluid_brighter = (drawn[:, HeadTissue.CSF] > drawn[:, HeadTissue.WHITE]).mean()
     assert 0.2 < fluid_brighter < 0.8
 
 
@@ -152,6 +163,6 @@ def test_the_box_holds_the_head(heads):
             for end in (0, -1):
                 face = np.take(head.labels, end, axis)
                 upper = face[face.shape[0] // 2 :] if axis else face
-                assert (upper == Tissue.AIR).all()
-        assert (head.labels[-1] == Tissue.AIR).all()
+                assert (upper == HeadTissue.AIR).all()
+        assert (head.labels[-1] == HeadTissue.AIR).all()
         assert len(BOX_LOW_MM) == len(BOX_HIGH_MM) == 3

@@ -20,7 +20,7 @@ from glioserve_contract.records.recipe import BrainExtraction
 from glioserve_preprocess.brain.model import load_brain_model
 from glioserve_training.brain.bank import load_head, make_bank
 from glioserve_training.brain.package import write_package
-from glioserve_training.brain.trainer import BrainSettings, Progress, distance_loss, train_brain
+from glioserve_training.brain.trainer import BrainProgress, BrainSettings, distance_loss, train_brain
 from glioserve_training.brain.unet import BrainNet
 
 QUICK = BrainSettings(steps=4, batch=1, validation_scans=1, validate_every=2)
@@ -47,7 +47,7 @@ def test_a_run_that_was_cut_off_goes_on_where_it_was(heads, tmp_path):
     class CutOffError(Exception):
         pass
 
-    def cut_off(progress: Progress) -> None:
+    def cut_off(progress: BrainProgress) -> None:
         # The state of step 2 is on disk by the time that step 4 reports.
         if progress.step == 4:
             raise CutOffError
@@ -96,7 +96,7 @@ def test_distances_beyond_the_clip_are_no_error():
 def test_the_package_is_a_brain_model_that_serving_takes(tmp_path):
     torch.manual_seed(0)
     net = BrainNet().eval()
-    digest = write_package(net, QUICK, 3, Progress(4, 1.0, 0.9, 0.8, 1.0), tmp_path)
+    digest = write_package(net, QUICK, 3, BrainProgress(4, 1.0, 0.9, 0.8, 1.0), tmp_path)
     graph, sidecar = ((tmp_path / n).read_bytes() for n in (DEFAULT_BRAIN_MODEL, sidecar_name(DEFAULT_BRAIN_MODEL)))
     assert digest == brain_model_digest(graph, sidecar)
     assert len(graph) < 5_000_000
@@ -114,7 +114,7 @@ def test_the_package_is_a_brain_model_that_serving_takes(tmp_path):
 
 
 def test_no_path_of_the_machine_is_in_the_graph(tmp_path):
-    write_package(BrainNet().eval(), QUICK, 3, Progress(4, 1.0, 0.9, 0.8, 1.0), tmp_path)
+    write_package(BrainNet().eval(), QUICK, 3, BrainProgress(4, 1.0, 0.9, 0.8, 1.0), tmp_path)
     text = str(onnx.load(tmp_path / DEFAULT_BRAIN_MODEL, load_external_data=False).graph.node)
     assert "site-packages" not in text
     assert ".py" not in text

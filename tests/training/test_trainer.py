@@ -16,7 +16,7 @@ from glioserve_cli.training.train import add_arguments, run
 from glioserve_contract import GlioserveError
 from glioserve_networks import build, load_artifact
 from glioserve_networks.calibration import fit_temperature
-from glioserve_networks.dataset import Patient, Split, index_of, save_index, save_patient
+from glioserve_networks.dataset import DatasetSplit, Patient, index_of, save_index, save_patient
 from glioserve_training.augment import MAX_SHIFT_VOXELS, augment
 from glioserve_training.learner import USUAL_CELLS, Learner
 from glioserve_training.metrics import auc, peak_distance_mm
@@ -28,7 +28,7 @@ RECIPE = tiny_recipe()
 QUICK = replace(PRESETS["demo"], epochs=4, batch=4, bf16=False, learning_rate=1e-2)
 
 
-def toy(seed: int, n: int = 24, positives: int | None = None) -> Split:
+def toy(seed: int, n: int = 24, positives: int | None = None) -> DatasetSplit:
     """Bright cubes at random places: hollow ones are class 0, full ones class 1."""
     rng = np.random.default_rng(seed)
     images = rng.uniform(0.0, 0.2, (n, 3, 16, 16, 16)).astype(np.float16)
@@ -40,7 +40,7 @@ def toy(seed: int, n: int = 24, positives: int | None = None) -> Split:
         if not labels[i]:
             images[i, :, z + 1 : z + 5, y + 1 : y + 5, x + 1 : x + 5] = 0.1
         lesions[i, z : z + 6, y : y + 6, x : x + 6] = 1
-    return Split(images, labels, lesions)
+    return DatasetSplit(images, labels, lesions)
 
 
 def test_it_learns_rings_from_solids() -> None:
@@ -91,7 +91,7 @@ def test_a_rare_class_weighs_as_much() -> None:
     """4 of 40, and signal that cannot be learned: the answer must not drift to the common class."""
     rng = np.random.default_rng(0)
     images = rng.uniform(0, 1, (40, 3, 16, 16, 16)).astype(np.float16)
-    split = Split(images, (np.arange(40) < 4).astype(np.int64), None)
+    split = DatasetSplit(images, (np.arange(40) < 4).astype(np.int64), None)
     settings_ = replace(QUICK, epochs=3, learning_rate=1e-3, augment=False)
     trained = train(RECIPE, settings_, split, split)
     # With equal weights the best constant answer costs ln 2; the unweighted optimum's weighted loss is 1.2.

@@ -20,7 +20,7 @@ from glioserve_contract import ErrorCode, GlioserveError, to_dict
 from glioserve_contract.records.recipe import Recipe, parse_recipe
 from glioserve_contract.records.reference_case import REFERENCE_CASE_FILE
 from glioserve_networks.architectures.registry import build
-from glioserve_networks.reference_case import Case, load_case, read_case
+from glioserve_networks.reference_case import StoredCase, load_case, read_case
 from glioserve_preprocess.files import file_digest, load_recipe, save_recipe
 
 WEIGHTS_FILE = "weights.safetensors"
@@ -37,7 +37,7 @@ class Artifact:
     state_dict: dict[str, torch.Tensor]
     weights_digest: str
     """SHA-256 of ``weights.safetensors``: the graph's MODEL_ID and the manifest's key."""
-    reference_case: Case | None = None
+    reference_case: StoredCase | None = None
     """There iff the recipe has one, and the file is the one that it names."""
 
     def network(self) -> torch.nn.Module:
@@ -119,7 +119,7 @@ def _check_replaceable(folder: Path) -> None:
         )
 
 
-def _check_case(recipe: Recipe, case: Case | None) -> None:
+def _check_case(recipe: Recipe, case: StoredCase | None) -> None:
     wanted = None if recipe.reference_case is None else recipe.reference_case.digest
     found = None if case is None else case.digest
     if found == wanted:

@@ -45,7 +45,7 @@ class Patient:
 
 
 @dataclass(frozen=True, eq=False)
-class Split:
+class DatasetSplit:
     """Tensors of one side of the split, all in memory: 0.66 MB per draw of the demo recipe."""
 
     images: npt.NDArray[np.float16]
@@ -89,7 +89,7 @@ def load_patient(file: Path, recipe: Recipe) -> Patient:
     return patient
 
 
-def load_dataset(folder: Path, recipe: Recipe, validation_share: float, seed: int) -> tuple[Split, Split]:
+def load_dataset(folder: Path, recipe: Recipe, validation_share: float, seed: int) -> tuple[DatasetSplit, DatasetSplit]:
     """(training, validation), split by patient at random from ``seed``.
 
     Refuses a dataset that was made by another preprocessing: the network would learn what it is never shown.
@@ -136,11 +136,11 @@ def _check_index(folder: Path, recipe: Recipe) -> None:
         )
 
 
-def join(files: Sequence[Path], recipe: Recipe) -> Split:
+def join(files: Sequence[Path], recipe: Recipe) -> DatasetSplit:
     """The tensors of these files, in their order."""
     patients = [load_patient(file, recipe) for file in files]
     lesions = [p.lesions for p in patients if p.lesions is not None]
-    return Split(
+    return DatasetSplit(
         np.concatenate([p.images for p in patients]),
         np.concatenate([p.labels for p in patients]),
         np.concatenate(lesions) if len(lesions) == len(patients) else None,

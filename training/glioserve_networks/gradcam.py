@@ -100,7 +100,7 @@ def tail_of(network: nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
     return lambda a: net.head(torch.flatten(net.pool(a), 1))
 
 
-class Split(nn.Module):
+class SplitNetwork(nn.Module):
     """The same network with its feature map as a module of its own, ``last``: what a hook can get hold of."""
 
     def __init__(self, network: nn.Module) -> None:

@@ -21,17 +21,17 @@ from glioserve_contract import ErrorCode, GlioserveError, Modality, sha256_diges
 from glioserve_contract.records.recipe import Recipe
 from glioserve_contract.records.reference_case import CHANNELS_ARRAY, IMAGE_ARRAY, REFERENCE_CASE_FILE, recipe_order
 
-Array = npt.NDArray[np.float32]
+CaseImage = npt.NDArray[np.float32]
 
 _SLACK_BYTES = 1 << 16
 """For the headers around the voxels, and for the few bytes that deflate adds to what it cannot shrink."""
 
 
 @dataclass(frozen=True, eq=False)
-class Case:
+class StoredCase:
     """A reference case that fits its recipe."""
 
-    image: Array
+    image: CaseImage
     """FP32 [C, D, H, W], channels in the *recipe's* order: as the server would show the study."""
     content: bytes
     """The file, byte for byte: what the recipe's digest is of."""
@@ -44,7 +44,7 @@ class Case:
         return sha256_digest(self.content)
 
 
-def write_case(file: Path, image: Array, channels: Sequence[Modality]) -> None:
+def write_case(file: Path, image: CaseImage, channels: Sequence[Modality]) -> None:
     """Write ``image`` FP32 [C, D, H, W] whose channels are ``channels``, in the order of where the network was trained.
 
     Never a patient's image without consent: the file travels with the weights.
@@ -60,7 +60,7 @@ def write_case(file: Path, image: Array, channels: Sequence[Modality]) -> None:
         np.savez_compressed(stream, **arrays)
 
 
-def load_case(file: Path, recipe: Recipe) -> Case:
+def load_case(file: Path, recipe: Recipe) -> StoredCase:
     """Read a file and hold it to the recipe's shape; GLIO-5102 says what is wrong with it."""
     if not file.is_file():
         raise _invalid("is missing")
@@ -69,7 +69,7 @@ def load_case(file: Path, recipe: Recipe) -> Case:
     return read_case(file.read_bytes(), recipe)
 
 
-def read_case(content: bytes, recipe: Recipe) -> Case:
+def read_case(content: bytes, recipe: Recipe) -> StoredCase:
     """The same of a file's bytes."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
@@ -90,7 +90,7 @@ def read_case(content: bytes, recipe: Recipe) -> Case:
         raise _invalid("has values that are not finite")
     if channels is not None:
         image = np.ascontiguousarray(image[list(recipe_order(channels, recipe))])
-    return Case(image, content, channels is not None)
+    return StoredCase(image, content, channels is not None)
 
 
 def _check_members(archive: zipfile.ZipFile, recipe: Recipe) -> None:

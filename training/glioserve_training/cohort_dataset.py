@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 from tqdm import tqdm
 
 from glioserve_contract import GlioserveError
@@ -21,6 +20,7 @@ from glioserve_contract.records.recipe import Recipe, preprocessing_digest
 from glioserve_dicom.files.folder import study_files
 from glioserve_networks.dataset import Patient, index_of, save_index, save_patient
 from glioserve_preprocess.brain.model import site_folder
+from glioserve_preprocess.itk import set_itk_threads
 from glioserve_preprocess.pipeline import preprocess_dicom
 
 
@@ -76,7 +76,7 @@ def _run(jobs: list[_Job], workers: int) -> Iterator[tuple[LabelledStudy, Path |
     if workers < 2 or len(jobs) < 2:
         yield from map(_make, jobs)
         return
-    with multiprocessing.get_context("spawn").Pool(workers, _one_thread) as pool:
+    with multiprocessing.get_context("spawn").Pool(workers, set_itk_threads) as pool:
         yield from pool.imap(_make, jobs)
 
 
@@ -98,7 +98,3 @@ def _digest(files: Iterable[bytes]) -> str:
     """Of the study's content, whatever its files are called."""
     digests = sorted(hashlib.sha256(content).digest() for content in files)
     return hashlib.sha256(b"".join(digests)).hexdigest()[:24]
-
-
-def _one_thread() -> None:
-    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)

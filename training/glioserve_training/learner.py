@@ -27,7 +27,7 @@ class Learner(nn.Module):
     def __init__(self, net: nn.Module, *, amplify: bool, bf16: bool) -> None:
         super().__init__()
         self.net = net
-        self._bf16 = bf16 and has_bf16()
+        self._bf16 = bf16 and cpu_has_bf16()
         self._explains = has_closed_form(net)
         self._amplify = amplify and self._explains and isinstance(net.head, nn.Linear)
         self.register_buffer("mean", torch.zeros(self._head.in_features if self._amplify else 0))
@@ -82,6 +82,6 @@ class Learner(nn.Module):
         return weight, self._head.bias - weight @ self.mean
 
 
-def has_bf16() -> bool:
+def cpu_has_bf16() -> bool:
     """Whether the CPU computes in bfloat16; without the instructions it is emulated and slower."""
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

@@ -8,8 +8,7 @@ from scipy import ndimage
 
 from glioserve_dicom.volumes.geometry import Geometry, Matrix
 from glioserve_phantom.acquisition import rigid
-
-Mask = npt.NDArray[np.uint8]
+from glioserve_preprocess.arrays import ByteArray
 
 USUAL_ERROR_MM, USUAL_ERROR_DEG = 0.4, 0.3
 """Standard deviation per axis of a registration that went well."""
@@ -28,7 +27,7 @@ def registration_error(rng: np.random.Generator, centre_lps_mm: npt.NDArray[np.f
     return error
 
 
-def damaged(rng: np.random.Generator, mask: Mask, geometry: Geometry) -> Mask:
+def damaged(rng: np.random.Generator, mask: ByteArray, geometry: Geometry) -> ByteArray:
     """``mask`` [z, y, x] grown, shrunk, cut or with leftovers of skull; ``mask`` itself if too little is left."""
     spacing_zyx_mm = geometry.spacing_mm[::-1]
     outside_mm = ndimage.distance_transform_edt(mask == 0, spacing_zyx_mm)
@@ -59,7 +58,7 @@ def _leftovers(
     return patch & (signed_mm < 20)
 
 
-def _cut(rng: np.random.Generator, mask: Mask, spacing_zyx_mm: tuple[float, ...]) -> npt.NDArray[np.bool_]:
+def _cut(rng: np.random.Generator, mask: ByteArray, spacing_zyx_mm: tuple[float, ...]) -> npt.NDArray[np.bool_]:
     """A bite of 15 to 30 mm out of the border, or everything below some plane (cerebellum and stem lost)."""
     inside = np.argwhere(mask)
     if rng.random() < 0.5:

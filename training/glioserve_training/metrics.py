@@ -13,13 +13,23 @@ HIT_MM = 8.0
 
 
 def auc(scores: npt.NDArray[np.floating[Any]], positive: npt.NDArray[np.bool_]) -> float:
-    """Area under the ROC curve: the chance that a positive scores above a negative (ties count half); nan if one
-    class is missing."""
-    n, m = int(positive.sum()), int((~positive).sum())
-    if not n or not m:
+    """Return the area under the ROC curve; nan if one class is missing.
+
+    It is the chance that a positive scores above a negative; ties count half.
+    """
+    if positive.all() or not positive.any():
         return float("nan")
-    ranks = stats.rankdata(scores)
-    return float((ranks[positive].sum() - n * (n + 1) / 2) / (n * m))
+    return float(auc_of_samples(scores[positive], scores[~positive]))
+
+
+def auc_of_samples(
+    positive: npt.NDArray[np.floating[Any]], negative: npt.NDArray[np.floating[Any]], axis: int = -1
+) -> npt.NDArray[np.float64]:
+    """Return Mann-Whitney's statistic as a share, over ``axis``; the other axes are samples of their own."""
+    m, n = positive.shape[axis], negative.shape[axis]
+    ranks = stats.rankdata(np.concatenate([positive, negative], axis=axis), axis=axis)
+    of_positive = np.take(ranks, range(m), axis=axis).sum(axis=axis)
+    return np.asarray((of_positive - m * (m + 1) / 2) / (m * n))
 
 
 def peak_distance_mm(

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import SimpleITK as sitk
 from tqdm import tqdm
 
 from glioserve_contract import ErrorCode, GlioserveError, Modality
@@ -25,6 +24,7 @@ from glioserve_phantom import DIAGNOSES, Phantom, make_phantom
 from glioserve_phantom.acquisition import PhantomAcquisition
 from glioserve_preprocess.brain.extraction import find_brain, mask_points_lps_mm
 from glioserve_preprocess.brain.model import site_folder
+from glioserve_preprocess.itk import set_itk_threads
 from glioserve_preprocess.tensor.grid import sample, sample_mask
 from glioserve_preprocess.tensor.normalise import normalise
 from glioserve_training.masks import damaged, registration_error
@@ -56,7 +56,7 @@ def _run(jobs: list[tuple[int, Recipe, Path]], workers: int) -> Iterator[None]:
     if not workers or len(jobs) < 2:
         yield from map(_make_file, jobs)
         return
-    with multiprocessing.get_context("spawn").Pool(workers, _one_thread) as pool:
+    with multiprocessing.get_context("spawn").Pool(workers, set_itk_threads) as pool:
         yield from pool.imap_unordered(_make_file, jobs)
 
 
@@ -133,7 +133,3 @@ def _extracted(reference: SequenceVolume, recipe: Recipe) -> npt.NDArray[np.uint
 def _make_file(job: tuple[int, Recipe, Path]) -> None:
     seed, recipe, file = job
     save_patient(phantom_patient(seed, recipe), file)
-
-
-def _one_thread() -> None:
-    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)

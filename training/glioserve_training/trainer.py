@@ -20,13 +20,13 @@ from glioserve_contract import ErrorCode, GlioserveError, to_dict
 from glioserve_contract.records.recipe import Recipe
 from glioserve_networks import build, save_artifact
 from glioserve_networks.calibration import fit_temperature
-from glioserve_networks.dataset import Split
+from glioserve_networks.dataset import DatasetSplit
 from glioserve_training.augment import augment
 from glioserve_training.learner import USUAL_CELLS, Learner
 from glioserve_training.metrics import HIT_MM, auc, peak_distance_mm
 from glioserve_training.settings import TrainSettings
 
-State = dict[str, torch.Tensor]
+Weights = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Trained:
     """The best epoch's weights."""
 
     best: EpochResult
-    state_dict: State
+    state_dict: Weights
     temperature: float
     """For the recipe: fitted on the validation split where the settings say so."""
 
@@ -62,8 +62,8 @@ class Trained:
 def train(
     recipe: Recipe,
     settings: TrainSettings,
-    training: Split,
-    validation: Split,
+    training: DatasetSplit,
+    validation: DatasetSplit,
     *,
     checkpoint: Path | None = None,
     on_epoch: Callable[[EpochResult], None] = lambda _: None,
@@ -121,7 +121,7 @@ def _optimiser(net: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer
     return kind(net.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
 
 
-def _class_weights(split: Split) -> torch.Tensor:
+def _class_weights(split: DatasetSplit) -> torch.Tensor:
     """So that both classes weigh the same, however rare one is."""
     counts = np.bincount(split.labels, minlength=2)
     if not counts.all():
@@ -131,7 +131,7 @@ def _class_weights(split: Split) -> torch.Tensor:
 
 def _train_epoch(
     net: Learner,
-    split: Split,
+    split: DatasetSplit,
     settings: TrainSettings,
     epoch: int,
     optimiser: torch.optim.Optimizer,
@@ -162,7 +162,7 @@ def _train_epoch(
     return total / len(bar)
 
 
-def _tensors(split: Split, chosen: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+def _tensors(split: DatasetSplit, chosen: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
     images = torch.from_numpy(split.images[chosen].astype(np.float32))
     lesions = None if split.lesions is None else torch.from_numpy(split.lesions[chosen])
     return images, torch.from_numpy(split.labels[chosen]), lesions
@@ -205,7 +205,7 @@ def predict(net: Learner, images: Any, batch: int) -> Iterator[tuple[Any, Any]]:
 
 def _validate(
     net: Learner,
-    split: Split,
+    split: DatasetSplit,
     recipe: Recipe,
     settings: TrainSettings,
     weights: torch.Tensor,
@@ -237,7 +237,7 @@ def _validate(
 
 
 def _save(
-    file: Path, run: dict[str, Any], epoch: int, best: EpochResult, best_state: State, net: Any, optimiser: Any,
+    file: Path, run: dict[str, Any], epoch: int, best: EpochResult, best_state: Weights, net: Any, optimiser: Any,
     schedule: Any,
 ) -> None:  # fmt: skip
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -257,7 +257,7 @@ def _save(
 
 def _resume(
     file: Path, run: dict[str, Any], net: nn.Module, optimiser: torch.optim.Optimizer, schedule: Any
-) -> tuple[int, EpochResult, State]:
+) -> tuple[int, EpochResult, Weights]:
     state = torch.load(file, weights_only=True)
     if state["run"] != run:
         raise GlioserveError(

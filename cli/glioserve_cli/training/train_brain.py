@@ -27,13 +27,13 @@ def run(args: argparse.Namespace) -> int:
     """Make the heads, train, printing a line every few minutes, and write the model."""
     from glioserve_training.brain.bank import make_bank
     from glioserve_training.brain.package import write_package
-    from glioserve_training.brain.trainer import BrainSettings, Progress, train_brain
+    from glioserve_training.brain.trainer import BrainProgress, BrainSettings, train_brain
 
     settings = BrainSettings()
     settings = replace(settings, steps=args.steps or settings.steps, seed=args.seed)
     files = make_bank(args.cache, 0, args.heads + HELD_OUT, args.workers)
 
-    def show(progress: Progress) -> None:
+    def show(progress: BrainProgress) -> None:
         print(
             f"step {progress.step:5d}/{settings.steps}  loss {progress.loss:.3f}  Dice {progress.median_dice:.4f} "
             f"(least {progress.least_dice:.4f})  {progress.seconds:.0f} s",

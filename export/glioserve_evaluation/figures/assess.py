@@ -10,10 +10,10 @@ from importlib.metadata import version as package_version
 import numpy as np
 
 from glioserve_contract import CONTRACT_VERSION, NOT_FOR_CLINICAL_USE, ErrorCode, GlioserveError
-from glioserve_evaluation.figures.roc import auc, auc_bootstrap, auc_delong, operating_point, roc_points
+from glioserve_evaluation.figures.roc import auc_bootstrap, auc_delong, necrosis_auc, operating_point, roc_points
 from glioserve_evaluation.figures.statistics import (
-    Bools,
-    Floats,
+    Scores,
+    Truths,
     brier,
     calibration_bins,
     calibration_error,
@@ -79,7 +79,7 @@ def assess(outcomes: Sequence[Outcome], model: ModelFacts, cohort_digest: str, s
     )
 
 
-def scores_of(outcomes: Sequence[Outcome]) -> tuple[Floats, Bools]:
+def scores_of(outcomes: Sequence[Outcome]) -> tuple[Scores, Truths]:
     """(scores, whether it was necrosis) of outcomes that have a score."""
     scores = np.array([o.score for o in outcomes], dtype=np.float64)
     return scores, np.array([o.label == "necrosis" for o in outcomes], dtype=np.bool_)
@@ -105,7 +105,7 @@ def _rates(outcomes: Sequence[Outcome], settings: Settings) -> Rates:
     return _rates_of(right, necrosis, settings)
 
 
-def _rates_of(right: Bools, necrosis: Bools, settings: Settings) -> Rates:
+def _rates_of(right: Truths, necrosis: Truths, settings: Settings) -> Rates:
     method = settings.interval_method
     return Rates(
         n=len(right),
@@ -142,7 +142,7 @@ def _subgroups(outcomes: Sequence[Outcome], settings: Settings) -> Iterator[Subg
         )
 
 
-def _both(necrosis: Bools) -> bool:
+def _both(necrosis: Truths) -> bool:
     return bool(necrosis.any() and not necrosis.all())
 
 
@@ -159,7 +159,7 @@ def _warnings(outcomes: Sequence[Outcome], answered: Sequence[Outcome]) -> Itera
             yield f"No answered study is {name}: there is no AUC, and no rate of it."
         elif n < FEW_OF_A_CLASS:
             yield f"Only {_studies(n)} of {name} got a label: every figure of it is uncertain."
-    if _both(necrosis) and auc(scores, necrosis) in (0.0, 1.0):
+    if _both(necrosis) and necrosis_auc(scores, necrosis) in (0.0, 1.0):
         yield (
             "The two diagnoses' scores do not overlap: the AUC's intervals are a point and say nothing of another "
             "cohort."

@@ -10,17 +10,18 @@ import math
 
 import numpy as np
 from scipy import stats
-from sklearn.metrics import roc_auc_score, roc_curve
+from sklearn.metrics import roc_curve
 
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_evaluation.figures.figures import DEFAULT_RESAMPLES, LEVEL, Estimate, OperatingPoint, RocPoint
-from glioserve_evaluation.figures.statistics import Bools, Floats
+from glioserve_evaluation.figures.statistics import Scores, Truths
+from glioserve_training.metrics import auc, auc_of_samples
 
 _BATCH_VALUES = 1_000_000
 """Of the bootstrap, in memory at a time."""
 
 
-def roc_points(scores: Floats, necrosis: Bools) -> tuple[RocPoint, ...]:
+def roc_points(scores: Scores, necrosis: Truths) -> tuple[RocPoint, ...]:
     """The curve's corners, from (0, 0) to (1, 1)."""
     false_positive, true_positive, thresholds = roc_curve(necrosis, -scores)
     return tuple(
@@ -29,13 +30,13 @@ def roc_points(scores: Floats, necrosis: Bools) -> tuple[RocPoint, ...]:
     )
 
 
-def auc(scores: Floats, necrosis: Bools) -> float:
+def necrosis_auc(scores: Scores, necrosis: Truths) -> float:
     """The chance that a necrosis ranks above a recurrence; a tie counts half. Both must be there."""
-    return float(roc_auc_score(necrosis, -scores))
+    return auc(-scores, necrosis)
 
 
-def delong_variance(scores: Floats, necrosis: Bools) -> float:
-    """Variance of :func:`auc` by its structural components (DeLong, DeLong, Clarke-Pearson, Biometrics 1988;44:837).
+def delong_variance(scores: Scores, necrosis: Truths) -> float:
+    """Return DeLong's variance of the AUC by its structural components (Biometrics 1988;44:837).
 
     A case's component is the share of the other class that it ranks rightly against, ties half: by midranks among all
     less those among its own class (Sun and Xu, IEEE Signal Processing Letters 2014;21:1389). Two of each class at
@@ -49,27 +50,27 @@ def delong_variance(scores: Floats, necrosis: Bools) -> float:
     return float(of_positive.var(ddof=1) / m + of_negative.var(ddof=1) / n)
 
 
-def auc_delong(scores: Floats, necrosis: Bools) -> Estimate:
+def auc_delong(scores: Scores, necrosis: Truths) -> Estimate:
     """AUC with the normal interval of DeLong's variance, cut off at 0 and 1; none with one case of a class.
 
     Where the classes are apart (AUC 1 or 0) the variance is 0 and the interval a point: it then says nothing.
     """
-    value = auc(scores, necrosis)
+    value = necrosis_auc(scores, necrosis)
     if min(necrosis.sum(), (~necrosis).sum()) < 2:
         return Estimate(value, method="delong")
     half = float(stats.norm.ppf(0.5 + LEVEL / 2)) * math.sqrt(delong_variance(scores, necrosis))
     return Estimate(value, max(0.0, value - half), min(1.0, value + half), "delong")
 
 
-def auc_bootstrap(scores: Floats, necrosis: Bools, resamples: int = DEFAULT_RESAMPLES, seed: int = 0) -> Estimate:
+def auc_bootstrap(scores: Scores, necrosis: Truths, resamples: int = DEFAULT_RESAMPLES, seed: int = 0) -> Estimate:
     """AUC with its percentile interval over ``resamples`` cohorts, drawn with replacement within each class."""
-    value = auc(scores, necrosis)
+    value = necrosis_auc(scores, necrosis)
     positive, negative = -scores[necrosis], -scores[~necrosis]
     if min(len(positive), len(negative)) < 2:
         return Estimate(value, method="bootstrap")
     found = stats.bootstrap(
         (positive, negative),
-        _auc_of_samples,
+        auc_of_samples,
         n_resamples=resamples,
         batch=max(1, _BATCH_VALUES // len(scores)),
         vectorized=True,
@@ -81,16 +82,7 @@ def auc_bootstrap(scores: Floats, necrosis: Bools, resamples: int = DEFAULT_RESA
     return Estimate(value, float(interval.low), float(interval.high), "bootstrap")
 
 
-def _auc_of_samples(positive: Floats, negative: Floats, axis: int = -1) -> Floats:
-    """Mann-Whitney's statistic as a share, over ``axis``."""
-    m, n = positive.shape[axis], negative.shape[axis]
-    ranks = stats.rankdata(np.concatenate([positive, negative], axis=axis), axis=axis)
-    of_positive = np.take(ranks, range(m), axis=axis).sum(axis=axis)
-    found: Floats = (of_positive - m * (m + 1) / 2) / (m * n)
-    return found
-
-
-def operating_point(scores: Floats, necrosis: Bools, wanted_sensitivity: float) -> OperatingPoint:
+def operating_point(scores: Scores, necrosis: Truths, wanted_sensitivity: float) -> OperatingPoint:
     """The lowest threshold that calls enough of the necroses, and so the fewest recurrences, necrosis.
 
     It lies midway to the next score above, so that rounding moves no study across. GLIO-5121 where a score of exactly

@@ -21,8 +21,8 @@ from glioserve_evaluation.figures.figures import (
     TTest,
 )
 
-Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
+Scores = npt.NDArray[np.float64]
+Truths = npt.NDArray[np.bool_]
 
 
 def proportion(successes: int, n: int, method: IntervalMethod = "wilsoncc") -> Proportion | None:
@@ -47,7 +47,7 @@ def wald(value: float, n: int) -> Estimate:
     return Estimate(value, value - half, value + half, "wald")
 
 
-def confusion(called_necrosis: Bools, necrosis: Bools) -> Confusion:
+def confusion(called_necrosis: Truths, necrosis: Truths) -> Confusion:
     """Counts of what was called what; both [n]."""
     return Confusion(
         true_positive=int((called_necrosis & necrosis).sum()),
@@ -57,7 +57,7 @@ def confusion(called_necrosis: Bools, necrosis: Bools) -> Confusion:
     )
 
 
-def t_test(scores: Floats) -> TTest | None:
+def t_test(scores: Scores) -> TTest | None:
     """None of fewer than two scores, or where all are one value: the test's spread would be 0."""
     if len(scores) < 2 or np.ptp(scores) == 0:
         return None
@@ -74,12 +74,12 @@ def t_test(scores: Floats) -> TTest | None:
     )
 
 
-def brier(scores: Floats, necrosis: Bools) -> float:
+def brier(scores: Scores, necrosis: Truths) -> float:
     """Mean squared difference between the probability of necrosis and the truth (Brier 1950); 0.25 for one half."""
     return float(brier_score_loss(necrosis, 1 - scores))
 
 
-def calibration_bins(scores: Floats, necrosis: Bools, bins: int = DEFAULT_BINS) -> tuple[CalibrationBin, ...]:
+def calibration_bins(scores: Scores, necrosis: Truths, bins: int = DEFAULT_BINS) -> tuple[CalibrationBin, ...]:
     """``bins`` of equal width over the probability of necrosis."""
     probability = 1 - scores
     place = np.minimum((probability * bins).astype(np.int64), bins - 1)

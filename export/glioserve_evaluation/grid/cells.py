@@ -14,11 +14,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy import special
 
 from glioserve_contract import ErrorCode, GlioserveError, Modality, canonical_json, from_dict, sha256_digest, to_dict
 from glioserve_contract.records.recipe import Architecture, Recipe
 from glioserve_networks.artifact import load_artifact
-from glioserve_networks.dataset import Split, join
+from glioserve_networks.dataset import DatasetSplit, join
 from glioserve_training.cohort_dataset import CohortDataset, LabelledStudy, make_cohort_dataset
 from glioserve_training.learner import Learner
 from glioserve_training.settings import TrainSettings
@@ -165,7 +166,7 @@ def _run_cell(
     if done is not None and done.run == run:
         return done
 
-    def side(cases: Sequence[str]) -> Split:
+    def side(cases: Sequence[str]) -> DatasetSplit:
         return join([dataset.files[case] for case in cases], recipe)
 
     checkpoint = folder / f"{run[-12:]}.checkpoint.pt"
@@ -195,14 +196,13 @@ def _run_cell(
     return result
 
 
-def _scores(artifact_folder: Path, test: Split, batch: int) -> npt.NDArray[np.float64]:
+def _scores(artifact_folder: Path, test: DatasetSplit, batch: int) -> npt.NDArray[np.float64]:
     """Probability of recurrence, with the recipe's temperature, by the network as it was handed over."""
     artifact = load_artifact(artifact_folder)
     net = Learner(artifact.network(), amplify=False, bf16=False)
     logits = np.concatenate([logits for logits, _ in predict(net, test.images, batch)]).astype(np.float64)
     margin = logits[:, artifact.recipe.recurrence_index] - logits[:, 1 - artifact.recipe.recurrence_index]
-    scores: npt.NDArray[np.float64] = 1 / (1 + np.exp(-margin / artifact.recipe.temperature))
-    return scores
+    return np.asarray(special.expit(margin / artifact.recipe.temperature))
 
 
 def _load(file: Path) -> CellResult | None:

@@ -15,7 +15,7 @@ from typing import Literal, cast
 from glioserve_contract import ErrorCode, GlioserveError, canonical_json, sha256_digest
 from glioserve_contract.records.recipe import CLASSES
 
-Label = Literal["necrosis", "recurrence"]
+CohortLabel = Literal["necrosis", "recurrence"]
 
 COLUMNS = ("study", "label", "group", "case")
 REQUIRED = ("study", "label")
@@ -27,14 +27,14 @@ _GROUP = re.compile(r"[^\W_][^\x00-\x1f\x7f]{0,63}")
 
 
 @dataclass(frozen=True)
-class Case:
+class CohortCase:
     """One study of the cohort."""
 
     case: str
     """What results call it; never a patient's name."""
     folder: Path
     """DICOM files in a folder or a zip archive. Not for results."""
-    label: Label
+    label: CohortLabel
     group: str = ""
     """Of a subgroup table: a scanner, a site, a treatment. Empty for none."""
 
@@ -43,7 +43,7 @@ class Case:
 class Cohort:
     """The cases in the table's order; at least one of each label."""
 
-    cases: tuple[Case, ...]
+    cases: tuple[CohortCase, ...]
     digest: str
     """Of the table of labels and groups by case, in any order of its rows: which cohort a figure is of."""
     studies_digest: str
@@ -57,7 +57,7 @@ def load_cohort(path: Path) -> Cohort:
     """
     rows = _rows(path)
     header = _header(rows)
-    cases: list[Case] = []
+    cases: list[CohortCase] = []
     names: dict[str, int] = {}
     folders: dict[Path, int] = {}
     studies: list[tuple[str, str]] = []
@@ -134,7 +134,7 @@ def _cells(number: int, row: list[str], header: tuple[str, ...]) -> dict[str, st
     return dict(zip(header, row, strict=True))
 
 
-def _case(number: int, cells: dict[str, str], running: int, folder: Path) -> Case:
+def _case(number: int, cells: dict[str, str], running: int, folder: Path) -> CohortCase:
     label = cells["label"]
     if label not in CLASSES:
         raise _wrong(f"Row {number}, column label: it must be {' or '.join(CLASSES)}")
@@ -153,7 +153,7 @@ def _case(number: int, cells: dict[str, str], running: int, folder: Path) -> Cas
     group = cells.get("group", "")
     if group and not (_GROUP.fullmatch(group) and group.isprintable()):
         raise _wrong(f"Row {number}, column group: 1 to 64 printable characters, a letter or digit first")
-    return Case(case or str(running), study, cast(Label, label), group)
+    return CohortCase(case or str(running), study, cast(CohortLabel, label), group)
 
 
 def _once(seen: dict[str, int] | dict[Path, int], value: str | Path, number: int, column: str) -> None:

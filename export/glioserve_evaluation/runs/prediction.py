@@ -37,7 +37,7 @@ class ModelFacts:
 
 
 @dataclass(frozen=True)
-class Prediction:
+class CasePrediction:
     """One study's answer."""
 
     score: float
@@ -48,7 +48,7 @@ class Prediction:
     model: ModelFacts
 
 
-Predictor = Callable[[Path], Prediction]
+Predictor = Callable[[Path], CasePrediction]
 """From a study's folder to its answer; raises :class:`glioserve_contract.GlioserveError` where there is none."""
 
 
@@ -68,7 +68,7 @@ def facts_of(recipe: Recipe, weights_digest: str, source: Source, version: str =
     )
 
 
-def prediction_of(report: Report, source: Source, version: str = "") -> Prediction:
+def prediction_of(report: Report, source: Source, version: str = "") -> CasePrediction:
     """What counts of a report, whoever wrote it."""
     facts = facts_of(report.recipe, report.model.digest, source, version)
-    return Prediction(report.score, len(report.abstained_because), report.preprocess.quality.verdict, facts)
+    return CasePrediction(report.score, len(report.abstained_because), report.preprocess.quality.verdict, facts)

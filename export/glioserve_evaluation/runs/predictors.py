@@ -25,7 +25,7 @@ from glioserve_contract.records.manifest import MANIFEST_SCHEMA, Manifest, Serve
 from glioserve_contract.records.recipe import Recipe, preprocessing_digest
 from glioserve_contract.tensors import CLASSIFIER_MODEL
 from glioserve_dicom.files.folder import study_files
-from glioserve_evaluation.runs.prediction import ModelFacts, Prediction, facts_of, prediction_of
+from glioserve_evaluation.runs.prediction import CasePrediction, ModelFacts, facts_of, prediction_of
 from glioserve_evaluation.runs.run import ignore_interrupts
 from glioserve_export.version_files import MANIFEST_FILE, ONNX_FILE
 from glioserve_preprocess.brain.model import read_model, site_folder
@@ -48,7 +48,7 @@ class OfflinePredictor:
     threads: int | None = None
     """For one study; None: one for each core. The answer is the same to the bit."""
 
-    def __call__(self, study: Path) -> Prediction:
+    def __call__(self, study: Path) -> CasePrediction:
         """Read, preprocess, classify, report."""
         served, network = _opened(self.folder, self.model.source == "artifact", self.threads)
         files = study_files(study)
@@ -90,12 +90,12 @@ def open_offline(folder: Path, threads: int | None = None) -> OfflinePredictor:
 
 def start_worker(threads: int | None) -> None:
     """Initialiser of worker processes: they share the cores, leave interrupts to their parent, and end with it."""
-    import SimpleITK as sitk
+    from glioserve_preprocess.itk import set_itk_threads
 
     ignore_interrupts()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     if threads is not None:
-        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
+        set_itk_threads(threads)
 
 
 def _end_with_parent() -> None:

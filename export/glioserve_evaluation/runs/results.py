@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from glioserve_contract import ErrorCode, GlioserveError, SchemaError, from_dict, to_dict
 from glioserve_contract.errors import Retry, find_code
-from glioserve_evaluation.runs.cohort import Case, Cohort, Label
+from glioserve_evaluation.runs.cohort import Cohort, CohortCase, CohortLabel
 from glioserve_evaluation.runs.prediction import ModelFacts
 
 RESULTS_FILE = "results.jsonl"
@@ -32,7 +32,7 @@ class Outcome:
     """What became of one case. A failed one has ``error`` and no score."""
 
     case: str
-    label: Label
+    label: CohortLabel
     group: str
     seconds: float
     """From reading the folder to the answer."""
@@ -111,7 +111,7 @@ class ResultStore:
         self._file.close()  # which also frees the lock
 
     @property
-    def pending(self) -> tuple[Case, ...]:
+    def pending(self) -> tuple[CohortCase, ...]:
         """Cases to be asked: those without an outcome, and those whose failure says nothing of now."""
         known = self._outcomes
         return tuple(c for c in self._cohort.cases if c.case not in known or known[c.case].asked_again)

@@ -13,8 +13,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from glioserve_contract import ErrorCode, GlioserveError
-from glioserve_evaluation.runs.cohort import Case
-from glioserve_evaluation.runs.prediction import ModelFacts, Prediction, Predictor
+from glioserve_evaluation.runs.cohort import CohortCase
+from glioserve_evaluation.runs.prediction import CasePrediction, ModelFacts, Predictor
 from glioserve_evaluation.runs.results import UNKNOWN_ERROR, Outcome, ResultStore
 
 _UID = re.compile(r"\b[0-2](?:\.\d+){4,}\b")
@@ -26,9 +26,9 @@ MAX_DETAIL_LENGTH = 500
 class _Asked:
     """What a worker brings back: frozen values alone, so that they travel between processes."""
 
-    case: Case
+    case: CohortCase
     seconds: float
-    prediction: Prediction | None = None
+    prediction: CasePrediction | None = None
     error: str = ""
     detail: str = ""
 
@@ -79,7 +79,7 @@ def ignore_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _ask_all(cases: Sequence[Case], predictor: Predictor, executor: Executor | None) -> Iterator[_Asked]:
+def _ask_all(cases: Sequence[CohortCase], predictor: Predictor, executor: Executor | None) -> Iterator[_Asked]:
     """As they come to an end."""
     if executor is None:
         yield from (_ask(predictor, case) for case in cases)
@@ -117,7 +117,7 @@ def _as_completed(open_futures: set[Future[_Asked]]) -> Iterator[_Asked]:
         raise interrupted
 
 
-def _ask(predictor: Predictor, case: Case) -> _Asked:
+def _ask(predictor: Predictor, case: CohortCase) -> _Asked:
     started = time.perf_counter()
     try:
         prediction = predictor(case.folder)

@@ -13,7 +13,7 @@ from typing import Protocol
 from glioserve_client import DicomStudy, GliomaClient, TlsOptions
 from glioserve_contract.limits import DEFAULT_TIMEOUT_S
 from glioserve_contract.tensors import ENSEMBLE
-from glioserve_evaluation.runs.prediction import ModelFacts, Prediction, Predictor, prediction_of
+from glioserve_evaluation.runs.prediction import CasePrediction, ModelFacts, Predictor, prediction_of
 from glioserve_evaluation.runs.predictors import open_offline, start_worker
 from glioserve_preprocess.pipeline import available_cores
 
@@ -97,7 +97,7 @@ class LivePredictor:
 
     client: GliomaClient
 
-    def __call__(self, study: Path) -> Prediction:
+    def __call__(self, study: Path) -> CasePrediction:
         """Read and send a study."""
         answer = self.client.predict(DicomStudy.from_directory(study), heatmap=False)
         return prediction_of(answer.report, "server", answer.model.version)

@@ -29,7 +29,7 @@ from glioserve_export.graphs.graph import cam_method
 from glioserve_export.graphs.probes import INPUTS, Array, probe_studies
 from glioserve_export.graphs.vectors import Vectors
 from glioserve_networks import Artifact
-from glioserve_networks.gradcam import EPSILON, Split
+from glioserve_networks.gradcam import EPSILON, SplitNetwork
 
 LOGITS_TOLERANCE = 1e-4
 """Of the study's largest logit, at least of 1. Where the answer is open (logits of order 1) it moves the
@@ -171,7 +171,7 @@ def reference(network: nn.Module, study: Array, recipe: Recipe) -> Reference:
     if cam_method(network, recipe) == "none":
         nothing = np.zeros((len(logits), 1, 1, 1), dtype=np.float32)
         return Reference(logits.numpy(), nothing, nothing)
-    split = Split(network)
+    split = SplitNetwork(network)
     with torch.no_grad():
         a = split.last(image)
     a.requires_grad_()
@@ -196,7 +196,7 @@ def _plus_plus_share(gradient: torch.Tensor, a: torch.Tensor) -> torch.Tensor:
 def monai_map(network: nn.Module, study: Array) -> Array:
     """MONAI's Grad-CAM of both classes [2, d, h, w] for one study [C, D, H, W], not scaled to [0, 1]."""
     image = torch.from_numpy(study)[None].requires_grad_()  # else its hooks warn
-    cam = GradCAM(Split(network).eval(), target_layers="last")
+    cam = GradCAM(SplitNetwork(network).eval(), target_layers="last")
     maps = [cam.compute_map(image, class_idx=c)[0, 0].detach().numpy() for c in range(2)]
     result: Array = np.stack(maps)
     return result

@@ -15,14 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from glioserve_contract import ErrorCode, GlioserveError
-
-Array = npt.NDArray[np.float32]
+from glioserve_preprocess.arrays import FloatArray
 
 _FILE = "mni_icbm152_{}_tal_nlin_sym_09a_converted.nii.gz"
 
 
 @lru_cache(maxsize=1)
-def tissue_maps() -> tuple[Array, Array, npt.NDArray[np.float64]]:
+def tissue_maps() -> tuple[FloatArray, FloatArray, npt.NDArray[np.float64]]:
     """(grey, white, voxel_from_lps): probabilities FP32 [x, y, z] as they are stored, and the 4 x 4 map into them."""
     package = find_spec("nilearn")
     if package is None or package.origin is None:
@@ -37,5 +36,5 @@ def tissue_maps() -> tuple[Array, Array, npt.NDArray[np.float64]]:
     return _probabilities(grey), _probabilities(white), voxel_from_lps
 
 
-def _probabilities(image: nib.Nifti1Image) -> Array:
+def _probabilities(image: nib.Nifti1Image) -> FloatArray:
     return np.asarray(np.asarray(image.dataobj, dtype=np.float32) / 255)

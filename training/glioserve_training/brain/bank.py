@@ -10,7 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from glioserve_preprocess.files import replacing
-from glioserve_training.brain.head import Head, make_head
+from glioserve_training.brain.head import SyntheticHead, make_head
 
 VERSION = 1
 """Of what :func:`head.make_head` makes: raised when a seed gives another head, so that no old one is taken."""
@@ -28,10 +28,10 @@ def make_bank(folder: Path, first_seed: int, count: int, workers: int) -> list[P
     return files
 
 
-def load_head(file: Path) -> Head:
+def load_head(file: Path) -> SyntheticHead:
     """A head of the bank."""
     with np.load(file, allow_pickle=False) as arrays:
-        return Head(arrays["labels"], arrays["distance"])
+        return SyntheticHead(arrays["labels"], arrays["distance"])
 
 
 def _write(job: tuple[Path, int]) -> None:

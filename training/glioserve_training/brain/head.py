@@ -17,7 +17,7 @@ from scipy import ndimage
 
 from glioserve_contract.records.grid import Vector
 from glioserve_phantom.shapes import Coordinates, Noise, capsule, ellipsoid, union
-from glioserve_preprocess.arrays import FloatArray
+from glioserve_preprocess.arrays import BoolArray, FloatArray
 from glioserve_preprocess.brain.classical import largest_piece
 from glioserve_training.brain.atlas import tissue_maps
 
@@ -33,10 +33,9 @@ MAX_DISTANCE_MM = 12.7
 """Distances are kept in tenths of a millimetre in a signed byte."""
 
 Labels = npt.NDArray[np.uint8]
-Mask = npt.NDArray[np.bool_]
 
 
-class Tissue(IntEnum):
+class HeadTissue(IntEnum):
     """What a voxel is. Only AIR's value means something (0 is where nothing is painted)."""
 
     AIR = 0
@@ -73,7 +72,7 @@ class Tissue(IntEnum):
 
 
 @dataclass(frozen=True, eq=False)
-class Head:
+class SyntheticHead:
     """Labels and signed distance (tenths of a mm, negative inside the brain mask), both [z, y, x], SPACING_MM."""
 
     labels: Labels
@@ -104,7 +103,7 @@ def axes_mm() -> Coordinates:
     return x[None, None, :], y[None, :, None], z[:, None, None]
 
 
-def make_head(seed: int) -> Head:
+def make_head(seed: int) -> SyntheticHead:
     """The head of this seed: the same labels on every machine, but for rounding."""
     rng = np.random.default_rng(seed)
     build = _Build(
@@ -133,10 +132,10 @@ def make_head(seed: int) -> Head:
     _paint_brain(rng, labels, mask, tissue, grey, white, distance, q)
     _paint_vessels(rng, labels, build, q, p, shell, mask)
     tenths = np.clip(np.rint(distance * 10), -127, 127).astype(np.int8)
-    return Head(labels, tenths)
+    return SyntheticHead(labels, tenths)
 
 
-def signed_distance_mm(mask: Mask) -> FloatArray:
+def signed_distance_mm(mask: BoolArray) -> FloatArray:
     """Distance [z, y, x] to the mask's surface, between voxels; negative inside."""
     outside = ndimage.distance_transform_edt(~mask)
     inside = ndimage.distance_transform_edt(mask)
@@ -144,7 +143,7 @@ def signed_distance_mm(mask: Mask) -> FloatArray:
     return np.asarray(signed * SPACING_MM, dtype=np.float32)
 
 
-def closed(mask: Mask, radius_mm: float) -> Mask:
+def closed(mask: BoolArray, radius_mm: float) -> BoolArray:
     """Morphological closing by a ball."""
     reach = radius_mm / SPACING_MM
     grown = ndimage.distance_transform_edt(~mask) <= reach
@@ -199,19 +198,19 @@ def _paint_soft_parts(
             place = (83 * side, 18 + float(rng.uniform(-6, 6)), -38)
             soft = np.minimum(soft, ellipsoid(q, place, (7, 15, 26)))
     fields = [_noise(rng, p, float(rng.uniform(14, 45))) for _ in range(4)]
-    kinds = np.array([Tissue.MUSCLE, Tissue.FAT, Tissue.SOFT_A, Tissue.SOFT_B], dtype=np.uint8)
+    kinds = np.array([HeadTissue.MUSCLE, HeadTissue.FAT, HeadTissue.SOFT_A, HeadTissue.SOFT_B], dtype=np.uint8)
     inside = soft < 0
     labels[inside] = kinds[np.argmax(fields, axis=0)][inside]
     outer = inside & (soft > -build.scalp * 0.9)
-    labels[outer] = Tissue.FAT
+    labels[outer] = HeadTissue.FAT
     near_skull = inside & (scalp < 0) & (shell > build.csf + build.skull)
-    labels[near_skull] = Tissue.FAT
+    labels[near_skull] = HeadTissue.FAT
     muscle_mm = np.float32(build.scalp) * (np.float32(0.45) + np.float32(0.3) * fields[1])
     side_parts = (np.abs(q[0]) > 45) & (q[2] < 35) & (q[1] < 25)
     nape = (q[1] > 60) & (q[2] < -20)
-    labels[near_skull & (side_parts | nape) & (scalp < -muscle_mm)] = Tissue.MUSCLE
-    labels[near_skull & (scalp < -0.7 * build.scalp) & (fields[2] > 0.5)] = Tissue.SOFT_A  # galea
-    labels[inside & (soft > -2.2)] = Tissue.SKIN
+    labels[near_skull & (side_parts | nape) & (scalp < -muscle_mm)] = HeadTissue.MUSCLE
+    labels[near_skull & (scalp < -0.7 * build.scalp) & (fields[2] > 0.5)] = HeadTissue.SOFT_A  # galea
+    labels[inside & (soft > -2.2)] = HeadTissue.SKIN
 
 
 def _paint_skull(
@@ -230,26 +229,26 @@ def _paint_skull(
     base = (q[2] < -18) & (shell > 0)
     thickness = np.where(base, thickness * np.float32(rng.uniform(0.3, 0.9)), thickness)
     outside = shell > inner
-    bone = outside & (shell < inner + thickness) & ((labels != Tissue.AIR) | (q[2] > -40))
-    labels[bone] = Tissue.BONE
+    bone = outside & (shell < inner + thickness) & ((labels != HeadTissue.AIR) | (q[2] > -40))
+    labels[bone] = HeadTissue.BONE
     middle = np.abs(shell - inner - thickness / 2) < thickness * np.float32(build.marrow_share) / 2
-    labels[bone & middle & (thickness > 4)] = Tissue.MARROW
+    labels[bone & middle & (thickness > 4)] = HeadTissue.MARROW
     cavity = shell <= inner
-    labels[cavity] = Tissue.CSF
+    labels[cavity] = HeadTissue.CSF
     # Where the brain's underside recedes, the cavity is filled by the base of the skull.
     receding = cavity & (distance > np.maximum(inner, 2.5)) & (q[2] < -12)
-    labels[receding] = np.where(_noise(rng, p, 16.0) > 0.4, Tissue.MARROW, Tissue.BONE)[receding]
+    labels[receding] = np.where(_noise(rng, p, 16.0) > 0.4, HeadTissue.MARROW, HeadTissue.BONE)[receding]
     if rng.random() < 0.8:
-        labels[(np.abs(shell - inner) < 1.1) & (cavity | bone)] = Tissue.DURA
+        labels[(np.abs(shell - inner) < 1.1) & (cavity | bone)] = HeadTissue.DURA
     spine = np.maximum(capsule(q, (0, 22, -92), (0, 30, -220), 19), q[2] + np.float32(84))
-    labels[spine < 0] = Tissue.BONE
-    labels[spine < -3] = Tissue.MARROW
-    labels[(spine < 0) & (np.sin(q[2] * np.float32(2 * np.pi / 19)) > 0.85)] = Tissue.DISC
+    labels[spine < 0] = HeadTissue.BONE
+    labels[spine < -3] = HeadTissue.MARROW
+    labels[(spine < 0) & (np.sin(q[2] * np.float32(2 * np.pi / 19)) > 0.85)] = HeadTissue.DISC
     arch = np.maximum(capsule(q, (0, 48, -88), (0, 56, -220), 15), q[2] + np.float32(80))
-    labels[(arch < 0) & (_noise(rng, p, 14.0) > -0.2)] = Tissue.BONE
+    labels[(arch < 0) & (_noise(rng, p, 14.0) > -0.2)] = HeadTissue.BONE
     canal = np.maximum(capsule(q, (0, 38, -64), (0, 44, -220), 9.5), q[2] + np.float32(64))
-    labels[(canal < 0) & (distance > 0)] = Tissue.CSF
-    labels[(canal < -float(rng.uniform(3.0, 5.0))) & (distance > 0)] = Tissue.CORD
+    labels[(canal < 0) & (distance > 0)] = HeadTissue.CSF
+    labels[(canal < -float(rng.uniform(3.0, 5.0))) & (distance > 0)] = HeadTissue.CORD
 
 
 def _paint_face(rng: np.random.Generator, labels: Labels, build: _Build, q: Coordinates, distance: FloatArray) -> None:
@@ -257,60 +256,66 @@ def _paint_face(rng: np.random.Generator, labels: Labels, build: _Build, q: Coor
     free = distance > 2.0
     f = build.face
 
-    def paint(solid: FloatArray, tissue: Tissue | Labels, odds: float = 1.0) -> None:
+    def paint(solid: FloatArray, tissue: HeadTissue | Labels, odds: float = 1.0) -> None:
         if rng.random() < odds:
             where = (solid < 0) & free
-            labels[where] = tissue if isinstance(tissue, Tissue) else tissue[where]
+            labels[where] = tissue if isinstance(tissue, HeadTissue) else tissue[where]
 
     def jitter(spread: float) -> float:
         return float(rng.normal(0, spread))
 
-    cells = np.where(_cells(rng, q) > 0.0, Tissue.AIR, Tissue.BONE).astype(np.uint8)
+    cells = np.where(_cells(rng, q) > 0.0, HeadTissue.AIR, HeadTissue.BONE).astype(np.uint8)
     for side in (-1, 1):
         orbit = (31 * side * f + jitter(1.5), -50 * f + jitter(2), -34 + jitter(2))
-        paint(ellipsoid(q, orbit, (19, 24, 18)), Tissue.BONE)
-        paint(ellipsoid(q, orbit, (17, 23, 16)), Tissue.FAT)
+        paint(ellipsoid(q, orbit, (19, 24, 18)), HeadTissue.BONE)
+        paint(ellipsoid(q, orbit, (17, 23, 16)), HeadTissue.FAT)
         eye = (orbit[0] + side * 1.0, orbit[1] - 9, orbit[2])
-        paint(ellipsoid(q, eye, (12.5, 12.5, 12.5)), Tissue.EYE, 0.95)
-        paint(ellipsoid(q, (eye[0], eye[1] - 9, eye[2]), (5, 3, 5)), Tissue.LENS)
-        paint(capsule(q, (eye[0], eye[1] + 11, eye[2]), (8 * side, -12, -28), 2.4), Tissue.NERVE, 0.9)
+        paint(ellipsoid(q, eye, (12.5, 12.5, 12.5)), HeadTissue.EYE, 0.95)
+        paint(ellipsoid(q, (eye[0], eye[1] - 9, eye[2]), (5, 3, 5)), HeadTissue.LENS)
+        paint(capsule(q, (eye[0], eye[1] + 11, eye[2]), (8 * side, -12, -28), 2.4), HeadTissue.NERVE, 0.9)
         for around in range(4):
             dx, dz = 9 * np.cos(around * np.pi / 2), 9 * np.sin(around * np.pi / 2)
             rod = capsule(q, (eye[0] + dx, eye[1] + 6, eye[2] + dz), (12 * side, -18, -30), 1.8)
-            paint(rod, Tissue.MUSCLE, 0.8)
+            paint(rod, HeadTissue.MUSCLE, 0.8)
         maxilla = ellipsoid(q, (31 * side * f, -46 * f + jitter(3), -70 + jitter(3)), (15, 17, 17))
-        paint(maxilla, Tissue.BONE)
-        paint(maxilla + np.float32(2.5), Tissue.MUCOSA)
-        paint(maxilla + np.float32(rng.uniform(2.5, 9)), Tissue.AIR, 0.9)
+        paint(maxilla, HeadTissue.BONE)
+        paint(maxilla + np.float32(2.5), HeadTissue.MUCOSA)
+        paint(maxilla + np.float32(rng.uniform(2.5, 9)), HeadTissue.AIR, 0.9)
         mastoid = ellipsoid(q, (52 * side, 28 + jitter(3), -46 + jitter(3)), (13, 17, 20))
-        paint(mastoid, Tissue.BONE)
-        paint(mastoid + np.float32(1.5), cells if rng.random() < 0.8 else Tissue.MARROW)
+        paint(mastoid, HeadTissue.BONE)
+        paint(mastoid + np.float32(1.5), cells if rng.random() < 0.8 else HeadTissue.MARROW)
         petrous = capsule(q, (52 * side, 26, -42), (16 * side, 4, -38), float(rng.uniform(6, 9)))
-        paint(petrous, Tissue.BONE)
-        paint(petrous + np.float32(4), Tissue.MARROW, 0.4)
-        paint(capsule(q, (80 * side, 18, -40), (40 * side, 14, -40), 3.5), Tissue.AIR)  # ear canal
-        paint(ellipsoid(q, (58 * side, 8 + jitter(4), -72), (15, 20, 24)), Tissue.GLAND, 0.8)
+        paint(petrous, HeadTissue.BONE)
+        paint(petrous + np.float32(4), HeadTissue.MARROW, 0.4)
+        paint(capsule(q, (80 * side, 18, -40), (40 * side, 14, -40), 3.5), HeadTissue.AIR)  # ear canal
+        paint(ellipsoid(q, (58 * side, 8 + jitter(4), -72), (15, 20, 24)), HeadTissue.GLAND, 0.8)
         ramus = capsule(q, (52 * side, -8, -62), (44 * side, -24, -112), 7)
-        paint(ramus, Tissue.BONE)
-        paint(ramus + np.float32(3), Tissue.MARROW)
+        paint(ramus, HeadTissue.BONE)
+        paint(ramus + np.float32(3), HeadTissue.MARROW)
         jaw = capsule(q, (44 * side, -24, -112), (0, -66 * f, -118), 8)
-        paint(jaw, Tissue.BONE)
-        paint(jaw + np.float32(3), Tissue.MARROW)
-        paint(capsule(q, (26 * side, 4, -60), (30 * side, 16, -220), float(rng.uniform(3, 6))), Tissue.VESSEL, 0.9)
+        paint(jaw, HeadTissue.BONE)
+        paint(jaw + np.float32(3), HeadTissue.MARROW)
+        paint(capsule(q, (26 * side, 4, -60), (30 * side, 16, -220), float(rng.uniform(3, 6))), HeadTissue.VESSEL, 0.9)
     nose = union(ellipsoid(q, (0, -58 * f, -56), (15, 34, 24)), ellipsoid(q, (0, -30, -64), (14, 20, 14)), 6)
-    paint(nose, Tissue.MUCOSA)
+    paint(nose, HeadTissue.MUCOSA)
     waves = np.abs(np.sin(q[0] * np.float32(rng.uniform(0.5, 0.8)) + q[2] * np.float32(0.1)))
-    paint(np.maximum(nose, np.float32(0.55) - waves), Tissue.AIR)
+    paint(np.maximum(nose, np.float32(0.55) - waves), HeadTissue.AIR)
     sphenoid = ellipsoid(q, (jitter(3), -18 + jitter(3), -40), (13 + jitter(3), 12, 9))
-    paint(sphenoid, Tissue.AIR if rng.random() < 0.8 else Tissue.MUCOSA)
+    paint(sphenoid, HeadTissue.AIR if rng.random() < 0.8 else HeadTissue.MUCOSA)
     frontal = ellipsoid(q, (jitter(4), -78 * f, -8 + jitter(4)), (22 * rng.uniform(0.5, 1.4), 7, 15))
-    paint(np.maximum(frontal, -distance + np.float32(4)), Tissue.AIR if rng.random() < 0.75 else Tissue.MUCOSA, 0.8)
-    paint(capsule(q, (0, 0, -66), (0, 16, -220), float(rng.uniform(6, 11))), Tissue.AIR)  # pharynx
-    paint(ellipsoid(q, (0, -32 * f, -96), (24, 34, 20)), Tissue.MUSCLE)  # tongue
-    paint(ellipsoid(q, (0, -30, -96), (22, 30, 3)), Tissue.AIR, 0.3)
+    paint(
+        np.maximum(frontal, -distance + np.float32(4)),
+        HeadTissue.AIR if rng.random() < 0.75 else HeadTissue.MUCOSA,
+        0.8,
+    )
+    paint(capsule(q, (0, 0, -66), (0, 16, -220), float(rng.uniform(6, 11))), HeadTissue.AIR)  # pharynx
+    paint(ellipsoid(q, (0, -32 * f, -96), (24, 34, 20)), HeadTissue.MUSCLE)  # tongue
+    paint(ellipsoid(q, (0, -30, -96), (22, 30, 3)), HeadTissue.AIR, 0.3)
     clivus = capsule(q, (0, -2, -36), (0, 22, -64), 6)
-    paint(clivus, Tissue.MARROW if rng.random() < 0.7 else Tissue.BONE)
-    paint(ellipsoid(q, (0, -6, -28), (7, 6, 5)), Tissue.VESSEL if rng.random() < 0.5 else Tissue.GLAND)  # pituitary
+    paint(clivus, HeadTissue.MARROW if rng.random() < 0.7 else HeadTissue.BONE)
+    paint(
+        ellipsoid(q, (0, -6, -28), (7, 6, 5)), HeadTissue.VESSEL if rng.random() < 0.5 else HeadTissue.GLAND
+    )  # pituitary
 
 
 def _cells(rng: np.random.Generator, q: Coordinates) -> FloatArray:
@@ -323,8 +328,8 @@ def _cells(rng: np.random.Generator, q: Coordinates) -> FloatArray:
 def _paint_brain(
     rng: np.random.Generator,
     labels: Labels,
-    mask: Mask,
-    tissue: Mask,
+    mask: BoolArray,
+    tissue: BoolArray,
     grey: FloatArray,
     white: FloatArray,
     distance: FloatArray,
@@ -332,16 +337,16 @@ def _paint_brain(
 ) -> None:
     """Grey and white matter, fluid in sulci and ventricles, cerebellum, the falx."""
     is_white = white * np.float32(rng.uniform(0.8, 1.25)) > grey
-    labels[mask] = Tissue.CSF
-    labels[mask & ~tissue & (distance < -12)] = Tissue.VENTRICLE
-    labels[tissue & is_white] = Tissue.WHITE
-    labels[tissue & ~is_white] = Tissue.GREY
+    labels[mask] = HeadTissue.CSF
+    labels[mask & ~tissue & (distance < -12)] = HeadTissue.VENTRICLE
+    labels[tissue & is_white] = HeadTissue.WHITE
+    labels[tissue & ~is_white] = HeadTissue.GREY
     nuclei = (distance < -22) & (np.abs(q[0]) < 38) & (np.abs(q[2] - 3) < 18)
-    labels[tissue & ~is_white & nuclei] = Tissue.DEEP_GREY
+    labels[tissue & ~is_white & nuclei] = HeadTissue.DEEP_GREY
     below = (q[2] < -14) & (q[1] > 38 - np.float32(0.4) * (q[2] + 14))
-    labels[tissue & ~is_white & below] = Tissue.CEREBELLUM
+    labels[tissue & ~is_white & below] = HeadTissue.CEREBELLUM
     if rng.random() < 0.8:
-        labels[(np.abs(q[0]) < 1.2) & (labels == Tissue.CSF) & (q[2] > 5)] = Tissue.DURA
+        labels[(np.abs(q[0]) < 1.2) & (labels == HeadTissue.CSF) & (q[2] > 5)] = HeadTissue.DURA
 
 
 def _paint_vessels(
@@ -351,25 +356,25 @@ def _paint_vessels(
     q: Coordinates,
     p: Coordinates,
     shell: FloatArray,
-    mask: Mask,
+    mask: BoolArray,
 ) -> None:
     """Venous sinuses on the skull's inside, arteries at the base, veins over the convexity."""
     free = ~mask
     half = float(rng.uniform(3.0, 6.5))
     sagittal = free & (np.abs(q[0]) < half) & (shell > -5) & (shell < build.csf + 1.5) & (q[2] > -25)
-    labels[sagittal & ((q[1] > -50) | (q[2] > 20))] = Tissue.VESSEL
+    labels[sagittal & ((q[1] > -50) | (q[2] > 20))] = HeadTissue.VESSEL
     height = -24 - np.float32(0.05) * np.abs(q[0]) + 3 * _noise(rng, p, 50.0)
     transverse = free & (np.abs(q[2] - height) < half) & (shell > -6) & (shell < build.csf + 2) & (q[1] > 30)
-    labels[transverse] = Tissue.VESSEL
+    labels[transverse] = HeadTissue.VESSEL
     for side in (-1, 1):
         carotid = capsule(q, (16 * side, -4, -34), (24 * side, 4, -66), 3.0)
-        labels[(carotid < 0) & free] = Tissue.VESSEL
+        labels[(carotid < 0) & free] = HeadTissue.VESSEL
         cavernous = ellipsoid(q, (14 * side, -2, -30), (6, 11, 8))
-        labels[(cavernous < 0) & free] = Tissue.VESSEL
-    labels[(capsule(q, (0, 14, -34), (0, 20, -62), 2.2) < 0) & free] = Tissue.VESSEL
+        labels[(cavernous < 0) & free] = HeadTissue.VESSEL
+    labels[(capsule(q, (0, 14, -34), (0, 20, -62), 2.2) < 0) & free] = HeadTissue.VESSEL
     if rng.random() < 0.7:
         veins = np.abs(_noise(rng, p, 28.0)) < rng.uniform(0.04, 0.12)
-        labels[veins & free & (shell <= build.csf) & (labels == Tissue.CSF)] = Tissue.VESSEL
+        labels[veins & free & (shell <= build.csf) & (labels == HeadTissue.CSF)] = HeadTissue.VESSEL
 
 
 def _noise(rng: np.random.Generator, p: Coordinates, wavelength_mm: float) -> FloatArray:

@@ -23,7 +23,7 @@ from glioserve_contract.records.brain_model import (
 )
 from glioserve_networks.traced import quiet_exporter, strip_traces
 from glioserve_training.brain.scan import GRID_MM, SCALED_PERCENTILES, SIZE_MULTIPLE
-from glioserve_training.brain.trainer import BrainSettings, Progress
+from glioserve_training.brain.trainer import BrainProgress, BrainSettings
 from glioserve_training.brain.unet import BrainNet
 
 OPSET = 20
@@ -34,7 +34,7 @@ MAX_DRIFT_MM = 0.02
 another order. A trained network drifts by 0.004."""
 
 
-def write_package(net: BrainNet, settings: BrainSettings, heads: int, reached: Progress, folder: Path) -> str:
+def write_package(net: BrainNet, settings: BrainSettings, heads: int, reached: BrainProgress, folder: Path) -> str:
     """``glioserve-brain.onnx``, ``.json`` (sidecar) and ``.md`` (card) in ``folder``; returns the digest."""
     folder.mkdir(parents=True, exist_ok=True)
     graph = exported(net)
@@ -104,7 +104,7 @@ def _check_drift(net: BrainNet, graph: bytes) -> None:
             raise GlioserveError(ErrorCode.PARITY_FAILED, f"The brain model drifts by {drift:.2g} mm at {size}.")
 
 
-def _card(settings: BrainSettings, heads: int, reached: Progress, parameters: int, digest: str) -> str:
+def _card(settings: BrainSettings, heads: int, reached: BrainProgress, parameters: int, digest: str) -> str:
     made = datetime.now(timezone.utc).date().isoformat()
     rows = "\n".join(f"| {name} | {value} |" for name, value in asdict(settings).items())
     return f"""# glioserve-brain

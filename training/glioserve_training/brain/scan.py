@@ -17,8 +17,9 @@ from torch.nn import functional as F  # noqa: N812
 from glioserve_contract import Modality
 from glioserve_dicom.volumes.geometry import Geometry, SequenceVolume
 from glioserve_phantom.acquisition import rotation
+from glioserve_preprocess.arrays import FloatArray
 from glioserve_training.brain.contrast import draw_contrast
-from glioserve_training.brain.head import BOX_HIGH_MM, BOX_LOW_MM, SPACING_MM, Head
+from glioserve_training.brain.head import BOX_HIGH_MM, BOX_LOW_MM, SPACING_MM, SyntheticHead
 from glioserve_training.brain.surgery import operate
 
 GRID_MM = 3.0
@@ -31,16 +32,14 @@ BRAIN_CENTRE_MM = np.array([0.0, 16.0, 2.0])
 SCALED_PERCENTILES = (0.0, 99.0)
 """Of the field of view: what becomes 0 and 1. Beyond is clipped. The sidecar says the same."""
 
-Array = npt.NDArray[np.float32]
-
 
 @dataclass(frozen=True, eq=False)
 class Sample:
     """What the network sees and what it should answer; all [z, y, x] on the same grid."""
 
-    image: Array
+    image: FloatArray
     """0 to 1; 0 outside the field of view."""
-    distance_mm: Array
+    distance_mm: FloatArray
     """Signed, negative inside the brain mask, clipped to what heads carry."""
     seen: npt.NDArray[np.bool_]
     """The field of view."""
@@ -52,7 +51,7 @@ def draw_size(rng: np.random.Generator) -> tuple[int, int, int]:
     return x, y, z
 
 
-def scan_head(head: Head, rng: np.random.Generator, size_voxels: tuple[int, int, int]) -> Sample:
+def scan_head(head: SyntheticHead, rng: np.random.Generator, size_voxels: tuple[int, int, int]) -> Sample:
     """One random look at ``head`` on a grid of ``size_voxels`` (x, y, z) of GRID_MM."""
     volume = _rendered(head, rng, draw_contrast)
     axis, step_mm = _slices(rng)
@@ -79,10 +78,10 @@ def scan_head(head: Head, rng: np.random.Generator, size_voxels: tuple[int, int,
 
 
 def scan_volume(
-    head: Head,
+    head: SyntheticHead,
     rng: np.random.Generator,
     placing: np.random.Generator | None = None,
-    contrast: Callable[[np.random.Generator], Array] = draw_contrast,
+    contrast: Callable[[np.random.Generator], FloatArray] = draw_contrast,
 ) -> tuple[SequenceVolume, npt.NDArray[np.bool_]]:
     """One random look at ``head`` as a scanner stores it, and its true brain mask on the same voxels [z, y, x].
 
@@ -109,14 +108,16 @@ def scan_volume(
     return SequenceVolume(Modality.T1, image, Geometry((x, y, z), affine)), distance < 0
 
 
-def scaled(image: Array, seen: npt.NDArray[np.bool_]) -> Array:
+def scaled(image: FloatArray, seen: npt.NDArray[np.bool_]) -> FloatArray:
     """Intensities as the network takes them."""
     low, high = np.percentile(image[seen], SCALED_PERCENTILES)
     result = np.clip((image - low) / max(float(high - low), 1e-6), 0, 1)
     return np.where(seen, result, 0).astype(np.float32)
 
 
-def _rendered(head: Head, rng: np.random.Generator, contrast: Callable[[np.random.Generator], Array]) -> torch.Tensor:
+def _rendered(
+    head: SyntheticHead, rng: np.random.Generator, contrast: Callable[[np.random.Generator], FloatArray]
+) -> torch.Tensor:
     """Intensities FP32 [z, y, x] on the head's own grid: contrast, texture, a little blur."""
     labels = operate(head, rng)
     means = contrast(rng)
@@ -171,7 +172,7 @@ def _field_of_view(
     return extent.astype(np.float32), start.astype(np.float32)
 
 
-def _centres(size_voxels: tuple[int, int, int], start_mm: npt.NDArray[np.float32]) -> list[Array]:
+def _centres(size_voxels: tuple[int, int, int], start_mm: npt.NDArray[np.float32]) -> list[FloatArray]:
     return [
         (start + GRID_MM * (np.arange(n, dtype=np.float32) + 0.5)).astype(np.float32)
         for start, n in zip(start_mm, size_voxels, strict=True)
@@ -179,8 +180,13 @@ def _centres(size_voxels: tuple[int, int, int], start_mm: npt.NDArray[np.float32
 
 
 def _sampled(
-    volume: torch.Tensor, places: list[Array], pose: npt.NDArray[np.float64], warp: torch.Tensor, *, padding: float
-) -> Array:
+    volume: torch.Tensor,
+    places: list[FloatArray],
+    pose: npt.NDArray[np.float64],
+    warp: torch.Tensor,
+    *,
+    padding: float,
+) -> FloatArray:
     """``volume`` of the head's frame at the scanner points that three lists of coordinates span, FP32 [z, y, x]."""
     x, y, z = (torch.from_numpy(p) for p in places)
     zz, yy, xx = torch.meshgrid(z, y, x, indexing="ij")
@@ -195,7 +201,7 @@ def _sampled(
     return np.asarray(found[0, 0].numpy() + np.float32(padding))
 
 
-def _degraded(image: Array, rng: np.random.Generator, axis: int) -> Array:
+def _degraded(image: FloatArray, rng: np.random.Generator, axis: int) -> FloatArray:
     """Coil field, gamma, ghosts of a moving head, slices of uneven gain, Rician noise."""
     tensor = torch.from_numpy(image)
     tensor = tensor * torch.exp(float(rng.uniform(0, 0.45)) * _smooth_noise(rng, tensor.shape, 0))
@@ -216,7 +222,7 @@ def _degraded(image: Array, rng: np.random.Generator, axis: int) -> Array:
     return np.asarray(torch.hypot(tensor + real, imaginary).numpy())
 
 
-def _interpolated(image: Array, array_axis: int, taken: Array, places: Array) -> Array:
+def _interpolated(image: FloatArray, array_axis: int, taken: FloatArray, places: FloatArray) -> FloatArray:
     """Linear along one axis, from slices at ``taken`` to ``places`` (mm); beyond the last slice it goes on."""
     at = np.clip((places - taken[0]) / (taken[1] - taken[0]), 0, len(taken) - 1)
     lower = np.minimum(at.astype(int), len(taken) - 2)

@@ -18,7 +18,7 @@ from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_training.brain.bank import load_head
 from glioserve_training.brain.scan import Sample, draw_size, scan_head
 from glioserve_training.brain.unet import BrainNet
-from glioserve_training.learner import has_bf16
+from glioserve_training.learner import cpu_has_bf16
 
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 """Image, distance in mm and field of view, each [N, 1, D, H, W]."""
@@ -45,7 +45,7 @@ class BrainSettings:
 
 
 @dataclass(frozen=True)
-class Progress:
+class BrainProgress:
     """After some steps: what validation says of the averaged weights. Dice at the network's resolution."""
 
     step: int
@@ -104,8 +104,8 @@ def train_brain(
     settings: BrainSettings,
     checkpoint: Path,
     *,
-    on_progress: Callable[[Progress], None] = lambda _: None,
-) -> tuple[BrainNet, Progress]:
+    on_progress: Callable[[BrainProgress], None] = lambda _: None,
+) -> tuple[BrainNet, BrainProgress]:
     """The averaged network and what validation said of it last.
 
     Goes on from ``checkpoint`` if it is there, and writes it at every validation. A run that was cut off and resumed
@@ -122,12 +122,12 @@ def train_brain(
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, settings))
     parts = {"net": net, "average": average, "optimiser": optimiser, "schedule": schedule}
     first, reached = (
-        _resume(checkpoint, settings, parts) if checkpoint.exists() else (0, Progress(0, 0.0, 0.0, 0.0, 0.0))
+        _resume(checkpoint, settings, parts) if checkpoint.exists() else (0, BrainProgress(0, 0.0, 0.0, 0.0, 0.0))
     )
     watched = list(_validation(held_out, settings))
     loader = DataLoader(_Scans(heads, settings, first), batch_size=None, num_workers=1, prefetch_factor=6)
     started, losses = time.perf_counter(), []
-    low_precision = device.type == "cuda" or has_bf16()
+    low_precision = device.type == "cuda" or cpu_has_bf16()
     net.train()
     for step, (image, distance, seen) in enumerate(loader, start=first + 1):
         image = image.to(device).contiguous(memory_format=torch.channels_last_3d)
@@ -145,7 +145,7 @@ def train_brain(
             scores = [dice_of(average.module, batch) for batch in watched]
             seconds = time.perf_counter() - started
             median, least = float(np.median(scores)), float(np.min(scores))
-            reached = Progress(step, float(np.mean(losses)), median, least, seconds)
+            reached = BrainProgress(step, float(np.mean(losses)), median, least, seconds)
             on_progress(reached)
             losses = []
             _save(checkpoint, settings, reached, parts)
@@ -177,7 +177,7 @@ def _validation(held_out: list[Path], settings: BrainSettings) -> Iterator[Batch
         yield as_batch([scan_head(load_head(held_out[i % len(held_out)]), rng, draw_size(rng))])
 
 
-def _save(file: Path, settings: BrainSettings, reached: Progress, parts: dict[str, Any]) -> None:
+def _save(file: Path, settings: BrainSettings, reached: BrainProgress, parts: dict[str, Any]) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_suffix(".partial")
     state = {name: part.state_dict() for name, part in parts.items()}
@@ -185,7 +185,7 @@ def _save(file: Path, settings: BrainSettings, reached: Progress, parts: dict[st
     partial.replace(file)
 
 
-def _resume(file: Path, settings: BrainSettings, parts: dict[str, Any]) -> tuple[int, Progress]:
+def _resume(file: Path, settings: BrainSettings, parts: dict[str, Any]) -> tuple[int, BrainProgress]:
     """Steps done so far, and what validation said after them."""
     state = torch.load(file, weights_only=True)
     if state["settings"] != asdict(settings):
@@ -193,5 +193,5 @@ def _resume(file: Path, settings: BrainSettings, parts: dict[str, Any]) -> tuple
         raise GlioserveError(ErrorCode.INVALID_ARTIFACT, detail, "Remove the file to start anew.")
     for name, part in parts.items():
         part.load_state_dict(state[name])
-    reached = Progress(**state["reached"])
+    reached = BrainProgress(**state["reached"])
     return reached.step, reached
