@@ -1,4 +1,4 @@
-"""Write what is made from the contract: tables of docs/ and the stub of the exception classes.
+"""Write what is made from the contract: tables of docs/, JSON Schemas and the stub of the exception classes.
 
 ``--check`` writes nothing and reports what is out of date. A generated part of a page stands between
 ``<!-- generated: NAME -->`` and ``<!-- end -->``; what is around it is prose. A generated file is wholly so.
@@ -16,6 +16,7 @@ from glioserve_contract.errors.base import class_of, families
 from glioserve_contract.metrics import STAGE_SECONDS, STAGE_SECONDS_HELP, STAGES, STUDIES, STUDIES_HELP
 from glioserve_contract.tensors import MODELS, Tensor
 from glioserve_dicom.identity import IDENTIFYING_ATTRIBUTES, KEPT_ATTRIBUTES, Treatment
+from json_schemas import schema_files
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -119,7 +120,7 @@ PARTS = {
     "identifying": ("privacy.md", identifying),
     "metrics": ("operations.md", metrics),
 }
-FILES = {"client/glioserve_contract/errors/classes.pyi": error_classes}
+FILES = {"client/glioserve_contract/errors/classes.pyi": error_classes, **schema_files()}
 
 
 def render(text: str, name: str, body: str) -> str:
@@ -148,6 +149,7 @@ def main(check: bool) -> int:
         if not path.exists() or path.read_text(encoding="utf-8") != make():
             stale.append(file)
             if not check:
+                path.parent.mkdir(exist_ok=True)
                 path.write_text(make(), encoding="utf-8")
     if stale:
         print(("out of date, run `make docs`: " if check else "written: ") + ", ".join(stale))

@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from support import schemas
+
+schemas.watch()  # before any module takes the contract's codec
+
 TESTS = Path(__file__).parent
 ONE_WORKER = ("integration", "evaluation")
 """Folders whose tests share a server or a run that takes longer than its tests: one worker runs them all."""

@@ -14,11 +14,15 @@ import types
 import typing
 from enum import Enum
 from functools import cache
-from typing import Any, TypeAlias, TypeVar
+from typing import Annotated, Any, TypeAlias, TypeVar
 
 T = TypeVar("T")
 Scalar: TypeAlias = str | int | float | bool | None
 """A JSON value that is neither an object nor an array."""
+DIGEST_PATTERN = "^sha256:[0-9a-f]{64}$"
+"""Regular expression of a digest; the JSON Schemas carry it."""
+Digest: TypeAlias = Annotated[str, DIGEST_PATTERN]
+"""A SHA-256 in text form: ``sha256:`` and 64 hex digits in lower case."""
 Hint: TypeAlias = Any
 """A field's type as :func:`typing.get_type_hints` gives it: a class, a union, a literal or a generic alias."""
 

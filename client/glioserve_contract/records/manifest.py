@@ -1,4 +1,4 @@
-"""``manifest.json`` of one exported classifier version: what it is, where it comes from, what was proven."""
+"""``manifest.json`` of one exported classifier version: its origin, its files and what was proven of it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import struct
 from dataclasses import dataclass, field
 from typing import Literal
 
-from glioserve_contract.codec import SchemaError, from_dict, is_sha256_digest
+from glioserve_contract.codec import Digest, SchemaError, from_dict, is_sha256_digest
 from glioserve_contract.errors import ErrorCode, GlioserveError
 from glioserve_contract.records.facts.evaluation import EvaluationSummary
 from glioserve_contract.records.facts.parity import ParityRecord
@@ -26,37 +26,41 @@ class Manifest:
     """Facts of one version."""
 
     schema: ManifestSchema
+    """Name and version of this schema."""
     recipe: Recipe
-    weights_digest: str
-    preprocessing_digest: str
+    """Recipe of the network, whole."""
+    weights_digest: Digest
+    """``sha256:…`` of the trained weights; the graph itself returns it as MODEL_ID."""
+    preprocessing_digest: Digest
+    """``sha256:…`` of the recipe's part that decides what the network is shown."""
     cam_grid: tuple[int, int, int]
-    """(d, h, w) of the CAM output. One Triton configuration serves all versions of a repository, and its
+    """Size (d, h, w) of the CAM output. One Triton configuration serves all versions of a repository, and its
     onnxruntime backend wants an output's dims to be the graph's own: versions share a repository only if equal."""
     cam_start_voxels: float
     """IMAGE index (the same along z, y, x) on whose centre the first CAM voxel's receptive field is centred; the
     network's ``cam_lattice`` gives it with the step. A map that is simply stretched over IMAGE's extent would lie
     half a step off where the network pads symmetrically with odd kernels (6 mm for a step of 4 voxels of 4 mm)."""
     cam_step_voxels: float
-    """IMAGE voxels from one CAM voxel to the next."""
-    files: dict[str, str]
+    """Distance from one CAM voxel to the next, in IMAGE voxels."""
+    files: dict[str, Digest]
     """Name of each file beside the manifest to its ``sha256:…``."""
     parity: ParityRecord
     """Proof that the graph answers as the trained network does."""
     cam_method: Literal["closed_form", "traced", "none"] = "closed_form"
-    """How CAM's weights are computed in the graph; ``none``: the network gives no map, and CAM is one zero."""
+    """Computation of CAM's weights in the graph; ``none``: the network gives no map, and CAM is one zero."""
     variants: dict[str, VariantRecord] = field(default_factory=dict)
     """Other precisions (fp16, bf16, int8) that passed their gate, by name."""
     evaluation: EvaluationSummary | None = None
     """Summary of ``glioserve evaluate``'s report; absent where the version was never evaluated."""
     publication: PublicationRecord | None = None
-    """How the version came into its repository; absent from what was only exported."""
+    """Publication into its repository; absent from what was only exported."""
     versions: dict[str, str] = field(default_factory=dict)
-    """Of glioserve, the contract and the libraries that exported it."""
+    """Versions of glioserve, the contract and the libraries that exported it."""
     created: str = ""
-    """UTC, ISO 8601."""
+    """Time of the export: UTC, ISO 8601."""
 
     def check(self, path: str) -> None:
-        """Digests are digests, and the recipe's is the one stated."""
+        """Raise SchemaError unless the digests are digests, the recipe's is the one stated, and CAM lies in bounds."""
         for name in ("weights_digest", "preprocessing_digest"):
             if not is_sha256_digest(getattr(self, name)):
                 raise SchemaError(f"{path}.{name}", "must be 'sha256:' and 64 hex digits")
@@ -70,7 +74,7 @@ class Manifest:
 
 @dataclass(frozen=True)
 class ServedVersion:
-    """One version of a classifier in a repository: Triton's model name and version, and what it is."""
+    """One version of a classifier in a repository: Triton's model name and version, and its manifest."""
 
     name: str
     version: str
@@ -78,12 +82,12 @@ class ServedVersion:
 
 
 def model_id(weights_digest: str) -> tuple[int, ...]:
-    """The weights digest as the classifier's constant output MODEL_ID: eight INT32, big-endian words."""
+    """Return the weights digest as the classifier's output MODEL_ID: eight INT32, big-endian words."""
     return struct.unpack(">8i", bytes.fromhex(weights_digest.removeprefix("sha256:")))
 
 
 def digest_of_model_id(words: tuple[int, ...]) -> str:
-    """Inverse of :func:`model_id`."""
+    """Return the weights digest of MODEL_ID's words, the inverse of :func:`model_id`."""
     return "sha256:" + struct.pack(">8i", *words).hex()
 
 

@@ -1,4 +1,4 @@
-"""``plan.json`` beside a TensorRT plan: what it was built from, for what, and how it answered when it was checked.
+"""``plan.json`` beside a TensorRT plan: its source, its GPU, and its answers when it was checked.
 
 Builder and server read it alike. A plan belongs to one GPU and one TensorRT and is made where it serves, so it is in
 no manifest; a plan without a fitting record is never served.
@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Literal
 
-from glioserve_contract.codec import SchemaError, canonical_json, is_sha256_digest, sha256_digest, to_dict
+from glioserve_contract.codec import Digest, SchemaError, canonical_json, is_sha256_digest, sha256_digest, to_dict
 from glioserve_contract.errors import ErrorCode, GlioserveError
 from glioserve_contract.records.facts.variants import ComparisonRecord
 
@@ -22,19 +22,21 @@ PLAN_SCHEMA: PlanSchema = "glioserve/plan/1"
 
 @dataclass(frozen=True)
 class EngineKey:
-    """All that a plan depends on: equal keys may share a plan, others never."""
+    """Everything that a plan depends on: equal keys may share a plan, others never."""
 
-    onnx_digest: str
+    onnx_digest: Digest
+    """``sha256:…`` of the ONNX file that the plan was built from."""
     tensorrt_version: str
-    """All four numbers (``10.16.1.11``): a plan loads into that very TensorRT alone."""
+    """TensorRT's version, all four numbers (``10.16.1.11``): a plan loads into that very TensorRT alone."""
     gpu_name: str
-    """As the driver has it, with the profile of a MIG slice (:mod:`accelerator`)."""
+    """Name of the GPU as the driver has it, with the profile of a MIG slice."""
     compute_capability: str
+    """Compute capability of the GPU (``8.0``)."""
     flags: tuple[str, ...]
-    """The options that shape the plan, in one order."""
+    """Options that shape the plan, in a fixed order."""
 
     def check(self, path: str) -> None:
-        """Nothing is empty, the digest is one."""
+        """Raise SchemaError where a part is empty or the digest is not one."""
         if not is_sha256_digest(self.onnx_digest):
             raise SchemaError(f"{path}.onnx_digest", "must be 'sha256:' and 64 hex digits")
         for name in ("tensorrt_version", "gpu_name", "compute_capability"):
@@ -42,30 +44,33 @@ class EngineKey:
                 raise SchemaError(f"{path}.{name}", "must not be empty")
 
     def digest(self) -> str:
-        """``sha256:…``: the same for equal keys, on any machine."""
+        """Return ``sha256:…`` of the key: the same for equal keys, on any machine."""
         return sha256_digest(canonical_json(self).encode())
 
 
 @dataclass(frozen=True)
 class PlanRecord:
-    """See the module."""
+    """Record of a TensorRT plan, which is never served without one that fits."""
 
     schema: PlanSchema
+    """Name and version of this schema."""
     key: EngineKey
+    """Everything that the plan depends on."""
     onnx_file: str
-    """Of the version's files the one that it was built from."""
-    plan_digest: str
+    """Name of the version's file that the plan was built from."""
+    plan_digest: Digest
+    """``sha256:…`` of the plan's file."""
     builder: Literal["tensorrt", "trtexec"]
-    """TensorRT's Python API, or NVIDIA's command."""
+    """Builder of the plan: TensorRT's Python API, or NVIDIA's command."""
     driver_version: str = ""
-    """Of the GPU where it was built; told, not held to."""
+    """Driver version of the GPU where it was built; shown, and not compared."""
     check_figures: dict[str, ComparisonRecord] = field(default_factory=dict)
     """Its answers against the fp32 network's on the stored vectors, by optimisation profile (``batch 8``)."""
     built: str = ""
-    """UTC, ISO 8601."""
+    """Time of the build: UTC, ISO 8601."""
 
     def check(self, path: str) -> None:
-        """The digest is one, the file a plain name."""
+        """Raise SchemaError where the digest is not one or the file is not a plain name."""
         if not is_sha256_digest(self.plan_digest):
             raise SchemaError(f"{path}.plan_digest", "must be 'sha256:' and 64 hex digits")
         if not self.onnx_file or "/" in self.onnx_file:
@@ -73,7 +78,7 @@ class PlanRecord:
 
 
 def plan_record_text(record: PlanRecord) -> bytes:
-    """The record's file."""
+    """Return the text of the record's file."""
     record.check("plan")
     record.key.check("plan.key")
     return (json.dumps(to_dict(record), indent=2) + "\n").encode()
@@ -82,7 +87,7 @@ def plan_record_text(record: PlanRecord) -> bytes:
 def check_key(
     key: EngineKey, *, tensorrt_version: str | None, gpu_name: str | None, compute_capability: str | None
 ) -> None:
-    """Hold a plan's key to what is known of a machine; None is not known. GLIO-5120 names both sides."""
+    """Compare a plan's key with what is known of a machine (None: unknown); GLIO-5120 names both sides."""
     here = {
         "TensorRT": (key.tensorrt_version, tensorrt_version),
         "the GPU": (key.gpu_name, gpu_name),
@@ -96,5 +101,5 @@ def check_key(
 
 
 def mismatch(detail: str) -> GlioserveError:
-    """GLIO-5120."""
+    """Return GLIO-5120 with ``detail``."""
     return GlioserveError(ErrorCode.ENGINE_MISMATCH, detail)

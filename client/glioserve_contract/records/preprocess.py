@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from glioserve_contract.codec import Digest
 from glioserve_contract.records.grid import Affine, GridRecord, Vector
 from glioserve_contract.sequences import Modality
 
@@ -121,7 +122,7 @@ class SequenceProvenance:
     """SeriesInstanceUID as the request carried it (the client's are pseudonyms); empty for volumes."""
     native_grid: GridRecord
     """Grid of the native voxels, its axes turned to point nearest to L, P and S."""
-    voxels_sha256: str
+    voxels_sha256: Digest
     """``sha256:…`` of the native voxels on that grid: little-endian FP32 [z, y, x]."""
     native_lps_from_reference_lps: Affine
     """The registration's transform of points, in mm; the identity for the reference."""
@@ -139,9 +140,9 @@ class SequenceProvenance:
 class Provenance:
     """Enough to compute the network's input again, to the bit, from the native volumes and the native mask."""
 
-    mask_sha256: str
+    mask_sha256: Digest
     """``sha256:…`` of the brain mask on the reference's native grid: UINT8 [z, y, x]."""
-    image_sha256: str
+    image_sha256: Digest
     """``sha256:…`` of the network's input: little-endian FP32 [C, D, H, W]."""
     sequences: tuple[SequenceProvenance, ...]
     """One entry a channel, in the order of the network's channels."""
@@ -169,7 +170,7 @@ class PreprocessRecord:
 
     contract_version: str
     """Semantic version of the contract that it was written by."""
-    preprocessing_digest: str
+    preprocessing_digest: Digest
     """``sha256:…`` of the recipe's part that decides what the network is shown."""
     reference: Modality
     """Sequence that the others were registered to."""

@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Literal
 
-from glioserve_contract.codec import SchemaError, from_dict
+from glioserve_contract.codec import Digest, SchemaError, from_dict
 from glioserve_contract.errors import ErrorCode, GlioserveError
 from glioserve_contract.records.facts.publication import GateVerdict
 from glioserve_contract.records.version_1 import promotion_of_1
@@ -43,22 +43,24 @@ class Change:
     """One change of what serves, or an attempt at one that was undone."""
 
     action: Action
-    """``publish``: the first version of a repository serves at once."""
+    """Kind of the change; ``publish``: the first version of a repository serves at once."""
     to_version: int
+    """Version that was to serve."""
     at: str
-    """UTC, ISO 8601."""
+    """Time of the change: UTC, ISO 8601."""
     from_version: int | None = None
+    """Version that served before; absent for the first."""
     gate: GateVerdict | None = None
     """The gate's verdict; absent where a change that was cut off was undone."""
     override: str | None = None
-    """Why it was made although the gate refused."""
+    """Reason for the change although the gate refused; absent where it passed."""
     canary: dict[str, CanaryRecord] = field(default_factory=dict)
     """Answer of each live server to the canary study, by its address; empty where only files were changed."""
     undone: str | None = None
-    """What failed, where ``from_version`` went on serving."""
+    """Failure that let ``from_version`` go on serving; absent where the change was done."""
 
     def in_order(self) -> tuple[int | None, int | None]:
-        """The versions concerned, the one that served afterwards last."""
+        """Return the versions concerned, the one that served afterwards last."""
         pair = (self.from_version, self.to_version)
         return pair if self.undone is None else (pair[1], pair[0])
 
@@ -68,33 +70,41 @@ class Begun:
     """A change on a live server whose end is not written yet; where no process works on it, it was cut off."""
 
     action: Action
+    """Kind of the change."""
     to_version: int
+    """Version that is to serve."""
     from_version: int
+    """Version that served before."""
     at: str
+    """Time when it was begun: UTC, ISO 8601."""
 
 
 @dataclass(frozen=True)
 class Promotion:
-    """See the module."""
+    """The versions of a repository that serve and served, and every change of it."""
 
     schema: PromotionSchema
+    """Name and version of this schema."""
     serving: int
+    """Version that serves."""
     previous: int | None = None
-    """The version that a rollback goes to."""
+    """Version that a rollback goes to; absent where there is none."""
     begun: Begun | None = None
+    """Change whose end is not written yet; absent where there is none."""
     history: tuple[Change, ...] = ()
-    """Oldest first; nothing is ever taken out."""
-    seal: str = BLANK_SEAL
+    """Changes, oldest first; none is ever removed."""
+    seal: Digest = BLANK_SEAL
+    """``sha256:…`` of the record's own text with these digits as zeros (:mod:`glioserve_contract.seal`)."""
 
     def check(self, path: str) -> None:
-        """Versions are 1 or more."""
+        """Raise SchemaError for a version below 1."""
         for name in ("serving", "previous"):
             value: int | None = getattr(self, name)
             if value is not None and value < 1:
                 raise SchemaError(f"{path}.{name}", f"must be 1 or more, not {value}")
 
     def recency(self, version: int) -> int:
-        """The greater, the later ``version`` served last; -1 where it never did."""
+        """Return a number that is greater, the later ``version`` served last; -1 where it never did."""
         order = [number for change in self.history for number in change.in_order()]
         order.append(self.serving)
         return max((i for i, number in enumerate(order) if number == version), default=-1)
@@ -112,6 +122,7 @@ def parse_promotion(text: bytes) -> Promotion:
 
 
 def broken_record(problem: str) -> GlioserveError:
+    """Return GLIO-5108 for a record with this ``problem``, and what to do."""
     return GlioserveError(
         ErrorCode.INVALID_REPOSITORY,
         f"{CLASSIFIER_MODEL.name}/{PROMOTION_FILE} {problem}. Put it back from a backup; or move it away, whereupon "

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from glioserve_contract.codec import SchemaError, canonical_json, from_dict, is_sha256_digest, sha256_digest
+from glioserve_contract.codec import Digest, SchemaError, canonical_json, from_dict, is_sha256_digest, sha256_digest
 from glioserve_contract.errors import ErrorCode, GlioserveError
 from glioserve_contract.records.brain_model import DEFAULT_BRAIN_DIGEST, DEFAULT_BRAIN_MODEL, is_model_file_name
 from glioserve_contract.records.facts.provenance import ProvenanceRecord
@@ -19,11 +19,10 @@ RecipeSchema = Literal["glioserve/recipe/2"]
 RECIPE_SCHEMA: RecipeSchema = "glioserve/recipe/2"
 CLASSES = ("necrosis", "recurrence")
 """The two diagnoses. A recipe states the order of its network's outputs; SCORE is always recurrence's."""
-
-
 DEFAULT_PERCENTILES = (0.5, 99.5)
+"""Percentiles of a recipe that names the method ``percentile`` and none, in percent."""
 DEFAULT_BRAIN_METHOD: Literal["network", "classical"] = "network"
-"""Of a recipe that says nothing about brain extraction."""
+"""Method of a recipe that does not name one."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +30,7 @@ class Architecture:
     """A network of the exporter's registry (``resnet10``) and the keyword options it is built with."""
 
     name: str
+    """Name of the network in the exporter's registry."""
     options: dict[str, object] = field(default_factory=dict)
     """Keyword options of the network's builder: scalars and lists of scalars."""
 
@@ -43,16 +43,18 @@ class Grid:
     """
 
     size_voxels: tuple[int, int, int] = (96, 96, 96)
+    """Voxels along (x, y, z), each 8 to 512."""
     spacing_mm: tuple[float, float, float] = (2.0, 2.0, 2.0)
+    """Spacing along (x, y, z) in mm, each 0.2 to 10."""
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(D, H, W) of the tensor."""
+        """Shape (D, H, W) of the tensor."""
         x, y, z = self.size_voxels
         return z, y, x
 
     def check(self, path: str) -> None:
-        """Sizes from 8 to 512 voxels, spacings from 0.2 to 10 mm."""
+        """Raise SchemaError for sizes outside 8 to 512 voxels and spacings outside 0.2 to 10 mm."""
         if not all(8 <= n <= 512 for n in self.size_voxels):
             raise SchemaError(f"{path}.size_voxels", f"each must be 8 to 512, not {self.size_voxels}")
         if not all(0.2 <= s <= 10 for s in self.spacing_mm):
@@ -61,22 +63,23 @@ class Grid:
 
 @dataclass(frozen=True)
 class Intensity:
-    """How each sequence's intensities become [0, 1] inside the mask, on the network's grid; 0 outside it.
+    """Scaling of each sequence's intensities to [0, 1] inside the mask, on the network's grid; 0 outside it.
 
     ``minmax`` takes the smallest and the largest value there to 0 and 1. ``percentile`` takes two percentiles of
     the values there to 0 and 1, and what lies beyond is clipped: a few hot voxels cannot darken the rest.
     """
 
     method: Literal["minmax", "percentile"] = "minmax"
+    """Values that become 0 and 1."""
     percentiles: tuple[float, float] | None = None
-    """Of ``percentile`` alone: low and high, in percent; :data:`DEFAULT_PERCENTILES` where none are given."""
+    """Low and high percentile, in percent, for ``percentile`` alone; 0.5 and 99.5 where none are given."""
 
     def __post_init__(self) -> None:
         if self.method == "percentile" and self.percentiles is None:  # one spelling, so one digest
             object.__setattr__(self, "percentiles", DEFAULT_PERCENTILES)
 
     def check(self, path: str) -> None:
-        """0 <= low < high <= 100, and none where the method takes none."""
+        """Raise SchemaError unless 0 <= low < high <= 100, or for percentiles where the method takes none."""
         if self.percentiles is None:
             return
         if self.method != "percentile":
@@ -88,17 +91,18 @@ class Intensity:
 
 @dataclass(frozen=True)
 class BrainExtraction:
-    """How the brain mask is made on the reference.
+    """Method by which the brain mask is made on the reference.
 
     ``network`` runs the brain model of the file ``model`` (:mod:`glioserve_contract.records.brain_model`), held to its
     ``digest``; ours where neither is given. ``classical`` needs no weights and takes neither.
     """
 
     method: Literal["network", "classical"] = DEFAULT_BRAIN_METHOD
+    """A brain model, or the method without weights."""
     model: str | None = None
-    """File name of the ONNX file, without a folder: where it lies is the server's business."""
-    digest: str | None = None
-    """:func:`brain_model_digest` of the ONNX file and its card."""
+    """File name of the ONNX file, without a folder: the server knows the folder."""
+    digest: Digest | None = None
+    """``sha256:…`` of the ONNX file and its card (:func:`brain_model_digest`)."""
 
     def __post_init__(self) -> None:
         if self.method == "network" and self.model is None and self.digest is None:  # one spelling, so one digest
@@ -106,7 +110,7 @@ class BrainExtraction:
             object.__setattr__(self, "digest", DEFAULT_BRAIN_DIGEST)
 
     def check(self, path: str) -> None:
-        """A plain file name and a digest for ``network``, nothing for ``classical``."""
+        """Raise SchemaError unless ``network`` has a plain file name and a digest, and ``classical`` neither."""
         if self.method == "classical":
             for name in ("model", "digest"):
                 if getattr(self, name) is not None:
@@ -120,22 +124,23 @@ class BrainExtraction:
 
 @dataclass(frozen=True)
 class VariantLimits:
-    """How far another precision of the network may stray from its fp32 ONNX on a calibration set.
+    """Limits within which another precision must answer as the fp32 ONNX does on a calibration set.
 
     A variant (fp16, bf16, int8) beyond any of them is refused (GLIO-5118). Labels are those of the recipe's
     temperature and threshold; heat maps are compared for the predicted class.
     """
 
     max_probability_drift: float = 0.02
-    """Of SCORE, over all studies."""
+    """Largest difference of SCORE over all studies, 0 to 1."""
     max_label_flips: int = 0
+    """Number of studies whose label may change."""
     min_heatmap_correlation: float = 0.98
-    """Pearson's, over CAM's voxels, of the worst study."""
+    """Lowest Pearson's correlation over CAM's voxels in the worst study, 0 to 1."""
     min_same_peak: float = 0.95
-    """Share of studies whose CAM peaks in the same voxel."""
+    """Lowest share of studies whose CAM peaks in the same voxel, 0 to 1."""
 
     def check(self, path: str) -> None:
-        """Shares and correlations are 0 to 1."""
+        """Raise SchemaError for a share or a correlation outside 0 to 1, or a negative number of flips."""
         for name in ("max_probability_drift", "min_heatmap_correlation", "min_same_peak"):
             if not 0 <= getattr(self, name) <= 1:
                 raise SchemaError(f"{path}.{name}", f"must be 0 to 1, not {getattr(self, name)}")
@@ -151,14 +156,15 @@ class ReferenceCase:
     ``image`` is what the network is shown (FP32 [C, D, H, W]); never one of a patient who has not agreed.
     """
 
-    digest: str
-    """SHA-256 of ``reference_case.npz``."""
+    digest: Digest
+    """``sha256:…`` of ``reference_case.npz``."""
     score: float
-    """Probability of recurrence that the network gives there, before the recipe's temperature."""
+    """Probability of recurrence that the network gives there, before the recipe's temperature, 0 to 1."""
     tolerance: float = 0.01
+    """Largest distance from ``score`` that is allowed, above 0 and at most 0.1."""
 
     def check(self, path: str) -> None:
-        """The case must tell its score from the one of swapped classes."""
+        """Raise SchemaError unless the case tells its score from the one of swapped classes."""
         if not is_sha256_digest(self.digest):
             raise SchemaError(f"{path}.digest", "must be 'sha256:' and 64 hex digits")
         if not 0 <= self.score <= 1:
@@ -171,32 +177,43 @@ class ReferenceCase:
 
 @dataclass(frozen=True)
 class Recipe:
-    """See the module. ``channels`` and ``classes`` are in the network's own order, never assumed."""
+    """Everything about a trained network that preprocessing, export and the report must know."""
 
     schema: RecipeSchema
+    """Name and version of this schema."""
     name: str
+    """Name of the model for reports and lists, in ASCII."""
     architecture: Architecture
+    """The network that the weights belong to."""
     channels: tuple[Modality, ...]
+    """Sequences of the network's input, in the network's own order."""
     classes: tuple[str, str]
+    """The two diagnoses in the network's own order: ``necrosis`` and ``recurrence``, or the reverse."""
     grid: Grid = field(default_factory=Grid)
+    """The network's input grid."""
     min_slices: int = 32
+    """Fewest slices of a series that is used, 1 to 1024."""
     intensity: Intensity = field(default_factory=Intensity)
+    """Scaling of intensities to [0, 1]."""
     brain_extraction: BrainExtraction = field(default_factory=BrainExtraction)
+    """Method by which the brain mask is made."""
     threshold: float = 0.5
-    """LABEL is recurrence iff SCORE >= threshold. Necrosis is the study's positive class, so more
-    sensitivity to necrosis means a *higher* threshold."""
+    """Threshold on SCORE, between 0 and 1: LABEL is recurrence iff SCORE >= threshold. Necrosis is the study's positive
+    class, so more sensitivity to necrosis means a *higher* threshold."""
     temperature: float = 1.0
-    """Logits are divided by it before the softmax."""
+    """Divisor of the logits before the softmax, 0.01 to 100."""
     heatmap: Literal["gradcam", "gradcam++", "none"] = "gradcam"
-    """How CAM is weighed. Grad-CAM++ (Chattopadhay 2018) only where the graph has it exactly (GLIO-5106); ``none``
+    """Weighing of CAM. Grad-CAM++ (Chattopadhay 2018) only where the graph has it exactly (GLIO-5106); ``none``
     for a network whose gradient cannot be had."""
     variant_limits: VariantLimits = field(default_factory=VariantLimits)
+    """Limits within which other precisions must answer as fp32 does."""
     reference_case: ReferenceCase | None = None
+    """A study whose answer is known; absent where there is none."""
     provenance: ProvenanceRecord = field(default_factory=ProvenanceRecord)
     """Origin of the weights and figures, with free notes; never patient data."""
 
     def check(self, path: str) -> None:
-        """What types cannot say."""
+        """Raise SchemaError for values out of their bounds and for channels or classes named twice."""
         if not self.name or not self.name.isascii():
             raise SchemaError(f"{path}.name", "must be a non-empty ASCII string")
         if not self.channels or len(set(self.channels)) != len(self.channels):
@@ -217,7 +234,7 @@ class Recipe:
 
     @property
     def recurrence_index(self) -> int:
-        """Which of the network's two outputs is recurrence."""
+        """Index of the network's output that is recurrence."""
         return self.classes.index("recurrence")
 
     def with_min_slices(self, min_slices: int) -> Recipe:
@@ -229,7 +246,7 @@ class Recipe:
 
 
 def preprocessing_digest(recipe: Recipe) -> str:
-    """``sha256:…`` of the recipe's part that decides what the network is shown.
+    """Return ``sha256:…`` of the recipe's part that decides what the network is shown.
 
     Versions may share a running repository only where it is equal; ``min_slices`` is in it because the
     preprocessor applies one rule for all versions it feeds.

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from glioserve_contract.codec import Digest
 from glioserve_contract.records.grid import Vector
 from glioserve_contract.records.preprocess import PreprocessRecord
 from glioserve_contract.records.recipe import Recipe
@@ -21,7 +22,7 @@ class ModelRecord:
     """Name of the recipe."""
     version: str
     """Triton's version of the classifier."""
-    digest: str
+    digest: Digest
     """``sha256:…`` of the trained weights, returned by the graph itself."""
     architecture: str
     """Name of the network in the exporter's registry (``resnet10``)."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from glioserve_contract.codec import SchemaError, is_sha256_digest
+from glioserve_contract.codec import Digest, SchemaError, is_sha256_digest
 
 Counting = Literal["metrics", "every_study"]
 """Studies that a figure counts: those that were answered; or all, a study that failed or abstained being wrong."""
@@ -80,13 +80,13 @@ class EvaluationSummary:
     """Figures over the answered studies."""
     every_study: EvaluationRates
     """Rates over all studies, one that failed or abstained being wrong."""
-    weights_digest: str
+    weights_digest: Digest
     """``sha256:…`` of the weights that were evaluated."""
-    recipe_digest: str
+    recipe_digest: Digest
     """``sha256:…`` of the recipe that was evaluated."""
-    cohort_digest: str
+    cohort_digest: Digest
     """``sha256:…`` of the table of labels and groups by case."""
-    digest: str
+    digest: Digest
     """``sha256:…`` of ``evaluation.json``."""
     created: str
     """Time of the evaluation: UTC, ISO 8601."""

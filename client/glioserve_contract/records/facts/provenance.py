@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from glioserve_contract.codec import Scalar
+from glioserve_contract.codec import Digest, Scalar
 
 
 @dataclass(frozen=True)
@@ -13,7 +13,7 @@ class ImportRecord:
 
     format: str
     """Format of the checkpoint (``safetensors``)."""
-    source_digest: str
+    source_digest: Digest
     """``sha256:…`` of the checkpoint's file."""
     date: str
     """Time of the import: UTC, ISO 8601."""
@@ -59,7 +59,7 @@ class ThresholdFit:
 class CalibrationRecord:
     """What a validation cohort taught the recipe: a temperature, a threshold, or both."""
 
-    cohort_digest: str
+    cohort_digest: Digest
     """``sha256:…`` of the table of labels and groups by case."""
     studies: int
     """Number of answered studies."""

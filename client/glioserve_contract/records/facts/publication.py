@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from glioserve_contract.codec import Digest
 from glioserve_contract.seal import BLANK_SEAL
 
 
@@ -49,11 +50,11 @@ class PublicationRecord:
     """Version of glioserve that published it."""
     contract: str
     """Version of the contract that it was published under."""
-    source_manifest: str
+    source_manifest: Digest
     """``sha256:…`` of the exported folder's manifest."""
     gate: GateVerdict
     """Verdict of the repository's gate."""
     override: str | None = None
     """Reason for publishing although the gate refused; absent where it passed."""
-    seal: str = BLANK_SEAL
+    seal: Digest = BLANK_SEAL
     """``sha256:…`` of the manifest's own text with these digits as zeros (:mod:`glioserve_contract.seal`)."""
