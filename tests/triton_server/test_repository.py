@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from glioserve_contract import CONTRACT_VERSION, ErrorCode, GlioserveError, sha256_digest
+from glioserve_contract.records.facts.variants import ComparisonRecord, VariantRecord
 from glioserve_preprocess.files import file_digest
 from glioserve_triton.served.repository import check_contract, check_repository, profiles
 from glioserve_triton.served.versions import load_manifest, save_manifest
@@ -140,7 +141,9 @@ def test_a_version_with_what_the_profile_runs(repository: Path) -> None:
     check_repository(repository, "plan")
     manifest = load_manifest(folder)
     files = {**manifest.files, "model_int8.onnx": sha256_digest(b"put there by hand")}
-    save_manifest(replace(manifest, variants={"bf16": {"file": "model.onnx"}}, files=files), folder)
+    figures = ComparisonRecord(8, 0.001, 0, 0.99, 0.999, 1.0)
+    gated = VariantRecord("model.onnx", "OpenVINO, CPU", figures, manifest.recipe.variant_limits)
+    save_manifest(replace(manifest, variants={"bf16": gated}, files=files), folder)
     check_repository(repository, "int8")
     check_repository(repository, "bf16")
 
@@ -151,7 +154,7 @@ def test_no_folder_at_all(tmp_path: Path) -> None:
     assert caught.value.code is ErrorCode.INVALID_REPOSITORY
 
 
-@pytest.mark.parametrize("version", ["0.9.0", "2.0.0", None])
+@pytest.mark.parametrize("version", ["0.9.0", "1.3.0", "3.0.0", None])
 def test_a_configuration_of_another_contract_is_refused(version: str | None) -> None:
     parameters = {} if version is None else {"contract_version": {"string_value": version}}
     with pytest.raises(GlioserveError) as caught:

@@ -197,7 +197,7 @@ def _parsed(content: bytes, name: str) -> dict[str, Any]:
     try:
         value = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise refusal(f"The bundle's {name} is not JSON.") from error
+        raise refusal(f"The bundle's {name} is not a JSON object.") from error
     if not isinstance(value, dict):
         raise refusal(f"The bundle's {name} is not a JSON object.")
     return value

@@ -55,8 +55,8 @@ class Logger:
         self.severity = severity
 
 
-IHostMemory = bytearray
-"""Bytes with the buffer protocol, as the bindings' class; a bytearray is the nearest that Python 3.10 has."""
+class IHostMemory(bytearray):
+    """Bytes with the buffer protocol, as the bindings' class; a bytearray is the nearest that Python 3.10 has."""
 
 
 class INetworkDefinition:
