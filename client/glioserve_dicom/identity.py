@@ -1,4 +1,4 @@
-"""What may leave the hospital's service, and what the server refuses (DICOM PS3.15 Annex E names the risks).
+"""The attributes that may leave the hospital's service, and those that the server refuses (risks: PS3.15 Annex E).
 
 An allow-list: the client builds each file anew from :data:`KEPT_ATTRIBUTES`; whatever is not named is not sent.
 The server refuses a request in which an attribute of :data:`IDENTIFYING_ATTRIBUTES` has a value, or a PatientID
@@ -15,7 +15,7 @@ from glioserve_contract.sequences import SEQUENCE_IMAGE_TYPES, SEQUENCE_SCAN_OPT
 
 
 class Treatment(str, Enum):
-    """What the client does to an attribute that it sends."""
+    """The client's treatment of an attribute that it sends."""
 
     KEEP = "kept"
     PSEUDONYM = "pseudonym valid for one request"
@@ -194,14 +194,14 @@ _NO_AGENT = re.compile(
     r"(no|none|n|nein|non|aucun|keine?s?|ninguno|nessuno|nenhum|geen|(ohne|sans|sin|senza|sem|zonder|without|w/?o)\b.*|"
     r"not? .*|native?|plain|n/?a|n\.a\.|nil|false|-+|0(\.0*)?|无|無|没有|平扫|未增强|なし|없음)"
 )
-"""What technologists write where no agent was given (full match, lower case)."""
+"""Texts that technologists write where no agent was given (full match, lower case)."""
 
 AGENT_ATTRIBUTES = ("ContrastBolusAgent", "ContrastBolusVolume", "ContrastBolusTotalDose", "ContrastBolusStartTime")
-"""What :func:`agent_given` looks at."""
+"""Attributes that :func:`agent_given` reads."""
 
 
 def agent_given(texts: Mapping[str, str]) -> bool | None:
-    """Whether a contrast agent was given, by the texts of :data:`AGENT_ATTRIBUTES`; None where they say nothing.
+    """Return whether a contrast agent was given, by :data:`AGENT_ATTRIBUTES`; None where they do not mention one.
 
     The agent's own name counts before a volume, a dose or a start of its injection.
     """
@@ -218,7 +218,7 @@ def agent_given(texts: Mapping[str, str]) -> bool | None:
 
 
 def kept_codes(keyword: str, text: str) -> tuple[str, ...]:
-    """The values of an attribute of :data:`CODES` that may be sent, upper case; ``text`` has its backslashes.
+    """Return the values of an attribute of :data:`CODES` that may be sent, upper case; ``text`` has its backslashes.
 
     A maker is known by one word of its name. Where values are told apart by their place, another one is ``OTHER``.
     """

@@ -22,15 +22,15 @@ AGENT_WORDS = frozenset(
     .split()
 )  # fmt: skip
 AFTER_WORDS = frozenset("post nach apres after despues depois dopo enhanced postcontrast postgad".split())
-"""Say by themselves that the agent is in."""
+"""Words that mark the agent by themselves."""
 WITH_WORDS = frozenset("with plus mit avec con com met na iv".split())
-"""Count beside an agent's word only: "with fat sat"."""
+"""Words that count beside an agent's word only, because of "with fat sat"."""
 BEFORE_WORDS = frozenset(
     "pre without ohne sans sin sem senza zonder vor avant antes before native nativ nativo nativa noncontrast "
     "unenhanced precontrast".split()
 )
 NO_WORDS = frozenset("no non not".split())
-"""Count beside an agent's word only."""
+"""Words that count beside an agent's word only."""
 
 # --- body parts and images of several parts --------------------------------------------------------------------------
 PARTIAL_HEADS = frozenset(
@@ -184,7 +184,7 @@ LONGEST_TEXT = {"SeriesDescription": 64, "ProtocolName": 64, "SequenceName": 16,
 
 
 def kept_words(description: str) -> str:
-    """The words of a description that are in the closed vocabulary, in order, in one spelling; else empty."""
+    """Return the words of a description that are in the closed vocabulary, in order, in one spelling; else empty."""
     text = _TERM.sub(lambda found: f" {_TERMS[found.group()]} ", _repaired(description))
     text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
     for mark, word in _MARKS:
@@ -193,7 +193,7 @@ def kept_words(description: str) -> str:
 
 
 def kept_text(description: str, most_characters: int) -> str:
-    """:func:`kept_words`, each once, as many as fit into an attribute of ``most_characters``."""
+    """Return :func:`kept_words`, each once, as many as fit into an attribute of ``most_characters``."""
     text = ""
     for word in dict.fromkeys(kept_words(description).split()):
         longer = f"{text} {word}".strip()
@@ -217,7 +217,7 @@ def _words_of(token: str) -> tuple[str, ...]:
 
 
 def _parts(token: str) -> tuple[str, ...]:
-    """``token`` as words of the vocabulary, the longest first; empty where a rest remains."""
+    """Return ``token`` as words of the vocabulary, the longest first; empty where a rest remains."""
     if not token:
         return ()
     for length in range(len(token), 0, -1):
@@ -233,7 +233,7 @@ def _parts(token: str) -> tuple[str, ...]:
 
 
 def _repaired(text: str) -> str:
-    """Text that was read as Latin-1, in the encoding in which it has terms of ours; as it is where none has."""
+    """Return text that was read as Latin-1 in the encoding in which it has known terms; as it is where none has."""
     if text.isascii() or _TERM.search(text):
         return _unescaped(text)
     try:
@@ -248,7 +248,7 @@ def _repaired(text: str) -> str:
 
 
 def _unescaped(text: str) -> str:
-    """ISO 2022 text (PS3.5 6.1.2.5) decoded."""
+    """Decode ISO 2022 text (PS3.5 6.1.2.5)."""
     if "\x1b$" not in text or not text.isascii():
         return text
     return text.encode("ascii").decode("iso2022_jp_2", "ignore")
