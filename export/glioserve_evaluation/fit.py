@@ -142,7 +142,7 @@ def _margins(scores: Scores, temperature: float) -> Scores:
 def _temperature(scores: Scores, margins: Scores, necrosis: Truths) -> float:
     if necrosis_auc(scores, necrosis) == 1 and (margins[necrosis] < 0).all() and (margins[~necrosis] > 0).all():
         raise _unfit(
-            "No temperature can be fitted to studies that are all on their right side of one half: take more, or harder"
+            "Cannot fit a temperature: every study is already on the correct side of 0.5. Add more, or harder, studies"
         )
     found = fit_temperature(_logits(margins), (~necrosis).astype(np.int64))
     if not 1.01 * MIN_TEMPERATURE < found < 0.99 * MAX_TEMPERATURE:

@@ -129,7 +129,7 @@ def test_scores_of_exactly_zero_and_one_are_taken() -> None:
             [outcome("a", "necrosis", 0.2), outcome("b", "recurrence", 0.9, abstained=1)],
             "both diagnoses must have been answered",
         ),
-        ([outcome("a", "necrosis", 0.4), outcome("b", "recurrence", 0.6)], "all on their right side of one half"),
+        ([outcome("a", "necrosis", 0.4), outcome("b", "recurrence", 0.6)], "already on the correct side of 0.5"),
         (
             [outcome("a", "necrosis", 0.8), outcome("b", "recurrence", 0.2), outcome("c", "recurrence", 0.3)],
             "the opposite of the network",

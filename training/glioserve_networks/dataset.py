@@ -97,7 +97,9 @@ def load_dataset(folder: Path, recipe: Recipe, validation_share: float, seed: in
     _check_index(folder, recipe)
     files = sorted(folder.glob("*.npz"))
     if len(files) < 2:
-        raise GlioserveError(ErrorCode.INVALID_ARTIFACT, f"The dataset has {len(files)} patients; two are the least.")
+        raise GlioserveError(
+            ErrorCode.INVALID_ARTIFACT, f"The dataset has {len(files)} patients; at least two are needed."
+        )
     order = np.random.default_rng(seed).permutation(len(files))
     held_out = min(max(1, round(validation_share * len(files))), len(files) - 1)
     training, validation = ([files[i] for i in sorted(part)] for part in (order[held_out:], order[:held_out]))

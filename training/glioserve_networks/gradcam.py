@@ -20,7 +20,7 @@ from torch import nn
 from torch.nn import functional
 
 EPSILON = 1e-6
-"""Of Grad-CAM++'s denominator. In 3D the squared gradients are often smaller: such a map hangs on this number."""
+"""Least denominator of Grad-CAM++. In 3D the squared gradients are often smaller: such a map hangs on this number."""
 
 
 class GlobalAverage(nn.Module):

@@ -95,6 +95,6 @@ def _make(job: _Job) -> tuple[LabelledStudy, Path | Excluded]:
 
 
 def _digest(files: Iterable[bytes]) -> str:
-    """Of the study's content, whatever its files are called."""
+    """Return the digest of the study's content; the names of its files do not count."""
     digests = sorted(hashlib.sha256(content).digest() for content in files)
     return hashlib.sha256(b"".join(digests)).hexdigest()[:24]

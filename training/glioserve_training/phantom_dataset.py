@@ -34,9 +34,9 @@ MIN_PIXEL_MM = 2.0
 FIRST_TRAINING_SEED = 1_000_000
 """Training phantoms' seeds start here; smaller seeds are for tests, demos and benchmarks, and never trained on."""
 DRAWS = 2
-"""Of mask and alignment errors per patient and diagnosis."""
+"""Draws of mask and alignment errors per patient and diagnosis."""
 EXTRACTED_SHARE = 0.5
-"""Of the draws that take the serving code's own brain mask; the others damage the true one."""
+"""Share of the draws that take the serving code's own brain mask; the others damage the true one."""
 
 
 def make_dataset(recipe: Recipe, patients: int, folder: Path, workers: int = 2) -> Path:

@@ -99,7 +99,7 @@ def _counts(outcomes: Sequence[Outcome]) -> Counts:
 
 
 def _rates(outcomes: Sequence[Outcome], settings: Settings) -> Rates:
-    """Every one counts, those without a label as wrong."""
+    """Return rates over all outcomes; a missing label counts as wrong."""
     right = np.array([o.labelled and o.predicted == o.label for o in outcomes], dtype=np.bool_)
     necrosis = np.array([o.label == "necrosis" for o in outcomes], dtype=np.bool_)
     return _rates_of(right, necrosis, settings)
@@ -116,7 +116,7 @@ def _rates_of(right: Truths, necrosis: Truths, settings: Settings) -> Rates:
 
 
 def _figures(outcomes: Sequence[Outcome], settings: Settings) -> Figures:
-    """Of outcomes with a score, by the side of the threshold that it lies on."""
+    """Return the figures over outcomes that have a score; the label is the threshold's side."""
     scores, necrosis = scores_of(outcomes)
     called = np.array([o.predicted == "necrosis" for o in outcomes], dtype=np.bool_)
     both = _both(necrosis)

@@ -18,11 +18,11 @@ INTERVAL_NAMES: dict[IntervalMethod, str] = {
     "wald": "Wald's, which is too narrow where studies are few",
 }
 LEVEL = 0.95
-"""Of every interval."""
+"""Confidence level of every interval."""
 DEFAULT_BINS = 10
-"""Of the calibration."""
+"""Number of calibration bins."""
 DEFAULT_RESAMPLES = 2000
-"""Of the bootstrap."""
+"""Resamples of the bootstrap."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Estimate:
     lower: float | None = None
     upper: float | None = None
     method: str = ""
-    """Of the interval."""
+    """Method of the interval."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class CalibrationBin:
     upper: float
     n: int
     mean_probability: float | None
-    """Of necrosis; None in an empty bin."""
+    """Mean probability of necrosis; None in an empty bin."""
     observed: float | None
     """Share that was necrosis."""
 

@@ -18,7 +18,7 @@ from glioserve_evaluation.figures.statistics import Scores, Truths
 from glioserve_training.metrics import auc, auc_of_samples
 
 _BATCH_VALUES = 1_000_000
-"""Of the bootstrap, in memory at a time."""
+"""Most values of the bootstrap that are in memory at a time."""
 
 
 def roc_points(scores: Scores, necrosis: Truths) -> tuple[RocPoint, ...]:

@@ -35,7 +35,7 @@ class GridRow:
     accuracy: Proportion | None
     auc: Estimate
     t_test: TTest | None
-    """Of all scores against 0.5."""
+    """Test of all scores against 0.5."""
     t_test_necrosis: TTest | None
     t_test_recurrence: TTest | None
     best_epoch: int

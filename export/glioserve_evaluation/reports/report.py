@@ -45,13 +45,13 @@ class Settings:
     """How figures are computed."""
 
     interval_method: IntervalMethod = "wilsoncc"
-    """Of the proportions."""
+    """Method of the proportions' intervals."""
     bins: int = DEFAULT_BINS
-    """Of the calibration."""
+    """Number of calibration bins."""
     resamples: int = DEFAULT_RESAMPLES
-    """Of the bootstrap."""
+    """Resamples of the bootstrap."""
     seed: int = 0
-    """Of the bootstrap."""
+    """Seed of the bootstrap."""
     wanted_sensitivity: float | None = None
 
 
@@ -77,7 +77,7 @@ class Rates:
 
     n: int
     sensitivity: Proportion | None
-    """Of necrosis."""
+    """Share of necroses that are called necrosis."""
     specificity: Proportion | None
     accuracy: Proportion | None
 
@@ -107,7 +107,7 @@ class Subgroup:
 
 @dataclass(frozen=True)
 class EvaluationReport:
-    """See the module. Figures are of ``answered`` where nothing else is said."""
+    """Everything that an evaluation found. Figures are of ``answered`` where nothing else is said."""
 
     schema: Literal["glioserve/evaluation/1"]
     notice: str
@@ -115,14 +115,14 @@ class EvaluationReport:
     """UTC, ISO 8601."""
     model: ModelFacts
     cohort_digest: str
-    """Of the table of labels and groups by case."""
+    """Digest of the table of labels and groups by case."""
     settings: Settings
     counts: Counts
     answered: Figures
     scored: Figures
     every_study: Rates
     t_test: TTest | None
-    """Of all scores against 0.5."""
+    """Test of all scores against 0.5."""
     t_test_necrosis: TTest | None
     t_test_recurrence: TTest | None
     operating_point: OperatingPoint | None
@@ -132,7 +132,7 @@ class EvaluationReport:
     warnings: tuple[str, ...] = ()
     """What a reader must know before believing a figure."""
     versions: dict[str, str] = field(default_factory=dict)
-    """Of glioserve, the contract and the libraries."""
+    """Versions of glioserve, the contract and the libraries."""
 
 
 def report_bytes(report: EvaluationReport) -> bytes:

@@ -36,7 +36,7 @@ class CohortCase:
     """DICOM files in a folder or a zip archive. Not for results."""
     label: CohortLabel
     group: str = ""
-    """Of a subgroup table: a scanner, a site, a treatment. Empty for none."""
+    """Row of a subgroup table: a scanner, a site, a treatment. Empty for none."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,9 @@ class Cohort:
 
     cases: tuple[CohortCase, ...]
     digest: str
-    """Of the table of labels and groups by case, in any order of its rows: which cohort a figure is of."""
+    """Digest of the table of labels and groups by case, in any order of its rows: which cohort a figure is of."""
     studies_digest: str
-    """Of which folder each case is, by its name in the table: guards an unfinished run, and stays out of reports."""
+    """Digest of which folder each case is, by its name in the table: guards an unfinished run; not in reports."""
 
 
 def load_cohort(path: Path) -> Cohort:
@@ -95,7 +95,7 @@ def _rows(path: Path) -> _Rows:
         line = content.count(b"\n", 0, error.start) + 1
         raise _wrong(f"Row {line} is not UTF-8: save the table as CSV in UTF-8") from None
     if "\0" in text:
-        raise _wrong("The table holds zero bytes: it is no CSV")
+        raise _wrong("The table holds zero bytes: it is not CSV")
     rows: _Rows = []
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     while True:

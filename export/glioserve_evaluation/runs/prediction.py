@@ -23,7 +23,7 @@ class ModelFacts:
     """Number in its repository; empty offline."""
     weights_digest: str
     recipe_digest: str
-    """Of the whole recipe."""
+    """Digest of the whole recipe."""
     preprocessing_digest: str
     architecture: str
     channels: tuple[str, ...]

@@ -48,7 +48,7 @@ class Outcome:
     """The error's, without paths and identifiers."""
     model_version: str = ""
     weights_digest: str = ""
-    """Of the network that answered, or would have; empty where a server refused the study: it did not say."""
+    """Digest of the network that answered, or would have; empty where a server refused the study: it did not say."""
 
     @property
     def labelled(self) -> bool:
@@ -65,7 +65,7 @@ class Outcome:
 
     @property
     def asked_again(self) -> bool:
-        """By the next run: also what failed at a network that is not known, for this one's may be another."""
+        """True if the next run asks again: also where the network that failed is not known."""
         return self.may_pass_later or (bool(self.error) and not self.weights_digest)
 
 

@@ -36,7 +36,7 @@ def defaults_of(name: str) -> dict[str, Any]:
 
 
 def shapes_of(architecture: Architecture, in_channels: int) -> dict[str, tuple[int, ...]]:
-    """Of the network's state dict, without making its numbers. Raises what :func:`build` raises."""
+    """Return the shapes of the network's state dict, without making its numbers. Raises what :func:`build` raises."""
     with torch.device("meta"):
         network = build(architecture, in_channels)
     return {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}

@@ -128,7 +128,7 @@ def _hints(found: Shapes, recipe: Recipe) -> Iterator[str]:
 
 
 def _corrections(architecture: Architecture, channels: int, recipe: Recipe) -> Iterator[str]:
-    """Of a network that is known exactly."""
+    """Yield what the recipe must say instead, for a network that is known exactly."""
     stated = {**defaults_of(recipe.architecture.name), **recipe.architecture.options}
     changed = {k: v for k, v in architecture.options.items() if stated.get(k) != v}
     if architecture.name != recipe.architecture.name:

@@ -13,7 +13,7 @@ from glioserve_preprocess.files import replacing
 from glioserve_training.brain.head import SyntheticHead, make_head
 
 VERSION = 1
-"""Of what :func:`head.make_head` makes: raised when a seed gives another head, so that no old one is taken."""
+"""Version of what :func:`head.make_head` makes: raised when a seed gives another head, so that no old one is taken."""
 
 
 def make_bank(folder: Path, first_seed: int, count: int, workers: int) -> list[Path]:

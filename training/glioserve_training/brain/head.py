@@ -88,7 +88,7 @@ class _Build:
     skull: float
     scalp: float
     tissue_threshold: float
-    """Of the tissue probability: a high one is an atrophied brain."""
+    """Threshold of the tissue probability: a high one is an atrophied brain."""
     marrow_share: float
     face: float
     neck: float

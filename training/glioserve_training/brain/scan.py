@@ -23,14 +23,14 @@ from glioserve_training.brain.head import BOX_HIGH_MM, BOX_LOW_MM, SPACING_MM, S
 from glioserve_training.brain.surgery import operate
 
 GRID_MM = 3.0
-"""Of the network."""
+"""Spacing of the network's grid, in mm."""
 SIZE_MULTIPLE = 16
 SIZES = ((64, 80), (64, 80), (48, 64, 80))
 """(x, y, z) voxels that the network's grid is drawn from: 144 to 240 mm."""
 BRAIN_CENTRE_MM = np.array([0.0, 16.0, 2.0])
-"""Of the average head, where fields of view are planned."""
+"""Brain centre of the average head, where fields of view are planned."""
 SCALED_PERCENTILES = (0.0, 99.0)
-"""Of the field of view: what becomes 0 and 1. Beyond is clipped. The sidecar says the same."""
+"""Percentiles of the field of view: what becomes 0 and 1. Beyond is clipped. The sidecar says the same."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -33,7 +33,7 @@ class BrainSettings:
     learning_rate: float = 3e-3
     weight_decay: float = 1e-4
     averaging: float = 0.995
-    """Of the weights over steps (exponential moving average); the average is what is handed over."""
+    """Decay of the weights' exponential moving average over steps; the average is what is handed over."""
     near_mm: float = 3.0
     """Distances this close to the surface weigh most."""
     dice_weight: float = 1.0

@@ -37,7 +37,7 @@ class BrainNet(nn.Module):
         self.head = nn.Conv3d(width, 1, 1)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """See the class."""
+        """Return the signed distance that the class describes."""
         passed, x = [], image
         for level, block in enumerate(self.down):
             x = block(x if level == 0 else F.max_pool3d(x, 2))
