@@ -1,7 +1,8 @@
 """``glioserve COMMAND``: finds the command's module, imports only that, and turns our errors into one line.
 
 A command module has ``add_arguments(parser)`` and ``run(args) -> int``. The client alone must install without
-the heavy extras, so nothing is imported before it is asked for.
+the heavy extras, so nothing is imported before it is asked for. For the same reason some commands import their
+packages only in ``run``: their ``--help`` stays quick.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from glioserve_contract import NOT_FOR_CLINICAL_USE, GlioserveError
 
 @dataclass(frozen=True)
 class Command:
-    """Where a command lives and which extra brings what it needs."""
+    """A command's module, the extra that brings what it needs, and its summary."""
 
     module: str
     extra: str
@@ -50,7 +51,7 @@ COMMANDS = {
         "glioserve_cli.models.evaluate", "evaluate", "evaluate a network or a server on a labelled cohort"
     ),
     "serve": Command("glioserve_cli.serving.serve", "serve", "serve a model repository with Triton"),
-    "doctor": Command("glioserve_cli.diagnosis.doctor", "", "say what is installed, found, reachable and wrong"),
+    "doctor": Command("glioserve_cli.diagnosis.doctor", "", "report what is installed, found, reachable and wrong"),
     "demo": Command(
         "glioserve_cli.serving.demo", "serve", "DICOM study in, explained answer out, through a real Triton server"
     ),
@@ -58,7 +59,7 @@ COMMANDS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point. Exit code 0: done; 1: one of our errors, told in one line; 2: wrong usage."""
+    """Run a command. Exit code 0: done; 1: one of our errors, printed in one line; 2: wrong usage."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     name = next((a for a in arguments if not a.startswith("-")), None)
     parser = argparse.ArgumentParser(prog="glioserve", epilog=NOT_FOR_CLINICAL_USE)
@@ -75,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             module.add_arguments(sub)
     args = parser.parse_args(arguments)
     if module is None:  # unreachable but for `glioserve -- COMMAND`
-        parser.error(f"say the command first: glioserve {args.command} …")
+        parser.error(f"name the command first: glioserve {args.command} …")
     try:
         code = int(module.run(args))
         sys.stdout.flush()
@@ -85,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # whoever read the output has gone, as in `glioserve … | head`
+    except BrokenPipeError:  # the reader of the output has gone, as in `glioserve … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the interpreter complains at its end
         return 128 + signal.SIGPIPE
 

@@ -15,7 +15,7 @@ from glioserve_triton.reference_case import check_reference_case
 
 CALL_TIMEOUT_S = 5.0
 READY_TIMEOUT_S = 1.0
-"""Of a readiness call, which is repeated anyway."""
+"""Time for one readiness call, in seconds; the call is repeated anyway."""
 UNLOADED = ("UNAVAILABLE", "unloaded")
 """State and reason, in the repository's index, of a model whose last request is done."""
 _CHANNEL_ARGUMENTS = [
@@ -33,14 +33,14 @@ class AdminTls:
     """TLS towards a server that asks for it; PEM files."""
 
     root_certificates: Path | None = None
-    """Who may sign the server's certificate; None: the roots that gRPC brings."""
+    """Authorities that may sign the server's certificate; None: the roots that gRPC brings."""
     private_key: Path | None = field(default=None, repr=False)
     certificate_chain: Path | None = None
     server_name: str | None = None
     """The name in the server's certificate where it differs from the URL's host."""
 
     def client_options(self) -> dict[str, Any]:
-        """tritonclient's names."""
+        """Return the options by tritonclient's names."""
         files = {
             name: None if path is None else str(path)
             for name in ("root_certificates", "private_key", "certificate_chain")
@@ -49,7 +49,7 @@ class AdminTls:
         return {"ssl": True, **files}
 
     def channel_arguments(self) -> list[tuple[str, str]]:
-        """gRPC's names."""
+        """Return the channel's arguments by gRPC's names."""
         return [] if self.server_name is None else [("grpc.ssl_target_name_override", self.server_name)]
 
 
@@ -72,9 +72,9 @@ class ServerAdmin:
         self._client.close()
 
     def is_ready(self, model: str, server_id: str) -> bool:
-        """Whether the server has the model loaded; False where it cannot be reached, or another one answers.
+        """Return whether the server has the model loaded; False where it cannot be reached, or another one answers.
 
-        Triton binds its ports last, so until then somebody else's server may answer on them.
+        Triton binds its ports last, so until then another server may answer on them.
         """
         try:
             metadata: Any = self._client.get_server_metadata(client_timeout=READY_TIMEOUT_S)
@@ -95,15 +95,15 @@ class ServerAdmin:
         self._client.load_model(model, self._headers, client_timeout=timeout_s)
 
     def ready_versions(self, model: str) -> frozenset[int]:
-        """Versions of the model that answer, by the repository's index."""
+        """Return the versions of the model that answer, by the repository's index."""
         index: Any = self._client.get_model_repository_index(self._headers, client_timeout=CALL_TIMEOUT_S)
         return frozenset(int(e.version) for e in index.models if e.name == model and e.state == "READY")
 
     def reference_case(self, version_folder: Path, version: str) -> float | None:
-        """What the version that is loaded answers to its reference case; None where it has none (GLIO-5117)."""
+        """Return the score that the loaded version gives its reference case; None where it has none (GLIO-5117)."""
         return check_reference_case(self._client, version_folder, version)
 
     def states(self, model: str) -> list[tuple[str, str]]:
-        """(state, reason) of each version of the model in the repository's index."""
+        """Return state and reason of each version of the model in the repository's index."""
         index: Any = self._client.get_model_repository_index(self._headers, client_timeout=CALL_TIMEOUT_S)
         return [(entry.state, entry.reason) for entry in index.models if entry.name == model]

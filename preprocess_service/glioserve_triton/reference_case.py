@@ -34,12 +34,12 @@ from glioserve_preprocess.files import file_digest
 from glioserve_triton.served.versions import load_manifest
 
 TIMEOUT_S = 120.0
-"""For one answer. The largest network takes ten seconds on one processor core; a plan's first run may take longer."""
+"""Time for one answer; the largest network takes ten seconds on one core, a plan's first run may take longer."""
 _CALL_TIMEOUT_S = 5.0
 _POLL_S = 0.05
 
 Told = Callable[[], bool]
-"""Whether the caller wants the wait to end."""
+"""Question of the wait: does the caller want it to end?"""
 
 
 def _never() -> bool:
@@ -54,7 +54,7 @@ def check_reference_case(
     give_up: Told = _never,
     timeout_s: float = TIMEOUT_S,
 ) -> float | None:
-    """The score that ``version`` of the served classifier gives the case of ``version_folder``; None without a case.
+    """Return the score that the served ``version`` gives the case of ``version_folder``; None without a case.
 
     ``server`` is a client, or ``host:port`` of a server in plain text. GLIO-5117 where the answer is another, comes
     from another network, or does not come in ``timeout_s``; GLIO-5103 where the folder's files are not its

@@ -23,7 +23,9 @@ PACKAGES = {
 PAGES = sorted(
     [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "docker/README.md", ROOT / "benchmarks/README.md"]
 )
-NOT_YET_CLEAN = frozenset(PACKAGES) - {"scripts", "glioserve_phantom", "glioserve_preprocess"}
+NOT_YET_CLEAN = frozenset(PACKAGES) - {
+    "scripts", "glioserve_phantom", "glioserve_preprocess", "glioserve_triton", "glioserve_cli", "model_repository",
+}  # fmt: skip
 """Packages whose wording has not been gone over; the rules below hold for every other one."""
 
 FRAGMENT = re.compile(

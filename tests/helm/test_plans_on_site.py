@@ -13,7 +13,7 @@ import yaml
 from glioserve_cli.main import main
 from glioserve_cli.models import engine as command
 from glioserve_export.version_files import PLAN_FILE
-from glioserve_triton.plans.discovery import Fit, fitting_plan
+from glioserve_triton.plans.discovery import FittingPlan, fitting_plan
 from glioserve_triton.served.promotions import load_serving
 from glioserve_triton.served.repository import check_repository
 from support.engines import engine_repository, make_machine
@@ -133,7 +133,7 @@ def test_its_own_command_leaves_what_its_own_server_takes(
     options = parse_serve(moved(server(manifests)["args"]), tmp_path)
     assert options.repository == tmp_path / "served"
     fit = fitting_plan(options.repository, load_serving(options.repository))
-    assert isinstance(fit, Fit) is not bool(fault)
+    assert isinstance(fit, FittingPlan) is not bool(fault)
     profile = "onnxruntime-gpu" if fault else options.profile
     assert check_repository(options.repository, profile).serving.version == "1"
     assert not (models / "classifier" / "1" / PLAN_FILE).exists()

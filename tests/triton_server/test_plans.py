@@ -14,7 +14,7 @@ import pytest
 import tritonclient.grpc as triton
 
 from glioserve_contract import ErrorCode, GlioserveError, sha256_digest
-from glioserve_triton.plans.discovery import Fit, LoadWatch, fitting_plan, profile_to_serve
+from glioserve_triton.plans.discovery import FittingPlan, LoadWatch, fitting_plan, profile_to_serve
 from glioserve_triton.process.logs import Log
 from glioserve_triton.served.repository import check_repository
 from support.engines import A30, L4, Machine
@@ -129,7 +129,7 @@ def test_the_plan_is_the_serving_versions(machine: Machine, repository: Path) ->
     record = write_plan(version_of(repository))
     serving = check_repository(repository, "onnxruntime-gpu").serving
     fit = fitting_plan(repository, serving)
-    assert fit == Fit(record, ())
+    assert fit == FittingPlan(record, ())
     (repository / "classifier" / "2").mkdir()
     for name in ("model.plan", "plan.json"):
         (version_of(repository) / name).rename(repository / "classifier" / "2" / name)

@@ -90,7 +90,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def default_cache() -> Path:
-    """The user's cache folder."""
+    """Return the user's cache folder."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "glioserve" / "engines"
 
 
@@ -142,7 +142,7 @@ def _key(args: argparse.Namespace) -> int:
 
 
 def version_folder(args: argparse.Namespace) -> Path:
-    """The version that the arguments name; GLIO-5124 where the repository has no such one."""
+    """Return the version that the arguments name; GLIO-5124 where the repository has no such one."""
     if args.folder is not None:
         if args.version is not None:
             raise GlioserveError(ErrorCode.VERSION_NOT_FOUND, "--version is of a --repository, not of a folder.")

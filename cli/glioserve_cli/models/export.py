@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def summary(exported: Exported, where: str) -> list[str]:
-    """What was published and what was shown of it, a line each."""
+    """Return what was published and what was shown of it, a line each."""
     figures = [
         f"  {f.output:<11} {f.difference:.1e} of {f.relative_to} (tolerance {f.tolerance:.0e})"
         for f in exported.parity.figures

@@ -51,13 +51,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def summary(imported: Imported, where: str) -> Iterator[str]:
-    """What was imported, what was changed, what the recipe was believed in, and what nobody has checked."""
+    """Yield what was imported and changed, the values taken from the recipe unchecked, and what the case showed."""
     recipe = imported.recipe
     yield f"imported {recipe.name} as {where}"
     yield f"  source    {imported.source_format}, {imported.source_digest}"
     yield f"  weights   {imported.weights_digest}"
     yield from (f"  note      {note}" for note in imported.notes)
-    yield "taken from the recipe as it stands, for a state dict does not say it:"
+    yield "taken from the recipe as it stands, for a state dict does not hold it:"
     yield from (f"  {name:<9} {value}" for name, value in _taken(recipe))
     yield from _judged(imported)
 

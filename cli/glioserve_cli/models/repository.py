@@ -27,7 +27,7 @@ CANARY_TIMEOUT_S = 120.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """One subcommand each."""
+    """Add one subcommand for each action."""
     commands = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     publish = commands.add_parser("publish", help="an exported folder becomes a version, if the gate passes it")
     publish.add_argument("source", type=Path, metavar="SOURCE", help="what `glioserve export --model-only` wrote")
@@ -63,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 done, 1 where `verify` found something; errors are told by the command's entry point."""
+    """Do the action: exit code 0, or 1 where `verify` found a problem."""
     actions = {
         "publish": _publish,
         "list": _list,
@@ -180,7 +180,7 @@ def _told(promoted: Promoted, servers: Sequence[LiveServer]) -> Iterator[str]:
 
 
 def _taken_up(repository: Path, promoted: Promoted) -> str:
-    """When running servers follow what changed on disk alone."""
+    """Return when running servers follow what changed on disk alone."""
     from glioserve_registry.layout.serving import manifest_of
 
     numbers = {promoted.version, promoted.before or promoted.version}
@@ -209,7 +209,7 @@ def _print_verdict(gate: GateVerdict, override: str | None) -> None:
 
 @contextlib.contextmanager
 def _servers(args: argparse.Namespace) -> Iterator[list[LiveServer]]:
-    """The named servers, connected."""
+    """Connect to the named servers."""
     with contextlib.ExitStack() as stack:
         servers: list[LiveServer] = []
         if args.url:
@@ -246,7 +246,7 @@ def _token(file: Path | None) -> str:
 
 @contextlib.contextmanager
 def _stoppable() -> Iterator[None]:
-    """SIGTERM, as a cluster ends a job, is Ctrl-C: what was begun is undone."""
+    """Treat SIGTERM, by which a cluster ends a job, as Ctrl-C: what was begun is undone."""
 
     def stop(_number: int, _frame: object) -> None:
         raise KeyboardInterrupt

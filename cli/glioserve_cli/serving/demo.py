@@ -17,7 +17,7 @@ PHANTOM_DIAGNOSIS: Literal["recurrence"] = "recurrence"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Of the command line."""
+    """Add this command's arguments."""
     parser.add_argument("--study", type=Path, help="folder with a DICOM study; default: a phantom made on the spot")
     parser.add_argument("--out", type=Path, default=Path("out"), help="folder for the answer (default: out)")
     parser.add_argument("--build", type=Path, default=Path("build"), help="folder for what the demo makes on its way")

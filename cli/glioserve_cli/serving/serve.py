@@ -69,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve until told to stop."""
+    """Serve until a signal asks to stop: exit code 0."""
     log = Log(sys.stderr, args.log_format)
     signals = _StopSignals()
     profile = profile_to_serve(args.repository, args.profile, log)
@@ -104,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check_cases(server: TritonServer, checked: CheckedRepository, signals: _StopSignals, log: Log) -> None:
-    """GLIO-5117 where a loaded version does not give its reference case the expected score: it must answer nobody."""
+    """Raise GLIO-5117 where a loaded version does not give its reference case the expected score."""
     if all(served.manifest.recipe.reference_case is None for served in checked.versions):
         return
 
@@ -122,7 +122,7 @@ def _check_cases(server: TritonServer, checked: CheckedRepository, signals: _Sto
 
 
 def _watch(server: TritonServer, signals: _StopSignals) -> None:
-    """Return when told to stop; GLIO-5111 when the server ended by itself."""
+    """Return when a signal asks to stop; GLIO-5111 when the server ended by itself."""
     while not signals.first():
         if (code := server.process.poll()) is not None:
             raise server.failure(f"tritonserver ended by itself with code {code}")

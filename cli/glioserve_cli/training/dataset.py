@@ -12,7 +12,7 @@ from glioserve_preprocess.files import load_recipe
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the command."""
+    """Add this command's arguments."""
     add = parser.add_argument
     add("--cohort", type=Path, required=True, metavar="CSV", help="columns study, label, and case or group if wanted")
     add("--recipe", type=Path, required=True, metavar="JSON", help="recipe.json of the network")

@@ -16,7 +16,7 @@ COHORT_FILE = "cohort.csv"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the command."""
+    """Add this command's arguments."""
     parser.add_argument("out", type=Path, metavar="OUT", help="folder to write the study's DICOM files into")
     parser.add_argument("--seed", type=int, default=0, help="the same seed makes the same study (default 0)")
     parser.add_argument("--label", choices=DIAGNOSES, help="what the lesion is (default: drawn from the seed)")
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def write_cohort(folder: Path, seeds: Sequence[int], *, identified: bool = False) -> Path:
-    """A study for each seed in ``folder/phantom-<seed>`` and the table of their labels, which is returned.
+    """Write a study for each seed into ``folder/phantom-<seed>``; return the file with the table of their labels.
 
     Studies that are there already are kept.
     """

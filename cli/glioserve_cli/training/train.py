@@ -12,7 +12,7 @@ from glioserve_training.settings import DEMO_RECIPE, PRESETS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the command."""
+    """Add this command's arguments."""
     parser.add_argument("--preset", choices=PRESETS, default="demo", help="the study's values, or the demo's")
     parser.add_argument("--recipe", type=Path, help="recipe.json of the network (default: the demo's)")
     data = parser.add_mutually_exclusive_group()

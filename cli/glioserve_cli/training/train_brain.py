@@ -13,7 +13,7 @@ HELD_OUT = 8
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the command."""
+    """Add this command's arguments."""
     parser.add_argument("--out", type=Path, required=True, help="folder for glioserve-brain.onnx, .json and .md")
     parser.add_argument("--heads", type=argtypes.count, default=96, help="synthetic heads to train on (default 96)")
     parser.add_argument("--cache", type=Path, default=Path("build/brain_heads"), help="where heads are kept")

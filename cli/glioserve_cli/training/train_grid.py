@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the command."""
+    """Add this command's arguments."""
     add = parser.add_argument
     add("--cohort", type=Path, required=True, metavar="CSV", help="columns study, label, and case or group if wanted")
     add("--out", type=Path, required=True, metavar="DIR", help="artifacts, tensors, grid.json and grid.csv")

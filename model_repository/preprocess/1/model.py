@@ -22,9 +22,10 @@ from glioserve_triton.served.repository import check_contract
 
 
 class TritonPythonModel:
-    """See ``glioserve_preprocess.pipeline``."""
+    """Adapter of ``glioserve_preprocess.pipeline``."""
 
     def initialize(self, args: dict[str, str]) -> None:
+        """Load the recipe that serves and its brain model."""
         check_contract(args["model_config"])
         repository = Path(args["model_repository"]).parent
         self.recipe = load_serving(repository).manifest.recipe
@@ -35,9 +36,11 @@ class TritonPythonModel:
         self.metrics = Metrics(pb_utils)
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
+        """Return one response for each request, in order."""
         return respond(pb_utils, requests, self.handle, self.metrics)
 
     def handle(self, request: Any) -> tuple[Any, ...]:
+        """Return the tensors of one request's answer."""
         files, volumes = _files(request), _volumes(request)
         overrides = Overrides.of_parameters(request.parameters())
         if files is not None and volumes:

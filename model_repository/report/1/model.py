@@ -21,17 +21,20 @@ NO_HEATMAP = np.zeros((0, 0, 0), dtype=np.float32)
 
 
 class TritonPythonModel:
-    """See ``glioserve_preprocess.report.answer``."""
+    """Adapter of ``glioserve_preprocess.report.answer``."""
 
     def initialize(self, args: dict[str, str]) -> None:
+        """Read the versions that may have answered."""
         check_contract(args["model_config"])
         self.versions = ServedVersions(Path(args["model_repository"]).parent / "classifier")
         self.metrics = Metrics(pb_utils)
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
+        """Return one response for each request, in order."""
         return respond(pb_utils, requests, self.handle, self.metrics)
 
     def handle(self, request: Any) -> list[Any]:
+        """Return the tensors of one request's answer."""
         logits, cam, words, mask, record = (
             pb_utils.get_input_tensor_by_name(request, tensor.name).as_numpy()
             for tensor in (t.LOGITS, t.CAM, t.MODEL_ID, t.BRAIN_MASK, t.PREPROCESS)

@@ -1,4 +1,4 @@
-"""What the Python models of the repository share: one request in, tensors or a typed error out, and the metrics.
+"""Shared parts of the repository's Python models: one request in, tensors or a typed error out, and the metrics.
 
 Triton's module (``triton_python_backend_utils``) exists only inside its stub process, so it is handed in.
 """
@@ -47,14 +47,14 @@ class Metrics:
         self._studies[outcome, code].increment(1)
 
     def observe(self, timings_s: Mapping[str, float]) -> None:
-        """The stages of one study."""
+        """Count the stages of one study."""
         for stage, seconds in timings_s.items():
             if stage in self._seconds:
                 self._seconds[stage].observe(seconds)
 
 
 def respond(pb_utils: Any, requests: Sequence[Any], handle: Handler, metrics: Metrics) -> list[Any]:
-    """A response for each request; nothing else ever leaves, since an uncaught exception would carry a traceback."""
+    """Return a response for each request, never an exception: an uncaught one would carry a traceback."""
     return [_respond_one(pb_utils, request, handle, metrics) for request in requests]
 
 
@@ -71,7 +71,7 @@ def _respond_one(pb_utils: Any, request: Any, handle: Handler, metrics: Metrics)
 
 
 def incident(pb_utils: Any, error: BaseException, text: str = "its text is not logged") -> GlioserveError:
-    """An unknown error by number: the log has where it arose, but not its text, which may hold patient data.
+    """Return an unknown error by number: the log has where it arose, but not its text, which may hold patient data.
 
     A caller that knows better hands in the ``text`` to log.
     """
@@ -82,7 +82,7 @@ def incident(pb_utils: Any, error: BaseException, text: str = "its text is not l
 
 
 def triton_error(pb_utils: Any, error: GlioserveError) -> Any:
-    """The error as Triton's own, with the status of the table and the token in its message."""
+    """Return the error as Triton's own, with the status of the table and the token in its message."""
     statuses = {
         Status.INVALID_ARG: pb_utils.TritonError.INVALID_ARG,
         Status.NOT_FOUND: pb_utils.TritonError.NOT_FOUND,

@@ -1,4 +1,4 @@
-"""What the Python-based backends share: what a configuration says, and requests to batches and back.
+"""Shared parts of the Python-based backends: the reading of a configuration, and requests to batches and back.
 
 Triton's module (``triton_python_backend_utils``) exists only inside its stub process, so it is handed in.
 """
@@ -20,7 +20,7 @@ Arrays = dict[str, Any]
 Run = Callable[[list[str], Arrays], Sequence[Any]]
 """(names of outputs, inputs by name) to the outputs, in that order."""
 Ports = Mapping[str, tuple[str | None, Sequence[int | None]]]
-"""Of a graph: name to Triton's data type and to the dims with the batch's; None is open."""
+"""A graph's tensors: name to Triton's data type and to the dims with the batch's; None is open."""
 
 
 class ModelConfig:
@@ -36,12 +36,14 @@ class ModelConfig:
 
     @property
     def batched(self) -> bool:
-        """Whether the first axis is the batch's."""
+        """True where the first axis is the batch's."""
         return self.max_batch_size > 0
 
     def check(self, inputs: Ports, outputs: Ports) -> None:
-        """ValueError unless the graph has every configured tensor, as strictly as the native backends: same type, and
-        dims that are the graph's wherever it has a number."""
+        """Raise ValueError unless the graph has every configured tensor.
+
+        It is as strict as the native backends: same type, and dims that are the graph's wherever it has a number.
+        """
         for configured, graph in ((self._config["input"], inputs), (self._config["output"], outputs)):
             for tensor in configured:
                 data_type, shape = graph.get(tensor["name"], (None, []))

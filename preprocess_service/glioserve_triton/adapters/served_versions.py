@@ -1,4 +1,4 @@
-"""Which version of the classifier an answer is of: its weights' digest looked up in the repository's manifests."""
+"""The version of the classifier that gave an answer: its weights' digest, looked up in the repository's manifests."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class ServedVersions:
         self._load()
 
     def find(self, weights_digest: str) -> ServedVersion:
-        """The version that answers with these weights; GLIO-2101 where no manifest has them."""
+        """Return the version that answers with these weights; GLIO-2101 where no manifest has them."""
         stamp = self._stamp_now()
         if stamp != self._stamp or weights_digest not in self._by_digest:
             # A record that breaks while the server runs must not end its answers: what was read before still holds.
@@ -46,7 +46,7 @@ class ServedVersions:
         self._by_digest = {v.manifest.weights_digest: v for v in versions}  # the last of equals stays
 
     def _stamp_now(self) -> _Stamp | None:
-        """What changes whenever the record does; None where there is none."""
+        """Return a value that changes whenever the record does; None where there is no record."""
         try:
             status = os.stat(self._classifier / PROMOTION_FILE)
         except OSError:

@@ -1,1 +1,1 @@
-"""What ``glioserve doctor`` examines: the machine, the packages, the server, a repository and a running server."""
+"""The examination behind ``glioserve doctor``: machine, packages, server, a repository and a running server."""

@@ -1,4 +1,4 @@
-"""What ``glioserve doctor`` says of brain models: those that are here, and the one that a repository's recipe names."""
+"""The brain models on this machine, and the one that a repository's recipe names."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _AREA = "brain models"
 
 
 def brain_models() -> Iterator[Finding]:
-    """Every model that a recipe could name here, the site's own first, with the digest that it would have to name."""
+    """Yield every model that a recipe could name here, the site's own first, with the digest it would have to name."""
     folder = site_folder()
     if folder is not None and not folder.is_dir():
         action = f"mount the site's brain models there, or unset {BRAIN_MODELS_VARIABLE}"
@@ -31,7 +31,7 @@ def brain_models() -> Iterator[Finding]:
 
 
 def recipes_brain_model(extraction: BrainExtraction) -> Finding:
-    """Whether the brain model of a repository's recipe is here; it is not run."""
+    """Return whether the brain model of a repository's recipe is here; it is not run."""
     if extraction.method == "classical":
         return Finding("repository", "brain extraction", "ok", "classical, needs no model")
     try:

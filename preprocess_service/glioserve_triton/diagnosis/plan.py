@@ -1,4 +1,4 @@
-"""What ``glioserve doctor`` says of TensorRT: whether the version that serves has a plan that fits this machine."""
+"""The TensorRT plan of the version that serves, and whether it fits this machine."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ _ACTION = "build one where it serves: glioserve engine build"
 
 
 def serving_plan(repository: Path, profile: str | None) -> tuple[Finding | None, str | None]:
-    """The finding, and the profile that `glioserve serve` takes: another only where no plan fits that was asked for.
+    """Return the finding, and the profile that `glioserve serve` takes: another only where the plan does not fit.
 
-    No finding of a repository that has no profile for plans, or no version that can be read.
+    The finding is None for a repository without a profile for plans, or without a version that can be read.
     """
     if TENSORRT_PROFILE not in profiles(repository):
         return None, profile
     try:
         serving = load_serving(repository)
-    except GlioserveError:  # told where the repository is checked
+    except GlioserveError:  # reported where the repository is checked
         return None, profile
     name = "TensorRT plan"
     fit = fitting_plan(repository, serving)

@@ -26,7 +26,7 @@ KILL_TIMEOUT_S = 1.0
 NVML_PACKAGE = "nvidia-ml-py"
 """The Python package that asks NVIDIA's management library; without it no GPU is found."""
 TRTEXEC_PLACES = ("/usr/src/tensorrt/bin/trtexec", "/opt/tensorrt/bin/trtexec")
-"""Where NVIDIA's Debian packages and containers put trtexec, off PATH."""
+"""Places off PATH where NVIDIA's Debian packages and containers put trtexec."""
 _NVML_PROGRAM = Path(__file__).with_name("nvml.py")
 
 _BANNER = re.compile(r"\[TensorRT v(\d{5,7})\](?: \[b(\d+)\])?")

@@ -21,26 +21,26 @@ from glioserve_triton.served.repository import profiles
 
 TENSORRT_PROFILE = "tensorrt-gpu"
 ONNX_PROFILE = "onnxruntime-gpu"
-"""What serves where there is no plan: the same network, on the same GPUs, from the file of record."""
+"""The profile that serves where there is no plan: the same network, on the same GPUs, from the file of record."""
 
 _NOT_LOADED = f"failed to load '{CLASSIFIER_MODEL.name}'"
-"""As Triton says it, with the version and the reason behind it (``model_lifecycle.cc``)."""
+"""Triton's words, followed by the version and the reason (``model_lifecycle.cc``)."""
 
 
 @dataclass(frozen=True)
-class Fit:
+class FittingPlan:
     """A plan that may serve here."""
 
     record: PlanRecord
     not_verified: tuple[str, ...]
-    """What of its key this machine says nothing of."""
+    """Parts of its key that this machine does not report."""
 
 
-def fitting_plan(repository: Path, serving: ServedVersion) -> Fit | str:
-    """The plan of the version that serves, or why there is none that fits.
+def fitting_plan(repository: Path, serving: ServedVersion) -> FittingPlan | str:
+    """Return the plan of the version that serves, or the reason why none fits.
 
-    Held against it: its record, its bytes, the ONNX file that it is of, and what this machine says of its TensorRT and
-    its GPU. What the machine does not say is told and let pass: TensorRT looks again when it loads.
+    Held against it: its record, its bytes, the ONNX file that it is of, and what this machine reports of its
+    TensorRT and its GPU. What the machine does not report is logged and let pass: TensorRT checks again when it loads.
     """
     try:
         record = check_plan(repository / serving.name / serving.version, serving.manifest.files)
@@ -53,11 +53,11 @@ def fitting_plan(repository: Path, serving: ServedVersion) -> Fit | str:
         )
     except GlioserveError as error:
         return f"[{error.code.token}] {error.detail}"
-    return Fit(record, tuple(what for what, found in (("TensorRT", version), ("GPU", device)) if found is None))
+    return FittingPlan(record, tuple(what for what, found in (("TensorRT", version), ("GPU", device)) if found is None))
 
 
 def profile_to_serve(repository: Path, profile: str | None, log: Log) -> str | None:
-    """``profile``; but :data:`ONNX_PROFILE` for a TensorRT profile whose plan is not there or does not fit.
+    """Return ``profile``, or :data:`ONNX_PROFILE` for a TensorRT profile whose plan is not there or does not fit.
 
     GLIO-5108 or GLIO-5103 where the version that serves cannot be read.
     """
@@ -80,7 +80,7 @@ def profile_to_serve(repository: Path, profile: str | None, log: Log) -> str | N
 
 
 def tell_fallback(log: Log, serving: ServedVersion, reason: str) -> None:
-    """The one event of it, whatever the reason."""
+    """Log the fallback to ONNX Runtime once, with its reason."""
     log.event(
         "no TensorRT plan serves: ONNX Runtime does instead",
         "warning",
@@ -96,12 +96,12 @@ class LoadWatch:
     """Passes the server's log on and notices a classifier that it could not load."""
 
     def __init__(self, log: Log) -> None:
-        """``reason``: what the server said of it; None where it said nothing."""
+        """Start without a ``reason``; it becomes the server's own words where the classifier cannot be loaded."""
         self._log = log
         self.reason: str | None = None
 
     def __call__(self, line: str) -> None:
-        """One line, as the server wrote it."""
+        """Take one line, as the server wrote it."""
         at = line.find(_NOT_LOADED)
         if at >= 0 and self.reason is None:
             self.reason = line[at:].rstrip('"')

@@ -22,10 +22,10 @@ def load_plan_record(folder: Path) -> PlanRecord:
 
 
 def check_plan(folder: Path, files: Mapping[str, str]) -> PlanRecord:
-    """The record of the plan in a version's folder, held to the plan itself and to the ONNX file it is of.
+    """Return the record of a version's plan, held to the plan itself and to the ONNX file it was built from.
 
     ``files``: the manifest's, name to digest. GLIO-5120 says what does not fit. Whether the plan is for this machine
-    is :func:`check_key`'s to say.
+    is :func:`check_key`'s to check.
     """
     record = load_plan_record(folder)
     if files.get(record.onnx_file) != record.key.onnx_digest:

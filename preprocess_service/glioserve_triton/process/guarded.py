@@ -76,12 +76,12 @@ class GuardedProcess:
         return self._guardian.pid
 
     def poll(self) -> int | None:
-        """The command's exit code (128 + a signal's number), None while it runs."""
+        """Return the command's exit code (128 + a signal's number), None while it runs."""
         code = self._guardian.poll()
         return code if code is None or code >= 0 else 128 - code
 
     def tail(self) -> str:
-        """The last lines that were written, without Triton's tables."""
+        """Return the last lines that were written, without Triton's tables."""
         return "\n".join(line for line in self._lines.copy() if line.strip() and line[0] not in "+|")
 
     def terminate(self, timeout_s: float) -> int:
@@ -110,7 +110,7 @@ class GuardedProcess:
         return self.poll() or 0
 
     def _read_pid(self, status: int) -> int:
-        """The pid that the guardian reports; an empty report means that it is dead, as :meth:`poll` will tell."""
+        """Return the pid that the guardian reports; an empty report means that it is dead, as :meth:`poll` shows."""
         try:
             readable, _, _ = select.select([status], [], [], START_TIMEOUT_S)
             report = os.read(status, 64) if readable else b""
@@ -147,7 +147,7 @@ class GuardedProcess:
                 self._on_line = None
 
     def _kill_group_of_dead_guardian(self) -> None:
-        """A guardian that ended by itself has killed the group already; one that was killed has not."""
+        """Kill the group of a guardian that was killed; one that ended by itself has done so already."""
         code = self._guardian.poll()
         if code is not None and code < 0 and self.pid:
             with contextlib.suppress(ProcessLookupError):

@@ -1,4 +1,4 @@
-"""A small process that owns a server so that nobody can orphan it. Run as a script; standard library only.
+"""A small process that owns a server so that it cannot be orphaned. Run as a script; standard library only.
 
 ``python -I -S guardian.py LIFE_FD STATUS_FD RUN_FOLDER COMMAND…``
 
@@ -37,12 +37,12 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 
 def shared_memory_prefix(run_folder: Path) -> str:
-    """What the names of the run's regions in /dev/shm begin with."""
+    """Prefix of the names of the run's regions in /dev/shm."""
     return f"{run_folder.name}-"
 
 
 def remove_run(run_folder: Path) -> None:
-    """Remove a run's shared memory regions and folder; what is gone already is no error."""
+    """Remove a run's shared memory regions and folder; what is gone already is not an error."""
     for region in SHARED_MEMORY.glob(f"{shared_memory_prefix(run_folder)}*"):
         with contextlib.suppress(OSError):
             region.unlink()
@@ -77,7 +77,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _catch_signals() -> int:
-    """A descriptor on which every signal's number can be read as a byte."""
+    """Return a descriptor on which every signal's number can be read as a byte."""
     read_end, write_end = os.pipe()
     os.set_blocking(read_end, False)
     os.set_blocking(write_end, False)
@@ -108,7 +108,7 @@ def _spawn(command: list[str], libc: ctypes.CDLL) -> int:
 
 
 def _has_ended(server: int) -> bool:
-    """Whether the server is dead; it is not reaped yet, so its process group's number is still its own."""
+    """Return whether the server is dead; it is not reaped yet, so its process group's number is still its own."""
     return os.waitid(os.P_PID, server, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 

@@ -48,10 +48,10 @@ class Installation:
     stub: Path
     """The Python backend's stub for the running Python."""
     library_folders: tuple[Path, ...]
-    """To be put before LD_LIBRARY_PATH."""
+    """Folders to put before LD_LIBRARY_PATH."""
 
     def environment(self) -> dict[str, str]:
-        """This process's environment as the server and its stubs need it.
+        """Return this process's environment as the server and its stubs need it.
 
         The stub ignores PYTHONPATH and PYTHONHOME and finds packages only through the first ``python3`` on
         PATH, so the running environment's ``bin`` goes first.
@@ -77,7 +77,7 @@ class MissingLibrary:
 
 
 def find_installation(given: Path | None = None) -> Installation:
-    """The first tritonserver of: ``given``, the container's, the wheel's. GLIO-5109 if there is none."""
+    """Return the first tritonserver of: ``given``, the container's, the wheel's. GLIO-5109 if there is none."""
     if given is not None:
         if not (given.is_file() and os.access(given, os.X_OK)):
             raise GlioserveError(ErrorCode.SERVER_NOT_FOUND, f"{given} is not an executable file.")
@@ -121,7 +121,7 @@ def _find_stub(root: Path) -> Path:
 
 
 def python_library_folder() -> Path | None:
-    """The folder of the running Python's own libpython, None if the loader needs no help to find one.
+    """Return the folder of the running Python's own libpython, None if the loader needs no help to find one.
 
     The system's own folders are left out: before NVIDIA's CUDA compatibility libraries they would hide them.
     """
@@ -132,7 +132,7 @@ def python_library_folder() -> Path | None:
 
 
 def missing_libraries(installation: Installation) -> tuple[MissingLibrary, ...]:
-    """What the dynamic loader does not find for the server, the Python backend or its stub."""
+    """Return what the dynamic loader does not find for the server, the Python backend or its stub."""
     files = (installation.binary, installation.stub, installation.backends / "python" / "libtriton_python.so")
     names = dict.fromkeys(name for file in files for name in _not_found(file, installation.environment()))
     return tuple(MissingLibrary(name, _package_of(name)) for name in names)
@@ -158,7 +158,7 @@ def check_libraries(installation: Installation) -> None:
 
 
 def stub_python(installation: Installation) -> str | None:
-    """The Python version (``3.11``) that the stub is linked to, None where ``ldd`` does not tell."""
+    """Return the Python version (``3.11``) that the stub is linked to, None where ``ldd`` does not tell."""
     match = _LIBPYTHON.search(_ldd(installation.stub, installation.environment()))
     return match.group(1) if match else None
 

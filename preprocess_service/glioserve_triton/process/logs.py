@@ -34,7 +34,7 @@ class Log:
             self._write(f"{time} {level[0].upper()} glioserve] {message} {values}".rstrip())
 
     def server_line(self, line: str) -> None:
-        """A line that the server or one of its models wrote."""
+        """Log a line that the server or one of its models wrote."""
         if not self._json or line.startswith("{"):
             self._write(line)
         elif match := _TRITON.match(line):

@@ -23,7 +23,7 @@ _TOKEN = re.compile(r"[A-Za-z0-9_-]{16,256}")
 
 @dataclass(frozen=True)
 class ServerOptions:
-    """How to serve. Ports of 0 are chosen free."""
+    """Options of a server; ports of 0 are chosen free."""
 
     model: str = "glioma"
     """The model to load and to wait for; an ensemble brings its steps along."""
@@ -61,7 +61,7 @@ class ServerOptions:
                 raise ValueError(f"{name} is set by the options, not by extra_flags")
 
     def flags(self, ports: Ports, repository: Path) -> list[str]:
-        """The flags that say what is served, where, and to whom; the extra ones last."""
+        """Return the flags that say what is served, where, and to whom; the extra ones last."""
         return [*self._own_flags(ports, repository), *self.extra_flags]
 
     def _own_flags(self, ports: Ports, repository: Path) -> list[str]:
@@ -94,7 +94,7 @@ class ServerOptions:
         return flags
 
     def environment(self, installation: Installation) -> dict[str, str]:
-        """The server's environment; what it accepts is decided here alone, never inherited."""
+        """Return the server's environment; what it accepts is decided here alone, never inherited."""
         environment = installation.environment()
         environment.pop(ACCEPT_IDENTIFIED_DICOM, None)
         if self.accept_identified_dicom:
@@ -102,7 +102,7 @@ class ServerOptions:
         return environment
 
     def choose_ports(self) -> Ports:
-        """The options' ports, those of 0 replaced by free ones. Another process may still take one first."""
+        """Return the options' ports, those of 0 replaced by free ones. Another process may still take one first."""
         wanted = (self.grpc_port, self.http_port, self.metrics_port)
         free = iter(free_ports(self.host, wanted.count(0)))
         grpc, http, metrics = (port or next(free) for port in wanted)

@@ -32,7 +32,7 @@ class RunFolder:
 
     @property
     def shared_memory_prefix(self) -> str:
-        """What the names of the run's regions in /dev/shm begin with."""
+        """Prefix of the names of the run's regions in /dev/shm."""
         return shared_memory_prefix(self.path)
 
     def remove(self) -> None:
@@ -55,7 +55,7 @@ def sweep_dead_runs() -> list[Path]:
 
 @contextmanager
 def _locked(file: Path) -> Iterator[None]:
-    """Hold the lock of a run that nobody holds; OSError where somebody does, or where it is another user's."""
+    """Hold the lock of a run that no process holds; OSError where one does, or where it is another user's."""
     if file.parent.stat().st_uid != os.getuid():
         raise PermissionError
     descriptor = os.open(file, os.O_RDWR | os.O_CLOEXEC)

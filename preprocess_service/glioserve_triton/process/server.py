@@ -25,7 +25,7 @@ _POLL_S = 0.05
 _CLASH = ":{port}' already in use"
 
 Told = Callable[[], bool]
-"""Whether the caller wants a wait to end (a signal has come)."""
+"""Question of a wait: does the caller want it to end (a signal has come)?"""
 
 
 def _never() -> bool:
@@ -67,7 +67,7 @@ class TritonServer:
 
     @property
     def metrics_url(self) -> str | None:
-        """Where Prometheus scrapes, None where metrics are off."""
+        """Address that Prometheus scrapes; None where metrics are off."""
         return f"http://{self.options.local_host}:{self._ports.metrics}/metrics" if self.options.metrics else None
 
     @property
@@ -152,7 +152,7 @@ class TritonServer:
             ) from error
 
     def _lost_a_chosen_port(self) -> bool:
-        """Whether another process took a port between our choice and the server's bind."""
+        """Return whether another process took a port between our choice and the server's bind."""
         tail = self.process.tail() if self.process.poll() is not None else ""
         return any(_CLASH.format(port=port) in tail for port in self.options.chosen_among(self._ports))
 

@@ -1,1 +1,1 @@
-"""What is in the repository that is served, and whether it is fit to be."""
+"""The contents of the repository that is served, and the checks that it is fit to be served."""

@@ -1,4 +1,4 @@
-"""What a profile (``classifier/configs/<profile>.pbtxt``) asks of a version and of this machine."""
+"""Needs of a profile (``classifier/configs/<profile>.pbtxt``): what it asks of a version and of this machine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from glioserve_contract.records.manifest import ServedVersion
 from glioserve_contract.tensors import CLASSIFIER_MODEL
 
 _PLAN_SUFFIX = ".plan"
-"""Of a file that is built where it serves and is in no manifest."""
+"""Suffix of a file that is built where it serves and is in no manifest."""
 _ADVICE = {
     "model_int8.onnx": "export it with --variant int8",
     "model.plan": "build it with `glioserve engine build`",
@@ -22,7 +22,7 @@ _ADVICE = {
 
 @dataclass(frozen=True)
 class ProfileNeeds:
-    """What a configuration asks for, which ``glioserve export`` generates; empty where there is none."""
+    """Needs of a configuration, which ``glioserve export`` generates; empty where there is none."""
 
     backend: str = ""
     model_file: str = ""

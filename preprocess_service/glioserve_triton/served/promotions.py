@@ -1,4 +1,4 @@
-"""Which version of a repository on disk serves, by its promotion record."""
+"""The version of a repository on disk that serves, by its promotion record."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from glioserve_triton.served.versions import load_manifest
 
 
 def load_promotion(classifier: Path) -> Promotion | None:
-    """The record beside the versions, None where there is none; GLIO-5108 where it is not as it was written."""
+    """Return the record beside the versions, None where there is none; GLIO-5108 where it is not as it was written."""
     try:
         text = (classifier / PROMOTION_FILE).read_bytes()
     except FileNotFoundError:
@@ -23,13 +23,13 @@ def load_promotion(classifier: Path) -> Promotion | None:
 
 
 def version_numbers(classifier: Path) -> tuple[int, ...]:
-    """The versions' numbers, oldest first: folders whose names are numbers as Triton counts them."""
+    """Return the versions' numbers, oldest first: folders whose names are numbers as Triton counts them."""
     names = (p.name for p in classifier.glob("[1-9]*") if p.is_dir())
     return tuple(sorted(int(name) for name in names if name.isascii() and name.isdigit()))
 
 
 def serving_version(repository: Path) -> int | None:
-    """The number of the version that serves, None in a repository without versions (GLIO-5108: a broken record).
+    """Return the number of the version that serves, None in a repository without versions (GLIO-5108: a broken record).
 
     It need not be there: ``glioserve repository verify`` says so.
     """
@@ -39,7 +39,7 @@ def serving_version(repository: Path) -> int | None:
 
 
 def load_serving(repository: Path) -> ServedVersion:
-    """The version that serves; GLIO-5108 where there is none, GLIO-5103 where its manifest cannot be read."""
+    """Return the version that serves; GLIO-5108 where there is none, GLIO-5103 where its manifest cannot be read."""
     number = serving_version(repository)
     folder = repository / CLASSIFIER_MODEL.name / str(number)
     if not (folder / "manifest.json").is_file():

@@ -1,4 +1,4 @@
-"""What the adapters and the launcher ask of a model repository on disk."""
+"""Checks of a model repository on disk, for the adapters and the launcher."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class CheckedRepository:
 
 
 def check_repository(repository: Path, profile: str | None = None) -> CheckedRepository:
-    """What a repository serves that is whole and fit to serve under ``profile``.
+    """Return what a repository serves, checked to be whole and fit to serve under ``profile``.
 
     GLIO-5108 names all that is missing; GLIO-5103 the version whose files are not its manifest's; GLIO-5104 the
     version that another preprocessing shapes the input for.

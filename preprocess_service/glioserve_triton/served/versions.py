@@ -30,7 +30,7 @@ def load_manifest(folder: Path, *, verify_files: bool = False) -> Manifest:
 
 
 def load_versions(classifier: Path) -> tuple[ServedVersion, ...]:
-    """The versions under a repository's classifier folder, oldest first; GLIO-5108 where there is none."""
+    """Return the versions under a repository's classifier folder, oldest first; GLIO-5108 where there is none."""
     folders = [p for p in classifier.glob("[0-9]*") if p.name.isdecimal() and (p / "manifest.json").is_file()]
     if not folders:
         raise GlioserveError(ErrorCode.INVALID_REPOSITORY, f"No version with a manifest under {classifier.name}/.")

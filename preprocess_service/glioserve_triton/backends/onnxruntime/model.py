@@ -2,8 +2,8 @@
 
 Reads the same ``config.pbtxt``: ``default_model_filename`` and the parameters ``intra_op_thread_count``,
 ``inter_op_thread_count`` and ``execution_mode`` (0 sequential, 1 parallel). CPU only; configurations must be
-complete (no auto-complete). Outputs that nobody asked for are not fetched; their nodes run all the same, as always in
-ONNX Runtime (https://github.com/microsoft/onnxruntime/issues/16013).
+complete (no auto-complete). Outputs that no request asks for are not fetched; their nodes run all the same, as
+always in ONNX Runtime (https://github.com/microsoft/onnxruntime/issues/16013).
 """
 
 from __future__ import annotations
