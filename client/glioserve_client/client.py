@@ -27,7 +27,7 @@ from glioserve_contract.limits import DEFAULT_TIMEOUT_S
 from glioserve_contract.tensors import ENSEMBLE, HEATMAP, HEATMAP_AFFINE, HEATMAP_PARAMETER
 
 RETRIED = frozenset({ErrorCode.UNAVAILABLE, ErrorCode.NOT_SERVED})
-"""What another attempt may cure: no server, a full queue, a server that drains (its model is gone first)."""
+"""Codes that another attempt may cure: no server, a full queue, a server that drains (its model is gone first)."""
 PROBE_TIMEOUT_S = 5.0
 _LOG = logging.getLogger("glioserve_client")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -147,7 +147,7 @@ class GliomaClient:
             raise
 
     def is_ready(self, *, timeout_s: float = PROBE_TIMEOUT_S) -> bool:
-        """Whether the server can be reached and serves the model now."""
+        """Return whether the server can be reached and serves the model now."""
         return self._probe(_positive(timeout_s)) is None
 
     def wait_until_ready(self, timeout_s: float = 60.0) -> None:
@@ -205,7 +205,7 @@ class GliomaClient:
         return _arrays(result, names)
 
     def _probe(self, timeout_s: float) -> GlioserveError | None:
-        """What keeps the server from being ready, or None."""
+        """Return what keeps the server from being ready, or None."""
         self._check_usable()
         try:
             if self._triton.is_model_ready(self.model_name, headers=self._headers, client_timeout=timeout_s):
@@ -222,7 +222,7 @@ class GliomaClient:
 
 
 def _arrays(result: Any, names: list[str]) -> dict[str, npt.NDArray[Any]]:
-    """The outputs that are there, by name; what is missing is judged with the rest of the answer."""
+    """Return the outputs that are there, by name; what is missing is judged with the rest of the answer."""
     arrays = {}
     for name in names:
         try:

@@ -49,7 +49,7 @@ _WRITTEN_LAST = frozenset({"PatientID", "ContrastBolusAgent"})
 _NUMERIC_TEXT = {"DS": re.compile(rb"[0-9eE+\-. \\]*\0?"), "IS": re.compile(rb"[0-9+\- \\]*\0?")}
 _BINARY_BYTES = {"US": 2, "SS": 2, "UL": 4, "SL": 4, "FL": 4, "FD": 8, "US or SS": 2}
 _MOST_VALUES = 64
-"""Of an attribute that may have any number of values: more is no acquisition parameter."""
+"""Most values of an attribute that may have any number: more is not an acquisition parameter."""
 _CODES = {
     "Modality": re.compile(r"MR"),
     "PatientPosition": re.compile(r"[HF]F(S|P|DL|DR)|[LR]F[PS]|[AP]FD[LR]"),
@@ -71,7 +71,7 @@ _CODES = {
 
 @dataclass(frozen=True)
 class Deidentified:
-    """What is sent, and the way back: known here alone, and only as long as this value lives."""
+    """The files that are sent, and the way back: known here alone, and only as long as this value lives."""
 
     contents: tuple[bytes, ...] = field(repr=False)
     original_series_uids: Mapping[str, str] = field(repr=False)
@@ -89,7 +89,7 @@ class Pseudonyms:
         self._key = secrets.token_bytes(32) if key is None else key
 
     def uid(self, original: str) -> str:
-        """A DICOM UID of the form ``2.25.<128-bit number>`` (PS3.5 B.2)."""
+        """Return a DICOM UID of the form ``2.25.<128-bit number>`` (PS3.5 B.2)."""
         return f"2.25.{int.from_bytes(self._digest('uid', original)[:16], 'big')}"
 
     def patient_id(self, dataset: Dataset) -> str:
@@ -147,7 +147,7 @@ def _written_syntax(instance: Instance) -> str:
 
 
 def _kept(source: Dataset, names: Pseudonyms, origin_us: int, depth: int = 0) -> Dataset:
-    """The allow-list's attributes of ``source``, treated; sequences by the same rule, item by item."""
+    """Return the allow-list's attributes of ``source``, treated; sequences by the same rule, item by item."""
     kept = Dataset()
     implicit, little = source.original_encoding
     # As read: then what is still raw is written as the same bytes.
@@ -182,7 +182,7 @@ def _keep_in_place(kept: Dataset, element: object, keyword: str) -> None:
 
 
 def _in_place(element: RawDataElement, keyword: str, explicit: bool) -> RawDataElement | None:
-    """The raw element if its value has the form of its attribute, under the dictionary's VR; else None.
+    """Return the raw element if its value has the form of its attribute, under the dictionary's VR; else None.
 
     A number's place may hold a comment, and an archive may have turned a VR into ``UN``.
     """
@@ -215,7 +215,7 @@ def _most_values(keyword: str) -> int:
 
 
 def _treated(source: Dataset, keyword: str, treatment: Treatment, names: Pseudonyms, origin_us: int) -> str:
-    """The text that stands in for an attribute; empty when it is left out."""
+    """Return the text that stands in for an attribute; empty when it is left out."""
     text = text_of(source, keyword)
     if treatment is Treatment.PSEUDONYM:
         return names.uid(text) if text else ""

@@ -1,4 +1,4 @@
-"""How to connect and how to try again: small frozen values, safe as they are."""
+"""Configure how to connect and how to try again, in small frozen values, safe as they are."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class TlsOptions:
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How often to send again what failed for want of a server, and how long to wait in between.
+    """The choice of how often to send again what failed for want of a server, and how long to wait in between.
 
     The pause before attempt n + 1 is drawn evenly from 0 to ``first_pause_s * 2 ** (n - 1)``, at most
     ``longest_pause_s``: clients that failed together do not come back together. All attempts and pauses share the
@@ -65,7 +65,7 @@ class RetryPolicy:
             raise ValueError("max_attempts must be 1 or more and pauses 0 or more")
 
     def pause_s(self, attempt: int) -> float:
-        """The pause after the given attempt (1, 2, …) failed."""
+        """Return the pause after the given attempt (1, 2, …) failed."""
         ceiling = min(self.longest_pause_s, self.first_pause_s * 2.0 ** (attempt - 1))
         return random.uniform(0.0, ceiling)  # noqa: S311 - jitter, not a secret
 
@@ -81,14 +81,14 @@ class ConnectionOptions:
     """Between pings on an idle call. Servers hang up on clients that ping more often than they allow; Triton and
     gRPC allow one in 300 s unless told otherwise. The deadline guards the call itself."""
     keepalive_timeout_s: float = 20.0
-    """How long a ping may stay without an answer."""
+    """Longest time that a ping may stay without an answer."""
     http_proxy: bool = False
-    """Whether ``http_proxy`` of the environment applies: by default a study takes no detour."""
+    """True where ``http_proxy`` of the environment applies: by default a study takes no detour."""
     longest_reconnect_pause_s: float = 2.0
     """Between attempts to connect; gRPC's own 120 s would outlast the calls that wait."""
 
     def channel_arguments(self, tls: TlsOptions | None) -> list[tuple[str, int | str]]:
-        """gRPC's names and values: https://grpc.github.io/grpc/core/group__grpc__arg__keys.html."""
+        """Return gRPC's names and values: https://grpc.github.io/grpc/core/group__grpc__arg__keys.html."""
         every_address: dict[str, list[dict[str, dict[str, str]]]] = {"loadBalancingConfig": [{"round_robin": {}}]}
         arguments: list[tuple[str, int | str]] = [
             ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
@@ -118,7 +118,7 @@ def check_url(url: str) -> str:
 
 
 def check_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """gRPC metadata: lower-case names. Raises ValueError."""
+    """Return gRPC metadata with lower-case names. Raises ValueError."""
     lowered = {name.lower(): value for name, value in headers.items()}
     for name, value in lowered.items():
         if not name.isascii() or not value.isascii() or not value.isprintable() or not name.strip():

@@ -1,4 +1,4 @@
-"""From a study to the tensors of one request, held to the contract's limits before a byte is sent."""
+"""Encode a study as the tensors of one request, held to the contract's limits before a byte is sent."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LENGTH_PREFIX_BYTES = 4
 
 @dataclass(frozen=True)
 class Request:
-    """What is sent, and what the client must remember to understand the answer."""
+    """The tensors that are sent, and what the client must remember to understand the answer."""
 
     inputs: tuple[Any, ...] = field(repr=False)
     """tritonclient's InferInput, one per tensor."""
@@ -36,7 +36,7 @@ class Request:
 
 
 def encode(study: Study, *, identified: bool = False, series: Mapping[Modality, str] | None = None) -> Request:
-    """The request of a study; DICOM is de-identified unless ``identified``.
+    """Return the request of a study; DICOM is de-identified unless ``identified``.
 
     ``series``: the SeriesInstanceUID (of the caller's own files; ``UID#part`` for one stack of it) that stands for a
     sequence. It is sent as the pseudonym that the files carry.
@@ -56,7 +56,7 @@ def encode(study: Study, *, identified: bool = False, series: Mapping[Modality, 
 
 
 def _named_series(series: Mapping[Modality, str], original_by_sent: Mapping[str, str]) -> dict[str, str]:
-    """The request parameter, with the UIDs that the files carry."""
+    """Return the request parameter, with the UIDs that the files carry."""
     sent_by_original = {original: sent for sent, original in original_by_sent.items()}
     named = {}
     for key, name in series.items():

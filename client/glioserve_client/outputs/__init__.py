@@ -23,7 +23,7 @@ __all__ = ["Overlay", "WrittenOutputs", "overlay_of", "summary", "write_outputs"
 
 @dataclass(frozen=True)
 class WrittenOutputs:
-    """What was written, and what could not be drawn."""
+    """The files that were written, and warnings about what could not be drawn."""
 
     paths: tuple[Path, ...]
     warnings: tuple[str, ...]
@@ -62,7 +62,7 @@ def write_outputs(
 
 
 def overlay_of(prediction: Prediction, study: Study | None) -> tuple[Overlay, tuple[str, ...]]:
-    """The overlay and the warnings about it. Raises ValueError when the answer has no heat map."""
+    """Return the overlay and the warnings about it. Raises ValueError when the answer has no heat map."""
     if prediction.heatmap is None:
         raise ValueError("the answer has no heat map: ask with heatmap=True")
     anatomy = reference_anatomy(study, prediction)
@@ -83,7 +83,7 @@ def nifti_bytes(heatmap: Heatmap) -> bytes:
 
 
 def _write_whole(path: Path, content: bytes) -> None:
-    """By a neighbour that is renamed, so that no reader meets half a file."""
+    """Write a neighbour and rename it, so that no reader meets half a file."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         partial.write_bytes(content)

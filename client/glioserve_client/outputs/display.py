@@ -1,4 +1,4 @@
-"""How a volume is turned for a reader: nearest axial view, radiological convention, from the affine alone.
+"""Turn a volume for a reader: nearest axial view, radiological convention, from the affine alone.
 
 A display array is [slice, row, column]. Columns run to the patient's left, which is thus on the viewer's right;
 rows run posterior, so that anterior is up; slices run superior. A sagittal, coronal or oblique acquisition is only
@@ -17,14 +17,14 @@ import numpy.typing as npt
 from glioserve_dicom.volumes.geometry import Matrix
 
 LETTER_COSINE = 0.38
-"""From which share of a direction on (22 degrees) a second letter is shown: ``LA`` is left and a little anterior."""
+"""Least share of a direction (22 degrees) from which a second letter is shown: ``LA`` is left and a little anterior."""
 PLACEMENT_TOLERANCE_VOXELS = 0.1
-"""How far apart two descriptions of one grid may put a voxel and still be the same grid."""
+"""Largest distance between two descriptions of a voxel's place that are still the same grid."""
 
 
 @dataclass(frozen=True, eq=False)
 class AxialView:
-    """The permutation and flips from a voxel grid to its display; see the module."""
+    """The permutation and flips from a voxel grid to its nearest axial display."""
 
     shape: tuple[int, int, int]
     """(slices, rows, columns)."""
@@ -34,7 +34,7 @@ class AxialView:
     _flips: tuple[bool, bool, bool]
 
     def of(self, voxels: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """The display array of ``voxels`` [z, y, x]; a view, no copy."""
+        """Return the display array of ``voxels`` [z, y, x]; a view, no copy."""
         turned = voxels.transpose(self._array_axes)
         slices, rows, columns = (slice(None, None, -1 if flip else 1) for flip in self._flips)
         return turned[slices, rows, columns]
@@ -52,7 +52,7 @@ class AxialView:
 
 
 def axial_view(shape: tuple[int, ...], lps_from_voxel: Matrix) -> AxialView:
-    """The view of a grid of ``shape`` (z, y, x) whose voxel (x, y, z) lies at ``lps_from_voxel @ (x, y, z, 1)``."""
+    """Return the view of a grid of ``shape`` (z, y, x); voxel (x, y, z) is at ``lps_from_voxel @ (x, y, z, 1)``."""
     directions = lps_from_voxel[:3, :3] / np.linalg.norm(lps_from_voxel[:3, :3], axis=0)
     # Which voxel axis shows left, posterior, superior: the assignment nearest to all three at once.
     best = max(permutations(range(3)), key=lambda p: sum(abs(directions[i, p[i]]) for i in range(3)))
@@ -72,7 +72,7 @@ def axial_view(shape: tuple[int, ...], lps_from_voxel: Matrix) -> AxialView:
 
 
 def letters(direction: npt.NDArray[np.float64]) -> str:
-    """Where an LPS direction points, as a display's edge says it: ``L``, ``AL``, ``HA`` (H head, F feet)."""
+    """Return where an LPS direction points, as a display's edge shows it: ``L``, ``AL``, ``HA`` (H head, F feet)."""
     unit = direction / np.linalg.norm(direction)
     named = [(abs(value), pair[int(value > 0)]) for value, pair in zip(unit, ("RL", "AP", "FH"), strict=True)]
     named.sort(reverse=True)

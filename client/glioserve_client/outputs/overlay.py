@@ -42,7 +42,7 @@ class Overlay:
     panels: tuple[Panel, ...]
 
     def pixels_of(self, point_lps_mm: npt.ArrayLike) -> list[tuple[Panel, tuple[float, float]]]:
-        """Where a point of the patient is on the picture: each panel that shows it, with the canvas (x, y)."""
+        """Return where a point of the patient is on the picture: each panel that shows it, with the canvas (x, y)."""
         found = ((panel, panel.pixel_of(point_lps_mm)) for panel in self.panels)
         return [(panel, pixel) for panel, pixel in found if pixel is not None]
 
@@ -174,7 +174,7 @@ def _header(draw: ImageDraw.ImageDraw, prediction: Prediction) -> None:
 
 
 def _score_scale(draw: ImageDraw.ImageDraw, prediction: Prediction) -> None:
-    """The score on its scale from necrosis to recurrence, with the threshold."""
+    """Draw the score on its scale from necrosis to recurrence, with the threshold."""
     left, right, y = WIDTH_PX - MARGIN_PX - 420, WIDTH_PX - MARGIN_PX - 8, 52
     draw.rounded_rectangle((left, y - 5, right, y + 5), 5, fill=SCALE)
     threshold = left + prediction.threshold * (right - left)
@@ -187,7 +187,7 @@ def _score_scale(draw: ImageDraw.ImageDraw, prediction: Prediction) -> None:
 
 
 def _wrapped(draw: ImageDraw.ImageDraw, text: str, top: int, colour: tuple[int, int, int]) -> None:
-    """At most two lines of full width."""
+    """Draw at most two lines of full width."""
     lines, line = [], ""
     for word in text.split():
         longer = f"{line} {word}".strip()
@@ -200,7 +200,7 @@ def _wrapped(draw: ImageDraw.ImageDraw, text: str, top: int, colour: tuple[int, 
 
 
 def _colour_bar(canvas: Image.Image, draw: ImageDraw.ImageDraw, top: int, bottom: int) -> None:
-    """The colours as they lie over a middle grey, with their numbers."""
+    """Draw the colours as they lie over a middle grey, with their numbers."""
     left, height = WIDTH_PX - MARGIN_PX - COLOUR_BAR_PX + 30, max(40, bottom - top - 60)
     heat = np.repeat(np.linspace(1, 0, height)[:, None], 22, axis=1)
     canvas.paste(Image.fromarray(blend(np.full(heat.shape, 90.0), heat)), (left, top + 30))

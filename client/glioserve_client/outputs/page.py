@@ -43,7 +43,7 @@ code { font: 13px/1.5 ui-monospace, "SF Mono", Consolas, monospace; overflow-wra
 
 
 def draw_page(prediction: Prediction, overlay_png: bytes | None) -> str:
-    """The page as text; every value from the answer is escaped."""
+    """Return the page as text; every value from the answer is escaped."""
     registered = bool(prediction.report.preprocess.registrations)
     sections = (
         _section("", _answer(prediction)),

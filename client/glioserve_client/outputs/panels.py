@@ -40,7 +40,7 @@ class Panel:
 
     plane: ViewPlane
     index: int
-    """Of the slice, along the axis through the plane, in the display grid."""
+    """Number of the slice, along the axis through the plane, in the display grid."""
     box: Box
     crop: Crop
     view: AxialView
@@ -67,14 +67,14 @@ class Panel:
 
     @property
     def edge_letters(self) -> tuple[str, str, str, str]:
-        """What lies to the picture's left, right, top and bottom."""
+        """Letters of what lies to the picture's left, right, top and bottom."""
         across, down, _ = _AXES[self.plane]
         to_right = self.view.lps_from_display[:3, across]
         to_bottom = self.view.lps_from_display[:3, down] * (-1 if self.upside_down else 1)
         return letters(-to_right), letters(to_right), letters(-to_bottom), letters(to_bottom)
 
     def render(self, grey: npt.NDArray[np.float32], heat: npt.NDArray[np.float32]) -> Image.Image:
-        """The picture from display arrays [slice, row, column]: ``grey`` 0 to 255, ``heat`` 0 to 1."""
+        """Return the picture from display arrays [slice, row, column]: ``grey`` 0 to 255, ``heat`` 0 to 1."""
         size = (self.box[2] - self.box[0], self.box[3] - self.box[1])
         smooth_grey = self._resized(grey, size, Image.Resampling.BICUBIC)
         smooth_heat = self._resized(heat, size, Image.Resampling.BILINEAR)
@@ -83,7 +83,7 @@ class Panel:
     def _resized(
         self, display: npt.NDArray[np.float32], size: tuple[int, int], how: Image.Resampling
     ) -> npt.NDArray[np.float32]:
-        """This slice, cropped, as an array of ``size`` (width, height)."""
+        """Return this slice, cropped, as an array of ``size`` (width, height)."""
         _, _, through = _AXES[self.plane]
         ranges = [slice(a, b) for a, b in zip(self.crop.start, self.crop.stop, strict=True)]
         ranges[through] = slice(self.index, self.index + 1)
@@ -99,7 +99,7 @@ def whole(shape: tuple[int, ...]) -> Crop:
 
 
 def crop_to_head(grey: npt.NDArray[np.float32], heat: npt.NDArray[np.float32], view: AxialView) -> Crop:
-    """The box around what is not background and all that is warm, with a margin of 6 mm; never empty."""
+    """Return the box around what is not background and all that is warm, with a margin of 6 mm; never empty."""
     shown = (grey > 25) | (heat > 0.1)
     start, stop = [0, 0, 0], [0, 0, 0]
     for axis in range(3):

@@ -9,7 +9,7 @@ from glioserve_client.prediction import Prediction
 
 
 def summary(prediction: Prediction) -> str:
-    """What a reader must know, most important first; ends without a newline."""
+    """Return what a reader must know, most important first; ends without a newline."""
     model = prediction.model
     lines = [
         f"Probability of recurrence  {prediction.score:.3f}  (threshold {prediction.threshold:g})",

@@ -16,13 +16,13 @@ def label_words(prediction: Prediction) -> str:
 
 
 def model_words(prediction: Prediction) -> str:
-    """Which network answered, on one line."""
+    """Return which network answered, on one line."""
     model = prediction.model
     return f"{model.name} version {model.version}, {model.architecture}, {model.digest[:23]}…"
 
 
 def quality_words(prediction: Prediction) -> str:
-    """The preprocessing's verdict and, where it is not ``ok``, the checks behind it."""
+    """Return the preprocessing's verdict and, where it is not ``ok``, the checks behind it."""
     quality = prediction.quality
     if quality.verdict == "ok":
         return f"Quality ok ({len(quality.checks)} checks)"
@@ -31,7 +31,7 @@ def quality_words(prediction: Prediction) -> str:
 
 
 def heatmap_words(prediction: Prediction) -> str:
-    """What the colours mean and where the peak is."""
+    """Return what the colours mean and where the peak is."""
     record = prediction.report.heatmap
     if record is None:
         return "No heat map."
@@ -43,6 +43,6 @@ def heatmap_words(prediction: Prediction) -> str:
 
 
 def position_words(point_lps_mm: tuple[float, float, float]) -> str:
-    """An LPS position as ``L 23, P 14, H 40 mm`` (H head, F feet)."""
+    """Return an LPS position as ``L 23, P 14, H 40 mm`` (H head, F feet)."""
     pairs = zip(point_lps_mm, ("RL", "AP", "FH"), strict=True)
     return ", ".join(f"{names[int(value >= 0)]} {abs(value):.0f}" for value, names in pairs) + " mm"

@@ -1,1 +1,1 @@
-"""From files and archives to parsed DICOM data sets, within bounds."""
+"""Read files and archives as parsed DICOM data sets, within bounds."""

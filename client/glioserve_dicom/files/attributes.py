@@ -22,16 +22,16 @@ from glioserve_contract import ErrorCode, GlioserveError
 
 _BINARY = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "FL": "f", "FD": "d", "UV": "Q", "SV": "q"}
 _MOST_CHARACTERS = 4096
-"""Of a value that is looked at: a header's numbers and codes are short."""
+"""Most characters of a value that are looked at: a header's numbers and codes are short."""
 
 
 def text(dataset: Dataset, keyword: str) -> str:
-    """The attribute's text, values joined by backslashes; empty when it is absent or empty."""
+    """Return the attribute's text, values joined by backslashes; empty when it is absent or empty."""
     return "\\".join(texts(dataset, keyword))
 
 
 def texts(dataset: Dataset, keyword: str) -> tuple[str, ...]:
-    """The attribute's values as stripped texts. Binary and structured values give nothing: they are no text."""
+    """Return the attribute's values as stripped texts. Binary and structured values give nothing: they are not text."""
     value = _value(dataset, keyword)
     if isinstance(value, bytes):
         if _vr(dataset, keyword) in _BINARY:
@@ -42,13 +42,13 @@ def texts(dataset: Dataset, keyword: str) -> tuple[str, ...]:
 
 
 def number(dataset: Dataset, keyword: str) -> float | None:
-    """The attribute's one finite number, or None when it is absent or empty. Raises GLIO-1213 otherwise."""
+    """Return the attribute's one finite number, or None when it is absent or empty. Raises GLIO-1213 otherwise."""
     values = numbers(dataset, keyword, 1)
     return values[0] if values else None
 
 
 def whole(dataset: Dataset, keyword: str) -> int | None:
-    """The attribute's one whole number, or None when it is absent or empty. Raises GLIO-1213 otherwise."""
+    """Return the attribute's one whole number, or None when it is absent or empty. Raises GLIO-1213 otherwise."""
     value = number(dataset, keyword)
     if value is not None and value != int(value):
         raise malformed(keyword, "is not a whole number")
@@ -56,7 +56,7 @@ def whole(dataset: Dataset, keyword: str) -> int | None:
 
 
 def numbers(dataset: Dataset, keyword: str, count: int | None = None) -> tuple[float, ...]:
-    """The attribute's ``count`` finite numbers (default: however many), or none when it is absent or empty.
+    """Return the attribute's ``count`` finite numbers (default: however many), or none when it is absent or empty.
 
     Raises GLIO-1213 otherwise.
     """
@@ -76,14 +76,14 @@ def numbers(dataset: Dataset, keyword: str, count: int | None = None) -> tuple[f
 
 
 def comparable(dataset: Dataset, keyword: str) -> str:
-    """The attribute's value in one spelling, numbers as numbers: to tell images apart by. Empty when absent."""
+    """Return the attribute's value in one spelling, numbers as numbers: to tell images apart by. Empty when absent."""
     if dictionary_VR(keyword).split(" ")[0] not in (*_BINARY, "DS", "IS"):
         return text(dataset, keyword)
     return "\\".join(f"{v:g}" for v in numbers(dataset, keyword))
 
 
 def items(dataset: Dataset, keyword: str | BaseTag) -> Sequence[Dataset]:
-    """The items of a sequence; empty when it is absent. Raises GLIO-1213 when it is no sequence."""
+    """Return the items of a sequence; empty when it is absent. Raises GLIO-1213 when it is not a sequence."""
     tag = _tag(keyword) if isinstance(keyword, str) else keyword
     if tag not in dataset:
         return ()
@@ -99,7 +99,7 @@ def items(dataset: Dataset, keyword: str | BaseTag) -> Sequence[Dataset]:
 
 
 def element_of(dataset: Dataset, keyword: str | BaseTag) -> DataElement | RawDataElement | None:
-    """The element as it was read, if possible without converting it; None when it is absent. Raises GLIO-1213."""
+    """Return the element as it was read, if possible not converted; None when it is absent. Raises GLIO-1213."""
     tag = _tag(keyword) if isinstance(keyword, str) else keyword
     try:
         return dataset.get_item(tag) if tag in dataset else None
@@ -108,7 +108,7 @@ def element_of(dataset: Dataset, keyword: str | BaseTag) -> DataElement | RawDat
 
 
 def malformed(keyword: str | BaseTag, problem: str) -> GlioserveError:
-    """The error for an attribute whose value has another form than the standard gives it."""
+    """Return the error for an attribute whose value has another form than the standard gives it."""
     return GlioserveError(ErrorCode.INVALID_ATTRIBUTE, f"{keyword} {problem}.")
 
 
@@ -122,7 +122,7 @@ def _value(dataset: Dataset, keyword: str) -> object:
 
 
 def _vr(dataset: Dataset, keyword: str) -> str:
-    """The file's VR where it is one of numbers, else the dictionary's: an archive may have written UN."""
+    """Return the file's VR where it is one of numbers, else the dictionary's: an archive may have written UN."""
     vr = getattr(element_of(dataset, keyword), "VR", None)
     return vr if vr in _BINARY or vr in ("DS", "IS") else dictionary_VR(keyword).split(" ")[0]
 

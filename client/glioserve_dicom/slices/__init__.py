@@ -1,1 +1,1 @@
-"""From the images of a series to one volume behind a geometry gate."""
+"""Make one volume of the images of a series, behind a geometry gate."""

@@ -27,7 +27,7 @@ _PIXEL_MEANING = ("Rows", "Columns", "BitsAllocated", "BitsStored", "PixelRepres
 MAX_ENCODED_SHARE = 2.0
 """A compressed frame may be this much larger than its raw pixels: more is no image, but a trap for decoders."""
 MIN_SLOPE, MAX_SLOPE = 1e-12, 1e12
-"""Of a rescale that single precision can hold."""
+"""Bounds of a rescale that single precision can hold."""
 _PLUGIN = "pylibjpeg"
 """Tried first, so that a stream gives the same numbers wherever other decoders are installed too."""
 _JPEG_START, _J2K_START = b"\xff\xd8", b"\xff\x4f\xff\x51"
@@ -36,7 +36,7 @@ _JPEG_SIZE_MARKERS = frozenset({*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC})
 
 
 def refuse_unreadable(instance: Instance, image_type: Sequence[str]) -> None:
-    """Raises for pixels that no volume is made of: GLIO-1208, -1210 (colour), -1211 (mosaic), -1212, -1213."""
+    """Raise for pixels that no volume is made of: GLIO-1208, -1210 (colour), -1211 (mosaic), -1212, -1213."""
     dataset = instance.dataset
     if any("MOSAIC" in value for value in image_type):
         raise GlioserveError(ErrorCode.MOSAIC, "The images are mosaics.")
@@ -76,7 +76,7 @@ def rescale_of(frame: Frame) -> tuple[float, float]:
 
 
 def decode(frame: Frame, out: npt.NDArray[np.float32]) -> None:
-    """Fills ``out`` [rows, columns] with the frame's signal; MONOCHROME1 is turned so that more signal is brighter.
+    """Fill ``out`` [rows, columns] with the frame's signal; MONOCHROME1 is turned so that more signal is brighter.
 
     Raises GLIO-1207 for what cannot be decoded, naming the transfer syntax.
     """
@@ -100,7 +100,7 @@ def decode(frame: Frame, out: npt.NDArray[np.float32]) -> None:
 
 
 def same_image(one: Frame, other: Frame) -> bool:
-    """Whether the second is an exact copy: stored pixels, their meaning and their place are all equal."""
+    """Return whether the second is an exact copy: stored pixels, their meaning and their place are all equal."""
     if one.plane is None or other.plane is None or one.index != other.index:
         return False
     a, b = one.instance, other.instance
@@ -115,7 +115,7 @@ def same_image(one: Frame, other: Frame) -> bool:
 
 
 def _stored(frame: Frame, rows: int, columns: int) -> npt.NDArray[np.generic]:
-    """The pixels as numbers [rows, columns], unused bits cleared."""
+    """Return the pixels as numbers [rows, columns], unused bits cleared."""
     instance = frame.instance
     allocated, stored, signed = _bits(instance)
     frame_bytes = rows * columns * allocated // 8

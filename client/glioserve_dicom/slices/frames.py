@@ -1,4 +1,4 @@
-"""Where one image lies: from a classic file's own attributes, or from an enhanced file's functional groups.
+"""Find where one image lies: from a classic file's own attributes, or from an enhanced file's functional groups.
 
 An enhanced object (PS3.3 C.7.6.16) holds many frames; what they share stands once, what differs stands per frame,
 and a per-frame group wins over a shared one.
@@ -28,11 +28,11 @@ from glioserve_dicom.files.attributes import (
 from glioserve_dicom.files.part10 import Instance
 
 UNIT_TOLERANCE = 1e-3
-"""By how much a direction cosine's length may differ from 1, and the two from a right angle."""
+"""Largest deviation of a direction cosine's length from 1, and of the two from a right angle."""
 MIN_PIXEL_MM, MAX_PIXEL_MM = 0.05, 50.0
-"""A pixel outside is no MR image's, but a damaged header."""
+"""A pixel outside is not an MR image's, but a damaged header's."""
 MIN_SIDE_PIXELS, MAX_SIDE_PIXELS = 2, 1 << 14
-"""A line of pixels is no slice."""
+"""A line of pixels is not a slice."""
 MAX_FRAMES = MAX_INSTANCES
 _PLANE_GROUPS = {
     "ImagePositionPatient": "PlanePositionSequence",
@@ -78,12 +78,12 @@ class Frame:
 
 
 def is_multiframe(dataset: Dataset) -> bool:
-    """Whether geometry and timings stand in functional groups."""
+    """Return whether geometry and timings stand in functional groups."""
     return "SharedFunctionalGroupsSequence" in dataset or "PerFrameFunctionalGroupsSequence" in dataset
 
 
 def functional_group(dataset: Dataset, index: int, keyword: str) -> Dataset | None:
-    """The first item of a frame's functional group (``"MREchoSequence"``), its own or the shared one, or None."""
+    """Return the first item of a frame's functional group (``MREchoSequence``), its own or the shared one, or None."""
     per_frame = items(dataset, "PerFrameFunctionalGroupsSequence")
     holders = [per_frame[index]] if index < len(per_frame) else []
     for holder in (*holders, *items(dataset, "SharedFunctionalGroupsSequence")[:1]):
@@ -94,7 +94,7 @@ def functional_group(dataset: Dataset, index: int, keyword: str) -> Dataset | No
 
 
 def frame_value(dataset: Dataset, index: int, group: str, keyword: str, classic: str = "") -> str:
-    """A frame's value in one spelling: ``keyword`` of its functional ``group``, else ``classic`` of the file."""
+    """Return a frame's value in one spelling: ``keyword`` of its functional ``group``, else ``classic`` of the file."""
     if is_multiframe(dataset) and (holder := functional_group(dataset, index, group)) is not None:
         found = comparable(holder, keyword)
         if found:
@@ -118,7 +118,7 @@ def frame_count(dataset: Dataset) -> int:
 
 
 def plane_of(dataset: Dataset, index: int) -> Plane:
-    """Where a frame lies. Raises GLIO-1208 and GLIO-1213 for what is missing, malformed or absurd."""
+    """Return where a frame lies. Raises GLIO-1208 and GLIO-1213 for what is missing, malformed or absurd."""
     rows, columns = (_side(dataset, keyword) for keyword in ("Rows", "Columns"))
     across_and_down = _needed(dataset, index, "ImageOrientationPatient", 6)
     _check_orientation(across_and_down)

@@ -1,4 +1,4 @@
-"""What sets images of one series apart, so that each part is one volume or says why it is none.
+"""Split the images of a series into parts, each of which is one volume or carries its problem.
 
 In this order: frame of reference, ImageType, echo, StackID, plane, matrix and pixel size; then, only where one
 position is there twice, by what else differs between the images at that place.
@@ -31,7 +31,7 @@ from glioserve_dicom.slices.spacing import SAME_POSITION_MM, even_step
 ORIENTATION_TOLERANCE = 1e-3
 """Largest difference of a direction cosine within a stack."""
 PIXEL_TOLERANCE_MM = 1e-3
-"""Likewise of PixelSpacing."""
+"""Largest difference of a PixelSpacing within a stack."""
 ECHO_TOLERANCE_MS = 0.05
 """Echo times nearer than this are one echo: a scanner may round each image's on its own."""
 OTHER_PLANE_DEGREES = 10.0
@@ -39,7 +39,7 @@ OTHER_PLANE_DEGREES = 10.0
 MIN_OWN_SLICES = 3
 """Fewer images that differ, in the same plane, are no stack of their own but strays of the one beside them."""
 MOST_STRAYS = 64
-"""That are tried one by one as slices of a stack."""
+"""Most strays that are tried one by one as slices of a stack."""
 
 
 _REPEATS = {
@@ -50,7 +50,7 @@ _REPEATS = {
     "repetition": ("MRTimingAndRelatedParametersSequence", "RepetitionTime", "RepetitionTime"),
     "b-value": ("MRDiffusionSequence", "DiffusionBValue", "DiffusionBValue"),
 }
-"""What may tell two images at one position apart: name, functional group, its keyword, the classic keyword."""
+"""Attributes that may tell images at one position apart: name, functional group, its keyword, the classic keyword."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +68,7 @@ class Placed:
 
     @property
     def plane(self) -> Plane:
-        """Of a frame without a problem."""
+        """Plane of a frame without a problem."""
         assert self.frame.plane is not None
         return self.frame.plane
 
@@ -78,7 +78,7 @@ class Part:
     """Images of a series that belong together."""
 
     part: tuple[str, ...]
-    """What sets them apart; empty for the whole series."""
+    """Names of what sets them apart; empty for the whole series."""
     members: tuple[Placed, ...]
     problem: GlioserveError | None = None
 
@@ -121,7 +121,7 @@ def _image_type_if_any(instance: Instance, index: int) -> tuple[str, ...] | None
 
 
 def parts_of(frames: Sequence[Placed]) -> list[Part]:
-    """The parts of one series, in an order that does not depend on the order of the files."""
+    """Return the parts of one series, in an order that does not depend on the order of the files."""
     sound = [f for f in frames if f.problem is None]
     groups = [Part((), tuple(sound))] if sound else []
     for name, split in _SPLITS:
@@ -199,7 +199,7 @@ _SPLITS = (
 
 
 def _planes(group: Part) -> list[Part]:
-    """A part for each view; planes that are nearly, but not quite, the same are one part that cannot be read."""
+    """Return a part for each view; planes that are nearly, but not quite, the same are one part that cannot be read."""
     parts = _near(lambda m: m.plane.orientation, ORIENTATION_TOLERANCE)(group.members)
     normals = np.array([part[0].plane.normal for part in parts])
     views: list[list[list[Placed]]] = []
@@ -233,7 +233,7 @@ def _matrices(group: Part) -> list[Part]:
 
 
 def _without_strays(groups: Sequence[Part]) -> list[Part]:
-    """Marks parts whose missing or outermost slices were set apart: without them they would be short in silence."""
+    """Mark parts whose missing or outermost slices were set apart: without them they would be short in silence."""
     strays = [g for g in groups if len(g.members) < MIN_OWN_SLICES and g.problem is None]
     grids = np.array([_grid_of(stray) for stray in strays]).reshape(len(strays), 8)
     return [_without_its_stray(group, strays, grids) for group in groups] if strays else list(groups)
@@ -259,7 +259,7 @@ def _grid_of(group: Part) -> tuple[float, ...]:
 
 
 def _complete(group: Part, stray: Part) -> bool:
-    """Whether the two, on one grid, are together one evenly spaced stack."""
+    """Return whether the two, on one grid, are together one evenly spaced stack."""
     positions = [m.plane.position_lps_mm for _, m in along((*group.members, *stray.members))]
     try:
         even_step(np.array(positions), group.members[0].plane.normal)
@@ -273,7 +273,7 @@ def _mixed(keyword: str) -> GlioserveError:
 
 
 def _repeats(group: Part) -> list[Part]:
-    """Where positions are there twice, the parts that something of :data:`_REPEATS` makes of them, if it does.
+    """Split a part that has positions twice by what in :data:`_REPEATS` tells the images apart, if anything does.
 
     Each part must have slices as near together as the whole: two interleaved halves of one acquisition are none.
     """
@@ -303,7 +303,7 @@ def _repeat_key(member: Placed, name: str) -> str:
 
 
 def _has_repeats(members: Iterable[Placed]) -> bool:
-    """Whether two different images lie at one position."""
+    """Return whether two different images lie at one position."""
     return any(
         b_mm - a_mm < SAME_POSITION_MM and not same_image(a.frame, b.frame)
         for (a_mm, a), (b_mm, b) in pairwise(along(members))

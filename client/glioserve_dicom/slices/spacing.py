@@ -10,20 +10,20 @@ from glioserve_contract import ErrorCode, GlioserveError
 SAME_POSITION_MM = 0.01
 """Two slices nearer than this lie at one position."""
 MIN_STEP_MM, MAX_STEP_MM = 0.05, 50.0
-"""Slices nearer or further apart are no volume's."""
+"""Slices nearer or further apart are not a volume's."""
 SPACING_TOLERANCE = 0.05
 """Share of the median slice distance by which one may differ."""
 GAP_TOLERANCE = 0.15
-"""How far from a whole number of slice distances a gap may be and still be called missing slices."""
+"""Largest distance of a gap from a whole number of steps that still counts as missing slices, in steps."""
 SHEAR_TOLERANCE_MM = 0.5
-"""In-plane drift of any slice against the first, allowed over the whole stack."""
+"""Largest in-plane drift of any slice against the first, over the whole stack."""
 
 Points = npt.NDArray[np.float64]
 """[n, 3] in LPS mm."""
 
 
 def even_step(positions: Points, normal: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """The vector from slice to slice along the unit ``normal``; ``positions`` are sorted along it, each once.
+    """Return the vector from slice to slice along the unit ``normal``; ``positions`` are sorted along it, each once.
 
     Raises GLIO-1303 (a single slice), GLIO-1401 (missing slices), GLIO-1404 (shear), GLIO-1405 (uneven).
     """

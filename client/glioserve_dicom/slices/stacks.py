@@ -37,9 +37,9 @@ class Stack:
 
     series_instance_uid: str
     part: str
-    """What sets it apart within its series ("echo 2", "acquisition 2, plane 3"); empty when it is the whole."""
+    """Name of what sets it apart within its series ("echo 2", "acquisition 2, plane 3"); empty when it is the whole."""
     frames: tuple[Frame, ...]
-    """At least one. Copies are still in: only pixels tell."""
+    """Images, at least one. Copies are still among them: only pixels show which they are."""
     slices: int
     """Different positions."""
     problem: GlioserveError | None = None

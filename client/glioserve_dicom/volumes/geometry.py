@@ -1,4 +1,4 @@
-"""Where voxels are: a rectangular grid in the patient's LPS space (x to the Left, y Posterior, z Superior, mm).
+"""Describe voxels' places: a rectangular grid in the patient's LPS space (x to the Left, y Posterior, z Superior, mm).
 
 Voxel indices are (x, y, z) = (column, row, slice); arrays are [z, y, x]. Affines are named target first, so that
 products read correctly: ``lps_from_voxel @ voxel``.
@@ -19,7 +19,7 @@ from glioserve_contract.records.grid import Affine, GridRecord, Vector
 from glioserve_contract.records.recipe import Grid
 
 Matrix = npt.NDArray[np.float64]
-"""4 x 4, row-major, mm."""
+"""An affine, 4 x 4, row-major, mm."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +47,7 @@ class Geometry:
         return np.linalg.inv(self.lps_from_voxel)
 
     def record(self) -> GridRecord:
-        """As it travels in JSON."""
+        """Return the grid as it travels in JSON."""
         return GridRecord(self.size_voxels, affine_record(self.lps_from_voxel))
 
 
@@ -61,7 +61,7 @@ class SequenceVolume:
 
 
 def affine_record(matrix: Matrix) -> Affine:
-    """A 4 x 4 array as the nested tuples that records carry."""
+    """Return a 4 x 4 array as the nested tuples that records carry."""
     return cast(Affine, tuple(tuple(float(v) for v in row) for row in matrix))
 
 
@@ -122,7 +122,7 @@ def checked_geometry(size_voxels: tuple[int, int, int], lps_from_voxel: npt.Arra
 
 
 def network_geometry(grid: Grid, centre_lps_mm: npt.NDArray[np.float64]) -> Geometry:
-    """The recipe's grid: LPS-aligned axes, its middle (between the centre voxels) at ``centre_lps_mm``."""
+    """Return the recipe's grid: LPS-aligned axes, its middle (between the centre voxels) at ``centre_lps_mm``."""
     affine = np.diag([*grid.spacing_mm, 1.0])
     middle = (np.array(grid.size_voxels) - 1) / 2
     affine[:3, 3] = centre_lps_mm - np.array(grid.spacing_mm) * middle
@@ -130,7 +130,7 @@ def network_geometry(grid: Grid, centre_lps_mm: npt.NDArray[np.float64]) -> Geom
 
 
 def canonical(volume: SequenceVolume) -> SequenceVolume:
-    """The same voxels at the same places, with axes ordered and turned to point nearest to L, P and S.
+    """Return the same voxels at the same places, with axes ordered and turned to point nearest to L, P and S.
 
     However a file orders and turns its axes, everything computed from the canonical volume is the same to the bit.
     """
@@ -151,7 +151,7 @@ def canonical(volume: SequenceVolume) -> SequenceVolume:
 
 
 def isotropic_cover(geometry: Geometry, spacing_mm: float) -> Geometry:
-    """A grid of cubic voxels over the same box, with the same axes."""
+    """Return a grid of cubic voxels over the same box, with the same axes."""
     size = np.array(geometry.size_voxels)
     x, y, z = (int(n) for n in np.maximum(np.ceil(size * np.array(geometry.spacing_mm) / spacing_mm - 1e-6), 8))
     affine = np.eye(4)
