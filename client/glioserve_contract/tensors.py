@@ -31,7 +31,7 @@ class Tensor:
     optional: bool = False
 
     def dims(self, recipe: Recipe) -> tuple[int, ...]:
-        """The shape with the recipe's numbers in it."""
+        """Return the shape with the recipe's numbers in it."""
         depth, height, width = recipe.grid.shape
         symbols = {"C": len(recipe.channels), "D": depth, "H": height, "W": width}
         return tuple(symbols[d] if isinstance(d, str) else d for d in self.shape)
@@ -161,7 +161,7 @@ REPORT = Tensor("REPORT", "BYTES", (1,), "–", "JSON", "The whole answer but fo
 
 
 def _batched(tensor: Tensor) -> Tensor:
-    """The same tensor as a model without batching sees it: the batch is an explicit first axis."""
+    """Return the tensor as a model without batching sees it: the batch is an explicit first axis."""
     return Tensor(
         tensor.name,
         tensor.dtype,

@@ -18,16 +18,16 @@ from glioserve_contract.codec import SchemaError, from_dict
 BrainModelSchema = Literal["glioserve/brain-model/1"]
 BRAIN_MODEL_SCHEMA: BrainModelSchema = "glioserve/brain-model/1"
 DEFAULT_BRAIN_MODEL = "glioserve-brain.onnx"
-"""Ours, which comes with the preprocessing package."""
+"""Our brain model, which comes with the preprocessing package."""
 DEFAULT_BRAIN_DIGEST = "sha256:ca6ba5c5368fcb795ccb61514c85185cae31efc1b34036e55d465fe64550f300"
-"""Of our model's two files; a test holds it to them."""
+"""Digest of our model's two files; a test holds it to them."""
 BRAIN_MODELS_VARIABLE = "GLIOSERVE_BRAIN_MODELS"
 """Environment variable: a site's own folder of brain models. It is looked into before the package's."""
 
 AXIS_OF_LETTER = {"L": 0, "R": 0, "P": 1, "A": 1, "S": 2, "I": 2}
 """The patient's axis of a letter, in (x, y, z) of LPS."""
 MAX_TENSOR_VOXELS = 384
-"""Along one axis of the tensor: a head of 38 cm at 1 mm."""
+"""Most voxels along one axis of the tensor: a head of 38 cm at 1 mm."""
 DEFAULT_BRAIN_PERCENTILES = (0.0, 99.0)
 
 OutputKind = Literal["signed_distance_mm", "logit", "probability", "class_logits"]
@@ -35,14 +35,14 @@ OutputKind = Literal["signed_distance_mm", "logit", "probability", "class_logits
 
 @dataclass(frozen=True)
 class BrainIntensity:
-    """How a head's intensities become the tensor's numbers. Padding is 0 in the tensor, except where noted."""
+    """Scaling of a head's intensities to the tensor's numbers. Padding is 0 in the tensor, except where noted."""
 
     method: Literal["percentile", "zscore"]
     """``percentile``: (v - low) / (high - low). ``zscore``: (v - mean) / standard deviation."""
     percentiles: tuple[float, float] | None = None
-    """Of ``percentile`` alone: low and high, in percent; :data:`DEFAULT_BRAIN_PERCENTILES` where none are given."""
+    """Low and high percentile, in percent, for ``percentile`` alone; :data:`DEFAULT_BRAIN_PERCENTILES` by default."""
     clip: bool | None = None
-    """Of ``percentile`` alone: whether what lies beyond becomes 0 and 1 (the default), or is left."""
+    """Clipping of what lies beyond to 0 and 1 (the default), for ``percentile`` alone."""
     over: Literal["field_of_view", "nonzero", "tensor"] | None = None
     """The voxels that the figures are taken over, on the model's grid: all of the scan (default of ``percentile``),
     those that are not 0, which then stay 0 (default of ``zscore``), or the whole tensor, padded with zeros first."""
@@ -57,7 +57,7 @@ class BrainIntensity:
             object.__setattr__(self, "over", "field_of_view" if percentile else "nonzero")
 
     def check(self, path: str) -> None:
-        """0 <= low < high <= 100, and nothing where the method takes nothing."""
+        """Raise SchemaError unless 0 <= low < high <= 100, or for values that the method does not take."""
         if self.method != "percentile":
             for name in ("percentiles", "clip"):
                 if getattr(self, name) is not None:
@@ -70,22 +70,22 @@ class BrainIntensity:
 
 @dataclass(frozen=True)
 class BrainModelCard:
-    """What the graph takes and gives. Sizes and letters are in the order of the tensor's three spatial axes."""
+    """Inputs and outputs of the graph. Sizes and letters are in the order of the tensor's three spatial axes."""
 
     schema: BrainModelSchema
     name: str
-    """For reports and logs, with a version: ``synthstrip-1``."""
+    """Name for reports and logs, with a version: ``synthstrip-1``."""
     licence: str
     source: str
-    """Where the weights come from: address, paper, date; free text."""
+    """Origin of the weights: address, paper, date; free text."""
     input: str
     """Name of the graph's input, FP32 [1, 1, a, b, c]."""
     output: str
     """Name of the graph's output, FP32 [1, 1, a, b, c], or [1, 2, a, b, c] for ``class_logits``."""
     spacing_mm: float
-    """Of the tensor's cubic voxels."""
+    """Spacing of the tensor's cubic voxels, in mm."""
     orientation: str
-    """Where the tensor's axes a, b and c point, index rising: one letter each of L or R, P or A, S or I (as nibabel's
+    """Directions of the tensor's axes a, b and c, index rising: one letter each of L or R, P or A, S or I (as nibabel's
     ``aff2axcodes`` and FreeSurfer have it). A volume [z, y, x] in LPS axes is ``SPL``; SynthStrip's is ``LIA``."""
     size_multiple: int
     """Each size must be a multiple of it: two to the number of times that the network halves."""
@@ -102,7 +102,7 @@ class BrainModelCard:
     less background) above it."""
 
     def check(self, path: str) -> None:
-        """What types cannot say."""
+        """Raise SchemaError for an empty name or a value out of its bounds."""
         for name in ("name", "input", "output"):
             if not getattr(self, name):
                 raise SchemaError(f"{path}.{name}", "must not be empty")
@@ -125,11 +125,11 @@ class BrainModelCard:
 
     @property
     def output_channels(self) -> int:
-        """Of the graph's output."""
+        """Number of channels of the graph's output."""
         return 2 if self.output_kind == "class_logits" else 1
 
     def tensor_size(self, size: tuple[int, int, int]) -> tuple[int, int, int]:
-        """The tensor's size for ``size`` voxels of scan: rounded up to the multiple, within least and largest."""
+        """Return the tensor's size for ``size`` voxels of scan: the next multiple, within least and largest."""
         multiple = self.size_multiple
         rounded = (math.ceil(n / multiple) * multiple for n in size)
         bounds = zip(rounded, self.min_size_voxels, self.max_size_voxels, strict=True)
@@ -138,7 +138,7 @@ class BrainModelCard:
 
 
 def parse_brain_model_card(sidecar: bytes) -> BrainModelCard:
-    """A card from its file's bytes. Raises SchemaError, which names the key that is wrong."""
+    """Return the card of its file's bytes; SchemaError names the key that is wrong."""
     try:
         value = json.loads(sidecar.decode("utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
@@ -147,12 +147,12 @@ def parse_brain_model_card(sidecar: bytes) -> BrainModelCard:
 
 
 def sidecar_name(model: str) -> str:
-    """The card's file beside the ONNX file ``model``."""
+    """Return the name of the card's file beside the ONNX file ``model``."""
     return model.removesuffix(".onnx") + ".json"
 
 
 def brain_model_digest(onnx_bytes: bytes, sidecar_bytes: bytes) -> str:
-    """``sha256:…`` of the ONNX file's bytes and then the card's: another threshold is another model.
+    """Return ``sha256:…`` of the ONNX file's bytes and then the card's: another threshold is another model.
 
     ``cat name.onnx name.json | sha256sum`` prints the same digits.
     """
@@ -162,7 +162,7 @@ def brain_model_digest(onnx_bytes: bytes, sidecar_bytes: bytes) -> str:
 
 
 def is_model_file_name(name: str) -> bool:
-    """Whether ``name`` is a plain ``*.onnx`` file name: ASCII letters, digits, ``.``, ``_``, ``-``; no path."""
+    """Return whether ``name`` is a plain ``*.onnx`` file name: ASCII letters, digits, ``.``, ``_``, ``-``; no path."""
     stem = name.removesuffix(".onnx")
     plain = stem.isascii() and stem.replace("-", "").replace("_", "").replace(".", "").isalnum()
     return name != stem and plain and not stem.startswith(".") and ".." not in name and len(name) <= 128

@@ -24,7 +24,7 @@ CHANNELS_ARRAY = "channels"
 
 
 def recipe_order(channels: Sequence[str], recipe: Recipe) -> tuple[int, ...]:
-    """Which of the file's channels is the recipe's first, second, …; GLIO-5102 where they are not the same."""
+    """Return the index in the file of each channel of the recipe; GLIO-5102 where they are not the same."""
     wanted = [m.value for m in recipe.channels]
     if sorted(channels) != sorted(wanted):
         raise GlioserveError(
@@ -35,7 +35,7 @@ def recipe_order(channels: Sequence[str], recipe: Recipe) -> tuple[int, ...]:
 
 
 def score_of(logits: Sequence[float], recipe: Recipe) -> float:
-    """Probability of recurrence of two logits in the recipe's class order, before its temperature."""
+    """Return the probability of recurrence of two logits in the recipe's class order, before its temperature."""
     difference = logits[recipe.recurrence_index] - logits[1 - recipe.recurrence_index]
     # Two forms of one number, so that no exponential overflows.
     if difference >= 0:
@@ -44,15 +44,17 @@ def score_of(logits: Sequence[float], recipe: Recipe) -> float:
 
 
 def served_tolerance(recipe: Recipe) -> float:
-    """How far a *served* score may lie from the case's: the server may run another precision, which has a drift of its
-    own (``variant_limits``). Never so far that swapped classes would pass."""
+    """Return the largest distance of a *served* score from the case's, never so large that swapped classes would pass.
+
+    The server may run another precision, which has a drift of its own (``variant_limits``).
+    """
     case = recipe.reference_case
     assert case is not None  # callers ask for recipes with a case only
     return min(case.tolerance + recipe.variant_limits.max_probability_drift, abs(case.score - 0.5))
 
 
 def check_score(logits: Sequence[float], recipe: Recipe, who: str, tolerance: float | None = None) -> float:
-    """The case's score by ``logits`` [2]; GLIO-5117, which says that ``who`` gave it, where it is not the expected.
+    """Return the case's score by ``logits`` [2]; GLIO-5117, which names ``who`` gave it, for an unexpected one.
 
     ``tolerance`` is the case's own where none is given.
     """
