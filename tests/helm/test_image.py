@@ -161,6 +161,8 @@ def test_the_wheel_builds_from_what_is_copied(tmp_path: Path) -> None:
     for text in ("LICENSE", "NOTICE"):
         assert any(name.endswith(f".dist-info/licenses/{text}") for name in names), text
     assert "glioserve_registry/_model_repository/glioma/config.pbtxt" in names
+    for page in ("client/outputs/page", "registry/publishing/model_card", "evaluation/reports/page"):
+        assert f"glioserve_{page}.html.j2" in names
     models = {file.name for file in context_files() if file.parent.parts[-2:] == ("glioserve_preprocess", "models")}
     assert "README.md" in models
     assert {f"glioserve_preprocess/models/{name}" for name in models} <= names

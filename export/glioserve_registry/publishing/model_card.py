@@ -1,7 +1,6 @@
 """``model_card.md`` and ``model_card.html`` of a published version: all that its manifest knows, for people to read.
 
-One list of sections, written twice. No template engine: the demo's repository is made where only the client and the
-server are installed.
+One list of sections, written twice: as Markdown here, as HTML by ``model_card.html.j2``.
 """
 
 from __future__ import annotations
@@ -9,7 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from html import escape
+from functools import cache
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from glioserve_contract import NOT_FOR_CLINICAL_USE, to_dict
 from glioserve_contract.records.facts.evaluation import Counting, EvaluationSummary
@@ -19,12 +20,6 @@ from glioserve_export.version_files import CARD_FILES
 
 _PATH = re.compile(r"""(?<![\w./])(?:file:|~|[A-Za-z]:\\|\\\\|(?<!:)//(?=\w)|\.{0,2}/(?=[\w.~]))[^\s"',;]*""")
 _OVERRIDDEN = "The gate refused it, and was overridden:"
-_STYLE = (
-    "body{font:16px/1.5 sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}"
-    "table{border-collapse:collapse;margin:1rem 0}th,td{border:1px solid #bbb;padding:.3rem .6rem;text-align:left;"
-    "vertical-align:top;overflow-wrap:anywhere}th{background:#f2f2f2}.notice{border-left:4px solid #b00;"
-    "padding:.5rem 1rem;background:#fff4f4}"
-)
 
 
 @dataclass(frozen=True)
@@ -94,19 +89,21 @@ def as_markdown(title: str, content: Sequence[Section]) -> str:
 
 
 def as_html(title: str, content: Sequence[Section]) -> str:
-    """One page that needs nothing else: no script, no font, no image."""
-    head = f'<meta charset="utf-8"><title>{escape(title)}</title><style>{_STYLE}</style>'
-    lines = ["<!doctype html>", f'<html lang="en"><head>{head}</head><body>', f"<h1>{escape(title)}</h1>"]
-    for section in content:
-        lines.append(f"<h2>{escape(section.title)}</h2>")
-        for paragraph in section.paragraphs:
-            mark = ' class="notice"' if paragraph.startswith((NOT_FOR_CLINICAL_USE, _OVERRIDDEN)) else ""
-            lines.append(f"<p{mark}>{escape(paragraph)}</p>")
-        if section.header:
-            lines.append("<table><tr>" + "".join(f"<th>{escape(cell)}</th>" for cell in section.header) + "</tr>")
-            lines += ["<tr>" + "".join(f"<td>{escape(c)}</td>" for c in row) + "</tr>" for row in section.rows]
-            lines.append("</table>")
-    return "\n".join([*lines, "</body></html>"]) + "\n"
+    """Return one page that needs nothing else: no script, no font, no image."""
+    return _template().render(title=title, sections=content, marked=(NOT_FOR_CLINICAL_USE, _OVERRIDDEN))
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(
+        loader=PackageLoader("glioserve_registry", "publishing"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template("model_card.html.j2")
 
 
 def _recipe(recipe: Recipe) -> Iterator[tuple[str, str]]:
