@@ -7,17 +7,19 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
 
 from glioserve_contract import ErrorCode, GlioserveError
+from glioserve_evaluation.runs import results
 from glioserve_evaluation.runs.prediction import CasePrediction
-from glioserve_evaluation.runs.results import RESULTS_FILE, ResultStore
+from glioserve_evaluation.runs.results import RESULTS_FILE, Outcome, ResultStore
 from glioserve_evaluation.runs.run import run_cases, without_identifiers
 from support.evaluation import MODEL, facts, prediction, small_cohort
 
@@ -139,6 +141,142 @@ def test_an_interrupt_keeps_what_is_done_and_the_rest_is_asked_later(tmp_path: P
     assert len(store.outcomes) == 6
 
 
+class RecordingPool(ThreadPoolExecutor):
+    """Threads whose pool knows when an interrupt has been handled: studies that were not begun are cancelled."""
+
+    def __init__(self, workers: int) -> None:
+        super().__init__(workers)
+        self.futures: list[Future[object]] = []
+
+    def submit(self, *args: object, **options: object) -> Future[object]:
+        self.futures.append(super().submit(*args, **options))
+        return self.futures[-1]
+
+    def wait_until_cancelled(self) -> None:
+        deadline = time.monotonic() + WAIT_S
+        while not any(future.cancelled() for future in self.futures):
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+
+
+def interrupt_once(monkeypatch: pytest.MonkeyPatch, moment: str) -> Callable[[Outcome], None]:
+    """Send SIGINT at ``moment`` of storing the first outcome; the answer is ``run_cases``' ``on_outcome``."""
+    sent = []
+
+    def send() -> None:
+        if not sent:
+            sent.append(moment)
+            signal.raise_signal(signal.SIGINT)
+
+    def before(owner: object, name: str) -> None:
+        original = getattr(owner, name)
+
+        def interrupted(*args: object) -> object:
+            send()
+            return original(*args)
+
+        monkeypatch.setattr(owner, name, interrupted)
+
+    if moment == "before the line is written":
+        before(ResultStore, "add")
+    if moment == "before the line is on the disk":
+        before(results.os, "fsync")
+    return lambda _: send() if moment == "after the line is stored" else None
+
+
+MOMENTS = ["before the line is written", "before the line is on the disk", "after the line is stored"]
+
+
+def cases_on_disk(folder: Path) -> list[str]:
+    """The cases of the outcomes' lines, each of which must be whole."""
+    content = (folder / "out" / RESULTS_FILE).read_bytes()
+    assert content.endswith(b"\n")
+    lines = [json.loads(line) for line in content.splitlines()]
+    return sorted(line["case"] for line in lines if line["kind"] == "outcome")
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_an_interrupt_while_an_outcome_is_stored_keeps_the_studies_under_way(
+    moment: str, tmp_path: Path, store: ResultStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    with RecordingPool(2) as pool:
+
+        def predict(study: Path) -> CasePrediction:
+            asked.append(f"c{study.name[-1]}")
+            if study.name[-1] != "0":  # under way from before the interrupt until it has been handled
+                pool.wait_until_cancelled()
+            return prediction(0.3)
+
+        with pytest.raises(KeyboardInterrupt):
+            run_cases(store, predict, executor=pool, on_outcome=interrupt_once(monkeypatch, moment), progress=False)
+    assert cases_on_disk(tmp_path) == sorted(asked)  # each once
+    assert 2 <= len(asked) < 6
+    assert sorted(o.case for o in store.outcomes) == sorted(asked)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    asked.clear()
+    run_cases(store, lambda study: asked.append(study) or prediction(0.3), progress=False)
+    assert len(cases_on_disk(tmp_path)) == 6
+    assert store.pending == ()
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_an_interrupt_while_an_outcome_is_stored_ends_a_run_of_one_worker_behind_it(
+    moment: str, tmp_path: Path, store: ResultStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    with pytest.raises(KeyboardInterrupt):
+        run_cases(
+            store,
+            lambda study: asked.append(study) or prediction(0.3),
+            on_outcome=interrupt_once(monkeypatch, moment),
+            progress=False,
+        )
+    assert len(asked) == 1
+    assert cases_on_disk(tmp_path) == ["c0"]
+
+
+def test_a_second_interrupt_ends_the_run_at_once(tmp_path: Path, store: ResultStore) -> None:
+    released = threading.Event()
+    with RecordingPool(2) as pool:
+
+        def predict(study: Path) -> CasePrediction:
+            if study.name[-1] == "1":
+                released.wait(WAIT_S)
+            elif study.name[-1] != "0":
+                pool.wait_until_cancelled()
+            return prediction(0.3)
+
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                run_cases(
+                    store,
+                    predict,
+                    executor=pool,
+                    on_outcome=lambda _: signal.raise_signal(signal.SIGINT),
+                    progress=False,
+                )
+            assert "c1" not in cases_on_disk(tmp_path)
+        finally:
+            released.set()
+    run_cases(store, answering(), progress=False)
+    assert store.pending == ()
+
+
+def test_a_run_outside_the_main_thread_leaves_signals_alone(store: ResultStore) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    seen = []
+    with ThreadPoolExecutor(1) as other:
+        other.submit(
+            run_cases,
+            store,
+            answering(),
+            on_outcome=lambda _: seen.append(signal.getsignal(signal.SIGINT)),
+            progress=False,
+        ).result(WAIT_S)
+    assert seen == [before] * 6
+
+
 RUN = """
 import sys, time
 from concurrent.futures import ThreadPoolExecutor
@@ -149,16 +287,24 @@ from glioserve_evaluation.runs.run import run_cases
 from support.evaluation import MODEL, prediction
 
 folder, workers = Path(sys.argv[1]), int(sys.argv[2])
+futures = []
 
-def slowly(study):
+class Pool(ThreadPoolExecutor):
+    def submit(self, *args):
+        futures.append(super().submit(*args))
+        return futures[-1]
+
+def three_then_none_until_interrupted(study):
     (folder / f"asked-{study.name[-1]}").touch()
-    time.sleep(0.5)
+    while study.name[-1] > "2" and not any(future.cancelled() for future in futures):
+        time.sleep(0.01)
     return prediction(0.4)
 
 with ResultStore(folder / "out", load_cohort(folder / "cohort" / "cohort.csv"), MODEL, resume=True) as store:
-    with ThreadPoolExecutor(workers) as pool:
-        run_cases(store, slowly, executor=pool if workers > 1 else None)
+    with Pool(workers) as pool:
+        run_cases(store, three_then_none_until_interrupted, executor=pool if workers > 1 else None)
 """
+"""A run that can only end by a signal: how fast it or its observer is makes no difference."""
 
 
 def outcomes_on_disk(folder: Path) -> int:

@@ -1,12 +1,16 @@
-"""Asks for every case that has no outcome yet. A failed study is a row; only what would spoil the rest ends a run."""
+"""Ask a predictor for every case that has no outcome yet.
+
+A failed study is a row; only what would spoil the other outcomes ends a run.
+"""
 
 from __future__ import annotations
 
 import re
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +18,7 @@ from tqdm import tqdm
 
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_evaluation.runs.cohort import CohortCase
+from glioserve_evaluation.runs.interrupts import HeldInterrupts
 from glioserve_evaluation.runs.prediction import CasePrediction, ModelFacts, Predictor
 from glioserve_evaluation.runs.results import UNKNOWN_ERROR, Outcome, ResultStore
 
@@ -24,7 +29,7 @@ MAX_DETAIL_LENGTH = 500
 
 @dataclass(frozen=True)
 class _Asked:
-    """What a worker brings back: frozen values alone, so that they travel between processes."""
+    """A worker's result: frozen values alone, so that they travel between processes."""
 
     case: CohortCase
     seconds: float
@@ -45,24 +50,28 @@ def run_cases(
     """Bring every pending case of ``store`` to an outcome.
 
     Args:
-        store: keeps each outcome at once.
-        predictor: picklable where ``executor`` works in other processes.
-        executor: None: one case after the other, in this thread.
-        model: the network that failed cases are of, where it is known without an answer.
-        on_outcome: told of each one.
-        progress: a bar on stderr.
+        store: The results, which keep each outcome at once.
+        predictor: The function from a study's folder to its answer; picklable where ``executor`` uses processes.
+        executor: The workers; None runs one case after the other, in this thread.
+        model: The network that failed cases are attributed to, where it is known without an answer.
+        on_outcome: A function that is called with each outcome once it is stored.
+        progress: Show a progress bar on stderr.
 
     Raises:
         GlioserveError: GLIO-5121 where another network answers than before, or a worker process ended.
-        KeyboardInterrupt: the studies under way were still brought to their end and kept.
+        KeyboardInterrupt: SIGINT arrived, at whatever moment. An outcome that was being stored is stored whole. The
+            studies that ``executor`` had begun were still brought to their end and stored, unless a second SIGINT
+            arrived; without an executor the one study under way is asked again by the next run.
     """
+    interrupts = HeldInterrupts()
     pending = store.pending
     done = len(store.outcomes) - sum(o.asked_again for o in store.outcomes)
     failed = 0
-    with tqdm(
+    bar = tqdm(
         total=done + len(pending), initial=done, desc="studies", unit="study", mininterval=1, disable=not progress
-    ) as bar:
-        for asked in _ask_all(pending, predictor, executor):
+    )
+    with interrupts.held(), bar, closing(_ask_all(pending, predictor, executor, interrupts)) as answers:
+        for asked in answers:
             if asked.prediction is not None:
                 store.check_model(asked.prediction.model)
             outcome = _outcome(asked, model)
@@ -75,35 +84,45 @@ def run_cases(
 
 
 def ignore_interrupts() -> None:
-    """Initialiser of worker processes: a terminal's Ctrl-C is the parent's to handle, who lets them finish."""
+    """Ignore SIGINT in a worker process: the parent handles a terminal's Ctrl-C and lets its workers finish."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _ask_all(cases: Sequence[CohortCase], predictor: Predictor, executor: Executor | None) -> Iterator[_Asked]:
-    """As they come to an end."""
+def _ask_all(
+    cases: Sequence[CohortCase], predictor: Predictor, executor: Executor | None, interrupts: HeldInterrupts
+) -> Generator[_Asked]:
+    """Yield the results as they are ready."""
     if executor is None:
-        yield from (_ask(predictor, case) for case in cases)
+        for case in cases:
+            with interrupts.let_through():
+                asked = _ask(predictor, case)
+            yield asked
         return
     open_futures: set[Future[_Asked]] = {executor.submit(_ask, predictor, case) for case in cases}
     try:
-        yield from _as_completed(open_futures)
-    finally:  # whatever ended the run: studies that no worker has begun are not begun
+        yield from _as_completed(open_futures, interrupts)
+    finally:  # however the run ended: studies that no worker has begun are not begun
         for future in open_futures:
             future.cancel()
 
 
-def _as_completed(open_futures: set[Future[_Asked]]) -> Iterator[_Asked]:
-    """After an interrupt only those that a worker has begun; a second one ends it at once."""
+def _as_completed(open_futures: set[Future[_Asked]], interrupts: HeldInterrupts) -> Generator[_Asked]:
+    """Yield the results as they are ready; after an interrupt only those of studies that a worker has begun.
+
+    A second interrupt is raised at once.
+    """
     interrupted: KeyboardInterrupt | None = None
     while open_futures:
         try:
-            done, open_futures = wait(open_futures, return_when=FIRST_COMPLETED)
+            with interrupts.let_through():
+                reached = wait(open_futures, return_when=FIRST_COMPLETED)
         except KeyboardInterrupt as error:
             if interrupted is not None:
                 raise
             interrupted = error
             open_futures = {f for f in open_futures if not f.cancel()}
             continue
+        done, open_futures = reached  # outside the block: an interrupt at its end loses no result
         for future in done:
             try:
                 yield future.result()
@@ -130,7 +149,7 @@ def _ask(predictor: Predictor, case: CohortCase) -> _Asked:
 
 
 def without_identifiers(detail: str, study: Path) -> str:
-    """An error's detail for results that travel: neither the study's path and name nor any path or UID in it.
+    """Return an error's detail for results that travel, without the study's path and name and any path or UID.
 
     Names of one or two characters are not looked for: they would take every such letter out of the text.
     """
