@@ -1,4 +1,4 @@
-"""From gRPC's status and message to the typed exception: our token if the message has one, else the status."""
+"""Make the typed exception of gRPC's status and message: by our token if the message has one, else by the status."""
 
 from __future__ import annotations
 

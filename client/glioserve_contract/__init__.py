@@ -1,4 +1,4 @@
-"""What client, server, exporter and trainer must agree on. Standard library only; imports nothing of ours.
+"""The agreement between client, server, exporter and trainer. It needs the standard library alone.
 
 Read in this order: :mod:`sequences`, :mod:`recipe`, :mod:`tensors`, :mod:`records`, :mod:`errors`,
 :mod:`manifest`, :mod:`identity`, :mod:`limits`.

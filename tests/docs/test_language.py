@@ -24,6 +24,7 @@ PAGES = sorted(
     [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "docker/README.md", ROOT / "benchmarks/README.md"]
 )
 NOT_YET_CLEAN = frozenset(PACKAGES) - {
+    "glioserve_contract", "glioserve_dicom", "glioserve_client",
     "scripts", "glioserve_phantom", "glioserve_preprocess", "glioserve_triton", "glioserve_cli", "model_repository",
 }  # fmt: skip
 """Packages whose wording has not been gone over; the rules below hold for every other one."""

@@ -1,4 +1,4 @@
-"""The sidecar of a brain extraction network: all that must be known to run an ONNX file that somebody else trained.
+"""The sidecar of a brain extraction network: all that must be known to run an ONNX file that was trained elsewhere.
 
 A brain model is two files: ``<name>.onnx`` and, beside it, ``<name>.json`` with a :class:`BrainModelCard`. The graph
 takes one FP32 tensor [1, 1, a, b, c] (one head, one sequence, any contrast) and gives one of the same size with the

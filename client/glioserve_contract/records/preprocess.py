@@ -1,4 +1,4 @@
-"""What preprocessing did to a study: the JSON of the ``PREPROCESS`` tensor and of the offline ``preprocess.json``.
+"""Record what preprocessing did to a study: the ``PREPROCESS`` tensor's JSON and the offline ``preprocess.json``.
 
 :func:`glioserve_contract.to_dict` and ``from_dict`` carry it over the wire; the report holds it whole.
 """
@@ -17,7 +17,7 @@ Verdict = Literal["ok", "review"]
 
 @dataclass(frozen=True)
 class RunnerUpRecord:
-    """A series that would have fitted the sequence too, and why another was taken."""
+    """A series that would also have fitted the sequence, and the reason why another was taken."""
 
     series_instance_uid: str
     """SeriesInstanceUID as the request carried it."""
@@ -109,7 +109,7 @@ class Quality:
 
 @dataclass(frozen=True)
 class SequenceProvenance:
-    """How one channel of the network's input was computed from its native voxels.
+    """Computation of one channel of the network's input from its native voxels.
 
     The whole computation: sample the native voxels once at the network grid's points, carried by
     ``native_lps_from_reference_lps``, smoothed by ``smoothing_sigma_mm``; then ``(value - low) / (high - low)``,
@@ -145,14 +145,14 @@ class Provenance:
     image_sha256: Digest
     """``sha256:…`` of the network's input: little-endian FP32 [C, D, H, W]."""
     sequences: tuple[SequenceProvenance, ...]
-    """One entry a channel, in the order of the network's channels."""
+    """One entry for each channel, in the order of the network's channels."""
     software: dict[str, str]
     """Name to version of what computed it, and the machine's architecture."""
 
 
 @dataclass(frozen=True)
 class BrainRecord:
-    """How the brain mask was made. Its figures are among the quality checks (``brain_...``)."""
+    """Origin of the brain mask. Its figures are among the quality checks (``brain_...``)."""
 
     method: str
     """``network`` or ``classical``."""
@@ -166,10 +166,10 @@ class BrainRecord:
 
 @dataclass(frozen=True)
 class PreprocessRecord:
-    """What preprocessing did: the ``PREPROCESS`` tensor and the offline ``preprocess.json``."""
+    """Record of what preprocessing did: the ``PREPROCESS`` tensor and the offline ``preprocess.json``."""
 
     contract_version: str
-    """Semantic version of the contract that it was written by."""
+    """Semantic version of the contract under which it was written."""
     preprocessing_digest: Digest
     """``sha256:…`` of the recipe's part that decides what the network is shown."""
     reference: Modality
@@ -179,9 +179,9 @@ class PreprocessRecord:
     network_grid: GridRecord
     """Grid of the network's input."""
     series: tuple[SeriesRecord, ...]
-    """The series that were used, one a sequence."""
+    """The series that were used, one for each sequence."""
     registrations: tuple[RegistrationRecord, ...]
-    """One a sequence but the reference."""
+    """One registration for each sequence but the reference."""
     quality: Quality
     """Checks of the input, the registrations and the brain mask."""
     warnings: tuple[str, ...] = ()
@@ -191,4 +191,4 @@ class PreprocessRecord:
     provenance: Provenance | None = None
     """Computation of the network's input; absent from records of contract 1.0."""
     brain: BrainRecord | None = None
-    """How the brain mask was made; absent from records of contract 1.0."""
+    """Origin of the brain mask; absent from records of contract 1.0."""

@@ -3,8 +3,8 @@
 Its file lies beside the recipe, in an artifact and in every exported version. It is a NumPy archive without pickles:
 
 * ``image`` FP32 [C, D, H, W]: what the network is shown;
-* ``channels``, optional: the names of its C channels, where they are in another order than the recipe's. Whoever
-  made the image knows that order from where the network was trained. The server arranges a study by the *recipe*,
+* ``channels``, optional: the names of its C channels, where they are in another order than the recipe's. The
+  site that trained the network knows that order. The server arranges a study by the *recipe*,
   and so is the case: a recipe that swaps two of them gets the wrong score.
 
 Import, export and load all judge an answer here (GLIO-5117).

@@ -16,7 +16,7 @@ from glioserve_contract.records.recipe import Recipe
 
 @dataclass(frozen=True)
 class ModelRecord:
-    """Which network answered."""
+    """Identity of the network that answered."""
 
     name: str
     """Name of the recipe."""
@@ -37,7 +37,7 @@ class HeatmapRecord:
     peak_lps_mm: Vector | None
     """Centre of the hottest voxel in LPS, in mm; None when the map is empty."""
     inside_brain: float
-    """Share of the raw map's mass inside the brain mask, 0 to 1. The rest is not shown: the network's input
+    """Share of the raw map's mass that lies inside the brain mask, 0 to 1. The rest is not shown: the network's input
     is 0 there."""
 
 
@@ -70,4 +70,4 @@ class Report:
     recipe: Recipe
     """Recipe of the network that answered, whole."""
     preprocess: PreprocessRecord
-    """What was done to the study before the network saw it: series, grids, registrations, quality, provenance."""
+    """Preprocessing of the study before the network saw it: series, grids, registrations, quality, provenance."""

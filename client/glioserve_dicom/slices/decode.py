@@ -25,7 +25,7 @@ from glioserve_dicom.slices.spacing import SAME_POSITION_MM
 
 _PIXEL_MEANING = ("Rows", "Columns", "BitsAllocated", "BitsStored", "PixelRepresentation", "PhotometricInterpretation")
 MAX_ENCODED_SHARE = 2.0
-"""A compressed frame may be this much larger than its raw pixels: more is no image, but a trap for decoders."""
+"""Largest size of a compressed frame as a multiple of its raw pixels; a larger one is a trap for decoders."""
 MIN_SLOPE, MAX_SLOPE = 1e-12, 1e12
 """Bounds of a rescale that single precision can hold."""
 _PLUGIN = "pylibjpeg"

@@ -37,7 +37,7 @@ ECHO_TOLERANCE_MS = 0.05
 OTHER_PLANE_DEGREES = 10.0
 """Planes further apart are another view (a localiser's); nearer ones are one view whose images disagree."""
 MIN_OWN_SLICES = 3
-"""Fewer images that differ, in the same plane, are no stack of their own but strays of the one beside them."""
+"""Fewest images in one plane that form a stack of their own; fewer are strays of the stack beside them."""
 MOST_STRAYS = 64
 """Most strays that are tried one by one as slices of a stack."""
 

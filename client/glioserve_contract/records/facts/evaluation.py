@@ -66,7 +66,7 @@ class EvaluationMetrics(EvaluationRates):
 
 @dataclass(frozen=True)
 class EvaluationSummary:
-    """What a manifest keeps of an ``evaluation.json``: counts, the main figures with their intervals, digests."""
+    """Summary of an ``evaluation.json`` in a manifest: counts, the main figures with their intervals, digests."""
 
     cases: int
     """Number of studies that were answered with a label."""

@@ -10,17 +10,17 @@ class ParityFigure:
     """The largest relative difference of one output over all studies and batches, and its tolerance."""
 
     output: str
-    """Name of the output; ``CAM (MONAI)`` where it was held to MONAI's Grad-CAM."""
+    """Name of the output; ``CAM (MONAI)`` where it was compared with MONAI's Grad-CAM."""
     difference: float
     """Largest difference seen, as a share of the value that ``relative_to`` names."""
     tolerance: float
     """Largest difference that is allowed."""
     relative_to: str = ""
-    """Value that the difference is a share of, in words."""
+    """Value of which the difference is a share, in words."""
 
     @property
     def held(self) -> bool:
-        """Whether the difference is within the tolerance."""
+        """True where the difference is within the tolerance."""
         return self.difference <= self.tolerance
 
 
@@ -45,21 +45,21 @@ class ReferenceCaseParity:
 
 @dataclass(frozen=True)
 class ParityRecord:
-    """What was compared at export, and how it came out; empty where nothing was ever shown."""
+    """Comparisons made at export, and their results; empty where none was made."""
 
     figures: tuple[ParityFigure, ...] = ()
-    """One figure an output and way of comparing."""
+    """One figure for each output and each way of comparing it."""
     model_id_equal: bool = False
-    """Whether the graph's MODEL_ID is the weights' digest."""
+    """True where the graph's MODEL_ID is the weights' digest."""
     inputs: tuple[str, ...] = ()
     """Names of the studies that were compared."""
     batches: tuple[int, ...] = ()
-    """Sizes of the batches that they went through in."""
+    """Sizes of the batches in which the studies were compared."""
     runtime: str = ""
     """Runtime that ran the graph, with its version."""
     reference_case: ReferenceCaseParity | None = None
     """Answers to the reference case; absent where the recipe has none."""
 
     def figure(self, output: str) -> ParityFigure | None:
-        """Return the figure of ``output``; None where it was never shown."""
+        """Return the figure of ``output``; None where that output was not compared."""
         return next((figure for figure in self.figures if figure.output == output), None)

@@ -9,7 +9,7 @@ from glioserve_contract.codec import Digest, Scalar
 
 @dataclass(frozen=True)
 class ImportRecord:
-    """How weights that were trained elsewhere came in; no name and no path, which may identify people."""
+    """Import of weights that were trained elsewhere. It holds no name and no path, which may identify people."""
 
     format: str
     """Format of the checkpoint (``safetensors``)."""
@@ -18,9 +18,9 @@ class ImportRecord:
     date: str
     """Time of the import: UTC, ISO 8601."""
     changes: tuple[str, ...] = ()
-    """What was changed on the way, a line each."""
+    """Changes made to the checkpoint at the import, one line each."""
     versions: dict[str, str] = field(default_factory=dict)
-    """Versions of glioserve and of the libraries that read it."""
+    """Versions of glioserve and of the libraries that read the checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +39,12 @@ class TemperatureFit:
 
 @dataclass(frozen=True)
 class ThresholdFit:
-    """A threshold that was chosen on a validation cohort for a wanted sensitivity to necrosis."""
+    """A threshold that was chosen on a validation cohort for a required sensitivity to necrosis."""
 
     before: float
     """The recipe's threshold before the fit."""
     carried: float
-    """The threshold before, carried along with a fitted temperature."""
+    """The threshold before, converted to the fitted temperature."""
     wanted_sensitivity: float
     """Sensitivity to necrosis that was asked for, 0 to 1."""
     threshold: float
@@ -57,7 +57,7 @@ class ThresholdFit:
 
 @dataclass(frozen=True)
 class CalibrationRecord:
-    """What a validation cohort taught the recipe: a temperature, a threshold, or both."""
+    """Result of fitting the recipe to a validation cohort: a temperature, a threshold, or both."""
 
     cohort_digest: Digest
     """``sha256:…`` of the table of labels and groups by case."""

@@ -15,11 +15,11 @@ class GateRule:
     name: str
     """Name of the rule."""
     passed: bool
-    """Whether the version fulfils it."""
+    """True where the version fulfils the rule."""
     found: str
-    """What the version shows, in words."""
+    """Finding about the version, in words."""
     limit: str
-    """What the rule asks for, in words."""
+    """Requirement of the rule, in words."""
 
     def __str__(self) -> str:
         return f"{self.name}: {self.found} ({self.limit})"
@@ -30,7 +30,7 @@ class GateVerdict:
     """A gate's verdict on a version: every rule, passed or not."""
 
     passed: bool
-    """Whether every rule passed."""
+    """True where every rule passed."""
     rules: tuple[GateRule, ...]
     """The rules, in the order in which they were asked."""
 
@@ -42,14 +42,14 @@ class GateVerdict:
 
 @dataclass(frozen=True)
 class PublicationRecord:
-    """How a version came into its repository."""
+    """Publication of a version into its repository."""
 
     at: str
     """Time of the publication: UTC, ISO 8601."""
     glioserve: str
     """Version of glioserve that published it."""
     contract: str
-    """Version of the contract that it was published under."""
+    """Version of the contract under which it was published."""
     source_manifest: Digest
     """``sha256:…`` of the exported folder's manifest."""
     gate: GateVerdict
