@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException
@@ -39,7 +38,7 @@ class AdminTls:
     server_name: str | None = None
     """The name in the server's certificate where it differs from the URL's host."""
 
-    def client_options(self) -> dict[str, Any]:
+    def client_options(self) -> dict[str, bool | str | None]:
         """Return the options by tritonclient's names."""
         files = {
             name: None if path is None else str(path)
@@ -77,7 +76,7 @@ class ServerAdmin:
         Triton binds its ports last, so until then another server may answer on them.
         """
         try:
-            metadata: Any = self._client.get_server_metadata(client_timeout=READY_TIMEOUT_S)
+            metadata = self._client.get_server_metadata(client_timeout=READY_TIMEOUT_S)
             ready: bool = self._client.is_model_ready(model, client_timeout=READY_TIMEOUT_S)
             return ready and metadata.name == server_id
         except InferenceServerException:
@@ -96,7 +95,7 @@ class ServerAdmin:
 
     def ready_versions(self, model: str) -> frozenset[int]:
         """Return the versions of the model that answer, by the repository's index."""
-        index: Any = self._client.get_model_repository_index(self._headers, client_timeout=CALL_TIMEOUT_S)
+        index = self._client.get_model_repository_index(self._headers, client_timeout=CALL_TIMEOUT_S)
         return frozenset(int(e.version) for e in index.models if e.name == model and e.state == "READY")
 
     def reference_case(self, version_folder: Path, version: str) -> float | None:
@@ -105,5 +104,5 @@ class ServerAdmin:
 
     def states(self, model: str) -> list[tuple[str, str]]:
         """Return state and reason of each version of the model in the repository's index."""
-        index: Any = self._client.get_model_repository_index(self._headers, client_timeout=CALL_TIMEOUT_S)
+        index = self._client.get_model_repository_index(self._headers, client_timeout=CALL_TIMEOUT_S)
         return [(entry.state, entry.reason) for entry in index.models if entry.name == model]

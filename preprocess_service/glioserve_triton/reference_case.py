@@ -7,11 +7,9 @@ plan that serve, before a patient's does. It asks by inference, so no admin toke
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from threading import Event
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -32,18 +30,12 @@ from glioserve_contract.records.reference_case import (
 from glioserve_contract.tensors import CLASSIFIER_MODEL, IMAGE, LOGITS, MODEL_ID
 from glioserve_preprocess.files import file_digest
 from glioserve_triton.served.versions import load_manifest
+from glioserve_triton.waiting import StopCheck, never
 
 TIMEOUT_S = 120.0
 """Time for one answer; the largest network takes ten seconds on one core, a plan's first run may take longer."""
 _CALL_TIMEOUT_S = 5.0
 _POLL_S = 0.05
-
-Told = Callable[[], bool]
-"""Question of the wait: does the caller want it to end?"""
-
-
-def _never() -> bool:
-    return False
 
 
 def check_reference_case(
@@ -51,7 +43,7 @@ def check_reference_case(
     version_folder: Path,
     version: str,
     *,
-    give_up: Told = _never,
+    give_up: StopCheck = never,
     timeout_s: float = TIMEOUT_S,
 ) -> float | None:
     """Return the score that the served ``version`` gives the case of ``version_folder``; None without a case.
@@ -72,7 +64,7 @@ def check_reference_case(
     return check_score(logits, recipe, f"version {version} as it is served", served_tolerance(recipe))
 
 
-def check_served_cases(url: str, classifier: Path, *, give_up: Told = _never) -> dict[str, float]:
+def check_served_cases(url: str, classifier: Path, *, give_up: StopCheck = never) -> dict[str, float]:
     """Version to score, of all loaded versions that have a case; ``classifier`` is the repository's folder of them."""
     with triton.InferenceServerClient(url) as client:
         scores = {v: check_reference_case(client, classifier / v, v, give_up=give_up) for v in _loaded(client)}
@@ -81,7 +73,7 @@ def check_served_cases(url: str, classifier: Path, *, give_up: Told = _never) ->
 
 def _loaded(client: triton.InferenceServerClient) -> tuple[str, ...]:
     try:
-        metadata: Any = client.get_model_metadata(CLASSIFIER_MODEL.name, client_timeout=_CALL_TIMEOUT_S)
+        metadata = client.get_model_metadata(CLASSIFIER_MODEL.name, client_timeout=_CALL_TIMEOUT_S)
     except InferenceServerException as error:
         raise _failed(f"The server does not report which versions it has loaded: {error.message()}.") from error
     return tuple(metadata.versions)
@@ -106,16 +98,25 @@ def _image(folder: Path, recipe: Recipe) -> npt.NDArray[np.float32]:
 
 
 def _ask(
-    client: triton.InferenceServerClient, image: npt.NDArray[np.float32], version: str, deadline: float, give_up: Told
+    client: triton.InferenceServerClient,
+    image: npt.NDArray[np.float32],
+    version: str,
+    deadline: float,
+    give_up: StopCheck,
 ) -> tuple[list[float], tuple[int, ...]]:
     """Logits and MODEL_ID. The call is watched, so that neither a stuck server nor a signal is waited out."""
     tensor = triton.InferInput(IMAGE.name, list(image.shape), IMAGE.dtype)
     tensor.set_data_from_numpy(image)
     wanted = [triton.InferRequestedOutput(name) for name in (LOGITS.name, MODEL_ID.name)]
-    done, came = Event(), {}
+    done = Event()
+    results: list[triton.InferResult] = []
+    errors: list[InferenceServerException] = []
 
-    def receive(result: Any, error: InferenceServerException | None) -> None:
-        came["result"], came["error"] = result, error
+    def receive(result: triton.InferResult | None, error: InferenceServerException | None) -> None:
+        if error is None:
+            results.append(result)
+        else:
+            errors.append(error)
         done.set()
 
     call = client.async_infer(
@@ -133,9 +134,9 @@ def _ask(
         if time.monotonic() > deadline + _CALL_TIMEOUT_S:  # gRPC's own deadline has passed long since
             call.cancel()
             raise _failed(f"Version {version} does not answer the reference case.")
-    if came["error"] is not None:
-        raise _failed(f"Version {version} does not answer the reference case: {came['error'].message()}.")
-    logits, model_id = (came["result"].as_numpy(name) for name in (LOGITS.name, MODEL_ID.name))
+    if errors:
+        raise _failed(f"Version {version} does not answer the reference case: {errors[0].message()}.")
+    logits, model_id = (results[0].as_numpy(name) for name in (LOGITS.name, MODEL_ID.name))
     if logits is None or model_id is None or len(logits) != 1 or len(model_id) != 1:
         raise _failed(f"Version {version} answers the reference case without {LOGITS.name} and {MODEL_ID.name}.")
     return [float(value) for value in logits[0]], tuple(int(word) for word in model_id[0])

@@ -4,7 +4,6 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
@@ -17,6 +16,7 @@ from glioserve_preprocess.brain.model import load_brain_model, site_folder
 from glioserve_preprocess.overrides import Overrides
 from glioserve_preprocess.pipeline import preprocess_dicom, preprocess_volumes
 from glioserve_triton.adapters.adapter import Metrics, respond
+from glioserve_triton.adapters.backend_api import NamedTensor, Request, Response
 from glioserve_triton.served.promotions import load_serving
 from glioserve_triton.served.repository import check_contract
 
@@ -35,11 +35,11 @@ class TritonPythonModel:
         load_brain_model(self.recipe.brain_extraction, self.brain_models)  # a broken one fails the load, not a study
         self.metrics = Metrics(pb_utils)
 
-    def execute(self, requests: Sequence[Any]) -> list[Any]:
+    def execute(self, requests: Sequence[Request]) -> list[Response]:
         """Return one response for each request, in order."""
         return respond(pb_utils, requests, self.handle, self.metrics)
 
-    def handle(self, request: Any) -> tuple[Any, ...]:
+    def handle(self, request: Request) -> tuple[NamedTensor, ...]:
         """Return the tensors of one request's answer."""
         files, volumes = _files(request), _volumes(request)
         overrides = Overrides.of_parameters(request.parameters())
@@ -68,12 +68,12 @@ class TritonPythonModel:
         )
 
 
-def _files(request: Any) -> list[bytes] | None:
+def _files(request: Request) -> list[bytes] | None:
     tensor = pb_utils.get_input_tensor_by_name(request, INSTANCES.name)
     return None if tensor is None else list(tensor.as_numpy())
 
 
-def _volumes(request: Any) -> dict[Modality, SequenceVolume]:
+def _volumes(request: Request) -> dict[Modality, SequenceVolume]:
     volumes: dict[Modality, SequenceVolume] = {}
     for modality in Modality:
         voxels = pb_utils.get_input_tensor_by_name(request, volume_tensor(modality))

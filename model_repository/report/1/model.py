@@ -3,7 +3,6 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
@@ -14,6 +13,7 @@ from glioserve_contract.records.manifest import digest_of_model_id
 from glioserve_contract.records.preprocess import PreprocessRecord
 from glioserve_preprocess.report.answer import answer
 from glioserve_triton.adapters.adapter import Metrics, respond
+from glioserve_triton.adapters.backend_api import NamedTensor, Request, Response
 from glioserve_triton.adapters.served_versions import ServedVersions
 from glioserve_triton.served.repository import check_contract
 
@@ -29,11 +29,11 @@ class TritonPythonModel:
         self.versions = ServedVersions(Path(args["model_repository"]).parent / "classifier")
         self.metrics = Metrics(pb_utils)
 
-    def execute(self, requests: Sequence[Any]) -> list[Any]:
+    def execute(self, requests: Sequence[Request]) -> list[Response]:
         """Return one response for each request, in order."""
         return respond(pb_utils, requests, self.handle, self.metrics)
 
-    def handle(self, request: Any) -> list[Any]:
+    def handle(self, request: Request) -> list[NamedTensor]:
         """Return the tensors of one request's answer."""
         logits, cam, words, mask, record = (
             pb_utils.get_input_tensor_by_name(request, tensor.name).as_numpy()
@@ -58,6 +58,6 @@ class TritonPythonModel:
         return [pb_utils.Tensor(tensor.name, value) for tensor, value in values.items() if tensor.name in wanted]
 
 
-def _wants_heatmap(request: Any, wanted: set[str]) -> bool:
+def _wants_heatmap(request: Request, wanted: set[str]) -> bool:
     # An ensemble asks its steps for everything, whatever its caller asked for; parameters do reach the steps.
     return t.HEATMAP.name in wanted and json.loads(request.parameters() or "{}").get(t.HEATMAP_PARAMETER) is not False

@@ -8,7 +8,7 @@ from __future__ import annotations
 import secrets
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from typing import cast
 
 from glioserve_contract import ErrorCode, GlioserveError, Status
 from glioserve_contract.metrics import (
@@ -21,15 +21,16 @@ from glioserve_contract.metrics import (
     STUDIES_HELP,
     outcome_of,
 )
+from glioserve_triton.adapters.backend_api import BackendUtils, NamedTensor, Request, RequestError, Response
 
-Handler = Callable[[Any], Sequence[Any]]
-"""A request to its output tensors; raises :class:`GlioserveError`."""
+Handler = Callable[[Request], Sequence[NamedTensor]]
+"""Function from a request to its output tensors; it may raise :class:`GlioserveError`."""
 
 
 class Metrics:
     """The families, with every series there from the start, so that a rate of something new is seen."""
 
-    def __init__(self, pb_utils: Any) -> None:
+    def __init__(self, pb_utils: BackendUtils) -> None:
         family = pb_utils.MetricFamily
         self._studies_family = family(name=STUDIES, description=STUDIES_HELP, kind=family.COUNTER)
         self._seconds_family = family(name=STAGE_SECONDS, description=STAGE_SECONDS_HELP, kind=family.HISTOGRAM)
@@ -53,12 +54,12 @@ class Metrics:
                 self._seconds[stage].observe(seconds)
 
 
-def respond(pb_utils: Any, requests: Sequence[Any], handle: Handler, metrics: Metrics) -> list[Any]:
+def respond(pb_utils: BackendUtils, requests: Sequence[Request], handle: Handler, metrics: Metrics) -> list[Response]:
     """Return a response for each request, never an exception: an uncaught one would carry a traceback."""
     return [_respond_one(pb_utils, request, handle, metrics) for request in requests]
 
 
-def _respond_one(pb_utils: Any, request: Any, handle: Handler, metrics: Metrics) -> Any:
+def _respond_one(pb_utils: BackendUtils, request: Request, handle: Handler, metrics: Metrics) -> Response:
     try:
         if request.is_cancelled():  # an ensemble tells its steps only between them
             raise GlioserveError(ErrorCode.CANCELLED)
@@ -70,7 +71,7 @@ def _respond_one(pb_utils: Any, request: Any, handle: Handler, metrics: Metrics)
     return pb_utils.InferenceResponse(error=triton_error(pb_utils, known))
 
 
-def incident(pb_utils: Any, error: BaseException, text: str = "its text is not logged") -> GlioserveError:
+def incident(pb_utils: BackendUtils, error: BaseException, text: str = "its text is not logged") -> GlioserveError:
     """Return an unknown error by number: the log has where it arose, but not its text, which may hold patient data.
 
     A caller that knows better hands in the ``text`` to log.
@@ -81,7 +82,7 @@ def incident(pb_utils: Any, error: BaseException, text: str = "its text is not l
     return GlioserveError(ErrorCode.INTERNAL, f"Incident {number}.")
 
 
-def triton_error(pb_utils: Any, error: GlioserveError) -> Any:
+def triton_error(pb_utils: BackendUtils, error: GlioserveError) -> RequestError:
     """Return the error as Triton's own, with the status of the table and the token in its message."""
     statuses = {
         Status.INVALID_ARG: pb_utils.TritonError.INVALID_ARG,

@@ -7,19 +7,19 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_triton.adapters.adapter import incident, triton_error
+from glioserve_triton.adapters.backend_api import Array, BackendUtils, Request, Response
 
-Arrays = dict[str, Any]
-Run = Callable[[list[str], Arrays], Sequence[Any]]
-"""(names of outputs, inputs by name) to the outputs, in that order."""
-Ports = Mapping[str, tuple[str | None, Sequence[int | None]]]
+Arrays = dict[str, Array]
+Run = Callable[[list[str], Arrays], Sequence[Array]]
+"""Function from (names of outputs, inputs by name) to the outputs, in the order of the names."""
+GraphTensors = Mapping[str, tuple[str | None, Sequence[int | None]]]
 """A graph's tensors: name to Triton's data type and to the dims with the batch's; None is open."""
 
 
@@ -39,7 +39,7 @@ class ModelConfig:
         """True where the first axis is the batch's."""
         return self.max_batch_size > 0
 
-    def check(self, inputs: Ports, outputs: Ports) -> None:
+    def check(self, inputs: GraphTensors, outputs: GraphTensors) -> None:
         """Raise ValueError unless the graph has every configured tensor.
 
         It is as strict as the native backends: same type, and dims that are the graph's wherever it has a number.
@@ -61,31 +61,34 @@ class ModelConfig:
 class Batcher:
     """Requests of one shape run as one batch; each answer goes back to its own."""
 
-    def __init__(self, pb_utils: Any, config: ModelConfig, run: Run) -> None:
+    def __init__(self, pb_utils: BackendUtils, config: ModelConfig, run: Run) -> None:
         self._pb_utils, self._config, self._run_graph = pb_utils, config, run
 
-    def execute(self, requests: Sequence[Any]) -> list[Any]:
+    def execute(self, requests: Sequence[Request]) -> list[Response]:
         """One response for each request, in order."""
-        responses: list[Any] = [None] * len(requests)
+        responses: dict[int, Response] = {}
         inputs: list[Arrays] = [{} for _ in requests]
-        groups: dict[Any, list[int]] = defaultdict(list)
+        groups: dict[Hashable, list[int]] = defaultdict(list)
         for index, request in enumerate(requests):
             try:
                 if request.is_cancelled():
                     raise GlioserveError(ErrorCode.CANCELLED)
-                inputs[index] = {
-                    n: self._pb_utils.get_input_tensor_by_name(request, n).as_numpy() for n in self._config.inputs
-                }
+                inputs[index] = {name: self._input(request, name) for name in self._config.inputs}
                 shapes = tuple(array.shape[1:] for array in inputs[index].values())
                 groups[shapes if self._config.batched else index].append(index)
             except Exception as error:  # noqa: BLE001 - nothing uncaught leaves execute: it would carry a traceback
                 responses[index] = self._failed(error)
         for indices in groups.values():
-            for index, response in zip(indices, self._run_group(indices, requests, inputs), strict=True):
-                responses[index] = response
-        return responses
+            responses.update(zip(indices, self._run_group(indices, requests, inputs), strict=True))
+        return [responses[index] for index in range(len(requests))]
 
-    def _run_group(self, indices: list[int], requests: Sequence[Any], inputs: list[Arrays]) -> list[Any]:
+    def _input(self, request: Request, name: str) -> Array:
+        tensor = self._pb_utils.get_input_tensor_by_name(request, name)
+        if tensor is None:
+            raise ValueError(f"the request has no input {name}")
+        return tensor.as_numpy()
+
+    def _run_group(self, indices: list[int], requests: Sequence[Request], inputs: list[Arrays]) -> list[Response]:
         """Responses of requests that fit into one batch; if the batch fails each is tried alone."""
         try:
             return self._run(indices, requests, inputs)
@@ -94,7 +97,7 @@ class Batcher:
                 return [self._failed(error)]
             return [self._run_group([index], requests, inputs)[0] for index in indices]
 
-    def _run(self, indices: list[int], requests: Sequence[Any], inputs: list[Arrays]) -> list[Any]:
+    def _run(self, indices: list[int], requests: Sequence[Request], inputs: list[Arrays]) -> list[Response]:
         first = inputs[indices[0]]
         joined = {n: np.concatenate([inputs[i][n] for i in indices]) if len(indices) > 1 else first[n] for n in first}
         wanted = [list(requests[index].requested_output_names()) for index in indices]
@@ -112,7 +115,7 @@ class Batcher:
             start = stop
         return responses
 
-    def _failed(self, error: Exception) -> Any:
+    def _failed(self, error: Exception) -> Response:
         # The runtimes' texts name nodes and shapes, never values: safe to log, and what one needs at 3 a.m.
         known = error if isinstance(error, GlioserveError) else incident(self._pb_utils, error, str(error))
         return self._pb_utils.InferenceResponse(error=triton_error(self._pb_utils, known))

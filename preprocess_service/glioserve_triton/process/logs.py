@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 from typing import Literal, TextIO
 
 LogFormat = Literal["text", "json"]
-Level = Literal["info", "warning", "error"]
+LogLevel = Literal["info", "warning", "error"]
 
 _TRITON = re.compile(
     r'(?P<time>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ) (?P<level>[IWEF]) \d+ (?P<at>\S+)\] ?"?(?P<message>.*?)"?$'
@@ -23,7 +23,7 @@ class Log:
         self._stream = stream
         self._json = log_format == "json"
 
-    def event(self, message: str, level: Level = "info", **fields: object) -> None:
+    def event(self, message: str, level: LogLevel = "info", **fields: object) -> None:
         """Something that the supervisor did or saw."""
         time = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
         if self._json:

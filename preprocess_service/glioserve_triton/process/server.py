@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
@@ -17,19 +16,13 @@ from glioserve_triton.process.locate import Installation, check_libraries, find_
 from glioserve_triton.process.options import Ports, ServerOptions
 from glioserve_triton.process.run_folder import RunFolder, sweep_dead_runs
 from glioserve_triton.served.profile import profile_needs
+from glioserve_triton.waiting import StopCheck, never
 
 PORT_ATTEMPTS = 5
 EXIT_MARGIN_S = 5.0
 """Triton counts its exit timeout in whole seconds, then still ends its Python stubs."""
 _POLL_S = 0.05
 _CLASH = ":{port}' already in use"
-
-Told = Callable[[], bool]
-"""Question of a wait: does the caller want it to end (a signal has come)?"""
-
-
-def _never() -> bool:
-    return False
 
 
 class TritonServer:
@@ -77,7 +70,7 @@ class TritonServer:
             raise RuntimeError("the server is not running")
         return self._process
 
-    def start(self, give_up: Told = _never) -> None:
+    def start(self, give_up: StopCheck = never) -> None:
         """Start and wait until the model is ready.
 
         GLIO-5109 or 5110 where no server can run here; GLIO-5111, with the tail of the log, where it ended, was
@@ -102,7 +95,7 @@ class TritonServer:
                 if not clashed or attempt == PORT_ATTEMPTS:
                     raise
 
-    def drain(self, timeout_s: float | None = None, hurry: Told = _never) -> bool:
+    def drain(self, timeout_s: float | None = None, hurry: StopCheck = never) -> bool:
         """Refuse new studies, wait for those in flight. Whether all were done in time.
 
         SIGTERM alone would fail them: Triton then rejects an ensemble's next step. So the ensemble is unloaded
@@ -123,7 +116,7 @@ class TritonServer:
             return False  # a server that does not answer has nothing to wait for; stop() bounds the rest
         return False
 
-    def stop(self, hurry: Told = _never) -> bool:
+    def stop(self, hurry: StopCheck = never) -> bool:
         """Drain, then end the server and all that belongs to it. Whether every study in flight was done.
 
         Bounded by the drain's and the exit's timeouts; safe to call twice.
@@ -177,7 +170,7 @@ class TritonServer:
             run.remove()
             raise
 
-    def _wait_until_ready(self, give_up: Told) -> None:
+    def _wait_until_ready(self, give_up: StopCheck) -> None:
         process, model = self.process, self.options.model
         deadline = time.monotonic() + self.options.ready_timeout_s
         with ServerAdmin(self.grpc_url, self.options.admin_token) as admin:

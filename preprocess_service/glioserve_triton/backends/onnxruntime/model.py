@@ -9,12 +9,12 @@ always in ONNX Runtime (https://github.com/microsoft/onnxruntime/issues/16013).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import onnxruntime
 import triton_python_backend_utils as pb_utils
 
-from glioserve_triton.adapters.python_backend import Arrays, Batcher, ModelConfig, Ports
+from glioserve_triton.adapters.backend_api import Array, Request, Response
+from glioserve_triton.adapters.python_backend import Arrays, Batcher, GraphTensors, ModelConfig
 
 _TYPES = {
     "tensor(float16)": "TYPE_FP16", "tensor(float)": "TYPE_FP32", "tensor(double)": "TYPE_FP64",
@@ -35,17 +35,17 @@ class TritonPythonModel:
         if config.parameters.get("execution_mode", "0") == "1":
             options.execution_mode = onnxruntime.ExecutionMode.ORT_PARALLEL
         self._session = onnxruntime.InferenceSession(config.file, options, providers=["CPUExecutionProvider"])
-        config.check(_ports(self._session.get_inputs()), _ports(self._session.get_outputs()))
+        config.check(_graph_tensors(self._session.get_inputs()), _graph_tensors(self._session.get_outputs()))
         self._batcher = Batcher(pb_utils, config, self._run)
 
-    def execute(self, requests: Sequence[Any]) -> list[Any]:
+    def execute(self, requests: Sequence[Request]) -> list[Response]:
         """One response for each request, in order."""
         return self._batcher.execute(requests)
 
-    def _run(self, names: list[str], inputs: Arrays) -> Sequence[Any]:
-        outputs: Sequence[Any] = self._session.run(names, inputs)
+    def _run(self, names: list[str], inputs: Arrays) -> Sequence[Array]:
+        outputs: Sequence[Array] = self._session.run(names, inputs)
         return outputs
 
 
-def _ports(tensors: Sequence[Any]) -> Ports:
+def _graph_tensors(tensors: Sequence[onnxruntime.NodeArg]) -> GraphTensors:
     return {t.name: (_TYPES.get(t.type), [d if isinstance(d, int) else None for d in t.shape]) for t in tensors}

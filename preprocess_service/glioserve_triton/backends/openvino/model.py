@@ -12,13 +12,13 @@ its own size; the native one refuses it, or pads it and pays for all rows (``ENA
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import openvino
 import triton_python_backend_utils as pb_utils
 
-from glioserve_triton.adapters.python_backend import Arrays, Batcher, ModelConfig, Ports
+from glioserve_triton.adapters.backend_api import Array, Request, Response
+from glioserve_triton.adapters.python_backend import Arrays, Batcher, GraphTensors, ModelConfig
 
 _TYPES = {
     "f16": "TYPE_FP16", "f32": "TYPE_FP32", "f64": "TYPE_FP64", "i8": "TYPE_INT8", "i16": "TYPE_INT16",
@@ -37,24 +37,24 @@ class TritonPythonModel:
         config = ModelConfig(args, default_file="model.xml")
         core = openvino.Core()
         model = core.read_model(config.file)
-        config.check(_ports(model.inputs), _ports(model.outputs))
+        config.check(_graph_tensors(model.inputs), _graph_tensors(model.outputs))
         if config.max_batch_size == 1:  # known in full, the graph is planned once and for all
             model.reshape({port.any_name: [1, *list(port.partial_shape)[1:]] for port in model.inputs})
         compiled = core.compile_model(model, "CPU", _properties(core, config.parameters))
         self._request = compiled.create_infer_request()
         self._batcher = Batcher(pb_utils, config, self._run)
 
-    def execute(self, requests: Sequence[Any]) -> list[Any]:
+    def execute(self, requests: Sequence[Request]) -> list[Response]:
         """One response for each request, in order."""
         return self._batcher.execute(requests)
 
-    def _run(self, names: list[str], inputs: Arrays) -> Sequence[Any]:
+    def _run(self, names: list[str], inputs: Arrays) -> Sequence[Array]:
         self._request.infer(inputs, share_inputs=True)
         # A copy: the request's own buffers are written again by the next batch.
         return [np.array(self._request.get_tensor(name).data) for name in names]
 
 
-def _ports(ports: Sequence[Any]) -> Ports:
+def _graph_tensors(ports: Sequence[openvino.Output]) -> GraphTensors:
     return {
         port.any_name: (
             _TYPES.get(port.element_type.get_type_name()),
@@ -64,7 +64,7 @@ def _ports(ports: Sequence[Any]) -> Ports:
     }
 
 
-def _properties(core: Any, parameters: dict[str, str]) -> dict[str, str]:
+def _properties(core: openvino.Core, parameters: dict[str, str]) -> dict[str, str]:
     """OpenVINO's properties; ValueError for a parameter that this backend would have to ignore."""
     for name in _NOT_HERE:
         if name in parameters:
