@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from glioserve_contract import NOT_FOR_CLINICAL_USE, GlioserveError
+from glioserve_contract.install import install_advice
 
 
 @dataclass(frozen=True)
@@ -92,8 +93,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _missing(name: str, command: Command, error: ModuleNotFoundError) -> int:
-    wanted = f"glioserve[{command.extra}]" if command.extra else "glioserve"
-    print(f"glioserve {name} needs the package {error.name!r}: pip install '{wanted}'", file=sys.stderr)
+    advice = install_advice(*([command.extra] if command.extra else []))
+    print(f"glioserve {name} needs the package {error.name!r}: {advice}", file=sys.stderr)
     return 1
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from glioserve_contract import ErrorCode, GlioserveError
+from glioserve_contract.install import install_advice
 from glioserve_contract.records.manifest import Manifest, parse_manifest
 from glioserve_contract.records.promotion import Change
 from glioserve_contract.tensors import CLASSIFIER_MODEL
@@ -342,7 +343,7 @@ def _store_errors(done: str) -> Iterator[None]:
         raise GlioserveError(
             ErrorCode.STORE_FAILED,
             f"A store needs the package {error.name!r}, which is not installed.",
-            "Install it: pip install 'glioserve[s3]'.",
+            f"Install it: {install_advice('s3')}.",
         ) from None
     except Exception as error:  # noqa: BLE001 - see above
         reason = _SECRET.sub("***", " ".join(str(error).split()))[:200]

@@ -11,6 +11,7 @@ from pydicom.uid import EnhancedMRImageStorage, ExplicitVRBigEndian, JPEG2000Los
 from glioserve_client import DicomStudy, ErrorCode, Modality, Prediction, Volume, VolumeStudy
 from glioserve_client.outputs.anatomy import NoAnatomy, reference_anatomy
 from glioserve_client.request import encode
+from glioserve_contract.install import install_advice
 from glioserve_contract.records.preprocess import SeriesRecord
 from support.answers import blob, outputs_of, report_of
 from support.dicom_files import file_bytes, mr_dataset, series_files
@@ -162,7 +163,7 @@ def test_what_cannot_be_shown_is_said_and_never_raised() -> None:
         compressed.append(file_bytes(dataset, JPEG2000Lossless))
     reason, code, sentence = problem_of(DicomStudy.from_bytes(compressed), voxels.shape, affine)
     assert (reason, code) == (unreadable, ErrorCode.UNDECODABLE_PIXELS)
-    assert "glioserve[dicom]" in sentence
+    assert install_advice("dicom") in sentence
     volumes = VolumeStudy({Modality.T1: Volume(voxels, affine)})
     assert problem_of(volumes, voxels.shape, affine)[0] is NoAnatomy.NOT_SENT
 

@@ -49,7 +49,7 @@ sys.meta_path.insert(0, Absent())
 from glioserve_cli.main import main
 sys.exit(main(sys.argv[1:]))
 """
-"""As installed by ``pip install 'glioserve[evaluate]'``."""
+"""As installed by ``pip install '.[evaluate]'``."""
 
 
 class Scripted:
@@ -284,7 +284,7 @@ def test_without_pytorch_what_needs_it_is_told_first(
         (tmp_path / "artifact").mkdir()
         (tmp_path / "artifact" / "weights.safetensors").touch()
     run = evaluate(tmp_path / "out", tmp_path / "no such cohort.csv", *arguments)
-    assert (run.code, "pip install 'glioserve[evaluate,export]'" in run.aside) == (1, True), run.aside
+    assert (run.code, "pip install '.[evaluate,export]' in a checkout" in run.aside) == (1, True), run.aside
 
 
 def test_an_exported_version_is_evaluated_where_there_is_no_pytorch(

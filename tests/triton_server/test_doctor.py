@@ -13,6 +13,7 @@ from packaging.requirements import Requirement
 from glioserve_cli import main
 from glioserve_cli.diagnosis.doctor import as_text
 from glioserve_contract import CONTRACT_VERSION
+from glioserve_contract.install import install_advice
 from glioserve_contract.records.brain_model import BRAIN_MODELS_VARIABLE
 from glioserve_contract.records.recipe import BrainExtraction
 from glioserve_triton.diagnosis import packages, server
@@ -70,7 +71,7 @@ def test_a_client_only_install_is_not_wrong(monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.setattr(packages.metadata, "version", version)
     findings = _found()
     assert findings["base"].state == "ok"
-    assert findings["[serve]"] == Finding("packages", "[serve]", "--", "not installed (pip install 'glioserve[serve]')")
+    assert findings["[serve]"] == Finding("packages", "[serve]", "--", f"not installed ({install_advice('serve')})")
     assert findings["tritonserver"].state == "--"
     assert "/dev/shm" not in findings  # of no matter to one who only calls
     assert {finding.state for finding in findings.values()} <= {"ok", "--"}
@@ -79,7 +80,7 @@ def test_a_client_only_install_is_not_wrong(monkeypatch: pytest.MonkeyPatch, tmp
 def test_a_base_package_that_is_missing_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packages, "version_of", lambda name: None if name == "pydicom" else "1.0")
     base = _found()["base"]
-    assert (base.state, base.action) == ("fail", "pip install glioserve")
+    assert (base.state, base.action) == ("fail", install_advice())
     assert base.found.endswith("lacks pydicom")
 
 
@@ -140,7 +141,7 @@ def test_the_brain_model_of_a_repository_must_be_here(
 def test_half_an_extra_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packages, "version_of", lambda name: None if name == "nvidia-pytriton" else "1.0")
     serve = _found()["[serve]"]
-    assert (serve.state, serve.action) == ("warn", "pip install 'glioserve[serve]'")
+    assert (serve.state, serve.action) == ("warn", install_advice("serve"))
     assert "lacks nvidia-pytriton" in serve.found
 
 
@@ -148,7 +149,7 @@ def test_a_repository_needs_a_server(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     _no_tritonserver(monkeypatch, tmp_path)
     finding = _found(repository=repository)["tritonserver"]
     assert finding.state == "fail"
-    assert "pip install 'glioserve[serve]'" in finding.action
+    assert install_advice("serve") in finding.action
 
 
 def test_a_corrupt_version_is_found(repository: Path) -> None:

@@ -69,7 +69,7 @@ def test_a_named_one_that_cannot_be_run(tmp_path: Path, kind: str) -> None:
         path.mkdir()
     elif kind == "not executable":
         path.write_text("")
-    with pytest.raises(GlioserveError, match="no executable file") as caught:
+    with pytest.raises(GlioserveError, match="not an executable file") as caught:
         find_installation(path)
     assert caught.value.code is ErrorCode.SERVER_NOT_FOUND
 
@@ -77,7 +77,7 @@ def test_a_named_one_that_cannot_be_run(tmp_path: Path, kind: str) -> None:
 def test_none_at_all_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(locate, "CONTAINER_BINARY", tmp_path / "none")
     monkeypatch.setattr(locate.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(GlioserveError, match=r"pip install 'glioserve\[serve\]'") as caught:
+    with pytest.raises(GlioserveError, match=r"pip install '\.\[serve\]' in a checkout") as caught:
         find_installation()
     assert caught.value.code is ErrorCode.SERVER_NOT_FOUND
 

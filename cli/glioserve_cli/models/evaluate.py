@@ -12,6 +12,7 @@ from pathlib import Path
 
 from glioserve_cli import argtypes
 from glioserve_cli.client_arguments import add_tls_arguments, tls_of, url
+from glioserve_contract.install import install_advice
 from glioserve_contract.limits import DEFAULT_TIMEOUT_S
 from glioserve_contract.tensors import ENSEMBLE
 from glioserve_evaluation.figures.assess import assess
@@ -93,7 +94,8 @@ def run(args: argparse.Namespace) -> int:
         print(f"glioserve evaluate: {problem}", file=sys.stderr)
         return 2
     if _needs_torch(args) and find_spec("torch") is None:
-        print("An artifact, and every fit, needs PyTorch: pip install 'glioserve[evaluate,export]'", file=sys.stderr)
+        advice = install_advice("evaluate", "export")
+        print(f"An artifact, and every fit, needs PyTorch: {advice}", file=sys.stderr)
         return 1
     cohort, source = load_cohort(args.cohort), _source(args)
     with ResultStore(args.out, cohort, source.model, resume=args.resume) as store:

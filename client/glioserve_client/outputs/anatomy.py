@@ -19,6 +19,7 @@ from glioserve_client.outputs.display import onto_grid
 from glioserve_client.prediction import Heatmap, Prediction
 from glioserve_client.study import DicomStudy, Study, VolumeStudy
 from glioserve_contract import ErrorCode, GlioserveError, Modality
+from glioserve_contract.install import install_advice
 from glioserve_contract.records.preprocess import SeriesRecord
 from glioserve_dicom.files.part10 import parse
 from glioserve_dicom.read import Instances
@@ -136,7 +137,7 @@ def _placed(voxels: Voxels, lps_from_voxel: Matrix, heatmap: Heatmap) -> Voxels 
 def _refused(reference: Modality, problem: GlioserveError) -> Anatomy:
     detail = problem.detail.rstrip(".")
     if problem.code is ErrorCode.UNDECODABLE_PIXELS:
-        detail += "; for compressed files install 'glioserve[dicom]'"
+        detail += f"; compressed files need an extra: {install_advice('dicom')}"
     return _missing(reference, NoAnatomy.UNREADABLE, detail, problem.code)
 
 

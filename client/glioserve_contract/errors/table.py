@@ -9,6 +9,7 @@ from __future__ import annotations
 from enum import Enum
 
 from glioserve_contract.errors.row import ErrorRow, Retry, Status
+from glioserve_contract.install import install_advice
 
 _BAD, _NO, _FIX, _YES = Status.INVALID_ARG, Retry.NO, Retry.AFTER_FIX, Retry.YES
 
@@ -279,7 +280,7 @@ class ErrorCode(Enum):
     )
     SERVER_NOT_FOUND = ErrorRow(
         "GLIO-5109", Status.NOT_FOUND, _FIX, "No usable tritonserver was found.",
-        "Install what the message names, or all of it (`pip install 'glioserve[serve]'`); or name a tritonserver "
+        f"Install what the message names, or all of it ({install_advice('serve')}); or name a tritonserver "
         "with --tritonserver.",
     )
     MISSING_LIBRARY = ErrorRow(

@@ -16,6 +16,7 @@ import numpy as np
 import onnx
 
 from glioserve_contract import ErrorCode, GlioserveError
+from glioserve_contract.install import install_advice
 from glioserve_contract.records.facts.variants import VariantRecord
 from glioserve_contract.records.recipe import Recipe
 from glioserve_export.graphs.onnx_export import check_signature
@@ -78,7 +79,7 @@ def check_wanted(wanted: Wanted, calibration: bool) -> None:
         raise GlioserveError(
             ErrorCode.VARIANT_REFUSED,
             f"{', '.join(n for n in names if n in BY_OPENVINO)}: the gate needs OpenVINO: "
-            "pip install 'glioserve[openvino]'.",
+            f"{install_advice('openvino')}.",
         )
 
 

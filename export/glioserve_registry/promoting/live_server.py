@@ -13,6 +13,7 @@ from tritonclient.utils import InferenceServerException
 from glioserve_client import GliomaClient, TlsOptions
 from glioserve_client.study import DicomStudy, Study
 from glioserve_contract import ErrorCode, GlioserveError
+from glioserve_contract.install import install_advice
 from glioserve_contract.records.manifest import ServedVersion
 from glioserve_contract.records.promotion import CanaryRecord
 from glioserve_contract.tensors import CLASSIFIER_MODEL
@@ -120,6 +121,6 @@ def canary_study(folder: Path | None) -> Study:
         raise GlioserveError(
             ErrorCode.EMPTY_STUDY,
             f"A phantom for the canary study cannot be made: the package {error.name!r} is not installed.",
-            "Name a folder with a DICOM study (--canary DIR), or install `glioserve[preprocess]`.",
+            f"Name a folder with a DICOM study (--canary DIR), or install the extra: {install_advice('preprocess')}.",
         ) from error
     return DicomStudy.from_bytes(dicom_files(make_phantom(CANARY_SEED, "recurrence"), identified=False))

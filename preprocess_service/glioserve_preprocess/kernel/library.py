@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from glioserve_contract import ErrorCode, GlioserveError
+from glioserve_contract.install import REINSTALL, install_advice
 
 KERNELS = ("mutual_information", "resample")
 FOLDER = Path(__file__).parent
@@ -31,6 +32,7 @@ def load(name: str) -> ctypes.CDLL:
     if built != ABI:
         raise GlioserveError(
             ErrorCode.MISSING_LIBRARY,
-            f"The {name} kernel is not built for this machine and version: install glioserve again (pip install).",
+            f"The {name} kernel is not built for this machine and version. "
+            f"Install glioserve again: {install_advice(options=REINSTALL)}.",
         )
     return library

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from importlib import metadata
 
 from glioserve_contract import CONTRACT_VERSION, GlioserveError
+from glioserve_contract.install import REINSTALL, install_advice
 from glioserve_preprocess.kernel.library import KERNELS, load
 from glioserve_triton.diagnosis.findings import Finding
 
@@ -32,7 +33,7 @@ def _extras() -> Iterator[Finding]:
     try:
         version, requirements = metadata.version("glioserve"), metadata.requires("glioserve") or []
     except metadata.PackageNotFoundError:
-        yield Finding("packages", "glioserve", "fail", "runs from a folder, not installed", "pip install glioserve")
+        yield Finding("packages", "glioserve", "fail", "runs from a folder, not installed", install_advice())
         return
     yield Finding("packages", "glioserve", "ok", f"{version}, contract {CONTRACT_VERSION}")
     packages: dict[str, list[str]] = {}
@@ -51,7 +52,7 @@ def _extra(extra: str, names: list[str], reported: set[str]) -> Finding:
     versions = {name: version_of(name) for name in names}
     present = ", ".join(f"{name} {version}" for name, version in versions.items() if version and name not in reported)
     lacking = ", ".join(name for name, version in versions.items() if not version)
-    name, install = (f"[{extra}]", f"pip install 'glioserve[{extra}]'") if extra else ("base", "pip install glioserve")
+    name, install = (f"[{extra}]", install_advice(extra)) if extra else ("base", install_advice())
     if not lacking:
         return Finding("packages", name, "ok", present or "installed")
     if extra and not any(versions.values()):
@@ -66,5 +67,5 @@ def _kernels() -> Finding:
         for name in KERNELS:
             load(name)
     except GlioserveError as error:
-        return Finding("packages", "kernels", "fail", error.detail, "pip install --force-reinstall --no-deps glioserve")
+        return Finding("packages", "kernels", "fail", error.detail, install_advice(options=REINSTALL))
     return Finding("packages", "kernels", "ok", ", ".join(KERNELS))

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from glioserve_contract.errors import ErrorCode, GlioserveError
+from glioserve_contract.install import install_advice
 
 QUERY_TIMEOUT_S = 60.0
 """Time for one question; the first that touches a GPU without persistence mode waits for its initialisation."""
@@ -51,7 +52,7 @@ class Device:
 def no_device_reason() -> str:
     """Return why :func:`find_device` found none, as a phrase for a message."""
     if importlib.util.find_spec("pynvml") is None:
-        return f"the Python package {NVML_PACKAGE} is not installed (pip install 'glioserve[gpu]')"
+        return f"the Python package {NVML_PACKAGE} is not installed ({install_advice('gpu')})"
     return "NVIDIA's driver is not there, does not answer, or lists no GPU"
 
 
