@@ -30,7 +30,7 @@ from glioserve_export.version_files import MANIFEST_FILE
 from glioserve_preprocess.files import file_digest
 from glioserve_registry.layout.repository import check_number, join, locked, version_exists, versions
 from glioserve_registry.layout.serving import manifest_of, settle, utc_now
-from glioserve_registry.layout.verify import Verified, VersionFiles, verify_versions
+from glioserve_registry.layout.verify import Verified, VersionFiles, verify, verify_versions
 from glioserve_registry.publishing.gate import (
     GATE_FILE,
     Gate,
@@ -302,6 +302,11 @@ def verify_store(store: Store, version: int | None = None) -> Verified:
     except GlioserveError as error:
         problems.append(error.detail.rstrip("."))
     return Verified(chosen, files, tuple(problems))
+
+
+def verify_any(where: str, version: int | None = None) -> Verified:
+    """Verify the repository or, where ``where`` is a URL, the store."""
+    return verify_store(Store(where), version) if is_url(where) else verify(Path(where), version)
 
 
 def _create_local(path: Path, content: bytes) -> None:

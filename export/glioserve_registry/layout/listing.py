@@ -13,7 +13,7 @@ from glioserve_contract.records.manifest import Manifest
 from glioserve_contract.records.promotion import Promotion
 from glioserve_registry.layout.serving import classifier_folder, current, manifest_of
 from glioserve_registry.publishing.gate import Gate, judge
-from glioserve_registry.store import Store
+from glioserve_registry.store import Store, is_url
 from glioserve_triton.served.promotions import version_numbers
 
 _COLUMNS = ("version", "", "name", "weights", "AUC", "parity", "published", "override")
@@ -100,6 +100,11 @@ def list_store(store: Store) -> tuple[Listed, ...]:
                 raise
             listed.append(Listed(number, None, problem=error.detail))
     return tuple(listed)
+
+
+def list_versions(where: str) -> tuple[Listed, ...]:
+    """Return the versions of the repository or, where ``where`` is a URL, of the store."""
+    return list_store(Store(where)) if is_url(where) else list_repository(Path(where))
 
 
 def as_text(listed: Sequence[Listed]) -> str:

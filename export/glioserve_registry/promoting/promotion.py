@@ -8,6 +8,7 @@ before. A process that is killed in between leaves a record that says so
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -119,6 +120,18 @@ def rollback(
         if target is None:
             raise GlioserveError(ErrorCode.VERSION_NOT_FOUND, "No version served here before the one that serves.")
         return _Promotion(repository, "rollback", Gate(), None, progress, load_timeout_s).run(target, servers)
+
+
+def answers_by_new_recipe(repository: Path, promoted: Promoted) -> bool:
+    """Return whether running servers follow a change of files alone.
+
+    They do where both versions have the same weights: an answer's version is looked up by its weights' digest.
+    """
+    numbers = {promoted.version, promoted.before or promoted.version}
+    with contextlib.suppress(GlioserveError):  # the version before may be broken, and rolled back from
+        weights = [manifest_of(repository, number).weights_digest for number in numbers]
+        return len(weights) > len(set(weights))
+    return False
 
 
 @dataclass(frozen=True)
