@@ -2,11 +2,12 @@
 
 Nothing is blanked: an attribute that :data:`glioserve_dicom.identity.KEPT_ATTRIBUTES` does not name is not
 written, at any depth, private ones and the preamble included. What is kept is held to its own form (numbers are
-numbers, codes are of a closed list), and pixels are copied byte for byte.
+numbers, codes are of a closed list), and pixels are copied byte for byte. A malformed number that
+is needed to place or decode an image is sent as a fixed malformed value, so that the server reports it as malformed.
 
 Outside its reach: text burnt into the pixels, a face that the voxels show, comments inside a compressed
 codestream, and a name that happens to be a word of the vocabulary ("T1 KOPF" stays, and so would a Mr Kopf).
-Files that say of themselves that text is burnt in are not sent at all.
+Files that state themselves that text is burnt in are not sent at all.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from pydicom.charset import default_encoding
 from pydicom.datadict import dictionary_VM, dictionary_VR, keyword_for_tag, tag_for_keyword
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.tag import BaseTag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
 from glioserve_client.dicomfile import (
@@ -35,6 +37,7 @@ from glioserve_client.dicomfile import (
     text_of,
 )
 from glioserve_contract import ErrorCode, GlioserveError
+from glioserve_dicom.files.attributes import numbers
 from glioserve_dicom.files.part10 import MR_STORAGE, NATIVE_SYNTAXES, Instance, parse
 from glioserve_dicom.files.quiet import quiet
 from glioserve_dicom.identity import AGENT_ATTRIBUTES, KEPT_ATTRIBUTES, Treatment, agent_given, kept_codes
@@ -46,8 +49,15 @@ IMPLEMENTATION_VERSION_NAME = "GLIOSERVE"
 
 _WRITTEN_LAST = frozenset({"PatientID", "ContrastBolusAgent"})
 """Made of several attributes of the file."""
-_NUMERIC_TEXT = {"DS": re.compile(rb"[0-9eE+\-. \\]*\0?"), "IS": re.compile(rb"[0-9+\- \\]*\0?")}
+_NUMERIC_TEXT = re.compile(rb"[0-9eE+\-. \t\r\n\\]*\0*")
+"""Form of the kept numbers that are written as text (DS, IS): what the reader strips, and what numbers are made of."""
 _BINARY_BYTES = {"US": 2, "SS": 2, "UL": 4, "SL": 4, "FL": 4, "FD": 8, "US or SS": 2}
+_NEEDED_NUMBERS = frozenset(
+    "Rows Columns BitsAllocated BitsStored HighBit PixelRepresentation SamplesPerPixel NumberOfFrames RescaleSlope "
+    "RescaleIntercept PixelSpacing ImagePositionPatient ImageOrientationPatient EchoTime EffectiveEchoTime "
+    "EchoNumbers".split()
+)
+"""Numbers without which an image is not placed in a stack or not decoded: the reader refuses a malformed one."""
 _MOST_VALUES = 64
 """Most values of an attribute that may have any number: more is not an acquisition parameter."""
 _CODES = {
@@ -93,7 +103,7 @@ class Pseudonyms:
         return f"2.25.{int.from_bytes(self._digest('uid', original)[:16], 'big')}"
 
     def patient_id(self, dataset: Dataset) -> str:
-        """``PSN-<16 hex digits>``. Without a PatientID the name and birth date tell patients apart."""
+        """Return ``PSN-<16 hex digits>``; without a PatientID the name and birth date tell patients apart."""
         number = text_of(dataset, "PatientID")
         person = f"{text_of(dataset, 'PatientName')}\\{text_of(dataset, 'PatientBirthDate')}"
         return "PSN-" + self._digest("number" if number else "person", number or person).hex()[:16]
@@ -103,7 +113,14 @@ class Pseudonyms:
 
 
 def deidentify(files: Sequence[DicomFile], pseudonyms: Pseudonyms | None = None) -> Deidentified:
-    """Each file anew, under pseudonyms and times that hold for these files together.
+    """Build each file anew, under pseudonyms and times that hold for these files together.
+
+    Args:
+        files: MR images, as :func:`glioserve_client.dicomfile.read_dicom_file` returns them.
+        pseudonyms: stand-ins for UIDs and patients; by default new ones, under a key that lives for this call.
+
+    Returns:
+        The files in the order given, and the way from a series' pseudonym back to its SeriesInstanceUID.
 
     Raises:
         TruncatedFileError: a file's elements cannot be read one by one.
@@ -133,7 +150,7 @@ def _rebuilt(file: DicomFile, names: Pseudonyms, origin_us: int, where: str) -> 
             dataset.file_meta = meta
             implicit, little = source.original_encoding
             dcmwrite(buffer, dataset, implicit_vr=implicit, little_endian=little, enforce_file_format=True)
-    except Exception as error:  # pydicom raises whatever a broken element trips it over
+    except Exception as error:  # pydicom raises many kinds on a broken element
         raise GlioserveError(ErrorCode.TRUNCATED_FILE, f"{where} has elements that cannot be read.") from error
     return buffer.getvalue()
 
@@ -161,6 +178,8 @@ def _kept(source: Dataset, names: Pseudonyms, origin_us: int, depth: int = 0) ->
             kept.add_new(tag, "SQ", [_kept(item, names, origin_us, depth + 1) for item in source[tag].value or ()])
         elif treatment is Treatment.KEEP:
             _keep_in_place(kept, source.get_item(tag), keyword)
+            if tag not in kept and keyword in _NEEDED_NUMBERS and _is_malformed(source, keyword):
+                kept[tag] = _malformed_stand_in(tag, bool(implicit), bool(little))
         elif keyword not in _WRITTEN_LAST and (text := _treated(source, keyword, treatment, names, origin_us)):
             kept[tag] = DataElement(tag, dictionary_VR(tag), text)
     if agent := _agent(source):
@@ -203,9 +222,30 @@ def _has_form(value: bytes, keyword: str, vr: str) -> bool:
     if vr in _BINARY_BYTES:
         count, rest = divmod(len(value), _BINARY_BYTES[vr])
         return not rest and count <= _most_values(keyword)
-    if vr in _NUMERIC_TEXT:
-        return _NUMERIC_TEXT[vr].fullmatch(value) is not None and value.count(b"\\") < _most_values(keyword)
+    if vr in ("DS", "IS"):
+        return _NUMERIC_TEXT.fullmatch(value) is not None and value.count(b"\\") < _most_values(keyword)
     return False  # a kept attribute of another kind has no rule yet: it stays here until it has one
+
+
+def _is_malformed(source: Dataset, keyword: str) -> bool:
+    """Return whether the reader refuses the value of one of :data:`_NEEDED_NUMBERS` (GLIO-1213)."""
+    multiplicity = dictionary_VM(keyword)
+    try:
+        numbers(source, keyword, int(multiplicity) if multiplicity.isdigit() else None)
+    except GlioserveError:
+        return True
+    return False
+
+
+def _malformed_stand_in(tag: BaseTag, implicit: bool, little: bool) -> RawDataElement:
+    """Return an element that the reader refuses as it refuses the file's own, with nothing of the file's value in it.
+
+    An attribute that is left out would be reported as missing (GLIO-1208) instead of malformed (GLIO-1213).
+    """
+    vr = dictionary_VR(tag).split(" or ")[0]
+    width = _BINARY_BYTES.get(vr)
+    value = b"? " if width is None else bytes(4 if width == 2 else 2)  # binary: two values, or less than one
+    return RawDataElement(tag, None if implicit else vr, len(value), value, 0, implicit, little)
 
 
 def _most_values(keyword: str) -> int:
@@ -227,13 +267,13 @@ def _treated(source: Dataset, keyword: str, treatment: Treatment, names: Pseudon
 
 
 def _agent(source: Dataset) -> str:
-    """``YES``, ``NO`` or empty: of the agent, nothing but whether there was one."""
+    """Return ``YES``, ``NO`` or an empty text: whether an agent was given, and nothing else about it."""
     given = agent_given({keyword: text_of(source, keyword) for keyword in AGENT_ATTRIBUTES})
     return "" if given is None else "YES" if given else "NO"
 
 
 def _relative_time(clock: int | None, origin_us: int) -> str:
-    """``HHMMSS.ffffff`` since the origin; empty without a clock or a day and more after it."""
+    """Return ``HHMMSS.ffffff`` since the origin; empty without a clock, or from a day after the origin on."""
     if clock is None or not 0 <= clock - origin_us < MICROSECONDS_PER_DAY:
         return ""
     seconds, fraction = divmod(clock - origin_us, 1_000_000)

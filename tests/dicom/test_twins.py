@@ -22,13 +22,17 @@ import numpy as np
 import pydicom
 import pytest
 from PIL import Image
+from pydicom.datadict import dictionary_VR
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
+from pydicom.tag import Tag
 from pydicom.uid import (
     CTImageStorage,
     DeflatedExplicitVRLittleEndian,
     EnhancedSRStorage,
     ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
     MediaStorageDirectoryStorage,
@@ -56,6 +60,7 @@ MARKER = "Zyxquist"
 CUT, NOT_DICOM, EMPTY = ErrorCode.TRUNCATED_FILE, ErrorCode.NOT_DICOM, ErrorCode.EMPTY_STUDY
 LARGE, ARCHIVE, NOT_MR = ErrorCode.STUDY_TOO_LARGE, ErrorCode.INVALID_ARCHIVE, ErrorCode.NOT_MR
 PIXELS, UNDECODABLE = ErrorCode.UNSUPPORTED_PIXELS, ErrorCode.UNDECODABLE_PIXELS
+INVALID, MISSING = ErrorCode.INVALID_ATTRIBUTE, ErrorCode.MISSING_ATTRIBUTE
 PATIENTS, STUDIES = ErrorCode.MULTIPLE_PATIENTS, ErrorCode.MULTIPLE_STUDIES
 VOLUME, AFFINE, VOXELS = ErrorCode.INVALID_VOLUME, ErrorCode.INVALID_AFFINE, ErrorCode.UNSUPPORTED_VOXELS
 NON_FINITE, EXTREME = ErrorCode.NON_FINITE_VOXELS, ErrorCode.EXTREME_INTENSITY
@@ -404,6 +409,54 @@ def test_the_last_file_named_by_itself(name: str, tmp_path: Path) -> None:
     assert outcome(lambda: by_the_client(lambda: DicomStudy.from_directory(path))) is expected
     assert outcome(lambda: by_the_client(lambda: DicomStudy.from_files([path]))) is expected
     assert outcome(lambda: at_the_server(study_files(path))) is expected
+
+
+def raw_value(keyword: str, value: bytes, syntax: str = ExplicitVRLittleEndian) -> list[bytes]:
+    """The scan, its last file with these bytes for an attribute."""
+    made = files(scan()[:-1])
+    dataset = pydicom.dcmread(BytesIO(encoded(scan()[-1], syntax)))
+    tag, implicit = Tag(keyword), syntax == ImplicitVRLittleEndian
+    vr = None if implicit else dictionary_VR(tag).split(" ")[0]
+    dataset[tag] = RawDataElement(tag, vr, len(value), value, 0, implicit, syntax != ExplicitVRBigEndian)
+    stream = BytesIO()
+    dataset.save_as(stream)
+    return [*made, stream.getvalue()]
+
+
+MALFORMED = {
+    ("Rows", b"ten "): INVALID,
+    ("Columns", b"ten"): INVALID,
+    ("Rows", b""): MISSING,
+    ("BitsAllocated", bytes(4)): INVALID,
+    ("BitsStored", b"12 b"): INVALID,
+    ("PixelRepresentation", b"no  "): INVALID,
+    ("SamplesPerPixel", b"one "): INVALID,
+    ("NumberOfFrames", b"one "): INVALID,
+    ("NumberOfFrames", b"1.0 "): None,
+    ("NumberOfFrames", b"1\t\r\n"): None,
+    ("PixelSpacing", MARKER.encode()): INVALID,
+    ("PixelSpacing", b"1\\1\\1 "): INVALID,
+    ("PixelSpacing", b"nan\\1 "): INVALID,
+    ("PixelSpacing", b"1e999\\1 "): INVALID,
+    ("PixelSpacing", b"1_0\\1_0 "): INVALID,
+    ("ImagePositionPatient", b"left\\0\\0 "): INVALID,
+    ("ImageOrientationPatient", b"1\\0\\0\\0\\1\\o "): INVALID,
+    ("EchoTime", b"late"): INVALID,
+    ("SeriesNumber", b"late"): None,
+    ("RescaleSlope", b"steep "): INVALID,
+    ("RescaleIntercept", b"1,5 "): INVALID,
+}
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian])
+@pytest.mark.parametrize(("keyword", "value"), MALFORMED)
+def test_malformed_values(keyword: str, value: bytes, syntax: str) -> None:
+    contents = raw_value(keyword, value, syntax)
+    expected = MALFORMED[keyword, value]
+    assert outcome(lambda: by_the_client(lambda: DicomStudy.from_bytes(contents))) is expected
+    assert outcome(lambda: at_the_server(contents)) is expected
+    sent = b"".join(deidentify(DicomStudy.from_bytes(contents).files).contents)
+    assert MARKER.encode() not in sent
 
 
 # --- folders ----------------------------------------------------------------------------------------------------------
