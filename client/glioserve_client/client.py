@@ -43,7 +43,7 @@ class GliomaClient:
         url: gRPC target, ``host:port`` or ``dns:///host:port``.
         timeout_s: deadline of a call, all its attempts included. There is always one.
         tls: None for plain text, which only a trusted network may carry.
-        retry: on which pauses to try again when no server could take the study.
+        retry: number of attempts, and the pauses between them, where no server could take the study.
         model_name: the ensemble.
         identified: send DICOM as it is, names and all. The server's operator must have allowed it.
         headers: gRPC metadata of every call (``authorization``, ``traceparent``).
@@ -95,7 +95,7 @@ class GliomaClient:
         series: Mapping[Modality, str] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Prediction:
-        """Ask for the answer to ``study``.
+        """Send ``study`` and return the answer.
 
         Args:
             study: DICOM files or volumes.
@@ -106,6 +106,9 @@ class GliomaClient:
             series: which series of a DICOM study stands for a sequence, where headers cannot tell or are wrong:
                 its own SeriesInstanceUID, or ``UID#part`` for one stack of it (a report names parts).
             headers: more gRPC metadata for this call.
+
+        Returns:
+            The answer, checked against the contract and against itself.
 
         Raises:
             GlioserveError: the leaf of :mod:`glioserve_client.errors` that fits, with ``request_id`` and ``attempts``.
@@ -151,7 +154,15 @@ class GliomaClient:
         return self._probe(_positive(timeout_s)) is None
 
     def wait_until_ready(self, timeout_s: float = 60.0) -> None:
-        """Return once :meth:`is_ready`; raise UnavailableError with the last reason when ``timeout_s`` is over."""
+        """Wait until :meth:`is_ready`.
+
+        Args:
+            timeout_s: longest time to wait.
+
+        Raises:
+            UnavailableError: the model was not ready in time; the message has the last reason.
+            ValueError: ``timeout_s`` is not a positive number.
+        """
         deadline = time.monotonic() + _positive(timeout_s)
         pause_s = 0.05
         while True:
@@ -222,7 +233,7 @@ class GliomaClient:
 
 
 def _arrays(result: Any, names: list[str]) -> dict[str, npt.NDArray[Any]]:
-    """Return the outputs that are there, by name; what is missing is judged with the rest of the answer."""
+    """Return the outputs that are there, by name; a missing one is judged with the rest of the answer."""
     arrays = {}
     for name in names:
         try:

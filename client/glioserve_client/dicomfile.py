@@ -1,7 +1,7 @@
 """One DICOM file as the client sees it: whole, with the few facts that decide whether it is sent.
 
-The one reader (:mod:`glioserve_dicom.files.part10`) parses it; what is added here is the client's alone: text burnt
-into pixels, clocks, and the reasons why a file stays here.
+The one reader (:mod:`glioserve_dicom.files.part10`) parses it; this module adds what the client alone needs: text burnt
+into pixels, clocks, and the reasons why a file is not sent.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ class DicomFile:
     sop_class_uid: str = field(repr=False)
     series_instance_uid: str = field(repr=False)
     burnt_in_text: bool
-    """True where the file itself states it (BurnedInAnnotation). That it does not proves nothing."""
+    """True where the file itself states it (BurnedInAnnotation); False proves nothing."""
     first_us: int | None = field(repr=False)
-    """Its earliest clock in microseconds, for times relative to the study's first; None where it has none."""
+    """Earliest clock of the file in microseconds, for times relative to the study's first; None where it has none."""
 
     @property
     def reason_not_sent(self) -> str:
-        """Reason why it stays here, from a closed list of sentences; empty when it is sent."""
+        """Reason why the file is not sent, from a closed list of sentences; empty when it is sent."""
         if self.sop_class_uid not in MR_STORAGE:
             return f"not an MR image but {object_name(self.sop_class_uid)}"
         return "marked as having text burnt into its pixels" if self.burnt_in_text else ""

@@ -11,7 +11,7 @@ from pathlib import Path
 from glioserve_contract import ErrorCode, GlioserveError
 
 MAX_MESSAGE_BYTES = (1 << 31) - 1
-"""gRPC's own end; the contract's limits are checked before. A plain stub would stop answers at 4 MB."""
+"""Largest message that gRPC can carry; the contract's limits are checked before. A plain stub stops answers at 4 MB."""
 
 
 @dataclass(frozen=True)
@@ -19,11 +19,11 @@ class TlsOptions:
     """TLS towards the server; with a key and a certificate of one's own, mutual TLS. PEM files."""
 
     root_certificates: Path | None = None
-    """Who may sign the server's certificate; None: the roots that gRPC brings."""
+    """Certificates of the authorities that may sign the server's; None for the roots that gRPC brings."""
     private_key: Path | None = field(default=None, repr=False)
-    """The client's own, for mutual TLS."""
+    """The client's private key, for mutual TLS."""
     certificate_chain: Path | None = None
-    """The client's own, for mutual TLS."""
+    """The client's certificate chain, for mutual TLS."""
     server_name: str | None = None
     """The name in the server's certificate where it differs from the URL's host."""
 
@@ -48,7 +48,7 @@ class TlsOptions:
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """The choice of how often to send again what failed for want of a server, and how long to wait in between.
+    """Number of attempts where no server could take the request, and the pauses between them.
 
     The pause before attempt n + 1 is drawn evenly from 0 to ``first_pause_s * 2 ** (n - 1)``, at most
     ``longest_pause_s``: clients that failed together do not come back together. All attempts and pauses share the
@@ -56,7 +56,7 @@ class RetryPolicy:
     """
 
     max_attempts: int = 4
-    """1: never again."""
+    """Most times that a request is sent; 1 for no second attempt."""
     first_pause_s: float = 0.5
     longest_pause_s: float = 8.0
 
@@ -78,14 +78,14 @@ class ConnectionOptions:
     """The gRPC channel. The defaults suit a server behind a headless Kubernetes service."""
 
     keepalive_time_s: float = 310.0
-    """Between pings on an idle call. Servers hang up on clients that ping more often than they allow; Triton and
-    gRPC allow one in 300 s unless told otherwise. The deadline guards the call itself."""
+    """Seconds between pings on an idle call. Servers drop clients that ping more often than they allow; Triton and
+    gRPC allow one in 300 s by default. The deadline guards the call itself."""
     keepalive_timeout_s: float = 20.0
     """Longest time that a ping may stay without an answer."""
     http_proxy: bool = False
     """True where ``http_proxy`` of the environment applies: by default a study takes no detour."""
     longest_reconnect_pause_s: float = 2.0
-    """Between attempts to connect; gRPC's own 120 s would outlast the calls that wait."""
+    """Longest pause between attempts to connect; gRPC's own 120 s would outlast the calls that wait."""
 
     def channel_arguments(self, tls: TlsOptions | None) -> list[tuple[str, int | str]]:
         """Return gRPC's names and values: https://grpc.github.io/grpc/core/group__grpc__arg__keys.html."""
@@ -108,17 +108,27 @@ class ConnectionOptions:
 
 
 def check_url(url: str) -> str:
-    """``url`` if it is a gRPC target (``host:port``, ``dns:///host:port``, ``unix:/path``). Raises ValueError."""
+    """Return ``url`` if it is a gRPC target (``host:port``, ``dns:///host:port``, ``unix:/path``).
+
+    Raises:
+        ValueError: it has another scheme, no port, or blanks or control characters.
+    """
     scheme, separator, _ = url.partition("://")
     if separator and scheme in ("http", "https", "grpc", "grpcs"):
-        raise ValueError(f"a gRPC target has no {scheme}://; say HOST:PORT, and tls=TlsOptions() for TLS")
+        raise ValueError(
+            f"a gRPC target must not begin with {scheme}://; write HOST:PORT, and pass tls=TlsOptions() for TLS"
+        )
     if ":" not in url or not url.isprintable() or " " in url:
-        raise ValueError("a gRPC target is HOST:PORT")
+        raise ValueError("the URL is not a gRPC target: write HOST:PORT")
     return url
 
 
 def check_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return gRPC metadata with lower-case names. Raises ValueError."""
+    """Return gRPC metadata with lower-case names.
+
+    Raises:
+        ValueError: a name or value is not printable ASCII, or a name is blank.
+    """
     lowered = {name.lower(): value for name, value in headers.items()}
     for name, value in lowered.items():
         if not name.isascii() or not value.isascii() or not value.isprintable() or not name.strip():

@@ -211,7 +211,7 @@ def _tensor(outputs: Mapping[str, npt.NDArray[Any]], tensor: Tensor) -> npt.NDAr
     if array is None:
         raise _unexpected(f"{tensor.name} is missing")
     fits = len(array.shape) == len(tensor.shape) and all(
-        want in (-1, have) for want, have in zip(tensor.shape, array.shape, strict=True)
+        expected in (-1, size) for expected, size in zip(tensor.shape, array.shape, strict=True)
     )
     if array.dtype.kind != _NUMPY_KINDS[tensor.dtype] or not fits or array.size == 0:
         raise _unexpected(f"{tensor.name} is {array.dtype} {array.shape}, not {tensor.dtype} {tensor.shape}")

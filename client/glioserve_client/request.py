@@ -19,7 +19,7 @@ from glioserve_contract.tensors import INSTANCES, SERIES_PARAMETER, affine_tenso
 from glioserve_dicom.read import check_request_limits
 
 _LENGTH_PREFIX_BYTES = 4
-"""Before each element of a BYTES tensor."""
+"""Length of the prefix of each element of a BYTES tensor."""
 
 
 @dataclass(frozen=True)
@@ -38,14 +38,17 @@ class Request:
 def encode(study: Study, *, identified: bool = False, series: Mapping[Modality, str] | None = None) -> Request:
     """Return the request of a study; DICOM is de-identified unless ``identified``.
 
-    ``series``: the SeriesInstanceUID (of the caller's own files; ``UID#part`` for one stack of it) that stands for a
-    sequence. It is sent as the pseudonym that the files carry.
+    Args:
+        study: DICOM files or volumes.
+        identified: send the files as they are.
+        series: the SeriesInstanceUID (of the caller's own files; ``UID#part`` for one stack of it) that stands for a
+            sequence. It is sent as the pseudonym that the files carry.
 
     Raises:
         NotMrError: no file is an MR image that may be sent.
-        StudyTooLargeError: over the contract's limits on files or bytes.
+        StudyTooLargeError: the study is over the contract's limits on files or bytes.
         UnknownSeriesError: ``series`` names one that is not among the files that are sent.
-        ValueError: ``series`` for volumes, which their keys name already, or no sequence of the method.
+        ValueError: ``series`` for volumes, which their keys name already, or a key that is not a sequence.
     """
     if isinstance(study, DicomStudy):
         request = _encode_dicom(study, identified)

@@ -1,6 +1,6 @@
 """Hold what a caller hands over: a DICOM study as files, or volumes with their affines. Both are frozen.
 
-:mod:`glioserve_dicom` reads them, as it does at the server, so that what is refused is refused alike on both sides.
+:mod:`glioserve_dicom` reads them, as it does at the server, so that both sides refuse the same inputs.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ PathLike = str | os.PathLike[str]
 
 @dataclass(frozen=True)
 class DicomStudy:
-    """A study's DICOM files, whole and parseable, in memory. Any order, all series."""
+    """A study's DICOM files in memory, whole and parseable, in any order and of all series."""
 
     files: tuple[DicomFile, ...]
     skipped: tuple[SkippedFile, ...] = ()
@@ -49,7 +49,7 @@ class DicomStudy:
         device, a linked folder) is skipped too.
 
         Raises:
-            EmptyStudyError: no such folder, or no DICOM file in it.
+            EmptyStudyError: the folder does not exist or holds no DICOM file.
             NotDicomError: ``directory`` is a file that is not DICOM.
             TruncatedFileError: a file ends early or cannot be read; ``error.path`` names it.
             InvalidArchiveError: a zip archive is damaged, encrypted or holds another archive.
@@ -94,12 +94,13 @@ class Volume:
     and read-only. NaN may stand for the outside of the field of view; the server judges whether it does.
 
     Raises:
-        InvalidVolumeError: not three axes of two voxels or more.
-        InvalidAffineError: not a map from voxels to mm, its axes are not at right angles, or they span over a metre.
-        UnsupportedVoxelsError: complex, colour, text, several volumes.
-        NonFiniteVoxelsError: infinite voxels, or more than half of them NaN.
-        ExtremeIntensityError: voxels beyond 1e12.
-        StudyTooLargeError: over the contract's limit on voxels.
+        InvalidVolumeError: the array has not three axes of two voxels or more.
+        InvalidAffineError: the affine does not map voxels to mm, or its axes are not at right angles or span
+            over a metre.
+        UnsupportedVoxelsError: the voxels are complex numbers, colours, texts or several volumes.
+        NonFiniteVoxelsError: voxels are infinite, or more than half of them NaN.
+        ExtremeIntensityError: voxels lie beyond 1e12.
+        StudyTooLargeError: the volume is over the contract's limit on voxels.
     """
 
     voxels: npt.NDArray[np.float32]

@@ -1,4 +1,4 @@
-"""Carries frozen dataclasses to plain JSON values and back; a wrong key, type or value names its own path.
+"""Convert frozen dataclasses to plain JSON values and back; an error names the JSON path of what is wrong.
 
 It covers what the contract's records use (nested dataclasses, tuples, dicts, enums, optionals, literals, scalars), so
 that the contract needs no package (docs/adr/0015-stdlib-codec.md).
@@ -161,7 +161,11 @@ def _build_scalar(hint: Hint, value: object, path: str) -> object:
 
 
 def canonical_json(value: object) -> str:
-    """Return the one spelling of equal values that digests are made of: sorted keys, no spaces, ASCII."""
+    """Return the one spelling of equal values that digests are made of: sorted keys, no spaces, ASCII.
+
+    Raises:
+        ValueError: a number is not finite.
+    """
     return json.dumps(to_dict(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 

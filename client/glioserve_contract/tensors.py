@@ -49,12 +49,12 @@ class Model:
 
 
 def volume_tensor(modality: Modality) -> str:
-    """``T1CE`` for t1ce."""
+    """Return the name of a sequence's volume tensor: ``T1CE`` for t1ce."""
     return SEQUENCES[modality].volume_tensor
 
 
 def affine_tensor(modality: Modality) -> str:
-    """``T1CE_AFFINE`` for t1ce."""
+    """Return the name of a sequence's affine tensor: ``T1CE_AFFINE`` for t1ce."""
     return SEQUENCES[modality].affine_tensor
 
 

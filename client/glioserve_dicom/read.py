@@ -47,6 +47,9 @@ def read(files: Sequence[bytes] | StudyFiles, *, accept_identified: bool) -> Ins
             read from a disk.
         accept_identified: take files in which a person can be recognised (an offline run inside the hospital).
 
+    Returns:
+        The MR images, in the order of the files, with a warning about the others.
+
     Raises:
         GlioserveError: GLIO-1103, -1104, -1201 to -1207, -1212 and -1214.
     """

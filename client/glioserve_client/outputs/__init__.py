@@ -36,8 +36,8 @@ def write_outputs(
 
     Args:
         prediction: the answer.
-        directory: where to.
-        study: what was sent, for the anatomy under the heat map. Without it, or where it cannot be decoded, the
+        directory: the folder that they are written to.
+        study: the study sent, for the anatomy under the heat map. Without it, or where it cannot be decoded, the
             overlay shows the heat map on grey and a warning says why.
 
     Raises:
@@ -62,7 +62,15 @@ def write_outputs(
 
 
 def overlay_of(prediction: Prediction, study: Study | None) -> tuple[Overlay, tuple[str, ...]]:
-    """Return the overlay and the warnings about it. Raises ValueError when the answer has no heat map."""
+    """Return the overlay and the warnings about it.
+
+    Args:
+        prediction: the answer, with its heat map.
+        study: the study that was sent, for the anatomy; without it the heat map lies on grey.
+
+    Raises:
+        ValueError: the answer has no heat map.
+    """
     if prediction.heatmap is None:
         raise ValueError("the answer has no heat map: ask with heatmap=True")
     anatomy = reference_anatomy(study, prediction)
@@ -70,7 +78,7 @@ def overlay_of(prediction: Prediction, study: Study | None) -> tuple[Overlay, tu
 
 
 def nifti_bytes(heatmap: Heatmap) -> bytes:
-    """``heatmap.nii.gz``: [x, y, z] FP32 in NIfTI's RAS world, sform and qform both set, in mm."""
+    """Return ``heatmap.nii.gz``: [x, y, z] FP32 in NIfTI's RAS world, sform and qform both set, in mm."""
     ras_from_voxel = np.diag([-1.0, -1.0, 1.0, 1.0]) @ heatmap.lps_from_voxel
     image = nibabel.Nifti1Image(heatmap.voxels.transpose(), ras_from_voxel)
     image.set_sform(ras_from_voxel, code="scanner")
@@ -83,7 +91,7 @@ def nifti_bytes(heatmap: Heatmap) -> bytes:
 
 
 def _write_whole(path: Path, content: bytes) -> None:
-    """Write a neighbour and rename it, so that no reader meets half a file."""
+    """Write a file beside ``path`` and rename it, so that a reader never meets half a file."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         partial.write_bytes(content)

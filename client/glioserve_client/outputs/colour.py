@@ -17,18 +17,18 @@ _RGB = np.array([[0, 170, 80], [70, 215, 60], [250, 220, 40], [250, 130, 25], [2
 
 
 def heat_rgb(heat: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """Colours [..., 3] in 0 to 255 of ``heat`` [...] in 0 to 1: green, yellow, orange, red."""
+    """Return colours [..., 3] in 0 to 255 of ``heat`` [...] in 0 to 1: green, yellow, orange, red."""
     return np.stack([np.interp(heat, _HEAT, _RGB[:, channel]) for channel in range(3)], axis=-1)
 
 
 def heat_alpha(heat: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """Opacity [...] in 0 to 1: nothing below :data:`VISIBLE_FROM`, then growing with heat."""
+    """Return the opacity [...] in 0 to 1: nothing below :data:`VISIBLE_FROM`, then growing with heat."""
     above = np.clip((np.asarray(heat, dtype=np.float64) - VISIBLE_FROM) / (1 - VISIBLE_FROM), 0, 1)
     return STRONGEST_ALPHA * np.sqrt(above)
 
 
 def blend(grey: npt.NDArray[Any], heat: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-    """RGB [..., 3] of ``grey`` [...] in 0 to 255 under ``heat`` [...]."""
+    """Return RGB [..., 3] in 0 to 255 of ``grey`` [...] in 0 to 255 under ``heat`` [...] in 0 to 1."""
     alpha = heat_alpha(heat)[..., None]
     mixed = (1 - alpha) * np.asarray(grey, dtype=np.float64)[..., None] + alpha * heat_rgb(heat)
     rgb: npt.NDArray[np.uint8] = np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
@@ -36,7 +36,7 @@ def blend(grey: npt.NDArray[Any], heat: npt.NDArray[Any]) -> npt.NDArray[np.uint
 
 
 def window(voxels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-    """Intensities as grey 0 to 255: from the background to the 99.5th percentile of what is not background."""
+    """Return intensities as grey 0 to 255: from the background to the 99.5th percentile of what lies above it."""
     low, high = (float(v) for v in np.percentile(voxels, (1, 99.9)))
     inside = voxels[voxels > low + 0.1 * (high - low)]
     top = float(np.percentile(inside, 99.5)) if inside.size else high

@@ -41,7 +41,7 @@ class AxialView:
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
-        """Along (column, row, slice)."""
+        """Spacing along (column, row, slice), in mm."""
         x, y, z = (float(n) for n in np.linalg.norm(self.lps_from_display[:3, :3], axis=0))
         return x, y, z
 
@@ -82,9 +82,15 @@ def letters(direction: npt.NDArray[np.float64]) -> str:
 def onto_grid(
     voxels: npt.NDArray[Any], lps_from_voxel: Matrix, shape: tuple[int, ...], lps_from_grid: Matrix
 ) -> npt.NDArray[Any] | None:
-    """``voxels`` [z, y, x] in the order of another description of the same grid, or None if it is another grid.
+    """Return ``voxels`` [z, y, x] in the order of another description of the same grid, or None if it is another grid.
 
     Two descriptions agree when one is the other with axes swapped or reversed, or a part of it.
+
+    Args:
+        voxels: array [z, y, x] on the first grid.
+        lps_from_voxel: 4 x 4, voxel (x, y, z) of the first grid to LPS mm.
+        shape: (z, y, x) of the other grid.
+        lps_from_grid: 4 x 4, voxel (x, y, z) of the other grid to LPS mm.
     """
     source_from_grid = np.linalg.inv(lps_from_voxel) @ lps_from_grid
     whole = np.rint(source_from_grid)

@@ -1,4 +1,4 @@
-"""``overlay.png``: the reference series' slices with the Grad-CAM over them, and all that must be read with it."""
+"""Draw ``overlay.png``: the reference series' slices under the Grad-CAM, and all that must be read with them."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def draw_overlay(prediction: Prediction, heatmap: Heatmap, anatomy: Anatomy) -> 
 
 
 def _plane_panels(view: AxialView, crop: Crop, peak: tuple[int, int, int], top: int) -> tuple[Panel, ...]:
-    """Three planes through the peak, side by side, in one scale."""
+    """Return three planes through the peak, side by side, in one scale."""
     through: dict[ViewPlane, int] = {"axial": peak[2], "coronal": peak[1], "sagittal": peak[0]}
     sizes = {plane: crop.size_mm(view, plane) for plane in through}
     room = WIDTH_PX - 2 * MARGIN_PX - COLOUR_BAR_PX - 3 * GAP_PX
@@ -99,7 +99,7 @@ def _plane_panels(view: AxialView, crop: Crop, peak: tuple[int, int, int], top: 
 
 
 def _tile_panels(view: AxialView, crop: Crop, slices: list[int], top: int) -> tuple[Panel, ...]:
-    """Axial slices in reading order, inferior first."""
+    """Return the panels of axial slices in reading order, inferior first."""
     cell = (WIDTH_PX - 2 * MARGIN_PX - (TILES_PER_ROW - 1) * GAP_PX) / TILES_PER_ROW
     width_mm, height_mm = crop.size_mm(view, "axial")
     scale = min(cell / width_mm, TALLEST_TILE_PX / height_mm)
@@ -144,7 +144,7 @@ def _caption(draw: ImageDraw.ImageDraw, panel: Panel, text: str) -> None:
 
 
 def _cross(draw: ImageDraw.ImageDraw, panel: Panel, view: AxialView, peak: tuple[int, int, int]) -> None:
-    """Thin lines through the peak that leave the peak itself free."""
+    """Draw thin lines through the peak that leave the peak itself free."""
     pixel = panel.pixel_of((view.lps_from_display @ (*peak, 1.0))[:3])
     if pixel is None:
         return

@@ -28,7 +28,7 @@ class Crop:
     stop: tuple[int, int, int]
 
     def size_mm(self, view: AxialView, plane: ViewPlane) -> tuple[float, float]:
-        """Width and height of a plane's picture."""
+        """Return the width and height of a plane's picture, in mm."""
         across, down, _ = _AXES[plane]
         extent = [(self.stop[a] - self.start[a]) * view.spacing_mm[a] for a in (across, down)]
         return extent[0], extent[1]
@@ -46,7 +46,7 @@ class Panel:
     view: AxialView
 
     def pixel_of(self, point_lps_mm: npt.ArrayLike) -> tuple[float, float] | None:
-        """Canvas (x, y) of a point, or None when it lies off the slice (by half of one) or outside the crop."""
+        """Return the canvas (x, y) of a point; None where it is off the slice (by half of one) or outside the crop."""
         point = self.view.display_from_lps @ np.append(np.asarray(point_lps_mm, dtype=np.float64), 1.0)
         across, down, through = _AXES[self.plane]
         if abs(point[through] - self.index) > 0.5 + 1e-9:
@@ -62,7 +62,7 @@ class Panel:
 
     @property
     def upside_down(self) -> bool:
-        """Slices run superior, which a coronal or sagittal picture has at its top."""
+        """True for coronal and sagittal pictures: slices run superior, which is at their top."""
         return self.plane != "axial"
 
     @property
@@ -94,7 +94,7 @@ class Panel:
 
 
 def whole(shape: tuple[int, ...]) -> Crop:
-    """No crop at all of a display array [slice, row, column]."""
+    """Return the crop that keeps all of a display array of ``shape`` (slices, rows, columns)."""
     return Crop((0, 0, 0), (shape[2], shape[1], shape[0]))
 
 
@@ -115,7 +115,7 @@ def crop_to_head(grey: npt.NDArray[np.float32], heat: npt.NDArray[np.float32], v
 
 
 def slices_to_show(heat: npt.NDArray[np.float32], peak: int, count: int, crop: Crop) -> list[int]:
-    """``count`` axial slices that tell most, inferior first: the warm ones evenly, the peak's always among them.
+    """Return at most ``count`` axial slices, inferior first: the warm ones evenly, the peak's always among them.
 
     ``heat`` is a display array. Where fewer are warm, the peak's neighbours fill up.
     """
@@ -133,7 +133,7 @@ def slices_to_show(heat: npt.NDArray[np.float32], peak: int, count: int, crop: C
 
 
 def peak_of(heat: npt.NDArray[np.float32], crop: Crop) -> tuple[int, int, int]:
-    """Display (column, row, slice) of the hottest voxel; the crop's middle when nothing is warm."""
+    """Return the display (column, row, slice) of the hottest voxel; the crop's middle when nothing is warm."""
     if not heat.any():
         middle = [(a + b) // 2 for a, b in zip(crop.start, crop.stop, strict=True)]
         return middle[0], middle[1], middle[2]

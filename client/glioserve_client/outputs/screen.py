@@ -9,7 +9,7 @@ from glioserve_client.prediction import Prediction
 
 
 def summary(prediction: Prediction) -> str:
-    """Return what a reader must know, most important first; ends without a newline."""
+    """Return the lines that a reader must know, most important first; without a newline at the end."""
     model = prediction.model
     lines = [
         f"Probability of recurrence  {prediction.score:.3f}  (threshold {prediction.threshold:g})",
@@ -31,4 +31,4 @@ def summary(prediction: Prediction) -> str:
 
 
 def _timings(stages: Iterable[tuple[str, float]]) -> str:
-    return ", ".join(f"{name} {seconds:.2f} s" for name, seconds in stages) or "not said"
+    return ", ".join(f"{name} {seconds:.2f} s" for name, seconds in stages) or "not reported"

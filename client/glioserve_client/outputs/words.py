@@ -1,4 +1,4 @@
-"""The answer in words, said the same way on the screen, in the picture and on the page."""
+"""The answer in words, which are the same on the screen, in the picture and on the page."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ DISPLAY_WORDS = (
 
 
 def label_words(prediction: Prediction) -> str:
-    """``Recurrence``, ``Necrosis`` or ``No label``."""
+    """Return ``Recurrence``, ``Necrosis`` or ``No label``."""
     return str(prediction.label).capitalize() if prediction.label is not None else "No label"
 
 
@@ -27,7 +27,7 @@ def quality_words(prediction: Prediction) -> str:
     if quality.verdict == "ok":
         return f"Quality ok ({len(quality.checks)} checks)"
     failed = ", ".join(check.name for check in quality.checks if check.verdict != "ok")
-    return f"Quality: review ({failed or 'no check named'})"
+    return f"Quality: review ({failed or 'no check is named'})"
 
 
 def heatmap_words(prediction: Prediction) -> str:
@@ -37,7 +37,7 @@ def heatmap_words(prediction: Prediction) -> str:
         return "No heat map."
     peak = "" if record.peak_lps_mm is None else f" Peak at {position_words(record.peak_lps_mm)}."
     return (
-        f"Grad-CAM: what spoke for {record.explained_class}, over the {prediction.report.preprocess.reference} "
+        f"Grad-CAM: evidence for {record.explained_class}, over the {prediction.report.preprocess.reference} "
         f"(reference) series.{peak}"
     )
 

@@ -87,7 +87,14 @@ def plan_record_text(record: PlanRecord) -> bytes:
 def check_key(
     key: EngineKey, *, tensorrt_version: str | None, gpu_name: str | None, compute_capability: str | None
 ) -> None:
-    """Compare a plan's key with what is known of a machine (None: unknown); GLIO-5120 names both sides."""
+    """Raise GLIO-5120 where a plan's key does not fit the machine; the message names both sides.
+
+    Args:
+        key: the machine for which the plan was built.
+        tensorrt_version: version here; None where it is not known.
+        gpu_name: name of the GPU here; None where it is not known.
+        compute_capability: of the GPU here; None where it is not known.
+    """
     here = {
         "TensorRT": (key.tensorrt_version, tensorrt_version),
         "the GPU": (key.gpu_name, gpu_name),

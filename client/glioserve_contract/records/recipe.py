@@ -164,7 +164,7 @@ class ReferenceCase:
     """Largest distance from ``score`` that is allowed, above 0 and at most 0.1."""
 
     def check(self, path: str) -> None:
-        """Raise SchemaError unless the case tells its score from the one of swapped classes."""
+        """Raise SchemaError for values out of their bounds, or a score that swapped classes would give too."""
         if not is_sha256_digest(self.digest):
             raise SchemaError(f"{path}.digest", "must be 'sha256:' and 64 hex digits")
         if not 0 <= self.score <= 1:
@@ -238,7 +238,14 @@ class Recipe:
         return self.classes.index("recurrence")
 
     def with_min_slices(self, min_slices: int) -> Recipe:
-        """Return the recipe with another slice rule; the change is written into the provenance."""
+        """Return the recipe with another slice rule; the change is written into the provenance.
+
+        Args:
+            min_slices: fewest slices of a series that is used, 1 to 1024.
+
+        Raises:
+            SchemaError: ``min_slices`` is out of its bounds.
+        """
         overridden = replace(self.provenance, min_slices_overridden_from=self.min_slices)
         changed = replace(self, min_slices=min_slices, provenance=overridden)
         changed.check("recipe")
@@ -267,7 +274,14 @@ def recipe_digest(recipe: Recipe) -> str:
 
 
 def parse_recipe(value: object) -> Recipe:
-    """Return the recipe of JSON values of schema 2 or 1; GLIO-5101 names the key that is wrong."""
+    """Return the recipe of JSON values.
+
+    Args:
+        value: plain JSON values of schema ``glioserve/recipe/2`` or of version 1, which is converted.
+
+    Raises:
+        InvalidRecipeError: GLIO-5101; the message names the key that is wrong.
+    """
     try:
         return from_dict(Recipe, recipe_of_1(value))
     except SchemaError as error:

@@ -1,4 +1,4 @@
-"""A study's files from wherever they come: a folder to its depth, files named one by one, or bytes in memory.
+"""Gather a study's files: from a folder with all below it, from files named one by one, or from bytes in memory.
 
 Reading is strict where silence would change the answer: a file that is damaged or cannot be read is an error, never
 left out, because one missing slice at the end of a stack would go unnoticed. What is plainly not DICOM
@@ -113,7 +113,7 @@ def given_files(contents: Sequence[bytes], most_files: int | None = None, most_b
     Args:
         contents: the files, in any order.
         most_files: limit on the files, those in archives included; None for a folder's.
-        most_bytes: likewise on their bytes.
+        most_bytes: limit on their bytes; None for a folder's.
 
     Raises:
         EmptyStudyError: GLIO-1103 where there is no file, or no DICOM file in the archives.
@@ -129,7 +129,7 @@ def given_files(contents: Sequence[bytes], most_files: int | None = None, most_b
 
 
 class _Sorter:
-    """DICOM told from what is not, archives opened, within limits."""
+    """A collector that sorts DICOM files from others and opens archives, within limits."""
 
     def __init__(self, most_files: int | None = None, most_bytes: int | None = None) -> None:
         self.files: list[StudyFile] = []
@@ -139,7 +139,7 @@ class _Sorter:
         self._size_bytes = 0
 
     def add(self, file: StudyFile, *, may_skip: bool) -> None:
-        """Sort one file; what an archive holds may be skipped always, as what a folder holds."""
+        """Sort one file; files of an archive may always be skipped, as those of a folder."""
         if file.problem is None and is_archive(file.content):
             try:
                 for number, (name, content) in enumerate(unpack(file.content, file.what), 1):

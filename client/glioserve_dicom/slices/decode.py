@@ -53,14 +53,14 @@ def refuse_unreadable(instance: Instance, image_type: Sequence[str]) -> None:
     allocated, stored, signed = _bits(instance)
     high = whole(dataset, "HighBit")
     if allocated not in (8, 16) or not 1 <= stored <= allocated or high not in (None, stored - 1):
-        said = f"{stored} bits of {allocated}" + (f", the highest at {high}" if high is not None else "")
-        raise GlioserveError(ErrorCode.UNSUPPORTED_PIXELS, f"The pixels are stored as {said}.")
+        layout = f"{stored} bits of {allocated}" + (f", the highest at {high}" if high is not None else "")
+        raise GlioserveError(ErrorCode.UNSUPPORTED_PIXELS, f"The pixels are stored as {layout}.")
     if signed not in (0, 1):
         raise malformed("PixelRepresentation", f"is {signed}")
 
 
 def rescale_of(frame: Frame) -> tuple[float, float]:
-    """Slope and intercept of the frame; 1 and 0 where it has none. Raises GLIO-1213."""
+    """Return slope and intercept of the frame; 1 and 0 where it has none. Raises GLIO-1213."""
     dataset = frame.dataset
     group = None
     if is_multiframe(dataset):
@@ -151,7 +151,7 @@ def _stored(frame: Frame, rows: int, columns: int) -> npt.NDArray[np.generic]:
 
 
 def _bits(instance: Instance) -> tuple[int, int, int]:
-    """BitsAllocated, BitsStored, PixelRepresentation."""
+    """Return BitsAllocated, BitsStored and PixelRepresentation."""
     dataset = instance.dataset
     allocated = whole(dataset, "BitsAllocated") or 0
     stored = whole(dataset, "BitsStored")
@@ -159,7 +159,7 @@ def _bits(instance: Instance) -> tuple[int, int, int]:
 
 
 def _size_of(encoded: bytes) -> tuple[int, int] | None:
-    """(rows, columns) that a JPEG, JPEG-LS or JPEG 2000 stream says of itself, before any decoder allocates them."""
+    """Return (rows, columns) as a JPEG, JPEG-LS or JPEG 2000 stream states them, before a decoder allocates them."""
     if encoded.startswith(_J2K_START):
         x1, y1, x0, y0 = struct.unpack_from(">4I", encoded, 8)
         return y1 - y0, x1 - x0

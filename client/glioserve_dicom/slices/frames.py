@@ -69,7 +69,7 @@ class Frame:
     index: int = 0
     """0-based number of the frame in its file."""
     plane: Plane | None = None
-    """None where its headers do not say; its stack then has a ``problem``."""
+    """Place of the image; None where its headers do not state it. Its stack then has a ``problem``."""
 
     @property
     def dataset(self) -> FileDataset:
@@ -103,7 +103,7 @@ def frame_value(dataset: Dataset, index: int, group: str, keyword: str, classic:
 
 
 def frame_count(dataset: Dataset) -> int:
-    """Frames of the file. Raises GLIO-1209 and GLIO-1213 where they cannot be told apart."""
+    """Return the number of frames of the file. Raises GLIO-1209 and GLIO-1213 where they cannot be told apart."""
     count = whole(dataset, "NumberOfFrames")
     count = 1 if count is None else count
     if not 1 <= count <= MAX_FRAMES:
@@ -138,7 +138,7 @@ def plane_of(dataset: Dataset, index: int) -> Plane:
 
 
 def image_type_of(dataset: Dataset, index: int) -> tuple[str, ...]:
-    """ImageType, or the frame's own FrameType with its ComplexImageComponent."""
+    """Return ImageType, or the frame's own FrameType with its ComplexImageComponent."""
     group = functional_group(dataset, index, "MRImageFrameTypeSequence") if is_multiframe(dataset) else None
     if group is None:
         return texts(dataset, "ImageType")

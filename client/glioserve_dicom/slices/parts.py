@@ -84,7 +84,7 @@ class Part:
 
 
 def placed_frames(instance: Instance) -> list[Placed]:
-    """Every frame of a file; one stand-in with the problem where its frames cannot be told apart."""
+    """Return every frame of a file; one stand-in with the problem where its frames cannot be told apart."""
     try:
         count = frame_count(instance.dataset)
     except GlioserveError as problem:
@@ -116,7 +116,7 @@ def _placed(instance: Instance, index: int) -> Placed:
 def _image_type_if_any(instance: Instance, index: int) -> tuple[str, ...] | None:
     try:
         return image_type_of(instance.dataset, index)
-    except GlioserveError:  # said again where the frame is resolved
+    except GlioserveError:  # raised again where the frame is resolved
         return None
 
 
@@ -149,7 +149,7 @@ def _split(group: Part, name: str, split: Callable[[Sequence[Placed]], list[list
 
 
 def _by(key: Callable[[Placed], object]) -> Callable[[Sequence[Placed]], list[list[Placed]]]:
-    """Parts of equal keys, in the order of the keys."""
+    """Return the split into parts of equal keys, in the order of the keys."""
 
     def split(members: Sequence[Placed]) -> list[list[Placed]]:
         parts: dict[object, list[Placed]] = defaultdict(list)
@@ -161,7 +161,7 @@ def _by(key: Callable[[Placed], object]) -> Callable[[Sequence[Placed]], list[li
 
 
 def _natural(key: object) -> tuple[object, ...]:
-    """Numbers by value, and texts behind them."""
+    """Return a key that sorts numbers by value, and texts behind them."""
     values = key if isinstance(key, tuple) else str(key).split("\\")
     return tuple((0, float(v), "") if _is_number(v) else (1, 0.0, v) for v in map(str, values))
 
@@ -171,7 +171,7 @@ def _is_number(value: str) -> bool:
 
 
 def _near(values: Callable[[Placed], Sequence[float]], tolerance: float) -> Callable[..., list[list[Placed]]]:
-    """Parts whose values differ by no more than ``tolerance`` from the part's first, in the order of the values."""
+    """Return the split into parts whose values are within ``tolerance`` of the part's first, in their order."""
 
     def split(members: Sequence[Placed]) -> list[list[Placed]]:
         parts: list[list[Placed]] = []
@@ -317,7 +317,7 @@ def _least_step_mm(members: Iterable[Placed]) -> float:
 
 
 def along(members: Iterable[Placed]) -> list[tuple[float, Placed]]:
-    """(mm along the normal, member), sorted; ties by what does not depend on the order of the files."""
+    """Return (mm along the normal, member), sorted; ties by what does not depend on the order of the files."""
     members = tuple(members)
     normal = members[0].plane.normal
     placed = [(float(np.dot(m.plane.position_lps_mm, normal)), m) for m in members]
@@ -325,7 +325,7 @@ def along(members: Iterable[Placed]) -> list[tuple[float, Placed]]:
 
 
 def _with_problem(groups: list[Part], image_type: tuple[str, ...] | None, faulty: list[Placed]) -> list[Part]:
-    """Images that cannot be placed spoil the stacks of their own kind, which may lack them; else they are a stack."""
+    """Pass the problem of images without a place to stacks of their kind, which may lack them, or to a new one."""
     problem = min((f.problem for f in faulty if f.problem is not None), key=str)
     spoilt = [g for g in groups if image_type is None or g.members[0].image_type == image_type]
     if not spoilt:

@@ -8,9 +8,9 @@ import numpy.typing as npt
 from glioserve_contract import ErrorCode, GlioserveError
 
 SAME_POSITION_MM = 0.01
-"""Two slices nearer than this lie at one position."""
+"""Distance below which two slices lie at one position."""
 MIN_STEP_MM, MAX_STEP_MM = 0.05, 50.0
-"""Slices nearer or further apart are not a volume's."""
+"""Smallest and largest distance of neighbouring slices of a volume, in mm."""
 SPACING_TOLERANCE = 0.05
 """Share of the median slice distance by which one may differ."""
 GAP_TOLERANCE = 0.15
@@ -25,7 +25,15 @@ Points = npt.NDArray[np.float64]
 def even_step(positions: Points, normal: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Return the vector from slice to slice along the unit ``normal``; ``positions`` are sorted along it, each once.
 
-    Raises GLIO-1303 (a single slice), GLIO-1401 (missing slices), GLIO-1404 (shear), GLIO-1405 (uneven).
+    Args:
+        positions: first voxels of the slices, [n, 3] in LPS mm.
+        normal: unit vector [3] in LPS, along which the positions grow.
+
+    Raises:
+        TooFewSlicesError: GLIO-1303 for a single slice.
+        MissingSliceError: GLIO-1401 for gaps of whole slices.
+        ShearedGeometryError: GLIO-1404 for slices that are shifted in-plane.
+        IrregularSpacingError: GLIO-1405 for uneven distances, or those outside 0.05 to 50 mm.
     """
     if len(positions) < 2:
         raise GlioserveError(ErrorCode.TOO_FEW_SLICES, "At least two slices are needed.")

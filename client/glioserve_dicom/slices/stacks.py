@@ -41,13 +41,13 @@ class Stack:
     frames: tuple[Frame, ...]
     """Images, at least one. Copies are still among them: only pixels show which they are."""
     slices: int
-    """Different positions."""
+    """Number of different positions."""
     problem: GlioserveError | None = None
-    """Why it cannot be a volume, as far as headers tell; None when they tell nothing against it."""
+    """Reason why it cannot be a volume, as far as headers show; None where they show none."""
 
 
 def stacks_of(instances: Instances) -> tuple[Stack, ...]:
-    """Every stack of the study, in an order that does not depend on the order of the files."""
+    """Return every stack of the study, in an order that does not depend on the order of the files."""
     series: dict[str, list[Placed]] = defaultdict(list)
     with quiet("pydicom"):
         for instance in instances.instances:
@@ -67,9 +67,9 @@ def _stack(uid: str, part: Part) -> Stack:
 
 
 def _joined(stacks: Sequence[Stack]) -> list[Stack]:
-    """Halves of one volume that came under several SeriesInstanceUIDs, made whole; everything else as it is.
+    """Join halves of one volume that came under several SeriesInstanceUIDs; return everything else as it is.
 
-    They must share a frame of reference, everything that says how and what was acquired, and the grid; and together
+    They must share a frame of reference, all attributes of the acquisition, and the grid; and together
     they must be evenly spaced with no position twice. Halves that a reader could take for two volumes stay two.
     """
     alike: dict[tuple[str, ...], list[Stack]] = defaultdict(list)
@@ -91,18 +91,18 @@ def _joined(stacks: Sequence[Stack]) -> list[Stack]:
 
 
 def _acquisition_key(stack: Stack) -> tuple[str, ...]:
-    """Equal for stacks that may be halves of one volume; empty without a frame of reference, which proves nothing."""
+    """Return a key that is equal for halves of one volume; empty without a frame of reference, which proves nothing."""
     frame = stack.frames[0]
     dataset, plane = frame.dataset, frame.plane
     if plane is None or not text(dataset, "FrameOfReferenceUID"):
         return ()
     try:
-        said = [comparable(dataset, keyword) for keyword in _SAME_ACQUISITION]
-        said.append(frame_value(dataset, frame.index, "MREchoSequence", "EffectiveEchoTime"))
+        values = [comparable(dataset, keyword) for keyword in _SAME_ACQUISITION]
+        values.append(frame_value(dataset, frame.index, "MREchoSequence", "EffectiveEchoTime"))
     except GlioserveError:
         return ()
     grid = [f"{v:.3f}" for v in (*plane.orientation, *plane.pixel_spacing_mm, plane.rows, plane.columns)]
-    return (text(dataset, "FrameOfReferenceUID"), *image_type_of(dataset, frame.index), *said, *grid)
+    return (text(dataset, "FrameOfReferenceUID"), *image_type_of(dataset, frame.index), *values, *grid)
 
 
 def _fit(halves: Sequence[Stack]) -> bool:

@@ -31,13 +31,13 @@ class Geometry:
 
     @property
     def spacing_mm(self) -> Vector:
-        """Distance of neighbouring voxels along (x, y, z)."""
+        """Distance of neighbouring voxels along (x, y, z), in mm."""
         lengths = np.linalg.norm(self.lps_from_voxel[:3, :3], axis=0)
         return cast(Vector, tuple(float(length) for length in lengths))
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """[z, y, x] of the array."""
+        """Shape (z, y, x) of the array."""
         x, y, z = self.size_voxels
         return z, y, x
 
@@ -66,7 +66,7 @@ def affine_record(matrix: Matrix) -> Affine:
 
 
 def geometry_of_record(record: GridRecord) -> Geometry:
-    """Inverse of :meth:`Geometry.record`."""
+    """Return the grid of a record; the inverse of :meth:`Geometry.record`."""
     return Geometry(record.size_voxels, np.array(record.lps_from_voxel, dtype=np.float64))
 
 
@@ -74,7 +74,7 @@ def checked_affine(affine: npt.ArrayLike, what: str) -> Matrix:
     """Return ``affine`` as a matrix, if it is a finite, invertible, unsheared voxel-to-LPS map of 0.05 to 50 mm voxels.
 
     Args:
-        affine: 4 x 4 numbers, mm.
+        affine: 4 x 4 numbers, voxel (x, y, z) to LPS mm.
         what: start of messages: ``The t1 volume``.
 
     Raises:
@@ -162,7 +162,7 @@ def isotropic_cover(geometry: Geometry, spacing_mm: float) -> Geometry:
 
 
 def apply(matrix: Matrix, points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """``points`` [n, 3] through a 4 x 4 matrix.
+    """Return ``points`` [n, 3] mapped by a 4 x 4 matrix.
 
     Sums of columns, not a matrix product: a BLAS would start threads for it, whose idle spinning costs more than
     the sums.
