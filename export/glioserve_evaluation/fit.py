@@ -1,6 +1,6 @@
-"""What a validation cohort teaches a recipe: a temperature, a threshold. The network's weights stay as they are.
+"""Fit a recipe's temperature and threshold to a validation cohort; the network's weights stay as they are.
 
-The result is a copy of the artifact or exported version with a changed recipe, whose provenance says from what.
+The result is a copy of the artifact or exported version with a changed recipe, whose provenance names the cohort.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from glioserve_preprocess.files import load_recipe, save_recipe
 from glioserve_registry.recipe_override import with_changed_recipe
 
 _NEAREST_SCORE = 1e-12
-"""To 0 and 1: nearer ones have lost the difference of the logits to rounding."""
+"""Least distance of a score from 0 and 1: nearer ones have lost the difference of the logits to rounding."""
 
 
 @dataclass(frozen=True)
 class CalibrationFit:
-    """A recipe's two numbers, and how they were found."""
+    """A recipe's temperature and threshold, and the record of their fit."""
 
     temperature: float
     threshold: float
@@ -60,10 +60,10 @@ def fit(
     temperature: bool,
     wanted_sensitivity: float | None,
 ) -> CalibrationFit:
-    """Fit to the answered studies of a validation cohort: a temperature, a threshold for a sensitivity, or both.
+    """Fit a temperature, a threshold for a sensitivity, or both to the answered studies of a validation cohort.
 
     A temperature alone carries the threshold along, so that no label changes by it. GLIO-5121 where the studies
-    cannot teach it: one diagnosis alone, or all of them on the right side with room (any smaller temperature would
+    do not determine it: one diagnosis alone, or all of them on the right side with room (any smaller temperature would
     then look better).
     """
     answered = [o for o in outcomes if o.labelled]
@@ -97,9 +97,10 @@ def fit(
 
 
 def write_fitted(source: Path, target: Path, found: CalibrationFit) -> Recipe:
-    """Write a copy of ``source`` (artifact or exported version) with the fitted recipe into ``target``, which must not
-    be there yet. Weights keep their digest; an exported copy leaves its evaluation and its variants behind: they
-    were of the recipe before. GLIO-5102 where ``target`` exists.
+    """Write a copy of ``source`` (artifact or exported version) with the fitted recipe into the new folder ``target``.
+
+    Weights keep their digest; an exported copy leaves its evaluation and its variants behind: they belong to the recipe
+    before the fit. GLIO-5102 where ``target`` exists.
     """
     there = GlioserveError(ErrorCode.INVALID_ARTIFACT, f"{target.name} exists already.", "Name a new folder.")
     if target.exists():
@@ -134,7 +135,7 @@ def _copy_artifact(source: Path, stage: Path, found: CalibrationFit) -> Recipe:
 
 
 def _margins(scores: Scores, temperature: float) -> Scores:
-    """Difference of the two logits (recurrence less necrosis) that gave each score."""
+    """Return the difference of the two logits (recurrence less necrosis) that gave each score."""
     margins: Scores = special.logit(np.clip(scores, _NEAREST_SCORE, 1 - _NEAREST_SCORE)) * temperature
     return margins
 
@@ -155,7 +156,7 @@ def _loss(margins: Scores, necrosis: Truths) -> float:
 
 
 def _logits(margins: Scores) -> Scores:
-    """[n, 2]: any two logits of this difference; the second is recurrence."""
+    """Return two logits [n, 2] of this difference, zero and the margin; the second is recurrence."""
     return np.stack([np.zeros_like(margins), margins], axis=1)
 
 

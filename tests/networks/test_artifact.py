@@ -56,7 +56,7 @@ def test_saving_again_replaces_and_leaves_nothing_behind(folder: Path) -> None:
 
 def test_a_folder_of_other_things_is_not_replaced(folder: Path) -> None:
     (folder / "thesis.txt").write_text("mine")
-    with pytest.raises(GlioserveError, match="is no artifact"):
+    with pytest.raises(GlioserveError, match="is not an artifact"):
         save_artifact(folder, RECIPE, weights())
     assert (folder / "thesis.txt").read_text() == "mine"
 

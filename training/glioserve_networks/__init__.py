@@ -1,4 +1,4 @@
-"""What training and export share: the networks a recipe may name, and the artifact that carries their weights.
+"""The networks that a recipe may name, and the artifact that carries their weights: shared by training and export.
 
 Imports the contract only. ``build(recipe.architecture, in_channels=len(recipe.channels))`` makes the network;
 :func:`save_artifact` and :func:`load_artifact` move its weights and its recipe as one folder.

@@ -1,5 +1,6 @@
-"""The artifact: what training hands over. A folder with ``weights.safetensors`` and ``recipe.json``, and with the
-``reference_case.npz`` of a recipe that has one.
+"""The artifact: the folder that training hands over.
+
+It holds ``weights.safetensors`` and ``recipe.json``, and the ``reference_case.npz`` of a recipe that has one.
 """
 
 from __future__ import annotations
@@ -31,17 +32,17 @@ StateDict = Mapping[str, torch.Tensor]
 
 @dataclass(frozen=True, eq=False)
 class Artifact:
-    """A trained network: its recipe, its weights and what they are known by."""
+    """A trained network: its recipe, its weights and their digest."""
 
     recipe: Recipe
     state_dict: dict[str, torch.Tensor]
     weights_digest: str
     """SHA-256 of ``weights.safetensors``: the graph's MODEL_ID and the manifest's key."""
     reference_case: StoredCase | None = None
-    """There iff the recipe has one, and the file is the one that it names."""
+    """Reference case, present iff the recipe has one; the file is the one that the recipe names."""
 
     def network(self) -> torch.nn.Module:
-        """The network with these weights, in evaluation mode."""
+        """Build the network with these weights, in evaluation mode."""
         net = build(self.recipe.architecture, len(self.recipe.channels))
         net.load_state_dict(self.state_dict)
         return net.eval()
@@ -72,8 +73,11 @@ def save_artifact(folder: Path, recipe: Recipe, state_dict: StateDict, reference
 
 
 def load_artifact(folder: Path) -> Artifact:
-    """Read and check the files: every tensor of the network, of its shape, and finite; the reference case that the
-    recipe names (GLIO-5101, GLIO-5102)."""
+    """Read and check the files (GLIO-5101, GLIO-5102).
+
+    Every tensor of the network must be there, of its shape, and finite; so must the reference case that the recipe
+    names.
+    """
     for name in (RECIPE_FILE, WEIGHTS_FILE):
         if not (folder / name).is_file():
             raise GlioserveError(ErrorCode.INVALID_ARTIFACT, f"The artifact has no {name}.")

@@ -1,8 +1,8 @@
-"""Training tensors: a folder of ``.npz`` files and the one ``dataset.json`` that says what they are.
+"""Training tensors: a folder of ``.npz`` files and the ``dataset.json`` that describes them.
 
 Each file is one patient, so that a split by file never puts a patient on both sides. It holds
 
-* ``images`` FP16 [n, C, D, H, W]: what the serving pipeline would show the network (several draws of a patient),
+* ``images`` FP16 [n, C, D, H, W]: the network's input as the serving pipeline makes it (several draws of a patient),
 * ``labels`` INT64 [n]: index into the recipe's classes,
 * ``lesions`` UINT8 [n, D, H, W], optional: where the lesion is, to judge heat maps by and to teach them with.
 """
@@ -13,7 +13,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +27,7 @@ INDEX_FILE = "dataset.json"
 
 @dataclass(frozen=True)
 class DatasetIndex:
-    """What the tensors were made for. ``source`` is free text about where they come from."""
+    """The preprocessing and classes that the tensors were made for; ``source`` is free text about their origin."""
 
     schema: Literal["glioserve/dataset/1"]
     preprocessing_digest: str
@@ -37,7 +37,7 @@ class DatasetIndex:
 
 @dataclass(frozen=True, eq=False)
 class Patient:
-    """One file's arrays, as the module says."""
+    """One file's arrays; their shapes are in the module's description."""
 
     images: npt.NDArray[np.float16]
     labels: npt.NDArray[np.int64]
@@ -54,7 +54,7 @@ class DatasetSplit:
 
 
 def index_of(recipe: Recipe, source: str) -> DatasetIndex:
-    """The index of a dataset made for ``recipe``."""
+    """Return the index of a dataset made for ``recipe``."""
     return DatasetIndex("glioserve/dataset/1", preprocessing_digest(recipe), recipe.classes, source)
 
 
@@ -67,7 +67,7 @@ def save_index(index: DatasetIndex, folder: Path) -> None:
 
 def save_patient(patient: Patient, file: Path) -> None:
     """Write one ``.npz``; the file is whole or not there."""
-    arrays: dict[str, Any] = {"images": patient.images, "labels": patient.labels}
+    arrays: dict[str, npt.NDArray[np.generic]] = {"images": patient.images, "labels": patient.labels}
     if patient.lesions is not None:
         arrays["lesions"] = patient.lesions
     with replacing(file) as beside, beside.open("xb") as stream:
@@ -75,7 +75,7 @@ def save_patient(patient: Patient, file: Path) -> None:
 
 
 def load_patient(file: Path, recipe: Recipe) -> Patient:
-    """Read one ``.npz`` and hold it to the recipe's shape (GLIO-5102 names the file)."""
+    """Read one ``.npz`` and check it against the recipe's shape (GLIO-5102 names the file)."""
     try:
         with np.load(file) as arrays:
             patient = Patient(arrays["images"], arrays["labels"], arrays.get("lesions"))
@@ -90,9 +90,9 @@ def load_patient(file: Path, recipe: Recipe) -> Patient:
 
 
 def load_dataset(folder: Path, recipe: Recipe, validation_share: float, seed: int) -> tuple[DatasetSplit, DatasetSplit]:
-    """(training, validation), split by patient at random from ``seed``.
+    """Return (training, validation), split by patient at random from ``seed``.
 
-    Refuses a dataset that was made by another preprocessing: the network would learn what it is never shown.
+    A dataset that was made by another preprocessing is refused: the network would learn what it is never shown.
     """
     _check_index(folder, recipe)
     files = sorted(folder.glob("*.npz"))
@@ -107,8 +107,11 @@ def load_dataset(folder: Path, recipe: Recipe, validation_share: float, seed: in
 
 
 def load_studies(folder: Path, recipe: Recipe, limit: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-    """(images FP32 [n, C, D, H, W], labels [n]): one of each label of each patient, evenly from the dataset, at most
-    ``limit``. For calibration and comparison; refuses what :func:`load_dataset` refuses."""
+    """Return (images FP32 [n, C, D, H, W], labels [n]) of at most ``limit`` studies, for calibration and comparison.
+
+    They are one of each label of each patient, taken evenly from the dataset. Errors are those of
+    :func:`load_dataset`.
+    """
     _check_index(folder, recipe)
     files = sorted(folder.glob("*.npz"))
     if not files:
@@ -139,7 +142,7 @@ def _check_index(folder: Path, recipe: Recipe) -> None:
 
 
 def join(files: Sequence[Path], recipe: Recipe) -> DatasetSplit:
-    """The tensors of these files, in their order."""
+    """Join the tensors of these files, in their order."""
     patients = [load_patient(file, recipe) for file in files]
     lesions = [p.lesions for p in patients if p.lesions is not None]
     return DatasetSplit(

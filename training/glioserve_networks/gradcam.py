@@ -20,19 +20,21 @@ from torch import nn
 from torch.nn import functional
 
 EPSILON = 1e-6
-"""Least denominator of Grad-CAM++. In 3D the squared gradients are often smaller: such a map hangs on this number."""
+"""Least denominator of Grad-CAM++. In 3D the squared gradients are often smaller: such a map depends on this number."""
 
 
 class GlobalAverage(nn.Module):
-    """[N, K, d, h, w] to [N, K]: the mean over the voxels. (As ONNX, one ReduceMean.)"""
+    """A pool from [N, K, d, h, w] to [N, K]: the mean over the voxels (in ONNX, one ReduceMean)."""
 
     def forward(self, a: torch.Tensor) -> torch.Tensor:
+        """Return the mean [N, K] over the voxels of ``a`` [N, K, d, h, w]."""
         return a.mean(dim=(2, 3, 4))
 
 
 class AdaptiveAverage(nn.Module):
-    """[N, K, d, h, w] to [N, K, cells, cells, cells]: torch's adaptive average pool, which has no ONNX counterpart.
+    """A pool from [N, K, d, h, w] to [N, K, cells, cells, cells]: torch's adaptive average pool in ONNX's operators.
 
+    ONNX has no counterpart of torch's own.
     Cell i is the mean of voxels floor(i n / cells) to ceil((i + 1) n / cells): windows may overlap. One product with
     a constant matrix per axis.
     """
@@ -42,6 +44,7 @@ class AdaptiveAverage(nn.Module):
         self.cells = cells
 
     def forward(self, a: torch.Tensor) -> torch.Tensor:
+        """Return the cells [N, K, cells, cells, cells] of ``a`` [N, K, d, h, w]."""
         if self.cells == 1:
             return a.mean(dim=(2, 3, 4), keepdim=True)
         for axis in (2, 3, 4):
@@ -49,7 +52,7 @@ class AdaptiveAverage(nn.Module):
         return a
 
     def _windows(self, size: int) -> torch.Tensor:
-        """[size, cells]: what each voxel adds to each cell."""
+        """Return each voxel's weight in each cell: [size, cells]."""
         windows = torch.zeros(size, self.cells)
         for cell in range(self.cells):
             first, last = cell * size // self.cells, -(-(cell + 1) * size // self.cells)
@@ -63,7 +66,7 @@ class ClassifierNet(Protocol):
 
     @property
     def pool(self) -> nn.Module:
-        """:class:`GlobalAverage`, or a chain of pools that :func:`pools_are_lossless` knows."""
+        """A :class:`GlobalAverage`, or a chain of pools that :func:`pools_are_lossless` knows."""
 
     @property
     def head(self) -> nn.Module:
@@ -85,15 +88,15 @@ class TailedNet(Protocol):
         """``x`` [N, C, D, H, W] to A [N, K, d, h, w], after the last convolution's ReLU."""
 
     def tail(self, a: torch.Tensor) -> torch.Tensor:
-        """A to the logits [N, 2], by differentiable operations."""
+        """Return the logits [N, 2] of A by differentiable operations."""
 
     @property
     def cam_lattice(self) -> tuple[float, float]:
-        """As in :class:`ClassifierNet`."""
+        """(start, step) in the sense of :attr:`ClassifierNet.cam_lattice`."""
 
 
 def tail_of(network: nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
-    """From the feature map A to the logits."""
+    """Return the function from the feature map A to the logits."""
     if isinstance(network, TailedNet):
         return network.tail
     net = cast(ClassifierNet, network)
@@ -101,7 +104,7 @@ def tail_of(network: nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
 
 
 class SplitNetwork(nn.Module):
-    """The same network with its feature map as a module of its own, ``last``: what a hook can get hold of."""
+    """The same network with its feature map as a module of its own, ``last``, which a hook can be put on."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -109,6 +112,7 @@ class SplitNetwork(nn.Module):
         self.tail = tail_of(network)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the logits [N, 2] of ``x`` [N, C, D, H, W]."""
         return self.tail(self.last(x))
 
 
@@ -122,7 +126,7 @@ class _Features(nn.Module):
 
 
 def has_closed_form(network: nn.Module) -> bool:
-    """Whether :func:`logits_and_gradient` is exact for this network."""
+    """Return True if :func:`logits_and_gradient` is exact for this network."""
     return (
         isinstance(network, ClassifierNet)
         and pools_are_lossless(network.pool)
@@ -131,7 +135,7 @@ def has_closed_form(network: nn.Module) -> bool:
 
 
 def pools_are_lossless(pool: nn.Module) -> bool:
-    """Whether every pooled cell hands on exactly the gradient that it gets: nothing is lost in a padded border."""
+    """Return True if every pooled cell hands on exactly the gradient that it gets: a padded border loses nothing."""
     return all(
         isinstance(layer, (GlobalAverage, AdaptiveAverage, nn.AdaptiveAvgPool3d, nn.MaxPool3d, nn.Identity))
         for layer in _layers(pool)
@@ -139,7 +143,7 @@ def pools_are_lossless(pool: nn.Module) -> bool:
 
 
 def pools_to_one_cell(pool: nn.Module) -> bool:
-    """Whether all voxels of a channel come down to one number: what Grad-CAM++'s closed form needs."""
+    """Return True if all voxels of a channel come down to one number, as Grad-CAM++'s closed form needs."""
     last = list(_layers(pool))[-1]
     if isinstance(last, AdaptiveAverage):
         return last.cells == 1
@@ -149,9 +153,10 @@ def pools_to_one_cell(pool: nn.Module) -> bool:
 
 
 def logits_and_gradient(network: ClassifierNet, a: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits [N, 2] of the feature map A, and each logit's gradient summed over A's voxels: [2, K] or [N, 2, K].
+    """Return the logits [N, 2] of A, and each logit's gradient summed over A's voxels: [2, K] or [N, 2, K].
 
-    Differentiable itself, so that a map can be trained. The network must have a closed form.
+    A is the feature map. The result is differentiable itself, so that a map can be trained. The network must have a
+    closed form.
     """
     pooled = torch.flatten(network.pool(a), 1)
     layers = list(_layers(network.head))
@@ -175,7 +180,7 @@ def logits_and_gradient(network: ClassifierNet, a: torch.Tensor) -> tuple[torch.
 
 
 def evidence(a: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
-    """Grad-CAM before its ReLU, [N, 2, d, h, w], of A and :func:`logits_and_gradient`'s second."""
+    """Return Grad-CAM before its ReLU, [N, 2, d, h, w], of A and the gradient by :func:`logits_and_gradient`."""
     voxels = a.shape[2] * a.shape[3] * a.shape[4]
     if gradient.dim() == 2:
         return functional.conv3d(a, (gradient / voxels)[:, :, None, None, None])
@@ -184,7 +189,7 @@ def evidence(a: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
 
 
 def plus_plus(network: ClassifierNet, a: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
-    """Grad-CAM++ before its ReLU, [N, 2, d, h, w], where :func:`pools_to_one_cell`.
+    """Return Grad-CAM++ before its ReLU, [N, 2, d, h, w], of a network that :func:`pools_to_one_cell`.
 
     Of the n voxels that receive gradient (all, behind averages; the windows' winners, behind a maximum pool) each
     receives g = sum / n; alpha = g^2 / (2 g^2 + g^3 sum(A) + eps), and the channel weighs n ReLU(g) alpha.

@@ -1,6 +1,6 @@
 """The file of a reference case: written where a network was trained, read and checked wherever it is used.
 
-NumPy only. What it means, and how an answer to it is judged, is the contract's
+NumPy only. Its meaning, and how an answer to it is judged, are the contract's
 (:mod:`glioserve_contract.records.reference_case`).
 """
 
@@ -12,7 +12,6 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +23,7 @@ from glioserve_contract.records.reference_case import CHANNELS_ARRAY, IMAGE_ARRA
 CaseImage = npt.NDArray[np.float32]
 
 _SLACK_BYTES = 1 << 16
-"""For the headers around the voxels, and for the few bytes that deflate adds to what it cannot shrink."""
+"""Room for the headers around the voxels, and for the few bytes that deflate adds to data that it cannot shrink."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,11 +31,11 @@ class StoredCase:
     """A reference case that fits its recipe."""
 
     image: CaseImage
-    """FP32 [C, D, H, W], channels in the *recipe's* order: as the server would show the study."""
+    """FP32 [C, D, H, W], channels in the *recipe's* order, like the server's input to the network."""
     content: bytes
-    """The file, byte for byte: what the recipe's digest is of."""
+    """The file, byte for byte; the recipe's digest is that of these bytes."""
     names_channels: bool = False
-    """Whether the file says which channel is which."""
+    """True if the file names its channels."""
 
     @property
     def digest(self) -> str:
@@ -45,9 +44,9 @@ class StoredCase:
 
 
 def write_case(file: Path, image: CaseImage, channels: Sequence[Modality]) -> None:
-    """Write ``image`` FP32 [C, D, H, W] whose channels are ``channels``, in the order of where the network was trained.
+    """Write ``image`` FP32 [C, D, H, W], whose channels are ``channels`` in the order of the network's training.
 
-    Never a patient's image without consent: the file travels with the weights.
+    It must not be a patient's image without consent: the file travels with the weights.
     """
     names = np.array([Modality(channel).value for channel in channels])
     if image.ndim != 4 or image.dtype != np.float32 or len(image) != len(names):
@@ -55,13 +54,13 @@ def write_case(file: Path, image: CaseImage, channels: Sequence[Modality]) -> No
             ErrorCode.INVALID_ARTIFACT,
             f"A reference case is FP32 [{len(names)}, D, H, W], not {image.dtype} {list(image.shape)}.",
         )
-    arrays: dict[str, Any] = {IMAGE_ARRAY: image, CHANNELS_ARRAY: names}
+    arrays: dict[str, npt.NDArray[np.generic]] = {IMAGE_ARRAY: image, CHANNELS_ARRAY: names}
     with file.open("wb") as stream:
         np.savez_compressed(stream, **arrays)
 
 
 def load_case(file: Path, recipe: Recipe) -> StoredCase:
-    """Read a file and hold it to the recipe's shape; GLIO-5102 says what is wrong with it."""
+    """Read a file and check it against the recipe's shape; GLIO-5102 names what is wrong with it."""
     if not file.is_file():
         raise _invalid("is missing")
     if file.stat().st_size > _image_bytes(recipe) + _SLACK_BYTES:
@@ -70,7 +69,7 @@ def load_case(file: Path, recipe: Recipe) -> StoredCase:
 
 
 def read_case(content: bytes, recipe: Recipe) -> StoredCase:
-    """The same of a file's bytes."""
+    """Read a file's bytes as :func:`load_case` reads a file."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             _check_members(archive, recipe)
@@ -94,7 +93,7 @@ def read_case(content: bytes, recipe: Recipe) -> StoredCase:
 
 
 def _check_members(archive: zipfile.ZipFile, recipe: Recipe) -> None:
-    """Nothing else may travel with the weights, and nothing may unpack to more than it can be."""
+    """Raise GLIO-5102 for members that must not travel with the weights, and for any that unpack to too much."""
     members = {member.filename: member.file_size for member in archive.infolist()}
     if not {f"{IMAGE_ARRAY}.npy"} <= members.keys() <= {f"{IMAGE_ARRAY}.npy", f"{CHANNELS_ARRAY}.npy"}:
         raise _invalid(f"holds {len(members)} arrays that are not just {IMAGE_ARRAY!r} and {CHANNELS_ARRAY!r}")

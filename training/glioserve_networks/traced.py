@@ -1,4 +1,4 @@
-"""Around torch's ONNX exporter: without its remarks, and without the traces that it leaves in a graph."""
+"""Helpers for torch's ONNX exporter: they silence its remarks and remove the traces that it leaves in a graph."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import contextlib
 import logging
 import warnings
 from collections.abc import Iterator
-from typing import Any
 
 import onnx
+from google.protobuf.message import Message
 
 
 def strip_traces(model: onnx.ModelProto) -> None:
-    """Take out the exporter's notes: stack traces with the paths of the machine that exported."""
+    """Remove the exporter's notes from ``model``: stack traces with the paths of the machine that exported."""
     graph = model.graph
-    holders: list[Any] = [graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer]
+    holders: list[Message] = [graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer]
     for holder in holders:
         holder.ClearField("metadata_props")
         holder.ClearField("doc_string")
@@ -22,7 +22,7 @@ def strip_traces(model: onnx.ModelProto) -> None:
 
 @contextlib.contextmanager
 def quiet_exporter() -> Iterator[None]:
-    """Without the exporter's remarks that torchvision is absent (we need none of it) and its own deprecations."""
+    """Silence the exporter's remarks that torchvision is absent (we need none of it) and its own deprecations."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -11,7 +11,7 @@ GAMMA_SPREAD, MIN_SCALE, MAX_NOISE = 0.15, 0.6, 0.03
 def augment(
     images: torch.Tensor, lesions: torch.Tensor | None, generator: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """New ``images`` [N, C, D, H, W] and, moved alike, ``lesions`` [N, D, H, W]; each sample its own draw."""
+    """Return new ``images`` [N, C, D, H, W] and, moved alike, ``lesions`` [N, D, H, W]; each sample is drawn anew."""
     n, channels = images.shape[:2]
     moved = [] if lesions is None else [lesions.unsqueeze(1).to(images.dtype)]
     joint = torch.cat([images, *moved], dim=1)
@@ -30,7 +30,7 @@ def _moved(sample: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 
 
 def _recoloured(images: torch.Tensor, n: int, channels: int, generator: torch.Generator) -> torch.Tensor:
-    """Gamma and scale per channel (min-max hangs on one voxel), and noise; air stays 0."""
+    """Apply gamma and scale per channel (min-max depends on one voxel), and noise; air stays 0."""
     shape = (n, channels, 1, 1, 1)
     gamma = torch.exp(GAMMA_SPREAD * torch.randn(shape, generator=generator))
     scale = MIN_SCALE + (1 - MIN_SCALE) * torch.rand(shape, generator=generator)

@@ -1,7 +1,7 @@
 """A cohort's studies as training tensors, by the very preprocessing that serves: DICOM folder in, ``.npz`` out.
 
-What is made is kept under the digest of the preprocessing and of the study's own files, so that a second run, and
-every network of a grid, finds it there.
+Tensors are kept under the digest of the preprocessing and of the study's own files, so that a second run, and
+every network of a grid, finds them there.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Excluded:
 
 @dataclass(frozen=True)
 class CohortDataset:
-    """Case to its tensor file, in the folder of one preprocessing; and the cases that have none."""
+    """The tensor file of each case, in the folder of one preprocessing, and the cases that have none."""
 
     folder: Path
     files: dict[str, Path]
@@ -53,7 +53,7 @@ class CohortDataset:
 
 
 def make_cohort_dataset(studies: Sequence[LabelledStudy], recipe: Recipe, cache: Path, workers: int) -> CohortDataset:
-    """Preprocess what is not in ``cache`` yet. A study that is refused is excluded, not an error."""
+    """Preprocess the studies that are not in ``cache`` yet; a study that is refused is excluded, not an error."""
     folder = cache / preprocessing_digest(recipe).removeprefix("sha256:")[:12]
     save_index(index_of(recipe, "cohort"), folder)
     jobs = [(study, recipe, folder) for study in studies]
@@ -72,7 +72,7 @@ _Job = tuple[LabelledStudy, Recipe, Path]
 
 
 def _run(jobs: list[_Job], workers: int) -> Iterator[tuple[LabelledStudy, Path | Excluded]]:
-    """In this process with one worker; else spawned, not forked: ITK's threads do not survive a fork."""
+    """Run the jobs in this process with one worker; else spawned, not forked: ITK's threads do not survive a fork."""
     if workers < 2 or len(jobs) < 2:
         yield from map(_make, jobs)
         return

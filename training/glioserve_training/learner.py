@@ -45,9 +45,9 @@ class Learner(nn.Module):
         return cast(ClassifierNet, self.net).cam_lattice if self._explains else (0.0, 1.0)
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Logits [N, 2] of ``images`` [N, C, D, H, W], and the evidence for each class [N, 2, d, h, w].
+        """Return the logits [N, 2] of ``images`` [N, C, D, H, W], and the evidence for each class [N, 2, d, h, w].
 
-        The evidence is the Grad-CAM before its ReLU, but for a positive factor; None where it is no closed form.
+        The evidence is the Grad-CAM before its ReLU, but for a positive factor; None where it has no closed form.
         """
         images = images.contiguous(memory_format=torch.channels_last_3d)
         with torch.autocast("cpu", torch.bfloat16, enabled=self._bf16):
@@ -68,7 +68,7 @@ class Learner(nn.Module):
         return nn.functional.linear(pooled, weight, bias), torch.einsum("nkdhw,ck->ncdhw", a, self._head.weight)
 
     def network_state(self) -> dict[str, torch.Tensor]:
-        """A copy of the network's own state dict, centre and gain folded into its head."""
+        """Return a copy of the network's own state dict, centre and gain folded into its head."""
         state = {k: v.detach().clone() for k, v in self.net.state_dict().items()}
         if self._amplify:
             names = {id(p): n for n, p in self.net.named_parameters()}
@@ -83,5 +83,5 @@ class Learner(nn.Module):
 
 
 def cpu_has_bf16() -> bool:
-    """Whether the CPU computes in bfloat16; without the instructions it is emulated and slower."""
+    """Return True if the CPU computes in bfloat16; without the instructions it is emulated and slower."""
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

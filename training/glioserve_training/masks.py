@@ -13,13 +13,13 @@ from glioserve_preprocess.arrays import ByteArray
 USUAL_ERROR_MM, USUAL_ERROR_DEG = 0.4, 0.3
 """Standard deviation per axis of a registration that went well."""
 LARGE_ERROR_SHARE, LARGE_ERROR_MM, LARGE_ERROR_DEG = 0.08, 2.5, 2.0
-"""How often a registration goes less well, and then its standard deviation."""
+"""Share of registrations that go less well, and their standard deviation per axis."""
 MIN_LITRES, MAX_LITRES = 0.7, 2.4
-"""A mask beyond these would have been refused, or sent to review."""
+"""Volumes of a mask beyond which it would have been refused, or sent to review."""
 
 
 def registration_error(rng: np.random.Generator, centre_lps_mm: npt.NDArray[np.float64]) -> Matrix:
-    """A small rigid motion about the brain's centre, now and then a larger one."""
+    """Draw a small rigid motion about the brain's centre, now and then a larger one."""
     large = rng.random() < LARGE_ERROR_SHARE
     angle_deg, shift_mm = (LARGE_ERROR_DEG, LARGE_ERROR_MM) if large else (USUAL_ERROR_DEG, USUAL_ERROR_MM)
     error = rigid(rng.normal(0, angle_deg, 3), rng.normal(0, shift_mm, 3))
@@ -48,7 +48,7 @@ def damaged(rng: np.random.Generator, mask: ByteArray, geometry: Geometry) -> By
 def _leftovers(
     rng: np.random.Generator, signed_mm: npt.NDArray[np.float64], spacing_zyx_mm: tuple[float, ...]
 ) -> npt.NDArray[np.bool_]:
-    """A patch of skull, scalp or neck of 15 to 35 mm that the mask runs out into."""
+    """Draw a patch of skull, scalp or neck of 15 to 35 mm that the mask runs out into."""
     border = np.argwhere(np.abs(signed_mm - 8) < 4)
     if not len(border):
         return np.zeros(signed_mm.shape, dtype=bool)
@@ -59,7 +59,7 @@ def _leftovers(
 
 
 def _cut(rng: np.random.Generator, mask: ByteArray, spacing_zyx_mm: tuple[float, ...]) -> npt.NDArray[np.bool_]:
-    """A bite of 15 to 30 mm out of the border, or everything below some plane (cerebellum and stem lost)."""
+    """Draw a bite of 15 to 30 mm out of the border, or everything below some plane (cerebellum and stem lost)."""
     inside = np.argwhere(mask)
     if rng.random() < 0.5:
         border = inside[ndimage.distance_transform_edt(mask, spacing_zyx_mm)[mask > 0] < 6]

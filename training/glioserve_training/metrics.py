@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage, stats
 
+FloatArray = npt.NDArray[np.float32 | np.float64]
+
 HIT_MM = 8.0
-"""A heat map hits where its peak lies in the lesion or this near to it."""
+"""Largest distance of a heat map's peak from the lesion, in mm, that counts as a hit."""
 
 
-def auc(scores: npt.NDArray[np.floating[Any]], positive: npt.NDArray[np.bool_]) -> float:
+def auc(scores: FloatArray, positive: npt.NDArray[np.bool_]) -> float:
     """Return the area under the ROC curve; nan if one class is missing.
 
     It is the chance that a positive scores above a negative; ties count half.
@@ -22,9 +22,7 @@ def auc(scores: npt.NDArray[np.floating[Any]], positive: npt.NDArray[np.bool_]) 
     return float(auc_of_samples(scores[positive], scores[~positive]))
 
 
-def auc_of_samples(
-    positive: npt.NDArray[np.floating[Any]], negative: npt.NDArray[np.floating[Any]], axis: int = -1
-) -> npt.NDArray[np.float64]:
+def auc_of_samples(positive: FloatArray, negative: FloatArray, axis: int = -1) -> npt.NDArray[np.float64]:
     """Return Mann-Whitney's statistic as a share, over ``axis``; the other axes are samples of their own."""
     m, n = positive.shape[axis], negative.shape[axis]
     ranks = stats.rankdata(np.concatenate([positive, negative], axis=axis), axis=axis)
@@ -33,14 +31,15 @@ def auc_of_samples(
 
 
 def peak_distance_mm(
-    cam: npt.NDArray[np.floating[Any]],
+    cam: FloatArray,
     lesion: npt.NDArray[np.uint8],
     spacing_mm: tuple[float, float, float],
     lattice: tuple[float, float],
 ) -> float:
-    """Distance from the peak of ``cam`` [d, h, w] to ``lesion`` [D, H, W]: 0 inside, nan for an empty lesion.
+    """Return the distance in mm from the peak of ``cam`` [d, h, w] to ``lesion`` [D, H, W].
 
-    ``spacing_mm`` (x, y, z) of the lesion's voxels; ``lattice`` (start, step) is the network's ``cam_lattice``.
+    It is 0 inside the lesion and nan for an empty one. ``spacing_mm`` (x, y, z) is that of the lesion's
+    voxels; ``lattice`` (start, step) is the network's ``cam_lattice``.
     """
     if not lesion.any():
         return float("nan")

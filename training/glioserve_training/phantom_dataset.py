@@ -52,7 +52,7 @@ def make_dataset(recipe: Recipe, patients: int, folder: Path, workers: int = 2) 
 
 
 def _run(jobs: list[tuple[int, Recipe, Path]], workers: int) -> Iterator[None]:
-    """In this process with no workers; else spawned, not forked: ITK's threads do not survive a fork."""
+    """Run the jobs in this process with no workers; else spawned, not forked: ITK's threads do not survive a fork."""
     if not workers or len(jobs) < 2:
         yield from map(_make_file, jobs)
         return
@@ -74,7 +74,7 @@ def phantom_patient(seed: int, recipe: Recipe, draws: int = DRAWS) -> Patient:
 
 
 def coarse_phantom(seed: int) -> Phantom:
-    """The phantom of ``seed`` rendered at 2 mm and scanned with pixels no finer than that."""
+    """Make the phantom of ``seed``, rendered at 2 mm and scanned with pixels no finer than that."""
     phantom = make_phantom(seed, spacing_mm=RENDER_SPACING_MM)
     return replace(phantom, acquisitions={m: _coarser(a) for m, a in phantom.acquisitions.items()})
 
@@ -120,7 +120,7 @@ def _draw(
 
 
 def _extracted(reference: SequenceVolume, recipe: Recipe) -> npt.NDArray[np.uint8] | None:
-    """The serving code's own mask, unless it fails or sends the study to review."""
+    """Return the serving code's own mask; None where it fails or sends the study to review."""
     try:
         brain = find_brain(reference, (), {}, recipe.brain_extraction, site_folder())
     except GlioserveError as error:

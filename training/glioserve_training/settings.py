@@ -1,4 +1,4 @@
-"""How a network is trained: the published study's values, and the demo's; and the demo's recipe."""
+"""Settings of training: the published study's values and the demo's; and the demo's recipe."""
 
 from __future__ import annotations
 

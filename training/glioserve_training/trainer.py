@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
@@ -27,6 +27,8 @@ from glioserve_training.metrics import HIT_MM, auc, peak_distance_mm
 from glioserve_training.settings import TrainSettings
 
 Weights = dict[str, torch.Tensor]
+FloatArray = npt.NDArray[np.float32]
+Schedule = torch.optim.lr_scheduler.LRScheduler
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class EpochResult:
     seconds: float
 
     def better_than(self, other: EpochResult) -> bool:
-        """Higher AUC, or the same and a lower loss."""
+        """Return True for a higher AUC, or the same AUC and a lower loss."""
         return (self.auc, -self.loss) > (other.auc, -other.loss)
 
 
@@ -56,7 +58,7 @@ class Trained:
     best: EpochResult
     state_dict: Weights
     temperature: float
-    """For the recipe: fitted on the validation split where the settings say so."""
+    """Temperature for the recipe, fitted on the validation split where the settings ask for it."""
 
 
 def train(
@@ -102,7 +104,7 @@ def train(
 
 
 def write_artifact(recipe: Recipe, settings: TrainSettings, trained: Trained, source: str, folder: Path) -> str:
-    """The artifact of the best epoch, its provenance filled in; returns the weights digest."""
+    """Write the artifact of the best epoch, its provenance filled in, and return the weights digest."""
     provenance = replace(
         recipe.provenance,
         data=source,
@@ -122,7 +124,7 @@ def _optimiser(net: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer
 
 
 def _class_weights(split: DatasetSplit) -> torch.Tensor:
-    """So that both classes weigh the same, however rare one is."""
+    """Return weights by which both classes count the same, however rare one is; GLIO-5102 where one is missing."""
     counts = np.bincount(split.labels, minlength=2)
     if not counts.all():
         raise GlioserveError(ErrorCode.INVALID_ARTIFACT, "The training set holds one class only.")
@@ -135,10 +137,13 @@ def _train_epoch(
     settings: TrainSettings,
     epoch: int,
     optimiser: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
+    schedule: Schedule,
     weights: torch.Tensor,
 ) -> float:
-    """Mean loss. All that is random hangs on the seed and the epoch, so a resumed run draws the same."""
+    """Train for one epoch and return the mean loss.
+
+    All random draws depend on the seed and the epoch alone, so a resumed run draws the same.
+    """
     net.train()
     generator = torch.Generator().manual_seed(settings.seed * 100_003 + epoch)
     order = torch.randperm(len(split.labels), generator=generator).numpy()
@@ -162,7 +167,9 @@ def _train_epoch(
     return total / len(bar)
 
 
-def _tensors(split: DatasetSplit, chosen: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+def _tensors(
+    split: DatasetSplit, chosen: npt.NDArray[np.int64]
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
     images = torch.from_numpy(split.images[chosen].astype(np.float32))
     lesions = None if split.lesions is None else torch.from_numpy(split.lesions[chosen])
     return images, torch.from_numpy(split.labels[chosen]), lesions
@@ -171,7 +178,7 @@ def _tensors(split: DatasetSplit, chosen: Any) -> tuple[torch.Tensor, torch.Tens
 def localisation_loss(
     maps: torch.Tensor, labels: torch.Tensor, lesions: torch.Tensor, lattice: tuple[float, float]
 ) -> torch.Tensor:
-    """Asks that the strongest evidence of all speaks for the true class and lies on the lesion, and none elsewhere.
+    """Return the loss that asks for the strongest evidence on the lesion and for the true class, and none elsewhere.
 
     First, the negative logarithm of that event's chance when a (class, cell) is drawn with the softmax of all
     evidence: unlike the logits, where a lesion is averaged with the rest of the head, it reaches the lesion's cells
@@ -194,8 +201,10 @@ def localisation_loss(
     return stray.mean() - hits.sum() / max(1, int(seen.sum()))
 
 
-def predict(net: Learner, images: Any, batch: int) -> Iterator[tuple[Any, Any]]:
-    """(logits [n, 2], maps [n, 2, d, h, w] or None) per batch of FP16 ``images`` [N, C, D, H, W], as NumPy."""
+def predict(
+    net: Learner, images: npt.NDArray[np.float16], batch: int
+) -> Iterator[tuple[FloatArray, FloatArray | None]]:
+    """Yield (logits [n, 2], maps [n, 2, d, h, w] or None) per batch of FP16 ``images`` [N, C, D, H, W], as NumPy."""
     net.eval()
     with torch.no_grad():
         for start in range(0, len(images), batch):
@@ -218,8 +227,9 @@ def _validate(
     labels = torch.from_numpy(split.labels)
     score = logits.softmax(dim=1)[:, recipe.recurrence_index].numpy()
     hits = float("nan")
-    if split.lesions is not None and outputs[0][1] is not None:
-        maps = np.concatenate([o[1] for o in outputs])
+    evidence = [maps for _, maps in outputs if maps is not None]
+    if split.lesions is not None and evidence:
+        maps = np.concatenate(evidence)
         chosen = maps[np.arange(len(maps)), logits.argmax(dim=1).numpy()]
         distances = [
             peak_distance_mm(m, s, recipe.grid.spacing_mm, net.lattice)
@@ -237,8 +247,8 @@ def _validate(
 
 
 def _save(
-    file: Path, run: dict[str, Any], epoch: int, best: EpochResult, best_state: Weights, net: Any, optimiser: Any,
-    schedule: Any,
+    file: Path, run: dict[str, object], epoch: int, best: EpochResult, best_state: Weights, net: nn.Module,
+    optimiser: torch.optim.Optimizer, schedule: Schedule,
 ) -> None:  # fmt: skip
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_suffix(".partial")
@@ -256,7 +266,7 @@ def _save(
 
 
 def _resume(
-    file: Path, run: dict[str, Any], net: nn.Module, optimiser: torch.optim.Optimizer, schedule: Any
+    file: Path, run: dict[str, object], net: nn.Module, optimiser: torch.optim.Optimizer, schedule: Schedule
 ) -> tuple[int, EpochResult, Weights]:
     state = torch.load(file, weights_only=True)
     if state["run"] != run:

@@ -40,7 +40,7 @@ _LIBRARIES = ("numpy", "scipy", "scikit-learn")
 
 
 def assess(outcomes: Sequence[Outcome], model: ModelFacts, cohort_digest: str, settings: Settings) -> EvaluationReport:
-    """The report on ``outcomes``, which are all of one network and one cohort.
+    """Compute the report on ``outcomes``, which are all of one network and one cohort.
 
     GLIO-5121 where a wanted sensitivity has no threshold.
     """
@@ -80,7 +80,7 @@ def assess(outcomes: Sequence[Outcome], model: ModelFacts, cohort_digest: str, s
 
 
 def scores_of(outcomes: Sequence[Outcome]) -> tuple[Scores, Truths]:
-    """(scores, whether it was necrosis) of outcomes that have a score."""
+    """Return (scores, True for necrosis) of the outcomes that have a score, both [n]."""
     scores = np.array([o.score for o in outcomes], dtype=np.float64)
     return scores, np.array([o.label == "necrosis" for o in outcomes], dtype=np.bool_)
 
@@ -131,7 +131,7 @@ def _figures(outcomes: Sequence[Outcome], settings: Settings) -> Figures:
 
 
 def _subgroups(outcomes: Sequence[Outcome], settings: Settings) -> Iterator[Subgroup]:
-    """None where the table has no groups; else each, and last the studies without one."""
+    """Return the figures of each group, and last of the studies without one; nothing where the table has no groups."""
     groups = sorted({o.group for o in outcomes}, key=lambda g: (not g, g))
     if groups == [""]:
         return

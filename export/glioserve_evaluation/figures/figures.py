@@ -97,16 +97,16 @@ class RocPoint:
     true_positive_rate: float
     """Sensitivity."""
     score: float | None
-    """None at the origin, where no study is."""
+    """Largest score that is called necrosis; None at the origin, below every study."""
 
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """The threshold of highest specificity among those of a wanted sensitivity, and what it gives on these studies."""
+    """The threshold of highest specificity among those of a wanted sensitivity, and its rates on these studies."""
 
     wanted_sensitivity: float
     threshold: float
-    """For ``recipe.threshold``: LABEL is recurrence iff SCORE >= threshold, so more sensitivity to necrosis means a
-    higher one."""
+    """Value for ``recipe.threshold``: LABEL is recurrence iff SCORE >= threshold, so more sensitivity to necrosis means
+    a higher one."""
     sensitivity: float
     specificity: float

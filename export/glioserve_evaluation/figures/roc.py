@@ -22,7 +22,7 @@ _BATCH_VALUES = 1_000_000
 
 
 def roc_points(scores: Scores, necrosis: Truths) -> tuple[RocPoint, ...]:
-    """The curve's corners, from (0, 0) to (1, 1)."""
+    """Return the curve's corners, from (0, 0) to (1, 1)."""
     false_positive, true_positive, thresholds = roc_curve(necrosis, -scores)
     return tuple(
         RocPoint(float(x), float(y), -float(t) if math.isfinite(t) else None)
@@ -31,7 +31,7 @@ def roc_points(scores: Scores, necrosis: Truths) -> tuple[RocPoint, ...]:
 
 
 def necrosis_auc(scores: Scores, necrosis: Truths) -> float:
-    """The chance that a necrosis ranks above a recurrence; a tie counts half. Both must be there."""
+    """Return the chance that a necrosis ranks above a recurrence; a tie counts half. Both must be there."""
     return auc(-scores, necrosis)
 
 
@@ -83,7 +83,7 @@ def auc_bootstrap(scores: Scores, necrosis: Truths, resamples: int = DEFAULT_RES
 
 
 def operating_point(scores: Scores, necrosis: Truths, wanted_sensitivity: float) -> OperatingPoint:
-    """The lowest threshold that calls enough of the necroses, and so the fewest recurrences, necrosis.
+    """Return the lowest threshold that calls enough of the necroses, and so the fewest recurrences, necrosis.
 
     It lies midway to the next score above, so that rounding moves no study across. GLIO-5121 where a score of exactly
     1 among the necroses leaves no threshold below 1.

@@ -26,7 +26,7 @@ Truths = npt.NDArray[np.bool_]
 
 
 def proportion(successes: int, n: int, method: IntervalMethod = "wilsoncc") -> Proportion | None:
-    """The share and its interval; None of no studies."""
+    """Return the share and its interval; None where there are no studies."""
     if n == 0:
         return None
     if method == "wald":
@@ -39,16 +39,16 @@ def proportion(successes: int, n: int, method: IntervalMethod = "wilsoncc") -> P
 
 
 def wald(value: float, n: int) -> Estimate:
-    """``value`` with the normal interval of a proportion of ``n``, not cut off at 0 and 1.
+    """Return ``value`` with the normal interval of a proportion of ``n``, not cut off at 0 and 1.
 
-    The published table's AUC comes out when it is treated so, although an AUC is no proportion of ``n``.
+    The published table's AUC follows from this treatment, although an AUC is not a proportion of ``n``.
     """
     half = float(stats.norm.ppf(0.5 + LEVEL / 2)) * (value * (1 - value) / n) ** 0.5
     return Estimate(value, value - half, value + half, "wald")
 
 
 def confusion(called_necrosis: Truths, necrosis: Truths) -> Confusion:
-    """Counts of what was called what; both [n]."""
+    """Count the calls of each truth; both arrays are [n]."""
     return Confusion(
         true_positive=int((called_necrosis & necrosis).sum()),
         false_negative=int((~called_necrosis & necrosis).sum()),
@@ -100,7 +100,10 @@ def calibration_bins(scores: Scores, necrosis: Truths, bins: int = DEFAULT_BINS)
 
 
 def calibration_error(bins: tuple[CalibrationBin, ...]) -> float:
-    """Expected calibration error (Naeini 2015): the bins' mean distance of share and probability, by their counts."""
+    """Return the expected calibration error (Naeini 2015).
+
+    It is the bins' mean distance of share and probability, weighted by their counts.
+    """
     total = sum(b.n for b in bins)
     distances = (
         b.n * abs(b.observed - b.mean_probability)

@@ -10,7 +10,6 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -48,17 +47,17 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """``resnet10-t1+t1ce+t2``: its folder and its recipe's name."""
+        """Name of the cell's folder and recipe, as ``resnet10-t1+t1ce+t2``."""
         return f"{self.network}-{'+'.join(self.channels)}"
 
 
 @dataclass(frozen=True)
 class CellResult:
-    """What a cell's network says of the test cases. ``labels`` and ``scores`` (of recurrence) are in their order."""
+    """The answers of a cell's network; ``labels`` and ``scores`` (of recurrence) are in the order of ``cases``."""
 
     cell: Cell
     run: str
-    """Digest of all that the cell hangs on: a result of another run is not taken for this one's."""
+    """Digest of all that the cell depends on: a result of another run is not taken for this one's."""
     weights_digest: str
     cases: tuple[str, ...]
     labels: tuple[str, ...]
@@ -79,15 +78,15 @@ class Sides:
 
 @dataclass(frozen=True)
 class GridPlan:
-    """What is to be run. ``base`` gives grid, slice rule, intensities; ``options`` those of each network."""
+    """The runs to be made; ``base`` gives grid, slice rule, intensities, and ``options`` those of each network."""
 
     base: Recipe
     cells: tuple[Cell, ...]
     settings: TrainSettings
-    options: Mapping[str, dict[str, Any]]
+    options: Mapping[str, Mapping[str, object]]
 
     def recipe(self, cell: Cell) -> Recipe:
-        """The cell's own recipe."""
+        """Return the cell's own recipe."""
         architecture = Architecture(cell.network, dict(self.options.get(cell.network, {})))
         return replace(self.base, name=cell.name, architecture=architecture, channels=cell.channels, temperature=1.0)
 
@@ -101,9 +100,9 @@ def run_grid(
     on_cell: Callable[[Cell, CellResult | None], None] = lambda *_: None,
     on_epoch: Callable[[Cell, EpochResult], None] = lambda *_: None,
 ) -> tuple[list[CellResult], dict[str, CohortDataset]]:
-    """Every cell's result, and the datasets by combination (their exclusions are part of the story).
+    """Run every cell; return their results, and the datasets by combination with their exclusions.
 
-    Goes on where it stopped: tensors, checkpoints and results in ``out`` are used again where they are of this run.
+    A run goes on where it stopped: tensors, checkpoints and results in ``out`` are used again if they are of this run.
     """
     datasets = {
         "+".join(channels): make_cohort_dataset(
@@ -123,7 +122,7 @@ def run_grid(
 
 
 def split(studies: Sequence[LabelledStudy], seed: int, validation_share: float) -> Sides:
-    """Stratified by label, at random from ``seed``: 3.03 : 1, and part of the first for choosing the epoch.
+    """Split the studies 3.03 : 1, by label and at random from ``seed``; part of the first side chooses the epoch.
 
     GLIO-5121 where a label has too few cases for three sides.
     """
@@ -197,7 +196,7 @@ def _run_cell(
 
 
 def _scores(artifact_folder: Path, test: DatasetSplit, batch: int) -> npt.NDArray[np.float64]:
-    """Probability of recurrence, with the recipe's temperature, by the network as it was handed over."""
+    """Return the probability of recurrence [n], with the recipe's temperature, by the network of the artifact."""
     artifact = load_artifact(artifact_folder)
     net = Learner(artifact.network(), amplify=False, bf16=False)
     logits = np.concatenate([logits for logits, _ in predict(net, test.images, batch)]).astype(np.float64)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -44,7 +43,7 @@ class GridRow:
 
 
 def row_of(result: CellResult, threshold: float) -> GridRow:
-    """The figures of one cell's scores, by the evaluation's own methods."""
+    """Compute the figures of one cell's scores, by the evaluation's own methods."""
     scores = np.array(result.scores, dtype=np.float64)
     necrosis = np.array([label == "necrosis" for label in result.labels])
     right = (scores < threshold) == necrosis
@@ -66,7 +65,7 @@ def row_of(result: CellResult, threshold: float) -> GridRow:
 
 
 def table(rows: Sequence[GridRow]) -> list[str]:
-    """One line a cell, intervals of 95% in brackets."""
+    """Yield one line per cell, intervals of 95% in brackets."""
     head = [
         "sequences",
         "network",
@@ -84,20 +83,22 @@ def table(rows: Sequence[GridRow]) -> list[str]:
 
 
 def exclusions(datasets: dict[str, CohortDataset]) -> list[str]:
-    """Which studies no cell used, since some combination could not preprocess them."""
+    """Return a line for each study that no cell used, since some combination could not preprocess it."""
     found = {e.case: (name, e.code) for name, dataset in datasets.items() for e in dataset.excluded}
     return [f"left out of every cell: {case} ({code} for {name})" for case, (name, code) in sorted(found.items())]
 
 
 def without_names(dataset: CohortDataset, studies: Sequence[LabelledStudy]) -> CohortDataset:
-    """The dataset, in whose exclusions no study's folder is named: it may carry a patient's name."""
+    """Return the dataset with no study's folder named in its exclusions: it may carry a patient's name."""
     folders = {study.case: study.folder for study in studies}
-    told = (replace(e, detail=without_identifiers(e.detail, folders[e.case])) for e in dataset.excluded)
-    return replace(dataset, excluded=tuple(told))
+    excluded = (replace(e, detail=without_identifiers(e.detail, folders[e.case])) for e in dataset.excluded)
+    return replace(dataset, excluded=tuple(excluded))
 
 
-def write(out: Path, rows: Sequence[GridRow], datasets: dict[str, CohortDataset], settings: dict[str, Any]) -> None:
-    """``grid.json`` with everything, ``grid.csv`` with the table."""
+def write(
+    out: Path, rows: Sequence[GridRow], datasets: dict[str, CohortDataset], settings: Mapping[str, object]
+) -> None:
+    """Write ``grid.json`` with everything, ``grid.csv`` with the table."""
     record = {
         "schema": GRID_SCHEMA,
         "notice": NOT_FOR_CLINICAL_USE,

@@ -1,4 +1,4 @@
-"""``evaluation.html``: one page that needs nothing else, for whoever must judge a network."""
+"""``evaluation.html``: one page that needs nothing else, for readers who must judge a network."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from glioserve_evaluation.reports.report import COUNTINGS, EvaluationReport
 
 
 def as_html(report: EvaluationReport) -> str:
-    """The page; everything that is text in the report is text on it."""
+    """Return the page; everything that is text in the report is text on it."""
     return _template().render(
         r=report,
         countings=COUNTINGS,
@@ -25,7 +25,7 @@ def as_html(report: EvaluationReport) -> str:
 
 
 def _plots(report: EvaluationReport) -> dict[str, str]:
-    """Caption to a data URL: an image keeps its ids and styles to itself."""
+    """Return a data URL for each caption: an image keeps its ids and styles to itself."""
     found = {}
     figures = report.answered
     sensitivity, specificity = figures.rates.sensitivity, figures.rates.specificity
@@ -78,7 +78,7 @@ def _meaning(code: str) -> str:
 
 
 def _test(found: TTest | None) -> tuple[str, str, str, str]:
-    """n, mean with interval, t, p."""
+    """Return the test's n, mean with interval, t and p as text."""
     if found is None:
         return "fewer than two, or all equal", "", "", ""
     mean = f"{found.mean:.3f} ({found.lower:.3f} to {found.upper:.3f})"

@@ -17,7 +17,10 @@ _BLUE, _GREY, _RED = "#1f5fa8", "#8a8a8a", "#b3261e"
 def roc_plot(
     points: tuple[RocPoint, ...], auc: Estimate, used: tuple[float, float], wanted: OperatingPoint | None
 ) -> str:
-    """``used``: (1 - specificity, sensitivity) at the recipe's threshold; ``wanted``: that of another sensitivity."""
+    """Draw the ROC curve with its operating points.
+
+    ``used`` is (1 - specificity, sensitivity) at the recipe's threshold, ``wanted`` the point of another sensitivity.
+    """
 
     def draw(axes: Axes) -> None:
         axes.plot([0, 1], [0, 1], color=_GREY, linestyle=":", linewidth=1)
@@ -39,7 +42,7 @@ def roc_plot(
 
 
 def calibration_plot(bins: tuple[CalibrationBin, ...]) -> str:
-    """Observed share over mean probability by bin, its area in proportion to its studies."""
+    """Draw the observed share over the mean probability by bin, a bin's area in proportion to its studies."""
 
     def draw(axes: Axes) -> None:
         axes.plot([0, 1], [0, 1], color=_GREY, linestyle=":", linewidth=1)
@@ -62,7 +65,7 @@ def calibration_plot(bins: tuple[CalibrationBin, ...]) -> str:
 
 
 def confusion_plot(confusion: Confusion) -> str:
-    """Counts, truth by row; a cell is the darker, the larger its share of its row."""
+    """Draw the counts, truth by row; a cell is the darker, the larger its share of its row."""
 
     def draw(axes: Axes) -> None:
         rows = (

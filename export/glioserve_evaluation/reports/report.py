@@ -42,7 +42,7 @@ COUNTINGS = {
 
 @dataclass(frozen=True)
 class Settings:
-    """How figures are computed."""
+    """Settings of the figures' computation."""
 
     interval_method: IntervalMethod = "wilsoncc"
     """Method of the proportions' intervals."""
@@ -57,15 +57,15 @@ class Settings:
 
 @dataclass(frozen=True)
 class Counts:
-    """What became of the studies: ``studies = answered + abstained + failed``."""
+    """Numbers of studies by their fate: ``studies = answered + abstained + failed``."""
 
     studies: int
     necrosis: int
     recurrence: int
     answered: int
-    """With a label."""
+    """Studies with a label."""
     abstained: int
-    """With a score and reasons to give no label."""
+    """Studies with a score and reasons to give no label."""
     failed: int
     errors: dict[str, int] = field(default_factory=dict)
     """Failures by their code."""
@@ -73,7 +73,7 @@ class Counts:
 
 @dataclass(frozen=True)
 class Rates:
-    """At the recipe's threshold. None where no study is counted."""
+    """Rates at the recipe's threshold; None where no study is counted."""
 
     n: int
     sensitivity: Proportion | None
@@ -89,7 +89,7 @@ class Figures:
     rates: Rates
     confusion: Confusion
     auc: Estimate | None
-    """With DeLong's interval."""
+    """AUC with DeLong's interval."""
     auc_bootstrap: Estimate | None
     brier: float | None
     calibration_error: float | None
@@ -107,12 +107,12 @@ class Subgroup:
 
 @dataclass(frozen=True)
 class EvaluationReport:
-    """Everything that an evaluation found. Figures are of ``answered`` where nothing else is said."""
+    """Everything that an evaluation found. Figures are of ``answered`` unless stated otherwise."""
 
     schema: Literal["glioserve/evaluation/1"]
     notice: str
     created: str
-    """UTC, ISO 8601."""
+    """Time of the evaluation, in UTC by ISO 8601."""
     model: ModelFacts
     cohort_digest: str
     """Digest of the table of labels and groups by case."""
@@ -130,13 +130,13 @@ class EvaluationReport:
     calibration: tuple[CalibrationBin, ...] = ()
     subgroups: tuple[Subgroup, ...] = ()
     warnings: tuple[str, ...] = ()
-    """What a reader must know before believing a figure."""
+    """Sentences that a reader must know before believing a figure."""
     versions: dict[str, str] = field(default_factory=dict)
     """Versions of glioserve, the contract and the libraries."""
 
 
 def report_bytes(report: EvaluationReport) -> bytes:
-    """``evaluation.json``, byte for byte."""
+    """Return ``evaluation.json``, byte for byte."""
     return (json.dumps(to_dict(report), indent=2, allow_nan=False) + "\n").encode()
 
 

@@ -31,7 +31,7 @@ def write_evaluation(report: EvaluationReport, outcomes: Sequence[Outcome], out:
 
 
 def cases_csv(outcomes: Sequence[Outcome]) -> str:
-    """One row per case: the columns are :class:`Outcome`'s fields."""
+    """Return the table of one row per case, whose columns are :class:`Outcome`'s fields."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     names = [f.name for f in fields(Outcome)]
@@ -43,7 +43,7 @@ def cases_csv(outcomes: Sequence[Outcome]) -> str:
 
 
 def summary_lines(report: EvaluationReport) -> Iterator[str]:
-    """A short table: counts, the main figures with their intervals, warnings."""
+    """Yield a short table: counts, the main figures with their intervals, warnings."""
     counts, model = report.counts, report.model
     yield f"{model.name} ({model.source}), weights {model.weights_digest[:19]}…, threshold {model.threshold:g}"
     errors = ", ".join(f"{n} x {code}" for code, n in counts.errors.items())
@@ -69,14 +69,14 @@ def summary_lines(report: EvaluationReport) -> Iterator[str]:
 
 
 def share(found: Proportion | None) -> str:
-    """``7/9 0.78 (0.40-0.96)``."""
+    """Return the proportion as ``7/9 0.78 (0.40-0.96)``."""
     if found is None:
         return "no studies"
     return f"{found.successes}/{found.n} {found.value:.2f} ({found.lower:.2f}-{found.upper:.2f})"
 
 
 def figure(found: Estimate | None) -> str:
-    """``0.830 (0.733-0.927)``."""
+    """Return the estimate as ``0.830 (0.733-0.927)``."""
     if found is None:
         return "one diagnosis alone"
     if found.lower is None or found.upper is None:

@@ -1,1 +1,1 @@
-"""A cohort's studies, who answers them, and the answers as they come."""
+"""A cohort's studies, the predictors that answer them, and the answers as they come."""

@@ -1,4 +1,4 @@
-"""``cohort.csv``: which studies are evaluated and what each turned out to be.
+"""``cohort.csv``: the studies to be evaluated and their known diagnoses.
 
 Folders' names may carry patients' names, so results know a study by its ``case`` alone, and no message quotes a cell.
 """
@@ -20,10 +20,10 @@ CohortLabel = Literal["necrosis", "recurrence"]
 COLUMNS = ("study", "label", "group", "case")
 REQUIRED = ("study", "label")
 MAX_FILE_BYTES = 16 << 20
-"""Far above any cohort's table: what is larger is another file."""
+"""Largest size of a table in bytes, far above any cohort's: a larger file is not a table."""
 _CASE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _GROUP = re.compile(r"[^\W_][^\x00-\x1f\x7f]{0,63}")
-"""No formula of a spreadsheet begins like this."""
+"""Form of a group, which the formulas of spreadsheets do not have."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,9 @@ class CohortCase:
     """One study of the cohort."""
 
     case: str
-    """What results call it; never a patient's name."""
+    """Name of the study in results; never a patient's name."""
     folder: Path
-    """DICOM files in a folder or a zip archive. Not for results."""
+    """Folder or zip archive of the DICOM files; not for results."""
     label: CohortLabel
     group: str = ""
     """Row of a subgroup table: a scanner, a site, a treatment. Empty for none."""
@@ -45,9 +45,9 @@ class Cohort:
 
     cases: tuple[CohortCase, ...]
     digest: str
-    """Digest of the table of labels and groups by case, in any order of its rows: which cohort a figure is of."""
+    """Digest of the table of labels and groups by case, in any order of its rows; it identifies a figure's cohort."""
     studies_digest: str
-    """Digest of which folder each case is, by its name in the table: guards an unfinished run; not in reports."""
+    """Digest of each case's folder, by its name in the table; it guards an unfinished run and is not in reports."""
 
 
 def load_cohort(path: Path) -> Cohort:
@@ -81,7 +81,7 @@ _Rows = list[tuple[int, list[str]]]
 
 
 def _rows(path: Path) -> _Rows:
-    """Numbered from 1; rows without any text are passed over, as spreadsheets leave them at the end."""
+    """Read the rows and number them from 1; rows without text, which spreadsheets leave at the end, are skipped."""
     try:
         with path.open("rb") as file:
             content = file.read(MAX_FILE_BYTES + 1)
@@ -109,7 +109,7 @@ def _rows(path: Path) -> _Rows:
 
 
 def _header(rows: _Rows) -> tuple[str, ...]:
-    """Takes the header off ``rows``, and rows that are empty."""
+    """Remove the header and empty rows from ``rows``, and return the header."""
     rows[:] = [(number, row) for number, row in rows if any(row)]
     if not rows:
         raise _wrong("The table is empty")

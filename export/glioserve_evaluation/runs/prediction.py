@@ -1,4 +1,4 @@
-"""What an evaluation takes from one answer, and which network gave it: the same offline and from a server."""
+"""The part of an answer that an evaluation uses, and the network that gave it: the same offline and from a server."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Source = Literal["artifact", "exported version", "server"]
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """Which network answers, and what of its recipe decides the answers."""
+    """Identity of the network that answers, and the values of its recipe that decide the answers."""
 
     source: Source
     name: str
@@ -32,7 +32,7 @@ class ModelFacts:
     temperature: float
 
     def same_network(self, other: ModelFacts) -> bool:
-        """Equal weights and an equal recipe: equal answers, wherever it runs and whatever its number is."""
+        """Return True for equal weights and recipes, and so equal answers, at any place and under any number."""
         return (self.weights_digest, self.recipe_digest) == (other.weights_digest, other.recipe_digest)
 
 
@@ -43,17 +43,17 @@ class CasePrediction:
     score: float
     """Probability of recurrence, 0 to 1."""
     abstained: int
-    """How many reasons the answer has to give no label; 0 where it gives one."""
+    """Number of reasons that the answer has to give no label; 0 where it gives one."""
     quality: Literal["ok", "review"]
     model: ModelFacts
 
 
 Predictor = Callable[[Path], CasePrediction]
-"""From a study's folder to its answer; raises :class:`glioserve_contract.GlioserveError` where there is none."""
+"""Function from a study's folder to its answer; raises :class:`glioserve_contract.GlioserveError` for none."""
 
 
 def facts_of(recipe: Recipe, weights_digest: str, source: Source, version: str = "") -> ModelFacts:
-    """The facts of a network with this recipe."""
+    """Return the facts of a network with this recipe."""
     return ModelFacts(
         source=source,
         name=recipe.name,
@@ -69,6 +69,6 @@ def facts_of(recipe: Recipe, weights_digest: str, source: Source, version: str =
 
 
 def prediction_of(report: Report, source: Source, version: str = "") -> CasePrediction:
-    """What counts of a report, whoever wrote it."""
+    """Return the part of a report that an evaluation uses, from a server or from this machine."""
     facts = facts_of(report.recipe, report.model.digest, source, version)
     return CasePrediction(report.score, len(report.abstained_because), report.preprocess.quality.verdict, facts)

@@ -1,7 +1,7 @@
-"""Who answers without a server: an exported version on ONNX Runtime, or an artifact's network in PyTorch.
+"""Predictors without a server: an exported version on ONNX Runtime, or an artifact's network in PyTorch.
 
-The same preprocessing and the same report as in the server, so a score is the served one. Identified DICOM is
-accepted: nothing leaves the machine. (The live server's predictor is the command's: it needs the client.)
+Preprocessing and report are those of the server, so a score is the served one. Identified DICOM is accepted: nothing
+leaves the machine. (The live server's predictor is in :mod:`sources`: it needs the client.)
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from multiprocessing.connection import wait
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -36,7 +35,7 @@ from glioserve_registry.publishing.publication import checked_export
 _WEIGHTS_FILE = "weights.safetensors"
 _Image = npt.NDArray[np.float32]
 _Network = Callable[[_Image], tuple[_Image, _Image]]
-"""IMAGE [1, C, D, H, W] to LOGITS [2] and CAM [2, d, h, w]."""
+"""Function from IMAGE [1, C, D, H, W] to LOGITS [2] and CAM [2, d, h, w]."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +45,10 @@ class OfflinePredictor:
     folder: Path
     model: ModelFacts
     threads: int | None = None
-    """For one study; None: one for each core. The answer is the same to the bit."""
+    """Threads for one study; None means one for each core. The answer is the same to the bit."""
 
     def __call__(self, study: Path) -> CasePrediction:
-        """Read, preprocess, classify, report."""
+        """Read, preprocess and classify a study, and return the report's part that an evaluation uses."""
         served, network = _opened(self.folder, self.model.source == "artifact", self.threads)
         files = study_files(study)
         prepared = preprocess_dicom(
@@ -61,7 +60,7 @@ class OfflinePredictor:
 
 
 def open_offline(folder: Path, threads: int | None = None) -> OfflinePredictor:
-    """A predictor of an artifact or of an exported or published version, its files checked.
+    """Open a predictor of an artifact or of an exported or published version, its files checked.
 
     GLIO-5102 where the folder is neither, GLIO-5101 to -5103 where its files are not right, GLIO-5113 and -5114
     where the brain model that its recipe names is not there or is another one.
@@ -89,7 +88,7 @@ def open_offline(folder: Path, threads: int | None = None) -> OfflinePredictor:
 
 
 def start_worker(threads: int | None) -> None:
-    """Initialiser of worker processes: they share the cores, leave interrupts to their parent, and end with it."""
+    """Prepare a worker process: it gets its share of the cores, leaves interrupts to its parent, and ends with it."""
     from glioserve_preprocess.itk import set_itk_threads
 
     ignore_interrupts()
@@ -99,7 +98,7 @@ def start_worker(threads: int | None) -> None:
 
 
 def _end_with_parent() -> None:
-    """A parent that was killed tells its workers nothing: they would wait for its next study for ever."""
+    """End this process when its parent ends: workers of a killed parent would wait for its next study for ever."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait([parent.sentinel])
@@ -140,7 +139,7 @@ def _artifact(folder: Path, threads: int | None) -> tuple[ServedVersion, _Networ
 
     def network(image: _Image) -> tuple[_Image, _Image]:
         with torch.inference_mode():
-            logits: Any = trained(torch.from_numpy(image))
+            logits: torch.Tensor = trained(torch.from_numpy(image))
         return logits[0].numpy(), no_map
 
     served = ServedVersion(CLASSIFIER_MODEL.name, "", _unproven(artifact.recipe, artifact.weights_digest))
@@ -148,7 +147,7 @@ def _artifact(folder: Path, threads: int | None) -> tuple[ServedVersion, _Networ
 
 
 def _unproven(recipe: Recipe, weights_digest: str) -> Manifest:
-    """What the report asks of a manifest, for a network that was never exported."""
+    """Return a manifest with all that the report uses, for a network that was never exported."""
     return Manifest(
         schema=MANIFEST_SCHEMA,
         recipe=recipe,

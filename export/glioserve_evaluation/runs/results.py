@@ -1,4 +1,4 @@
-"""Every case's outcome as a line of its own, on the disk before the next one counts: a run can end at any time.
+"""Each case's outcome as a line of its own, on the disk before the next one counts: a run can end at any time.
 
 ``results.jsonl``: a header (which cohort), the network's facts once they are known, one line per outcome. A line that
 was cut off is dropped; lines of another cohort or network are refused, never mixed.
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from io import BufferedRandom
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import Literal
 
 from glioserve_contract import ErrorCode, GlioserveError, SchemaError, from_dict, to_dict
 from glioserve_contract.errors import Retry, find_code
@@ -24,40 +24,40 @@ from glioserve_evaluation.runs.prediction import ModelFacts
 RESULTS_FILE = "results.jsonl"
 RESULTS_SCHEMA: Literal["glioserve/evaluation-results/1"] = "glioserve/evaluation-results/1"
 UNKNOWN_ERROR = "unknown"
-"""In place of a code: an error that no stage knows, told by the name of its type alone."""
+"""Value in place of a code, for an error that no stage knows; its detail is the name of its type alone."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one case. A failed one has ``error`` and no score."""
+    """The outcome of one case; a failed one has ``error`` and no score."""
 
     case: str
     label: CohortLabel
     group: str
     seconds: float
-    """From reading the folder to the answer."""
+    """Time from reading the folder to the answer."""
     score: float | None = None
     predicted: Literal["necrosis", "recurrence", ""] = ""
     """The diagnosis on whose side of the threshold the score lies, also where the answer abstained."""
     abstained: int = 0
-    """Reasons to give no label."""
+    """Number of reasons to give no label."""
     quality: Literal["ok", "review", ""] = ""
     error: str = ""
-    """``GLIO-dddd``, or :data:`UNKNOWN_ERROR`."""
+    """Code of the error as ``GLIO-dddd``, or :data:`UNKNOWN_ERROR`; empty where there is an answer."""
     detail: str = ""
-    """The error's, without paths and identifiers."""
+    """Detail of the error, without paths and identifiers."""
     model_version: str = ""
     weights_digest: str = ""
-    """Digest of the network that answered, or would have; empty where a server refused the study: it did not say."""
+    """Digest of the network that answered, or would have; empty where a server refused the study, as it names none."""
 
     @property
     def labelled(self) -> bool:
-        """Whether there was a label: neither failed nor abstained."""
+        """True if there was a label: the case neither failed nor abstained."""
         return self.score is not None and not self.abstained
 
     @property
     def may_pass_later(self) -> bool:
-        """Whether it failed for a reason that lies outside the study."""
+        """True if the case failed for a reason that lies outside the study."""
         if not self.error:
             return False
         code = find_code(self.error)
@@ -65,7 +65,7 @@ class Outcome:
 
     @property
     def asked_again(self) -> bool:
-        """True if the next run asks again: also where the network that failed is not known."""
+        """True if the next run asks the case again, as it also does where the network that failed is not known."""
         return self.may_pass_later or (bool(self.error) and not self.weights_digest)
 
 
@@ -79,11 +79,11 @@ class _Header:
 class ResultStore:
     """Append-only results of one cohort and one network; a context manager, which holds the file for itself.
 
-    Raises GLIO-5121: the file is of another cohort or network, is damaged, or another run is writing to it.
+    Raises GLIO-5121 if the file is of another cohort or network, is damaged, or another run is writing to it.
     """
 
     def __init__(self, folder: Path, cohort: Cohort, model: ModelFacts | None, *, resume: bool) -> None:
-        """Open or begin ``folder/results.jsonl``. ``model``: the network, where it is known beforehand."""
+        """Open or begin ``folder/results.jsonl``; ``model`` is the network, where it is known beforehand."""
         self._path = folder / RESULTS_FILE
         self._cohort = cohort
         self.model = model
@@ -112,13 +112,13 @@ class ResultStore:
 
     @property
     def pending(self) -> tuple[CohortCase, ...]:
-        """Cases to be asked: those without an outcome, and those whose failure says nothing of now."""
+        """Cases to be asked: those without an outcome, and those whose failure may not occur again."""
         known = self._outcomes
         return tuple(c for c in self._cohort.cases if c.case not in known or known[c.case].asked_again)
 
     @property
     def outcomes(self) -> tuple[Outcome, ...]:
-        """In the cohort's order; without the cases that have none."""
+        """Outcomes in the cohort's order; cases without one are left out."""
         return tuple(self._outcomes[c.case] for c in self._cohort.cases if c.case in self._outcomes)
 
     def check_model(self, model: ModelFacts) -> None:
@@ -134,18 +134,18 @@ class ResultStore:
             )
 
     def add(self, outcome: Outcome) -> None:
-        """Keep an outcome: it is on the disk when this returns."""
+        """Keep an outcome, which is on the disk when this returns."""
         self._append("outcome", outcome)
         self._outcomes[outcome.case] = outcome
 
-    def _append(self, kind: str, value: Any) -> None:
+    def _append(self, kind: str, value: object) -> None:
         line = json.dumps({"kind": kind, **to_dict(value)}, ensure_ascii=True, allow_nan=False)
         self._file.write(line.encode("ascii") + b"\n")
         self._file.flush()
         os.fsync(self._file.fileno())
 
     def _read(self) -> set[str]:
-        """Take in what is there, whole lines only; the kinds of lines found."""
+        """Read the whole lines that are there, cut off the rest, and return the kinds of the lines."""
         content = self._file.read()
         whole = content.rfind(b"\n") + 1
         self._file.truncate(whole)
@@ -160,9 +160,9 @@ class ResultStore:
                 ) from None
         return kinds
 
-    def _take(self, number: int, value: dict[str, Any]) -> str:
-        kind: str = value.pop("kind")
-        if (kind == "cohort") != (number == 1):
+    def _take(self, number: int, value: dict[str, object]) -> str:
+        kind = value.pop("kind")
+        if not isinstance(kind, str) or (kind == "cohort") != (number == 1):
             raise KeyError(kind)
         if kind == "cohort":
             header = from_dict(_Header, value)

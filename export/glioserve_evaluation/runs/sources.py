@@ -1,4 +1,4 @@
-"""What a cohort is put to: a network on this machine, or a live server, each with its own kind of workers."""
+"""Sources of predictions: a network on this machine, or a live server, each with its own kind of workers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ READY_TIMEOUT_S = 60.0
 
 
 class PredictionSource(Protocol):
-    """Where predictions come from."""
+    """A source of predictions."""
 
     @property
     def model(self) -> ModelFacts | None:
@@ -75,7 +75,7 @@ class ServerSource:
 
     @property
     def model(self) -> None:
-        """None: an answer brings its network's facts."""
+        """None, since each answer brings its network's facts."""
 
     @contextmanager
     def opened(self) -> Iterator[tuple[Predictor, Executor | None]]:
@@ -98,6 +98,6 @@ class LivePredictor:
     client: GliomaClient
 
     def __call__(self, study: Path) -> CasePrediction:
-        """Read and send a study."""
+        """Read a study, send it, and return the answer's part that an evaluation uses."""
         answer = self.client.predict(DicomStudy.from_directory(study), heatmap=False)
         return prediction_of(answer.report, "server", answer.model.version)

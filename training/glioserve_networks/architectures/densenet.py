@@ -41,7 +41,7 @@ class DenseNet121(DenseNet):
 
     @property
     def head(self) -> nn.Linear:
-        """From the K pooled features to the logits."""
+        """The layer from the K pooled features to the logits."""
         return cast(nn.Linear, self.class_layers.out)
 
     @property
@@ -53,6 +53,6 @@ class DenseNet121(DenseNet):
         return lattice([(7, 2, 3), (3, 2, 1), *[(2, 2, 0)] * (len(BLOCKS) - 1)])
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Logits [N, classes] of ``x`` [N, C, D, H, W]."""
+        """Return the logits [N, classes] of ``x`` [N, C, D, H, W]."""
         logits: torch.Tensor = self.head(self.pool(self.features(x)))
         return logits

@@ -1,4 +1,4 @@
-"""Where the voxels of a feature map lie in the input: what places a Grad-CAM map on the patient."""
+"""The place of a feature map's voxels in the input, which puts a Grad-CAM map on the patient."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 
 def lattice(layers: Iterable[tuple[int, int, int]]) -> tuple[float, float]:
-    """(start, step) of a chain of (kernel, stride, padding) layers, along one axis.
+    """Return (start, step), in voxels of the input, of a chain of (kernel, stride, padding) layers along one axis.
 
     The receptive field of output voxel i is centred on input voxel ``start + step * i``. With odd kernels padded
     by half their size, start is 0: the map is *not* a stretched copy of the input's extent.

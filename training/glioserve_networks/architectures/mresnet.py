@@ -24,7 +24,7 @@ class MresNet(nn.Module):
         self.trunks = nn.ModuleList(ResNet10(1, out_classes, **options) for _ in range(in_channels))
         width = sum(trunk.head.in_features for trunk in self._trunks)
         for trunk in self._trunks:
-            trunk.fc = None  # its features go on, its own answer does not
+            trunk.fc = None  # its features are used, its own answer is not
         self.joined = nn.Identity()
         self.pool = GlobalAverage()
         self.fc = nn.Linear(width, out_classes)
@@ -36,7 +36,7 @@ class MresNet(nn.Module):
 
     @property
     def head(self) -> nn.Linear:
-        """From the K pooled features of all trunks to the logits."""
+        """The layer from the K pooled features of all trunks to the logits."""
         return self.fc
 
     @property
@@ -45,12 +45,12 @@ class MresNet(nn.Module):
         return self._trunks[0].cam_lattice
 
     def features(self, x: torch.Tensor) -> torch.Tensor:
-        """``x`` [N, C, D, H, W] to the trunks' last ReLUs, side by side [N, C * K, d, h, w]."""
+        """Return the trunks' last ReLUs of ``x`` [N, C, D, H, W], side by side: [N, C * K, d, h, w]."""
         maps = [trunk.features(x[:, i : i + 1]) for i, trunk in enumerate(self._trunks)]
         joined: torch.Tensor = self.joined(torch.cat(maps, dim=1))
         return joined
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Logits [N, classes] of ``x`` [N, C, D, H, W]."""
+        """Return the logits [N, classes] of ``x`` [N, C, D, H, W]."""
         logits: torch.Tensor = self.fc(self.pool(self.features(x)))
         return logits

@@ -1,10 +1,9 @@
-"""What an architecture's options are where a recipe does not name them, and which network a file's shapes are of."""
+"""Default options of the architectures, and the search for the network that a file's shapes belong to."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import torch
 
@@ -17,22 +16,22 @@ Shapes = Mapping[str, tuple[int, ...]]
 """Name of a parameter or buffer to its shape."""
 
 COUNTER = ".num_batches_tracked"
-"""Ends the names of counters that normalisation layers keep in training: no part of an answer."""
+"""End of the names of counters that normalisation layers keep in training; an answer does not use them."""
 
 _VGG_WIDTH = 64
 _DENSENET_WIDTH = 64
 
 
-def defaults_of(name: str) -> dict[str, Any]:
-    """Options that one of our architectures has where a recipe names none; empty for a site's."""
+def defaults_of(name: str) -> dict[str, object]:
+    """Return the options that one of our architectures has where a recipe names none; empty for a site's."""
     if name == "mresnet":
         return defaults_of("resnet10")
-    found: dict[str, Any] = {}
+    defaults: dict[str, object] = {}
     for kind in reversed(OURS[name].__mro__) if name in OURS else ():
         if kind.__module__.startswith(__package__ or ""):
             parameters = inspect.signature(kind.__init__).parameters.values()  # type: ignore[misc]
-            found |= {p.name: p.default for p in parameters if p.default is not p.empty}
-    return found
+            defaults |= {p.name: p.default for p in parameters if p.default is not p.empty}
+    return defaults
 
 
 def shapes_of(architecture: Architecture, in_channels: int) -> dict[str, tuple[int, ...]]:
@@ -43,9 +42,9 @@ def shapes_of(architecture: Architecture, in_channels: int) -> dict[str, tuple[i
 
 
 def likely(shapes: Shapes) -> tuple[Architecture, int] | None:
-    """The registry's network, with options and number of channels, that has exactly these names and shapes.
+    """Return the registry's network that has exactly these names and shapes, and its number of channels; else None.
 
-    Its options say what shapes say: strides and pooling are not among them.
+    Its options are those that shapes show: strides and pooling are not among them.
     """
     without = {name: shape for name, shape in shapes.items() if not name.endswith(COUNTER)}
     for architecture, channels in _guesses(without):
@@ -59,7 +58,7 @@ def likely(shapes: Shapes) -> tuple[Architecture, int] | None:
 
 
 def _guesses(shapes: Shapes) -> Iterator[tuple[Architecture, int]]:
-    """Networks that are worth building: what the first and the last layers' shapes leave open is one number each."""
+    """Yield the networks that are worth building: the first and the last layers' shapes leave few of them open."""
     for first, name in (("conv1.weight", ""), ("trunks.0.conv1.weight", "trunks.0.")):
         if len(shape := shapes.get(first, ())) == 5:
             options: dict[str, object] = {
@@ -86,5 +85,5 @@ def _guesses(shapes: Shapes) -> Iterator[tuple[Architecture, int]]:
 
 
 def pool_cells(given: int, width: int) -> int:
-    """VGG's cells per axis, where its first linear layer takes ``given`` numbers from ``width`` channels; 0: none."""
+    """Return VGG's cells per axis if its first linear layer takes ``given`` numbers from ``width`` channels; else 0."""
     return next((cells for cells in range(1, 8) if width * cells**3 == given), 0)

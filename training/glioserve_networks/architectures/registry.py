@@ -1,8 +1,8 @@
 """The architectures that a recipe may name: ours, and those that a site's packages bring.
 
 A package adds one by an entry point of the group :data:`ENTRY_POINTS`, whose name is the architecture's and whose
-object is called as ``builder(in_channels=…, out_classes=2, **options)`` and returns a ``torch.nn.Module``. What it
-gets for it hangs on what the module can do: a :class:`~glioserve_networks.gradcam.ClassifierNet` has Grad-CAM in
+object is called as ``builder(in_channels=…, out_classes=2, **options)`` and returns a ``torch.nn.Module``. Which
+heat map it has depends on the module: a :class:`~glioserve_networks.gradcam.ClassifierNet` has Grad-CAM in
 closed form, a :class:`~glioserve_networks.gradcam.TailedNet` by a traced gradient, any other module none. Our own
 names cannot be taken over. Whatever a site's code raises becomes an error that names its entry point.
 """
@@ -34,12 +34,12 @@ OURS: dict[str, type[nn.Module]] = {
 
 
 def architectures() -> tuple[str, ...]:
-    """Names that ``recipe.architecture.name`` may have: ours first."""
+    """Return the names that ``recipe.architecture.name`` may have: ours first."""
     return (*OURS, *sorted(set(_site()) - set(OURS)))
 
 
 def build(architecture: Architecture, in_channels: int) -> nn.Module:
-    """A freshly initialised network of two outputs (the recipe's classes, in its order).
+    """Build a freshly initialised network of two outputs (the recipe's classes, in its order).
 
     Raises GLIO-5106 for an unknown name or a site's architecture that cannot be loaded or built, and GLIO-5101 for an
     option that the network does not take.

@@ -66,7 +66,7 @@ class ResNet(MonaiResNet):
 
     @property
     def head(self) -> nn.Linear:
-        """From the K pooled features to the logits."""
+        """The layer from the K pooled features to the logits."""
         return cast(nn.Linear, self.fc)
 
     @property
@@ -82,7 +82,7 @@ class ResNet(MonaiResNet):
         return lattice(layers)
 
     def features(self, x: torch.Tensor) -> torch.Tensor:
-        """``x`` [N, C, D, H, W] to the last block's ReLU [N, K, d, h, w]."""
+        """Return the last block's ReLU [N, K, d, h, w] of ``x`` [N, C, D, H, W]."""
         a: torch.Tensor = self.act(self.bn1(self.conv1(x)))
         if not self.no_max_pool:
             a = self.maxpool(a)
@@ -91,20 +91,20 @@ class ResNet(MonaiResNet):
         return a
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Logits [N, classes] of ``x`` [N, C, D, H, W]."""
+        """Return the logits [N, classes] of ``x`` [N, C, D, H, W]."""
         logits: torch.Tensor = self.head(self.pool(self.features(x)))
         return logits
 
 
 class ResNet10(ResNet):
-    """One basic block per stage."""
+    """A ResNet of one basic block per stage."""
 
     def __init__(self, in_channels: int, out_classes: int, **options: object) -> None:
         super().__init__(in_channels, out_classes, **options, block="basic", blocks=(1, 1, 1, 1))  # type: ignore[arg-type]
 
 
 class ResNet50(ResNet):
-    """3, 4, 6 and 3 bottlenecks. MONAI's ``resnet50`` has no bias in its shortcuts, so neither has this by default."""
+    """A ResNet of 3, 4, 6 and 3 bottlenecks; like MONAI's ``resnet50``, it has no bias in its shortcuts by default."""
 
     def __init__(self, in_channels: int, out_classes: int, bias_downsample: bool = False, **options: object) -> None:
         options["bias_downsample"] = bias_downsample
@@ -124,7 +124,10 @@ def _check(widen_factor: float, conv1_t_size: int, conv1_t_stride: int, stage_st
 
 
 def _set_stride(block: nn.Module, stride: int) -> None:
-    """MONAI fixes the strides 1, 2, 2, 2; one convolution of a stage's first block and its shortcut carry them."""
+    """Set the stride of a stage by its first block.
+
+    MONAI fixes the strides 1, 2, 2, 2; one convolution of a stage's first block and its shortcut carry them.
+    """
     strided = block.conv2 if hasattr(block, "conv3") else block.conv1
     cast(nn.Conv3d, strided).stride = (stride,) * 3
     if block.downsample is not None:

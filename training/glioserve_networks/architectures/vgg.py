@@ -1,5 +1,7 @@
-"""VGG11 and VGG16 in 3D: the published layout (Simonyan 2014, arXiv:1409.1556, table 1, columns A and D) with each
-3 x 3 convolution as 3 x 3 x 3, batch normalisation behind it. MONAI has none.
+"""VGG11 and VGG16 in 3D, which MONAI does not have.
+
+The layout is the published one (Simonyan 2014, arXiv:1409.1556, table 1, columns A and D) with each 3 x 3 convolution
+as 3 x 3 x 3, and batch normalisation behind it.
 
 Parameter names are those of the well-known 2D implementation (``features.0`` … ``classifier.6``), so a checkpoint of a
 network that was made 3D layer by layer loads as is.
@@ -68,7 +70,7 @@ class VGG(nn.Module):
 
     @property
     def head(self) -> nn.Sequential:
-        """From the flattened pooled features to the logits."""
+        """The layers from the flattened pooled features to the logits."""
         return self.classifier
 
     @property
@@ -81,20 +83,20 @@ class VGG(nn.Module):
                        if isinstance(m, (nn.Conv3d, nn.MaxPool3d)))  # fmt: skip
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Logits [N, classes] of ``x`` [N, C, D, H, W]."""
+        """Return the logits [N, classes] of ``x`` [N, C, D, H, W]."""
         logits: torch.Tensor = self.classifier(torch.flatten(self.pool(self.features(x)), 1))
         return logits
 
 
 class VGG11(VGG):
-    """Column A: eight convolutions."""
+    """Column A of the published table: eight convolutions."""
 
     def __init__(self, in_channels: int, out_classes: int, **options: object) -> None:
         super().__init__(in_channels, out_classes, **options, depth=11)  # type: ignore[arg-type]
 
 
 class VGG16(VGG):
-    """Column D: thirteen convolutions."""
+    """Column D of the published table: thirteen convolutions."""
 
     def __init__(self, in_channels: int, out_classes: int, **options: object) -> None:
         super().__init__(in_channels, out_classes, **options, depth=16)  # type: ignore[arg-type]
@@ -103,7 +105,7 @@ class VGG16(VGG):
 def _convolutions(
     layout: tuple[int | str, ...], in_channels: int, widen_factor: float, batch_norm: bool
 ) -> tuple[nn.Sequential, int]:
-    """(all layers but the last maximum pool, channels of the last)."""
+    """Return all layers but the last maximum pool, and the number of channels of the last one."""
     layers: list[nn.Module] = []
     channels = in_channels
     for entry in layout[:-1]:

@@ -1,7 +1,8 @@
 """MONAI bundles: a folder, or a zip archive of one, with ``models/model.pt`` and ``configs/metadata.json``.
 
-What a bundle says of its network is *compared* with the recipe, and a difference refuses the import (GLIO-5116 names
-both sides). It is never used to fill the recipe in: a bundle's words are free text, and not every bundle's are true.
+A bundle's description of its network is *compared* with the recipe, and a difference refuses the import (GLIO-5116
+names both sides). It is never used to fill the recipe in: a bundle's words are free text, and not every bundle's are
+true.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from glioserve_contract.records.recipe import CLASSES, Recipe
 from glioserve_contract.sequences import SEQUENCES
@@ -43,13 +43,13 @@ class Bundle:
     model: Path
     digest: str
     """SHA-256 of the zip archive, or of a folder's ``models/model.pt``."""
-    metadata: dict[str, Any]
-    inference: dict[str, Any]
-    """Empty where the bundle has none as JSON."""
+    metadata: dict[str, object]
+    inference: dict[str, object]
+    """Content of ``configs/inference.json``; empty where the bundle has none as JSON."""
 
 
 def is_bundle(path: Path) -> bool:
-    """Whether it is a folder, or a zip archive of a bundle (GLIO-5116 where it is a damaged one)."""
+    """Return True for a folder or a zip archive of a bundle; raise GLIO-5116 for a damaged archive."""
     if path.is_dir():
         return True
     if not path.is_file() or not starts_as_archive(path):
@@ -60,9 +60,9 @@ def is_bundle(path: Path) -> bool:
 
 @contextmanager
 def open_bundle(path: Path, max_bytes: int) -> Iterator[Bundle]:
-    """The bundle; of an archive only the three known members are unpacked, under names of ours, while it is open.
+    """Yield the bundle; only the three known members of an archive are unpacked, under names of ours, while it is open.
 
-    ``max_bytes``: what ``model.pt`` may unpack to.
+    ``max_bytes`` is the largest size that ``model.pt`` may unpack to.
     """
     if path.is_dir():
         yield Bundle(
@@ -84,7 +84,7 @@ def open_bundle(path: Path, max_bytes: int) -> Iterator[Bundle]:
 
 
 def compare(bundle: Bundle, recipe: Recipe) -> tuple[str, ...]:
-    """What was compared, a line each; GLIO-5116 with all that differs."""
+    """Compare the bundle with the recipe and return a line for each value; raise GLIO-5116 with all that differ."""
     checks = list(_checks(bundle, recipe))
     wrong = [f"{what} {theirs} in the bundle, {ours} in the recipe" for what, theirs, ours in checks if theirs != ours]
     if wrong:
@@ -95,8 +95,8 @@ def compare(bundle: Bundle, recipe: Recipe) -> tuple[str, ...]:
     return tuple(f"the bundle's {what} is the recipe's: {theirs}" for what, theirs, _ in checks)
 
 
-def _checks(bundle: Bundle, recipe: Recipe) -> Iterator[tuple[str, Any, Any]]:
-    """(what, the bundle's value, the recipe's) of everything that the bundle states in plain values."""
+def _checks(bundle: Bundle, recipe: Recipe) -> Iterator[tuple[str, object, object]]:
+    """Yield (name, the bundle's value, the recipe's value) for everything that the bundle states in plain values."""
     data = bundle.metadata.get("network_data_format")
     data = data if isinstance(data, dict) else {}
     image, outputs = _first(data.get("inputs")), _first(data.get("outputs"))
@@ -126,35 +126,35 @@ def _checks(bundle: Bundle, recipe: Recipe) -> Iterator[tuple[str, Any, Any]]:
             yield name, stated, options[name]
 
 
-def _first(ports: Any) -> dict[str, Any]:
-    """The only input or output that a metadata file describes; nothing where there are more."""
+def _first(ports: object) -> dict[str, object]:
+    """Return the only input or output that a metadata file describes; nothing where there are more."""
     if isinstance(ports, dict) and len(ports) == 1:
         port = next(iter(ports.values()))
         return port if isinstance(port, dict) else {}
     return {}
 
 
-def _named(definition: Any) -> list[str]:
-    """The names of a ``channel_def`` ({"0": "T1", ...}) in order, in lower case and without punctuation."""
+def _named(definition: object) -> list[str]:
+    """Return the names of a ``channel_def`` ({"0": "T1", ...}) in order, in lower case and without punctuation."""
     if not isinstance(definition, dict) or not all(str(k).isdecimal() for k in definition):
         return []
     ordered = sorted(definition.items(), key=lambda item: int(item[0]))
     return [re.sub(r"[^a-z0-9]", "", str(name).lower()) for _, name in ordered]
 
 
-def _one(value: Any) -> Any:
-    """A plain value; that of all axes where a list has one for each. None for references and expressions."""
+def _one(value: object) -> object:
+    """Return a plain value; that of all axes where a list has one for each. None for references and expressions."""
     if isinstance(value, list) and value and all(item == value[0] for item in value):
         return _one(value[0])
     return value if isinstance(value, (bool, int, float, list)) else None
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _file(folder: Path, name: str) -> Path:
-    """A file of the folder; a link that leads out of it is not followed."""
+    """Return the path of a file of the folder; GLIO-5116 for a link that leads out of it."""
     file = folder / name
     if not file.is_file():
         raise _incomplete(name)
@@ -170,7 +170,7 @@ def _small(file: Path) -> bytes:
 
 
 def _inside(name: str) -> str:
-    """A member's path in its bundle, which is the archive itself or one folder in it."""
+    """Return a member's path in its bundle, which is the archive itself or one folder in it; empty for others."""
     parts = PurePosixPath(name).parts
     return "/".join(parts[-2:]) if len(parts) in (2, 3) and ".." not in parts and parts[0] != "/" else ""
 
@@ -180,7 +180,7 @@ def _members(archive: zipfile.ZipFile, name: str) -> list[zipfile.ZipInfo]:
 
 
 def _unpack(archive: zipfile.ZipFile, name: str, target: Path, max_bytes: int) -> None:
-    """One member into ``target``; a link, a second of the name or more than ``max_bytes`` is refused."""
+    """Unpack one member into ``target``; GLIO-5116 for a link, a second of the name or more than ``max_bytes``."""
     found = _members(archive, name)
     if not found:
         raise _incomplete(name)
@@ -193,7 +193,7 @@ def _unpack(archive: zipfile.ZipFile, name: str, target: Path, max_bytes: int) -
         shutil.copyfileobj(source, file, 1 << 20)
 
 
-def _parsed(content: bytes, name: str) -> dict[str, Any]:
+def _parsed(content: bytes, name: str) -> dict[str, object]:
     try:
         value = json.loads(content)
     except (ValueError, RecursionError) as error:

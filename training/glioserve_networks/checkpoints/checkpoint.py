@@ -1,6 +1,6 @@
-"""Outside checkpoints, read without running anything in them.
+"""Checkpoints from outside, read without running anything in them.
 
-A ``.pt`` file is a pickle, and unpickling runs what the file says. Only torch's ``weights_only`` reader is used, which
+A ``.pt`` file is a pickle, and unpickling runs what the file names. Only torch's ``weights_only`` reader is used, which
 builds tensors and plain containers and nothing else, with torch's own list of what is harmless and no library's
 additions. What it cannot read is refused, never tried in another way. What a file says of its own sizes is not
 believed. Every refusal is GLIO-5116.
@@ -16,7 +16,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -42,9 +41,9 @@ _KNOWN_OTHERS = {
     b"\xfd7zX": "an xz archive",
 }
 _MAX_SAFETENSORS_HEADER_BYTES = 100 << 20
-"""The format's own limit."""
+"""Longest header that the safetensors format allows, in bytes."""
 _GLOBAL = re.compile(r"GLOBAL ([\w.]+)")
-"""What torch says it would have to import."""
+"""A name that torch reports it would have to import."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,16 +55,16 @@ class Checkpoint:
     digest: str
     """SHA-256 of the file."""
     notes: tuple[str, ...] = ()
-    """What was left aside or unwrapped, for whoever imports it."""
+    """Sentences about what was left aside or unwrapped, for the user who imports the file."""
 
 
 def refusal(detail: str) -> GlioserveError:
-    """GLIO-5116."""
+    """Return GLIO-5116 with this detail."""
     return GlioserveError(ErrorCode.INVALID_CHECKPOINT, detail)
 
 
 def read_weights(path: Path) -> Checkpoint:
-    """A PyTorch state dict (plain or under one of :data:`WRAPPERS`) or a safetensors file."""
+    """Read a PyTorch state dict (plain or under one of :data:`WRAPPERS`) or a safetensors file."""
     if not path.is_file():  # not a device or a pipe, which would be read for ever
         raise refusal("The checkpoint is not a file.")
     with path.open("rb") as file:
@@ -108,14 +107,14 @@ def _check_torch_archive(path: Path) -> None:
 
 
 def starts_as_archive(path: Path) -> bool:
-    """Whether the file is a zip archive from its first byte on, as torch wants it."""
+    """Return True if the file is a zip archive from its first byte on, as torch requires."""
     with path.open("rb") as file:
         return file.read(len(_ZIP)) == _ZIP
 
 
 @contextmanager
 def open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
-    """A zip archive; whatever zipfile stumbles over in it is a refusal."""
+    """Open a zip archive; every error of zipfile becomes a refusal (GLIO-5116)."""
     try:
         with zipfile.ZipFile(path) as archive:
             yield archive
@@ -140,7 +139,7 @@ def _torch(path: Path, file_format: str, *, mapped: bool) -> Checkpoint:
 
 @contextmanager
 def _torchs_own_list() -> Iterator[None]:
-    """Without what libraries have added to the types that ``weights_only`` may build."""
+    """Remove, in the block, the types that libraries have added to those that ``weights_only`` may build."""
     added = torch.serialization.get_safe_globals()
     torch.serialization.clear_safe_globals()
     try:
@@ -162,8 +161,8 @@ def _not_loaded(error: Exception) -> GlioserveError:
     )
 
 
-def _unwrapped(loaded: Any) -> tuple[dict[str, torch.Tensor], tuple[str, ...]]:
-    """The state dict, and where it was found."""
+def _unwrapped(loaded: object) -> tuple[dict[str, torch.Tensor], tuple[str, ...]]:
+    """Return the state dict, and notes on where it was found."""
     if not isinstance(loaded, Mapping) or not loaded:
         raise refusal(f"The checkpoint holds a {type(loaded).__name__}, not named tensors. {SAVE_ADVICE}")
     if all(isinstance(value, torch.Tensor) for value in loaded.values()):
@@ -185,10 +184,10 @@ def _unwrapped(loaded: Any) -> tuple[dict[str, torch.Tensor], tuple[str, ...]]:
     return _checked(inner), (f"took the state dict under {found[0]!r}",)
 
 
-def _checked(tensors: Mapping[Any, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Plain tensors under names: dense, of numbers, here."""
+def _checked(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return the tensors as a dict; GLIO-5116 unless all are named, dense, of numbers and in the CPU's memory."""
     for name, tensor in tensors.items():
-        if not isinstance(name, str):
+        if not isinstance(name, str):  # a pickle may hold any key
             raise refusal(f"A tensor of the checkpoint has the name {shown(name)}, which is not a text.")
         if tensor.layout != torch.strided or tensor.is_quantized or tensor.device.type != "cpu" or tensor.is_nested:
             raise refusal(f"{shown(name)} is sparse, quantised or without values: save it as a dense tensor of floats.")
@@ -213,12 +212,12 @@ def _safetensors(path: Path) -> Checkpoint:
 
 
 def shown(name: object) -> str:
-    """A name of a file's own choosing, fit for a message."""
+    """Return a name that a file has chosen in a form fit for a message."""
     text = str(name)
     return repr(text if len(text) <= 80 else text[:77] + "...")
 
 
 def listed(names: list[str]) -> str:
-    """The first :data:`SHOWN` names, and how many there are."""
+    """Return the first :data:`SHOWN` names as text, and how many more there are."""
     few = ", ".join(shown(name) for name in names[:SHOWN])
     return few if len(names) <= SHOWN else f"{few} and {len(names) - SHOWN} more"

@@ -1,7 +1,7 @@
-"""A checkpoint's tensors held to the recipe's network: every name, every shape, finite single precision.
+"""Check a checkpoint's tensors against the recipe's network: every name, every shape, finite single precision.
 
-Nothing is left out and nothing is made up but counters that have no part in an answer. What does not fit is listed,
-with what the shapes say about why.
+Nothing is left out, and nothing is made up except counters that no answer uses. What does not fit is listed, with the
+reasons that the shapes suggest.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Fitted:
 
 
 def fit(checkpoint: Checkpoint, recipe: Recipe) -> Fitted:
-    """Take a common prefix off, hold names and shapes to the recipe's network, convert to FP32.
+    """Take a common prefix off, check names and shapes against the recipe's network, convert to FP32.
 
     GLIO-5116 lists what does not fit; GLIO-5106 and 5101 as
     :func:`~glioserve_networks.architectures.registry.build` raises them.
@@ -58,7 +58,7 @@ def fit(checkpoint: Checkpoint, recipe: Recipe) -> Fitted:
 
 
 def _without_prefix(tensors: dict[str, torch.Tensor], wanted: Shapes) -> tuple[dict[str, torch.Tensor], list[str]]:
-    """What wrappers (DataParallel's ``module.``, torch.compile's ``_orig_mod.``) put before every name, taken off."""
+    """Take off what wrappers (DataParallel's ``module.``, torch.compile's ``_orig_mod.``) put before every name."""
     common = next(iter(tensors)).split(".")[:-1]
     for name in tensors:
         parts = name.split(".")
@@ -75,7 +75,7 @@ def _without_prefix(tensors: dict[str, torch.Tensor], wanted: Shapes) -> tuple[d
 
 
 def _check_head(found: Shapes, wanted: Shapes) -> None:
-    """The last linear layer must have one output for each class; other numbers deserve other advice."""
+    """Raise GLIO-5116, with advice that fits the number, unless the last linear layer has one output for each class."""
     head = _last_linear(wanted)
     if head not in found:
         head = _last_linear(found)
@@ -112,7 +112,7 @@ def _difference(
 
 
 def _hints(found: Shapes, recipe: Recipe) -> Iterator[str]:
-    """What the shapes say about the recipe, a sentence each."""
+    """Yield the shapes' hints about the recipe, a sentence each."""
     exact = likely(found)
     if exact is not None:
         yield from _corrections(*exact, recipe)
@@ -141,7 +141,7 @@ def _corrections(architecture: Architecture, channels: int, recipe: Recipe) -> I
 
 
 def _number(name: str, tensor: torch.Tensor) -> torch.Tensor:
-    """FP32 and finite; a counter as INT64."""
+    """Return the tensor as FP32, a counter as INT64; GLIO-5116 for values that are not finite."""
     if name.endswith(COUNTER):
         return tensor.detach().to(torch.int64)
     if tensor.dtype not in _FLOATS:

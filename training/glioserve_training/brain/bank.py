@@ -29,7 +29,7 @@ def make_bank(folder: Path, first_seed: int, count: int, workers: int) -> list[P
 
 
 def load_head(file: Path) -> SyntheticHead:
-    """A head of the bank."""
+    """Read a head of the bank."""
     with np.load(file, allow_pickle=False) as arrays:
         return SyntheticHead(arrays["labels"], arrays["distance"])
 

@@ -1,7 +1,7 @@
-"""What each tissue looks like: near one of the four sequences, or at random.
+"""Intensities of the tissues: near one of the four sequences, or at random.
 
 Half of the heads get intensities close to T1, T1ce, T2 or FLAIR, the others a number drawn for each tissue (Billot et
-al. 2023): the first keep the network good at what it will see, the second at what nobody thought of.
+al. 2023): the first keep the network good at the expected images, the second at unexpected ones.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def sequence_contrast(rng: np.random.Generator, sequence: Modality) -> Means:
 
 
 def random_contrast(rng: np.random.Generator) -> Means:
-    """A number for each tissue; much of the time bone is dark and neighbours of one kind look alike."""
+    """Draw a number for each tissue; much of the time bone is dark and neighbours of one kind look alike."""
     means = rng.uniform(0.05, 1.8, len(HeadTissue))
     if rng.random() < 0.6:
         means[[HeadTissue.BONE, HeadTissue.FLAP_RIM]] = rng.uniform(0.02, 0.25, 2)

@@ -36,7 +36,7 @@ Labels = npt.NDArray[np.uint8]
 
 
 class HeadTissue(IntEnum):
-    """What a voxel is. Only AIR's value means something (0 is where nothing is painted)."""
+    """The tissue of a voxel. Only AIR's value has a meaning (0 is where nothing is painted)."""
 
     AIR = 0
     SKIN = 1
@@ -81,7 +81,7 @@ class SyntheticHead:
 
 @dataclass(frozen=True)
 class _Build:
-    """What differs between heads, in mm where not said otherwise."""
+    """Properties that differ between heads, in mm where not stated otherwise."""
 
     csf: float
     csf_unevenness: float
@@ -104,7 +104,7 @@ def axes_mm() -> Coordinates:
 
 
 def make_head(seed: int) -> SyntheticHead:
-    """The head of this seed: the same labels on every machine, but for rounding."""
+    """Make the head of this seed: the same labels on every machine, but for rounding."""
     rng = np.random.default_rng(seed)
     build = _Build(
         csf=float(rng.uniform(0.8, 4.0)),
@@ -151,7 +151,7 @@ def closed(mask: BoolArray, radius_mm: float) -> BoolArray:
 
 
 def _own_frame(rng: np.random.Generator, p: Coordinates) -> Coordinates:
-    """The head's points in the template's frame, but for the warp: size, proportions, asymmetry."""
+    """Return the head's points in the template's frame, but for the warp: size, proportions, asymmetry."""
     size = rng.normal(0.95, 0.045)
     sx, sy, sz = (np.float32(np.clip(size * (1 + rng.normal(0, 0.03)), 0.82, 1.06)) for _ in range(3))
     xy, xz, yz = (np.float32(v) for v in rng.normal(0, 0.03, 3))
@@ -319,7 +319,7 @@ def _paint_face(rng: np.random.Generator, labels: Labels, build: _Build, q: Coor
 
 
 def _cells(rng: np.random.Generator, q: Coordinates) -> FloatArray:
-    """A quick sponge: the product of three waves with random phases."""
+    """Return a quick sponge of three waves with random phases: the product of two, plus half of the third."""
     a, b, c = (np.float32(v) for v in rng.uniform(0, 6.28, 3))
     k = np.float32(2 * np.pi / rng.uniform(7, 12))
     return np.asarray(np.sin(k * q[0] + a) * np.sin(k * q[1] + b) + np.sin(k * q[2] + c) * np.float32(0.5))

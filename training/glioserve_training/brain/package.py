@@ -49,7 +49,7 @@ def write_package(net: BrainNet, settings: BrainSettings, heads: int, reached: B
 
 
 def exported(net: BrainNet) -> bytes:
-    """The network as ONNX with free sizes; refused where it answers otherwise than PyTorch."""
+    """Export the network as ONNX with free sizes; refuse it where it answers otherwise than PyTorch."""
     example = torch.zeros(1, 1, 48, 64, 80)
     depth, height, width = (torch.export.Dim(name, min=1) * SIZE_MULTIPLE for name in ("d", "h", "w"))
     with quiet_exporter(), torch.no_grad():
@@ -73,7 +73,7 @@ def exported(net: BrainNet) -> bytes:
 
 
 def card_of(heads: int) -> BrainModelCard:
-    """The sidecar: how the graph wants its input and what its answer means."""
+    """Return the model's card: the form of the graph's input and the meaning of its answer."""
     return BrainModelCard(
         schema=BRAIN_MODEL_SCHEMA,
         name="glioserve-brain",

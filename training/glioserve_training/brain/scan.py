@@ -35,7 +35,7 @@ SCALED_PERCENTILES = (0.0, 99.0)
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """What the network sees and what it should answer; all [z, y, x] on the same grid."""
+    """The network's input and the answer that it should give; all [z, y, x] on the same grid."""
 
     image: FloatArray
     """0 to 1; 0 outside the field of view."""

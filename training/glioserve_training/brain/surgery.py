@@ -1,7 +1,7 @@
-"""What a tumour and its treatment leave in a head: lesions, resection cavities, craniotomies. Painted into the labels.
+"""Paint lesions, resection cavities and craniotomies, as a tumour and its treatment leave them, into a head's labels.
 
-The signed distance stays as it was: a lesion or a cavity is part of the brain mask, whatever it looks like, because it
-is what the service is asked about; a bone flap or what has gathered under the scalp is not.
+The signed distance stays as it was: a lesion or a cavity is part of the brain mask, whatever it looks like, because
+the service is asked about it; a bone flap or fluid under the scalp is not.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _BRAIN_FROM_MM = 1.0
 
 
 def operate(head: SyntheticHead, rng: np.random.Generator) -> Labels:
-    """A copy of the head's labels with up to three lesions and, often, a craniotomy over one of them."""
+    """Return a copy of the head's labels with up to three lesions and, often, a craniotomy over one of them."""
     labels = head.labels.copy()
     if rng.random() < 0.3:
         return labels
@@ -70,7 +70,7 @@ def _lesion(labels: Labels, head: SyntheticHead, centre: Place, rng: np.random.G
 
 
 def _craniotomy(labels: Labels, head: SyntheticHead, centre: Place, rng: np.random.Generator) -> None:
-    """A flap cut out of the skull: refitted behind a rim, or missing; fluid under the scalp."""
+    """Paint a flap cut out of the skull: refitted behind a rim, or missing; fluid under the scalp."""
     radius = float(rng.uniform(18, 48))
     box = _box(labels.shape, centre, (radius + 8) / SPACING_MM)
     part, depth = labels[box], head.distance[box]
@@ -90,7 +90,7 @@ def _craniotomy(labels: Labels, head: SyntheticHead, centre: Place, rng: np.rand
 
 
 def _resection(labels: Labels, head: SyntheticHead, centre: Place, rng: np.random.Generator) -> None:
-    """A cavity open to the brain's surface, with an enhancing or bloody edge."""
+    """Paint a cavity open to the brain's surface, with an enhancing or bloody edge."""
     radii = rng.uniform(10, 30) * rng.uniform(0.7, 1.3, 3)
     box = _box(labels.shape, centre, radii.max() * 1.3 / SPACING_MM + 8)
     blob, part = _blob_mm(box, centre, radii + 8, rng), labels[box]

@@ -1,13 +1,13 @@
-"""Trains the brain extraction network on heads that are rendered anew for every step."""
+"""Train the brain extraction network on heads that are rendered anew for every step."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -24,9 +24,17 @@ Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 """Image, distance in mm and field of view, each [N, 1, D, H, W]."""
 
 
+class _Stateful(Protocol):
+    """A part of a run whose state a checkpoint keeps."""
+
+    def state_dict(self) -> dict[str, object]: ...
+
+    def load_state_dict(self, state_dict: dict[str, object], /) -> object: ...
+
+
 @dataclass(frozen=True)
 class BrainSettings:
-    """One run. The defaults made the shipped model."""
+    """Settings of one run; the defaults made the shipped model."""
 
     steps: int = 2800
     batch: int = 2
@@ -35,10 +43,10 @@ class BrainSettings:
     averaging: float = 0.995
     """Decay of the weights' exponential moving average over steps; the average is what is handed over."""
     near_mm: float = 3.0
-    """Distances this close to the surface weigh most."""
+    """Distance to the surface within which voxels weigh most."""
     dice_weight: float = 1.0
     clip_mm: float = 10.0
-    """Distances beyond are all the same: it is enough to know that the surface is far."""
+    """Distance beyond which all are the same: it is enough to know that the surface is far."""
     validation_scans: int = 24
     validate_every: int = 100
     seed: int = 0
@@ -46,7 +54,7 @@ class BrainSettings:
 
 @dataclass(frozen=True)
 class BrainProgress:
-    """After some steps: what validation says of the averaged weights. Dice at the network's resolution."""
+    """Validation of the averaged weights after some steps; Dice is at the network's resolution."""
 
     step: int
     loss: float
@@ -73,7 +81,7 @@ class _Scans(IterableDataset[Batch]):
 
 
 def as_batch(samples: list[Sample]) -> Batch:
-    """Samples of one size as tensors."""
+    """Stack samples of one size as tensors."""
     image, distance, seen = (
         torch.from_numpy(np.stack([getattr(s, name) for s in samples]))[:, None]
         for name in ("image", "distance_mm", "seen")
@@ -82,9 +90,9 @@ def as_batch(samples: list[Sample]) -> Batch:
 
 
 def distance_loss(found: torch.Tensor, true: torch.Tensor, seen: torch.Tensor, settings: BrainSettings) -> torch.Tensor:
-    """Absolute error of the clipped distance, most weight near the surface, and one minus the soft Dice.
+    """Return the absolute error of the clipped distance, weighted to the surface, plus one minus the soft Dice.
 
-    All [N, 1, D, H, W]; ``found`` and ``true`` in mm, voxels outside ``seen`` do not count.
+    All arrays are [N, 1, D, H, W]; ``found`` and ``true`` in mm, voxels outside ``seen`` do not count.
     """
     near = torch.exp(-true.abs() / settings.near_mm) + 0.1
     weight = near * seen
@@ -106,10 +114,10 @@ def train_brain(
     *,
     on_progress: Callable[[BrainProgress], None] = lambda _: None,
 ) -> tuple[BrainNet, BrainProgress]:
-    """The averaged network and what validation said of it last.
+    """Train and return the averaged network, with the result of its last validation.
 
-    Goes on from ``checkpoint`` if it is there, and writes it at every validation. A run that was cut off and resumed
-    sees the same scans in the same order as one that was not.
+    Training goes on from ``checkpoint`` if it is there, and writes it at every validation. A run that was cut
+    off and resumed sees the same scans in the same order as one that was not.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(settings.seed)
@@ -120,7 +128,12 @@ def train_brain(
     )
     optimiser = torch.optim.AdamW(net.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, settings))
-    parts = {"net": net, "average": average, "optimiser": optimiser, "schedule": schedule}
+    parts: dict[str, _Stateful] = {
+        "net": net,
+        "average": average,
+        "optimiser": optimiser,
+        "schedule": schedule,
+    }
     first, reached = (
         _resume(checkpoint, settings, parts) if checkpoint.exists() else (0, BrainProgress(0, 0.0, 0.0, 0.0, 0.0))
     )
@@ -155,7 +168,7 @@ def train_brain(
 
 
 def dice_of(net: torch.nn.Module, batch: Batch) -> float:
-    """Dice of distance < 0 in the field of view; ``net`` is left in evaluation mode."""
+    """Return the Dice of distance < 0 in the field of view; ``net`` is left in evaluation mode."""
     image, distance, seen = batch
     net.eval()
     device = next(net.parameters()).device
@@ -166,7 +179,7 @@ def dice_of(net: torch.nn.Module, batch: Batch) -> float:
 
 
 def _rate(step: int, settings: BrainSettings) -> float:
-    """A short rise, then half a cosine down to a hundredth."""
+    """Return the learning rate's factor at ``step``: a short rise, then half a cosine down to a hundredth."""
     warm = min(1.0, (step + 1) / 100)
     return warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, step / settings.steps))))
 
@@ -177,7 +190,7 @@ def _validation(held_out: list[Path], settings: BrainSettings) -> Iterator[Batch
         yield as_batch([scan_head(load_head(held_out[i % len(held_out)]), rng, draw_size(rng))])
 
 
-def _save(file: Path, settings: BrainSettings, reached: BrainProgress, parts: dict[str, Any]) -> None:
+def _save(file: Path, settings: BrainSettings, reached: BrainProgress, parts: Mapping[str, _Stateful]) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_suffix(".partial")
     state = {name: part.state_dict() for name, part in parts.items()}
@@ -185,8 +198,8 @@ def _save(file: Path, settings: BrainSettings, reached: BrainProgress, parts: di
     partial.replace(file)
 
 
-def _resume(file: Path, settings: BrainSettings, parts: dict[str, Any]) -> tuple[int, BrainProgress]:
-    """Steps done so far, and what validation said after them."""
+def _resume(file: Path, settings: BrainSettings, parts: Mapping[str, _Stateful]) -> tuple[int, BrainProgress]:
+    """Load the parts' states; return the steps done so far and the result of the validation after them."""
     state = torch.load(file, weights_only=True)
     if state["settings"] != asdict(settings):
         detail = f"{file.name} is of a run with other settings."
