@@ -73,7 +73,7 @@ class ClassifierNet(Protocol):
         """A linear layer, or a chain of linear layers, ReLUs and dropouts, from the pooled features to two logits."""
 
     def features(self, x: torch.Tensor) -> torch.Tensor:
-        """``x`` [N, C, D, H, W] to A [N, K, d, h, w], after the last convolution's ReLU."""
+        """Return A [N, K, d, h, w], after the last convolution's ReLU, of ``x`` [N, C, D, H, W]."""
 
     @property
     def cam_lattice(self) -> tuple[float, float]:
@@ -85,7 +85,7 @@ class TailedNet(Protocol):
     """A network that knows its last feature map but ends otherwise: ``forward(x) == tail(features(x))``."""
 
     def features(self, x: torch.Tensor) -> torch.Tensor:
-        """``x`` [N, C, D, H, W] to A [N, K, d, h, w], after the last convolution's ReLU."""
+        """Return A [N, K, d, h, w], after the last convolution's ReLU, of ``x`` [N, C, D, H, W]."""
 
     def tail(self, a: torch.Tensor) -> torch.Tensor:
         """Return the logits [N, 2] of A by differentiable operations."""
@@ -207,7 +207,7 @@ def plus_plus(network: ClassifierNet, a: torch.Tensor, gradient: torch.Tensor) -
 
 
 def _summed_over_cells(gradient: torch.Tensor, channels: int) -> torch.Tensor:
-    """[..., K * cells] to [..., K]."""
+    """Sum [..., K * cells] over the cells to [..., K]."""
     if gradient.shape[-1] == channels:
         return gradient
     return gradient.reshape(*gradient.shape[:-1], channels, -1).sum(dim=-1)

@@ -21,7 +21,7 @@ def augment(
 
 
 def _moved(sample: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Mirrored along each axis with even odds, then shifted by whole voxels; zeros come in (air)."""
+    """Mirror along each axis with even odds, then shift by whole voxels; zeros come in (air)."""
     flips = [axis for axis in (1, 2, 3) if torch.rand((), generator=generator) < 0.5]
     sample = torch.flip(sample, flips)
     shifts = torch.randint(-MAX_SHIFT_VOXELS, MAX_SHIFT_VOXELS + 1, (3,), generator=generator).tolist()

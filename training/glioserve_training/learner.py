@@ -17,7 +17,7 @@ from glioserve_networks import ClassifierNet
 from glioserve_networks.gradcam import evidence, has_closed_form, logits_and_gradient
 
 USUAL_CELLS = 50
-"""The head is multiplied by the share of the map that this many cells make up: a lesion and its surroundings."""
+"""Cells of a lesion and its surroundings; the head is multiplied by the share of the map that they make up."""
 _MOMENTUM = 0.1
 
 
@@ -77,7 +77,7 @@ class Learner(nn.Module):
         return state
 
     def _folded(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """(weight [2, K], bias [2]) of the linear layer that centre, gain and head are together."""
+        """Return (weight [2, K], bias [2]) of the linear layer that combines centre, gain and head."""
         weight = self._head.weight * self.gain
         return weight, self._head.bias - weight @ self.mean
 

@@ -28,7 +28,7 @@ def registration_error(rng: np.random.Generator, centre_lps_mm: npt.NDArray[np.f
 
 
 def damaged(rng: np.random.Generator, mask: ByteArray, geometry: Geometry) -> ByteArray:
-    """``mask`` [z, y, x] grown, shrunk, cut or with leftovers of skull; ``mask`` itself if too little is left."""
+    """Return ``mask`` [z, y, x] grown, shrunk, cut or with leftovers of skull; unchanged if too little is left."""
     spacing_zyx_mm = geometry.spacing_mm[::-1]
     outside_mm = ndimage.distance_transform_edt(mask == 0, spacing_zyx_mm)
     inside_mm = ndimage.distance_transform_edt(mask, spacing_zyx_mm)

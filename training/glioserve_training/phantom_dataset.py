@@ -61,7 +61,7 @@ def _run(jobs: list[tuple[int, Recipe, Path]], workers: int) -> Iterator[None]:
 
 
 def phantom_patient(seed: int, recipe: Recipe, draws: int = DRAWS) -> Patient:
-    """All draws of one phantom with each diagnosis."""
+    """Make all draws of one phantom with each diagnosis."""
     images, labels, lesions = [], [], []
     for diagnosis in DIAGNOSES:
         phantom = coarse_phantom(seed).with_diagnosis(diagnosis)
@@ -95,7 +95,7 @@ def _coarser(acquisition: PhantomAcquisition) -> PhantomAcquisition:
 def _draw(
     phantom: Phantom, volumes: Mapping[Modality, SequenceVolume], recipe: Recipe, draws: int
 ) -> Iterator[tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]]:
-    """(network input [C, D, H, W], lesion [D, H, W]) per draw."""
+    """Yield (network input [C, D, H, W], lesion [D, H, W]) per draw."""
     reference = volumes[recipe.reference]
     for number in range(draws):
         # By seed and draw alone: errors are the same for both diagnoses and must not tell them apart.

@@ -51,7 +51,7 @@ def delong_variance(scores: Scores, necrosis: Truths) -> float:
 
 
 def auc_delong(scores: Scores, necrosis: Truths) -> Estimate:
-    """AUC with the normal interval of DeLong's variance, cut off at 0 and 1; none with one case of a class.
+    """Return the AUC with the normal interval of DeLong's variance, cut off at 0 and 1; none with one case of a class.
 
     Where the classes are apart (AUC 1 or 0) the variance is 0 and the interval a point: it then says nothing.
     """
@@ -63,7 +63,10 @@ def auc_delong(scores: Scores, necrosis: Truths) -> Estimate:
 
 
 def auc_bootstrap(scores: Scores, necrosis: Truths, resamples: int = DEFAULT_RESAMPLES, seed: int = 0) -> Estimate:
-    """AUC with its percentile interval over ``resamples`` cohorts, drawn with replacement within each class."""
+    """Return the AUC with its percentile interval over ``resamples`` cohorts.
+
+    Each cohort is drawn with replacement within each class.
+    """
     value = necrosis_auc(scores, necrosis)
     positive, negative = -scores[necrosis], -scores[~necrosis]
     if min(len(positive), len(negative)) < 2:

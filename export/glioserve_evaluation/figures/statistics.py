@@ -58,7 +58,7 @@ def confusion(called_necrosis: Truths, necrosis: Truths) -> Confusion:
 
 
 def t_test(scores: Scores) -> TTest | None:
-    """None of fewer than two scores, or where all are one value: the test's spread would be 0."""
+    """Return the t-test; None of fewer than two scores or of equal ones, where the test's spread would be 0."""
     if len(scores) < 2 or np.ptp(scores) == 0:
         return None
     found = stats.ttest_1samp(scores, 0.5)
@@ -75,12 +75,15 @@ def t_test(scores: Scores) -> TTest | None:
 
 
 def brier(scores: Scores, necrosis: Truths) -> float:
-    """Mean squared difference between the probability of necrosis and the truth (Brier 1950); 0.25 for one half."""
+    """Return the mean squared difference between the probability of necrosis and the truth (Brier 1950).
+
+    It is 0.25 for a constant one half.
+    """
     return float(brier_score_loss(necrosis, 1 - scores))
 
 
 def calibration_bins(scores: Scores, necrosis: Truths, bins: int = DEFAULT_BINS) -> tuple[CalibrationBin, ...]:
-    """``bins`` of equal width over the probability of necrosis."""
+    """Return ``bins`` of equal width over the probability of necrosis."""
     probability = 1 - scores
     place = np.minimum((probability * bins).astype(np.int64), bins - 1)
     found = []

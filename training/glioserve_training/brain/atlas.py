@@ -22,7 +22,7 @@ _FILE = "mni_icbm152_{}_tal_nlin_sym_09a_converted.nii.gz"
 
 @lru_cache(maxsize=1)
 def tissue_maps() -> tuple[FloatArray, FloatArray, npt.NDArray[np.float64]]:
-    """(grey, white, voxel_from_lps): probabilities FP32 [x, y, z] as they are stored, and the 4 x 4 map into them."""
+    """Return (grey, white, voxel_from_lps): stored probabilities FP32 [x, y, z], and the 4 x 4 map into them."""
     package = find_spec("nilearn")
     if package is None or package.origin is None:
         raise GlioserveError(

@@ -17,7 +17,7 @@ VERSION = 1
 
 
 def make_bank(folder: Path, first_seed: int, count: int, workers: int) -> list[Path]:
-    """Files of heads ``first_seed`` to ``first_seed + count - 1``; those that are there already are kept."""
+    """Make the files of heads ``first_seed`` to ``first_seed + count - 1``; those that are there already are kept."""
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / f"head-v{VERSION}-{seed:06d}.npz" for seed in range(first_seed, first_seed + count)]
     missing = [(file, first_seed + i) for i, file in enumerate(files) if not file.exists()]

@@ -52,14 +52,14 @@ _TABLE: dict[HeadTissue, tuple[float, float, float, float]] = {
 
 
 def draw_contrast(rng: np.random.Generator) -> Means:
-    """Mean intensity of each tissue, FP32 [len(HeadTissue)], about 0 to 2: like a sequence, or at random."""
+    """Draw the mean intensity of each tissue, FP32 [len(HeadTissue)], about 0 to 2: like a sequence, or at random."""
     if rng.random() < 0.5:
         return sequence_contrast(rng, SEQUENCES[int(rng.integers(len(SEQUENCES)))])
     return random_contrast(rng)
 
 
 def sequence_contrast(rng: np.random.Generator, sequence: Modality) -> Means:
-    """Near one of the four sequences, each tissue off by a fifth or so; sometimes fat-suppressed."""
+    """Draw intensities near one of the four sequences, each tissue off by a fifth or so; sometimes fat-suppressed."""
     column = SEQUENCES.index(sequence)
     means = np.array([_TABLE[tissue][column] for tissue in HeadTissue])
     means = means * np.exp(rng.normal(0, 0.22, len(means))) + np.abs(rng.normal(0, 0.03, len(means)))

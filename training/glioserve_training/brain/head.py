@@ -95,7 +95,7 @@ class _Build:
 
 
 def axes_mm() -> Coordinates:
-    """Coordinates of the grid's voxel centres: x [1, 1, nx], y [1, ny, 1], z [nz, 1, 1]."""
+    """Return the coordinates of the grid's voxel centres in mm: x [1, 1, nx], y [1, ny, 1], z [nz, 1, 1]."""
     x, y, z = (
         np.arange(low + SPACING_MM / 2, high, SPACING_MM, dtype=np.float32)
         for low, high in zip(BOX_LOW_MM, BOX_HIGH_MM, strict=True)
@@ -136,7 +136,7 @@ def make_head(seed: int) -> SyntheticHead:
 
 
 def signed_distance_mm(mask: BoolArray) -> FloatArray:
-    """Distance [z, y, x] to the mask's surface, between voxels; negative inside."""
+    """Return the distance [z, y, x] to the mask's surface in mm, between voxels; negative inside."""
     outside = ndimage.distance_transform_edt(~mask)
     inside = ndimage.distance_transform_edt(mask)
     signed = np.where(mask, 0.5 - inside, outside - 0.5)
@@ -144,7 +144,7 @@ def signed_distance_mm(mask: BoolArray) -> FloatArray:
 
 
 def closed(mask: BoolArray, radius_mm: float) -> BoolArray:
-    """Morphological closing by a ball."""
+    """Return the morphological closing by a ball."""
     reach = radius_mm / SPACING_MM
     grown = ndimage.distance_transform_edt(~mask) <= reach
     return np.asarray((ndimage.distance_transform_edt(grown) > reach) | mask)
@@ -160,7 +160,7 @@ def _own_frame(rng: np.random.Generator, p: Coordinates) -> Coordinates:
 
 
 def _warped_tissue(rng: np.random.Generator, p: Coordinates, q: Coordinates) -> tuple[FloatArray, FloatArray]:
-    """Grey and white matter probability at every point, the template bent at two wavelengths."""
+    """Return the grey and white matter probability at every point, the template bent at two wavelengths."""
     grey, white, voxel_from_lps = tissue_maps()
     coarse, fine = rng.uniform(1.5, 5.0), rng.uniform(0.3, 1.4)
     places = []
@@ -182,7 +182,7 @@ def _warped_tissue(rng: np.random.Generator, p: Coordinates, q: Coordinates) -> 
 def _paint_soft_parts(
     rng: np.random.Generator, labels: Labels, build: _Build, q: Coordinates, p: Coordinates, shell: FloatArray
 ) -> None:
-    """Scalp, face and neck, filled with a random patchwork of soft tissues."""
+    """Paint scalp, face and neck, filled with a random patchwork of soft tissues."""
     f = build.face
     depth = build.csf + build.skull + build.scalp * (1 - np.float32(0.25) * _noise(rng, p, 60.0))
     scalp = shell - depth
@@ -222,7 +222,7 @@ def _paint_skull(
     shell: FloatArray,
     distance: FloatArray,
 ) -> None:
-    """Fluid between brain and skull, dura, two tables of bone with marrow between, the base, the spine."""
+    """Paint fluid between brain and skull, dura, two tables of bone with marrow between, the base, the spine."""
     uneven = 1 + np.float32(build.csf_unevenness) * _noise(rng, p, 50.0)
     inner = np.float32(build.csf) * np.clip(uneven, 0.1, 3)
     thickness = build.skull * (1 + np.float32(0.2) * _noise(rng, p, 40.0))
@@ -252,7 +252,7 @@ def _paint_skull(
 
 
 def _paint_face(rng: np.random.Generator, labels: Labels, build: _Build, q: Coordinates, distance: FloatArray) -> None:
-    """Orbits, sinuses, airways, mastoids, jaw, tongue, glands; each drawn, some left out."""
+    """Paint orbits, sinuses, airways, mastoids, jaw, tongue, glands; each drawn, some left out."""
     free = distance > 2.0
     f = build.face
 
@@ -335,7 +335,7 @@ def _paint_brain(
     distance: FloatArray,
     q: Coordinates,
 ) -> None:
-    """Grey and white matter, fluid in sulci and ventricles, cerebellum, the falx."""
+    """Paint grey and white matter, fluid in sulci and ventricles, cerebellum, the falx."""
     is_white = white * np.float32(rng.uniform(0.8, 1.25)) > grey
     labels[mask] = HeadTissue.CSF
     labels[mask & ~tissue & (distance < -12)] = HeadTissue.VENTRICLE
@@ -358,7 +358,7 @@ def _paint_vessels(
     shell: FloatArray,
     mask: BoolArray,
 ) -> None:
-    """Venous sinuses on the skull's inside, arteries at the base, veins over the convexity."""
+    """Paint venous sinuses on the skull's inside, arteries at the base, veins over the convexity."""
     free = ~mask
     half = float(rng.uniform(3.0, 6.5))
     sagittal = free & (np.abs(q[0]) < half) & (shell > -5) & (shell < build.csf + 1.5) & (q[2] > -25)

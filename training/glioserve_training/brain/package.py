@@ -35,7 +35,7 @@ another order. A trained network drifts by 0.004."""
 
 
 def write_package(net: BrainNet, settings: BrainSettings, heads: int, reached: BrainProgress, folder: Path) -> str:
-    """``glioserve-brain.onnx``, ``.json`` (sidecar) and ``.md`` (card) in ``folder``; returns the digest."""
+    """Write ``glioserve-brain.onnx``, ``.json`` (sidecar) and ``.md`` (card) to ``folder``, and return the digest."""
     folder.mkdir(parents=True, exist_ok=True)
     graph = exported(net)
     sidecar = json.dumps(to_dict(card_of(heads)), indent=2).encode() + b"\n"

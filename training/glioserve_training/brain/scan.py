@@ -26,11 +26,11 @@ GRID_MM = 3.0
 """Spacing of the network's grid, in mm."""
 SIZE_MULTIPLE = 16
 SIZES = ((64, 80), (64, 80), (48, 64, 80))
-"""(x, y, z) voxels that the network's grid is drawn from: 144 to 240 mm."""
+"""Sizes (x, y, z) in voxels that the network's grid is drawn from: 144 to 240 mm."""
 BRAIN_CENTRE_MM = np.array([0.0, 16.0, 2.0])
 """Brain centre of the average head, where fields of view are planned."""
 SCALED_PERCENTILES = (0.0, 99.0)
-"""Percentiles of the field of view: what becomes 0 and 1. Beyond is clipped. The sidecar says the same."""
+"""Percentiles of the field of view that become 0 and 1; values beyond are clipped. The sidecar states the same."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,21 +38,21 @@ class Sample:
     """The network's input and the answer that it should give; all [z, y, x] on the same grid."""
 
     image: FloatArray
-    """0 to 1; 0 outside the field of view."""
+    """Intensities from 0 to 1; 0 outside the field of view."""
     distance_mm: FloatArray
-    """Signed, negative inside the brain mask, clipped to what heads carry."""
+    """Signed distance, negative inside the brain mask, clipped to what heads carry."""
     seen: npt.NDArray[np.bool_]
     """The field of view."""
 
 
 def draw_size(rng: np.random.Generator) -> tuple[int, int, int]:
-    """(x, y, z) voxels of a network grid."""
+    """Draw the size of a network grid, in voxels (x, y, z)."""
     x, y, z = (int(rng.choice(sizes)) for sizes in SIZES)
     return x, y, z
 
 
 def scan_head(head: SyntheticHead, rng: np.random.Generator, size_voxels: tuple[int, int, int]) -> Sample:
-    """One random look at ``head`` on a grid of ``size_voxels`` (x, y, z) of GRID_MM."""
+    """Draw one scan of ``head`` on a grid of ``size_voxels`` (x, y, z) of GRID_MM."""
     volume = _rendered(head, rng, draw_contrast)
     axis, step_mm = _slices(rng)
     volume = _slice_profile(volume, axis, step_mm * float(rng.uniform(0.75, 1.0)))
@@ -83,7 +83,7 @@ def scan_volume(
     placing: np.random.Generator | None = None,
     contrast: Callable[[np.random.Generator], FloatArray] = draw_contrast,
 ) -> tuple[SequenceVolume, npt.NDArray[np.bool_]]:
-    """One random look at ``head`` as a scanner stores it, and its true brain mask on the same voxels [z, y, x].
+    """Draw one scan of ``head`` as a scanner stores it, and its true brain mask on the same voxels [z, y, x].
 
     In-plane voxels of about 1 mm; else as :func:`scan_head`, so what serving makes of it can be compared with truth.
     ``placing`` draws pose, warp and field of view: with equal ones, two scans are two sequences of one patient who
@@ -109,7 +109,7 @@ def scan_volume(
 
 
 def scaled(image: FloatArray, seen: npt.NDArray[np.bool_]) -> FloatArray:
-    """Intensities as the network takes them."""
+    """Return the intensities as the network takes them."""
     low, high = np.percentile(image[seen], SCALED_PERCENTILES)
     result = np.clip((image - low) / max(float(high - low), 1e-6), 0, 1)
     return np.where(seen, result, 0).astype(np.float32)
@@ -118,7 +118,7 @@ def scaled(image: FloatArray, seen: npt.NDArray[np.bool_]) -> FloatArray:
 def _rendered(
     head: SyntheticHead, rng: np.random.Generator, contrast: Callable[[np.random.Generator], FloatArray]
 ) -> torch.Tensor:
-    """Intensities FP32 [z, y, x] on the head's own grid: contrast, texture, a little blur."""
+    """Return intensities FP32 [z, y, x] on the head's own grid: contrast, texture, a little blur."""
     labels = operate(head, rng)
     means = contrast(rng)
     volume = torch.from_numpy(means[labels])
@@ -128,13 +128,13 @@ def _rendered(
 
 
 def _slices(rng: np.random.Generator) -> tuple[int, float]:
-    """(axis x, y or z, slice step in mm): mostly axial, half of them thick."""
+    """Draw (axis x, y or z, slice step in mm): mostly axial, half of them thick."""
     axis = int(rng.choice(3, p=(0.15, 0.15, 0.7)))
     return axis, float(rng.uniform(3.0, 7.0)) if rng.random() < 0.65 else float(rng.uniform(0.9, 3.0))
 
 
 def _slice_profile(volume: torch.Tensor, axis: int, thickness_mm: float) -> torch.Tensor:
-    """Box mean along an axis of the head's frame, which is near the slices' normal."""
+    """Return the box mean along an axis of the head's frame, which is near the slices' normal."""
     width = thickness_mm / SPACING_MM
     if width <= 1:
         return volume
@@ -145,7 +145,7 @@ def _slice_profile(volume: torch.Tensor, axis: int, thickness_mm: float) -> torc
 
 
 def _pose(rng: np.random.Generator) -> npt.NDArray[np.float64]:
-    """4 x 4 from the scanner's LPS to the head's: tilt, shift, and one half of the heads mirrored."""
+    """Draw the 4 x 4 from the scanner's LPS to the head's: tilt, shift, and one half of the heads mirrored."""
     matrix = np.eye(4)
     spread = 9.0 if rng.random() < 0.7 else 18.0
     turned = rotation(rng.normal(0, spread, 3).clip(-30, 30)) @ np.diag([rng.choice((-1.0, 1.0)), 1.0, 1.0])
@@ -155,7 +155,7 @@ def _pose(rng: np.random.Generator) -> npt.NDArray[np.float64]:
 
 
 def _warp(rng: np.random.Generator) -> torch.Tensor:
-    """Displacement in mm [1, 3 (x, y, z), d, h, w] on a few control points over the scanner's cube of 300 mm."""
+    """Draw displacements in mm [1, 3 (x, y, z), d, h, w] on control points over the scanner's cube of 300 mm."""
     amplitude = float(rng.uniform(0, 5.0))
     points = rng.normal(0, amplitude, (1, 3, 7, 7, 7)).astype(np.float32)
     return torch.from_numpy(points)
@@ -164,7 +164,7 @@ def _warp(rng: np.random.Generator) -> torch.Tensor:
 def _field_of_view(
     rng: np.random.Generator, size_voxels: tuple[int, int, int]
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """(extent, lower corner) in mm about the brain's centre, (x, y, z). The network's grid starts at the corner."""
+    """Draw (extent, lower corner) in mm about the brain's centre, (x, y, z); the corner starts the network's grid."""
     most = np.array(size_voxels) * GRID_MM
     extent = np.minimum(most, np.array([rng.uniform(170, 260), rng.uniform(190, 260), rng.uniform(115, 250)]))
     usual = np.array([-extent[0] / 2, -extent[1] / 2, max(-extent[2] * 0.62, 95 - extent[2] - 10)])
@@ -187,7 +187,7 @@ def _sampled(
     *,
     padding: float,
 ) -> FloatArray:
-    """``volume`` of the head's frame at the scanner points that three lists of coordinates span, FP32 [z, y, x]."""
+    """Sample ``volume`` of the head's frame at the scanner points of three lists of coordinates, FP32 [z, y, x]."""
     x, y, z = (torch.from_numpy(p) for p in places)
     zz, yy, xx = torch.meshgrid(z, y, x, indexing="ij")
     points = torch.stack([xx, yy, zz], dim=-1)
@@ -202,7 +202,7 @@ def _sampled(
 
 
 def _degraded(image: FloatArray, rng: np.random.Generator, axis: int) -> FloatArray:
-    """Coil field, gamma, ghosts of a moving head, slices of uneven gain, Rician noise."""
+    """Add a coil field, gamma, ghosts of a moving head, slices of uneven gain, Rician noise."""
     tensor = torch.from_numpy(image)
     tensor = tensor * torch.exp(float(rng.uniform(0, 0.45)) * _smooth_noise(rng, tensor.shape, 0))
     top = float(tensor.max()) or 1.0
@@ -223,7 +223,7 @@ def _degraded(image: FloatArray, rng: np.random.Generator, axis: int) -> FloatAr
 
 
 def _interpolated(image: FloatArray, array_axis: int, taken: FloatArray, places: FloatArray) -> FloatArray:
-    """Linear along one axis, from slices at ``taken`` to ``places`` (mm); beyond the last slice it goes on."""
+    """Interpolate along one axis from slices at ``taken`` to ``places`` (mm), and extrapolate beyond the last slice."""
     at = np.clip((places - taken[0]) / (taken[1] - taken[0]), 0, len(taken) - 1)
     lower = np.minimum(at.astype(int), len(taken) - 2)
     weight = (at - lower).astype(np.float32)
@@ -234,7 +234,10 @@ def _interpolated(image: FloatArray, array_axis: int, taken: FloatArray, places:
 
 
 def _smooth_noise(rng: np.random.Generator, shape: tuple[int, ...] | torch.Size, step: int) -> torch.Tensor:
-    """Mean 0, standard deviation about 1, correlated over ``step`` voxels; 0: a handful of waves over the volume."""
+    """Draw noise of mean 0 and standard deviation about 1.
+
+    It is correlated over ``step`` voxels; 0 means a handful of waves over the volume.
+    """
     counts = [4, 4, 4] if step == 0 else [max(2, n // step) for n in shape]
     generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
     points = torch.randn([1, 1, *counts], generator=generator)
@@ -251,7 +254,7 @@ def _blurred(volume: torch.Tensor, sigma_voxels: float) -> torch.Tensor:
 
 
 def _convolved(volume: torch.Tensor, taps: torch.Tensor, axis: int) -> torch.Tensor:
-    """One-dimensional convolution along an axis, borders repeated."""
+    """Convolve along one axis, borders repeated."""
     reach = len(taps) // 2
     result = torch.zeros_like(volume)
     n = volume.shape[axis]

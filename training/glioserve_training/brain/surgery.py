@@ -13,7 +13,7 @@ from glioserve_training.brain.head import SPACING_MM, HeadTissue, Labels, Synthe
 
 Place = npt.NDArray[np.int_]
 _BRAIN_FROM_MM = 1.0
-"""A voxel this deep in the mask can become lesion."""
+"""Depth in the mask from which a voxel can become lesion."""
 
 
 def operate(head: SyntheticHead, rng: np.random.Generator) -> Labels:
@@ -44,7 +44,7 @@ def _box(shape: tuple[int, ...], centre: Place, radius_voxels: float) -> tuple[s
 def _blob_mm(
     box: tuple[slice, ...], centre: Place, radii_mm: npt.NDArray[np.float64], rng: np.random.Generator
 ) -> npt.NDArray[np.float32]:
-    """About the distance to a bumpy ellipsoid's surface, negative inside, on the voxels of ``box``."""
+    """Return about the distance to a bumpy ellipsoid's surface, negative inside, on the voxels of ``box``."""
     grids = np.ogrid[box]
     u = [((g - c) * SPACING_MM / r) for g, c, r in zip(grids, centre, radii_mm, strict=True)]
     phases = rng.uniform(0, 2 * np.pi, 3)
@@ -55,7 +55,7 @@ def _blob_mm(
 
 
 def _lesion(labels: Labels, head: SyntheticHead, centre: Place, rng: np.random.Generator) -> None:
-    """Oedema, a ring or solid that enhances, a core of necrosis, blood or fluid."""
+    """Paint oedema, a ring or solid that enhances, a core of necrosis, blood or fluid."""
     radii = rng.uniform(4, 24) * rng.uniform(0.7, 1.3, 3)
     reach = float(rng.uniform(0, 22))
     box = _box(labels.shape, centre, (radii.max() * 1.3 + reach) / SPACING_MM)
