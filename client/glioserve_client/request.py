@@ -6,7 +6,6 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +25,7 @@ _LENGTH_PREFIX_BYTES = 4
 class Request:
     """The tensors that are sent, and what the client must remember to understand the answer."""
 
-    inputs: tuple[Any, ...] = field(repr=False)
+    inputs: tuple[InferInput, ...] = field(repr=False)
     """tritonclient's InferInput, one per tensor."""
     size_bytes: int
     warnings: tuple[str, ...] = ()
@@ -96,7 +95,7 @@ def _encode_dicom(study: DicomStudy, identified: bool) -> Request:
 
 
 def _encode_volumes(study: VolumeStudy) -> Request:
-    arrays: dict[str, tuple[str, npt.NDArray[Any]]] = {}
+    arrays: dict[str, tuple[str, npt.NDArray[np.float32 | np.float64]]] = {}
     for modality, volume in study.volumes.items():
         arrays[volume_tensor(modality)] = ("FP32", volume.voxels)
         arrays[affine_tensor(modality)] = ("FP64", volume.lps_from_voxel)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
@@ -16,18 +14,20 @@ _HEAT = np.array([0.0, 0.35, 0.6, 0.8, 1.0])
 _RGB = np.array([[0, 170, 80], [70, 215, 60], [250, 220, 40], [250, 130, 25], [235, 25, 25]], dtype=np.float64)
 
 
-def heat_rgb(heat: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+def heat_rgb(heat: npt.NDArray[np.float32 | np.float64]) -> npt.NDArray[np.float64]:
     """Return colours [..., 3] in 0 to 255 of ``heat`` [...] in 0 to 1: green, yellow, orange, red."""
     return np.stack([np.interp(heat, _HEAT, _RGB[:, channel]) for channel in range(3)], axis=-1)
 
 
-def heat_alpha(heat: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+def heat_alpha(heat: npt.NDArray[np.float32 | np.float64]) -> npt.NDArray[np.float64]:
     """Return the opacity [...] in 0 to 1: nothing below :data:`VISIBLE_FROM`, then growing with heat."""
     above = np.clip((np.asarray(heat, dtype=np.float64) - VISIBLE_FROM) / (1 - VISIBLE_FROM), 0, 1)
     return STRONGEST_ALPHA * np.sqrt(above)
 
 
-def blend(grey: npt.NDArray[Any], heat: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+def blend(
+    grey: npt.NDArray[np.float32 | np.float64], heat: npt.NDArray[np.float32 | np.float64]
+) -> npt.NDArray[np.uint8]:
     """Return RGB [..., 3] in 0 to 255 of ``grey`` [...] in 0 to 255 under ``heat`` [...] in 0 to 1."""
     alpha = heat_alpha(heat)[..., None]
     mixed = (1 - alpha) * np.asarray(grey, dtype=np.float64)[..., None] + alpha * heat_rgb(heat)
@@ -35,7 +35,7 @@ def blend(grey: npt.NDArray[Any], heat: npt.NDArray[Any]) -> npt.NDArray[np.uint
     return rgb
 
 
-def window(voxels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+def window(voxels: npt.NDArray[np.float32 | np.float64]) -> npt.NDArray[np.float32]:
     """Return intensities as grey 0 to 255: from the background to the 99.5th percentile of what lies above it."""
     low, high = (float(v) for v in np.percentile(voxels, (1, 99.9)))
     inside = voxels[voxels > low + 0.1 * (high - low)]

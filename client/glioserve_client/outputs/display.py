@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import permutations
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from glioserve_dicom.volumes.geometry import Matrix
 
+Number = TypeVar("Number", bound=np.generic)
 LETTER_COSINE = 0.38
 """Least share of a direction (22 degrees) from which a second letter is shown: ``LA`` is left and a little anterior."""
 PLACEMENT_TOLERANCE_VOXELS = 0.1
@@ -33,7 +34,7 @@ class AxialView:
     _array_axes: tuple[int, int, int]
     _flips: tuple[bool, bool, bool]
 
-    def of(self, voxels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    def of(self, voxels: npt.NDArray[Number]) -> npt.NDArray[Number]:
         """Return the display array of ``voxels`` [z, y, x]; a view, no copy."""
         turned = voxels.transpose(self._array_axes)
         slices, rows, columns = (slice(None, None, -1 if flip else 1) for flip in self._flips)
@@ -80,8 +81,8 @@ def letters(direction: npt.NDArray[np.float64]) -> str:
 
 
 def onto_grid(
-    voxels: npt.NDArray[Any], lps_from_voxel: Matrix, shape: tuple[int, ...], lps_from_grid: Matrix
-) -> npt.NDArray[Any] | None:
+    voxels: npt.NDArray[Number], lps_from_voxel: Matrix, shape: tuple[int, ...], lps_from_grid: Matrix
+) -> npt.NDArray[Number] | None:
     """Return ``voxels`` [z, y, x] in the order of another description of the same grid, or None if it is another grid.
 
     Two descriptions agree when one is the other with axes swapped or reversed, or a part of it.

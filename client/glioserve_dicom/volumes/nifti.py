@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,9 @@ import numpy.typing as npt
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_contract.limits import MAX_VOLUME_VOXELS
 from glioserve_dicom.files.quiet import quiet
+
+if TYPE_CHECKING:
+    import nibabel
 
 MM_PER_UNIT = {"mm": 1.0, "unknown": 1.0, "meter": 1000.0, "micron": 0.001}
 _SUFFIXES = re.compile(r"\.(nii|hdr|img)(\.gz|\.bz2)?$", re.IGNORECASE)
@@ -75,7 +78,7 @@ def _name(dtype: np.dtype[np.generic]) -> str:
     return "colour" if dtype.fields is not None else dtype.name
 
 
-def _lps_from_voxel(header: Any) -> npt.NDArray[np.float64]:
+def _lps_from_voxel(header: nibabel.Nifti1Header) -> npt.NDArray[np.float64]:
     try:
         sform, qform = header.get_sform(coded=True)[0], header.get_qform(coded=True)[0]
         mm_per_unit = MM_PER_UNIT[header.get_xyzt_units()[0]]
