@@ -67,7 +67,7 @@ def from_dict(cls: type[T], value: object, path: str | None = None, *, ignore_un
 
 @cache
 def _hints(cls: type) -> dict[str, Hint]:
-    return typing.get_type_hints(cls)
+    return typing.get_type_hints(cls, include_extras=True)
 
 
 def _build(hint: Hint, value: object, path: str, ignore_unknown: bool) -> object:
@@ -75,6 +75,11 @@ def _build(hint: Hint, value: object, path: str, ignore_unknown: bool) -> object
         return _build_dataclass(hint, value, path, ignore_unknown)
     origin: object = typing.get_origin(hint)
     arguments = typing.get_args(hint)
+    if origin is Annotated:  # Digest is the one annotated type of the records
+        text = _build(arguments[0], value, path, ignore_unknown)
+        if not is_sha256_digest(str(text)):
+            raise SchemaError(path, "must be 'sha256:' and 64 hex digits")
+        return text
     if origin in (typing.Union, types.UnionType):
         if value is None and type(None) in arguments:
             return None
