@@ -23,7 +23,7 @@ from common import ROOT, print_table, write_result
 from glioserve_contract.records.recipe import preprocessing_digest
 from glioserve_export.variants.compare import Comparison, compare
 from glioserve_export.variants.int8 import quantised
-from glioserve_export.variants.runtimes import Answers, by_onnxruntime, by_openvino, has_bf16
+from glioserve_export.variants.runtimes import RuntimeAnswers, by_onnxruntime, by_openvino, has_bf16
 from glioserve_networks.architectures.registry import OURS
 from glioserve_networks.dataset import load_studies
 from glioserve_preprocess.files import load_recipe
@@ -90,7 +90,7 @@ def phantom_figures(count: int, with_int8: bool) -> dict[str, Any]:
     images, _ = load_studies(folder, recipe, count)
     model = (DEMO / "model.onnx").read_bytes()
     wanted = by_onnxruntime(model, images, 1, _nothing)
-    found: dict[str, Answers] = {
+    found: dict[str, RuntimeAnswers] = {
         cr.OPENVINO: by_openvino(model, images, "f32", 1, _nothing),
         cr.BF16: by_openvino(model, images, "bf16", 1, _nothing),
     }

@@ -39,7 +39,7 @@ class ServingProfile:
     model_file: str
     kind: str
     queue_delay_us: int
-    """How long a study may wait for others to share its batch."""
+    """Longest time that a study waits for others to share its batch."""
     max_batch_size: int = CLASSIFIER_MODEL.max_batch_size
     preferred_batch_sizes: tuple[int, ...] = ()
     warmup_batch_sizes: tuple[int, ...] = (1,)
@@ -118,7 +118,7 @@ DEFAULT_PROFILE = ONNXRUNTIME_CPU
 
 
 def resolved_dims(tensor: Tensor, recipe: Recipe, cam_grid: CamGrid) -> tuple[int, ...]:
-    """The tensor's dims with the recipe's and the graph's numbers; open ones are the CAM grid's, in order.
+    """Return the tensor's dims with the recipe's and the graph's numbers; open ones are the CAM grid's, in order.
 
     The onnxruntime and openvino backends compare an output's configured dims with the graph's exactly: -1 is
     refused where the graph has a number.

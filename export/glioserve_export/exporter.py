@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from importlib.metadata import version as package_version
@@ -25,8 +24,9 @@ from glioserve_export.graphs.onnx_export import cam_grid, export_onnx
 from glioserve_export.graphs.parity import Parity, check_parity
 from glioserve_export.graphs.probes import Array
 from glioserve_export.graphs.vectors import save_vectors
+from glioserve_export.progress import Progress
 from glioserve_export.reference_case import check_graph, check_network
-from glioserve_export.variants.build import Variants, Wanted, check_wanted, make_variants
+from glioserve_export.variants.build import Variants, WantedVariants, check_wanted, make_variants
 from glioserve_export.version_files import (
     MANIFEST_FILE,
     ONNX_FILE,
@@ -43,13 +43,11 @@ from glioserve_preprocess.brain.model import read_model
 from glioserve_preprocess.files import file_digest, save_recipe
 from glioserve_triton.served.versions import save_manifest
 
-Progress = Callable[[str], None]
-
 CALIBRATION_STUDIES = 64
-"""Of a dataset, at most."""
+"""Most studies of a dataset that calibrate the variants."""
 PARITY_STUDIES = 3
-"""Of a calibration set, that parity is shown on besides the probes."""
-NO_VARIANTS = Wanted()
+"""Studies of a calibration set that parity is shown on besides the probes."""
+NO_VARIANTS = WantedVariants()
 _LIBRARIES = ("glioserve", "torch", "monai", "onnx", "onnxscript", "onnxruntime", "numpy")
 
 
@@ -69,18 +67,25 @@ class Exported:
     parity_s: float
     reference_case: StoredCase | None = None
     case_figures: ReferenceCaseParity | None = None
-    """What network and graph answer to it."""
+    """Scores that network and graph give the reference case."""
     variants: Variants = field(default_factory=Variants)
 
 
 def convert(
-    artifact: Artifact, progress: Progress, calibration: Array | None = None, wanted: Wanted = NO_VARIANTS
+    artifact: Artifact, progress: Progress, calibration: Array | None = None, wanted: WantedVariants = NO_VARIANTS
 ) -> Exported:
-    """The artifact's network as a proven graph; GLIO-5105 where parity does not hold, GLIO-5117 where network or graph
-    do not give the reference case its score, GLIO-5118 where a ``wanted`` variant strays.
+    """Return the artifact's network as a graph whose parity is proven.
 
-    ``calibration`` FP32 [n, C, D, H, W]: studies as the network is shown them; some join the parity's probes,
-    all are what the variants are held to.
+    Args:
+        artifact: the trained network.
+        progress: receives a line for each step.
+        calibration: FP32 [n, C, D, H, W], studies as the network is shown them; some join the parity's probes, and
+            the variants are held to all of them.
+        wanted: the variants to make.
+
+    Raises:
+        GlioserveError: GLIO-5105 where parity does not hold, GLIO-5117 where network or graph do not give the
+            reference case its score, GLIO-5118 where a ``wanted`` variant strays.
     """
     check_wanted(wanted, calibration is not None)
     recipe, case = artifact.recipe, artifact.reference_case
@@ -156,9 +161,9 @@ def write_version(exported: Exported, folder: Path) -> Manifest:
 
 
 def check_brain_model(recipe: Recipe, brain_models: Path | None, progress: Progress) -> None:
-    """GLIO-5114 where the recipe's brain model is here under its name but is another.
+    """Raise GLIO-5114 where another brain model than the recipe's is installed under its name.
 
-    That it is missing is told and no more: it need only be where the repository is served.
+    A missing one is only reported: it need only be where the repository is served.
     """
     if recipe.brain_extraction.method == "classical":
         return
@@ -171,7 +176,7 @@ def check_brain_model(recipe: Recipe, brain_models: Path | None, progress: Progr
 
 
 def calibration_studies(folder: Path | None, recipe: Recipe) -> Array | None:
-    """FP32 [n, C, D, H, W] of a dataset folder that was made for this recipe (GLIO-5104 otherwise)."""
+    """Return studies FP32 [n, C, D, H, W] of a dataset folder that was made for this recipe (GLIO-5104 otherwise)."""
     return None if folder is None else load_studies(folder, recipe, CALIBRATION_STUDIES)[0]
 
 
@@ -181,9 +186,9 @@ def export_model(
     *,
     progress: Progress,
     calibration: Path | None = None,
-    wanted: Wanted = NO_VARIANTS,
+    wanted: WantedVariants = NO_VARIANTS,
 ) -> Exported:
-    """The same files into ``folder`` alone, replacing those of an earlier export and nothing else.
+    """Write the files of a version into ``folder`` alone, replacing those of an earlier export and nothing else.
 
     The manifest comes last: a folder that was interrupted fails its digests and is never served.
     """

@@ -77,7 +77,7 @@ def is_foreign(folder: Path, marker: str, welcome: Iterable[str] = ()) -> bool:
 
 
 def write_if_changed(path: Path, content: bytes) -> bool:
-    """Whether ``path`` had other content; it then has this one, at once or not at all.
+    """Write ``content`` where ``path`` has another, at once or not at all, and return whether it had.
 
     A file that does not change keeps its time stamp: Triton loads a model again only where one is newer.
     """
@@ -93,7 +93,9 @@ def write_if_changed(path: Path, content: bytes) -> bool:
 
 @contextlib.contextmanager
 def staging(parent: Path) -> Iterator[Path]:
-    """A new folder in ``parent``, so on its file system, to be moved away when whole; gone afterwards if not moved.
+    """Yield a new folder in ``parent``, to be moved away when it is whole; it is removed at the end if it was not.
+
+    It lies on ``parent``'s file system, so the move is a rename.
 
     What a killed process left is removed first: call it under the lock of ``parent``'s repository.
     """

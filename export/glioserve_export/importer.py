@@ -31,16 +31,16 @@ moments and one more copy."""
 
 @dataclass(frozen=True)
 class Imported:
-    """What became of a checkpoint."""
+    """Result of an import."""
 
     recipe: Recipe
     weights_digest: str
     source_format: str
     source_digest: str
     notes: tuple[str, ...]
-    """What was changed or compared on the way, a line each."""
+    """Changes and comparisons on the way, a line each."""
     score: float | None
-    """Of the reference case; None where there is none."""
+    """Score of the reference case; None where there is no case."""
     unnoticed_swaps: tuple[tuple[str, str], ...] = ()
     """Pairs of channels that the case would not tell apart."""
     case_names_channels: bool = False
@@ -80,7 +80,7 @@ def import_checkpoint(source: Path, recipe: Recipe, out: Path, case: StoredCase 
 
 
 def with_case(recipe: Recipe, file: Path, score: float | None, tolerance: float | None) -> tuple[Recipe, StoredCase]:
-    """The recipe with ``file`` as its reference case, and the case.
+    """Return the recipe with ``file`` as its reference case, and the case.
 
     A recipe that has one already decides on score and tolerance, and must mean this file (GLIO-5101, GLIO-5102).
     """
@@ -106,7 +106,7 @@ def with_case(recipe: Recipe, file: Path, score: float | None, tolerance: float 
 
 
 def _read(source: Path, recipe: Recipe) -> tuple[Checkpoint, Fitted, tuple[str, ...]]:
-    """The file as it is, its weights as the network wants them, and what a bundle's words were compared with."""
+    """Return the checkpoint, its weights as the network takes them, and what a bundle's metadata was compared with."""
     if not is_bundle(source):
         checkpoint = read_weights(source)
         return checkpoint, fit(checkpoint, recipe), ()
@@ -120,7 +120,7 @@ def _read(source: Path, recipe: Recipe) -> tuple[Checkpoint, Fitted, tuple[str, 
 
 
 def _check_answers(network: nn.Module, recipe: Recipe) -> None:
-    """One made study goes through: the grid is large enough for the network, and what comes out are numbers."""
+    """Run one synthetic study: the grid must be large enough for the network, and its answer finite."""
     shape = (len(recipe.channels), *recipe.grid.shape)
     ramp = np.linspace(0, 1, int(np.prod(shape)), dtype=np.float32).reshape(shape)
     if not np.isfinite(network_logits(network, ramp)).all():

@@ -18,7 +18,7 @@ from glioserve_networks.reference_case import CaseImage, StoredCase
 
 
 def check_network(network: nn.Module, case: StoredCase, recipe: Recipe) -> float:
-    """The network's score; GLIO-5117 also names orders of channels and classes that would give the expected one."""
+    """Return the network's score; GLIO-5117 also names orders of channels that would give the expected one."""
     logits = network_logits(network, case.image)
     try:
         return check_score(logits, recipe, "the network")
@@ -31,13 +31,13 @@ def check_network(network: nn.Module, case: StoredCase, recipe: Recipe) -> float
 
 
 def check_graph(model: bytes, case: StoredCase, recipe: Recipe) -> float:
-    """The ONNX graph's score."""
+    """Return the ONNX graph's score."""
     (logits,) = open_session(model).run([LOGITS.name], {IMAGE.name: case.image[None]})
     return check_score([float(value) for value in logits[0]], recipe, "the exported graph")
 
 
 def unnoticed_swaps(network: nn.Module, case: StoredCase, recipe: Recipe) -> tuple[tuple[str, str], ...]:
-    """Pairs of channels that could be swapped without the case's score leaving its tolerance."""
+    """Return pairs of channels that could be swapped without the case's score leaving its tolerance."""
     assert recipe.reference_case is not None
     pairs = []
     for i, j in combinations(range(len(recipe.channels)), 2):
@@ -50,7 +50,7 @@ def unnoticed_swaps(network: nn.Module, case: StoredCase, recipe: Recipe) -> tup
 
 
 def network_logits(network: nn.Module, image: CaseImage) -> list[float]:
-    """Two numbers for one study [C, D, H, W]; GLIO-5101 where the network cannot take the recipe's grid."""
+    """Return the two logits of one study [C, D, H, W]; GLIO-5101 where the network cannot take the recipe's grid."""
     try:
         with torch.inference_mode():
             logits = network(torch.from_numpy(image)[None])
@@ -66,7 +66,7 @@ def network_logits(network: nn.Module, image: CaseImage) -> list[float]:
 
 
 def _orders_that_fit(network: nn.Module, image: CaseImage, recipe: Recipe) -> Iterator[tuple[str, ...]]:
-    """What ``recipe.channels`` could say instead: at most 24 orders of four channels."""
+    """Yield the orders of ``recipe.channels`` that would give the expected score: at most 24 of four channels."""
     case = recipe.reference_case
     assert case is not None
     names = [m.value for m in recipe.channels]

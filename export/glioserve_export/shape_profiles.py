@@ -16,14 +16,14 @@ BATCHES = (MAX_CLASSIFIER_BATCH, 4, 1)
 """Batch that each profile is tuned for, by the profile's index. Each takes every batch up to its own; the largest
 comes first, because profile 0 is what a configuration that names none gets, and that one must take them all."""
 PROFILE_INDICES = tuple(range(len(BATCHES)))
-"""What a Triton configuration lists to have all of them."""
+"""Indices that a Triton configuration lists to have all profiles."""
 INPUT = CLASSIFIER_MODEL.inputs[0]
 
 Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class Profile:
+class ShapeProfile:
     """IMAGE's smallest, best and largest shape [N, C, D, H, W]."""
 
     smallest: Shape
@@ -36,15 +36,7 @@ class Profile:
         return self.largest[0]
 
 
-def profiles(recipe: Recipe) -> tuple[Profile, ...]:
-    """One for each of :data:`BATCHES`, in the plan's order."""
+def profiles(recipe: Recipe) -> tuple[ShapeProfile, ...]:
+    """Return one profile for each of :data:`BATCHES`, in the plan's order."""
     dims = INPUT.dims(recipe)
-    return tuple(Profile((1, *dims), (batch, *dims), (batch, *dims)) for batch in BATCHES)
-
-
-def profile_of(batch: int) -> int:
-    """Index of the profile that Triton runs a batch by: the nearest optimum that takes it."""
-    fitting = [(best - batch, index) for index, best in enumerate(BATCHES) if best >= batch]
-    if not fitting or batch < 1:
-        raise ValueError(f"a batch is 1 to {max(BATCHES)}, not {batch}")
-    return min(fitting)[1]
+    return tuple(ShapeProfile((1, *dims), (batch, *dims), (batch, *dims)) for batch in BATCHES)

@@ -12,7 +12,7 @@ RECIPE_FILE = "recipe.json"
 MANIFEST_FILE = "manifest.json"
 """Names the others with their digests, and so is not among them."""
 VECTORS_FILE = "vectors.npz"
-"""What the network answers to the probe studies: what a TensorRT plan is checked against, without torch."""
+"""The network's answers to the probe studies, which a TensorRT plan is checked against without torch."""
 FP16_FILE = "model_fp16.onnx"
 INT8_FILE = "model_int8.onnx"
 CARD_FILES = ("model_card.md", "model_card.html")

@@ -24,7 +24,7 @@ _CHECKOUT = Path(__file__).parents[2] / "examples" / "demo_model"
 
 
 def demo_model_dir() -> Path:
-    """The folder of its three files: package data of an installed wheel, else the source checkout's (GLIO-5103)."""
+    """Return the demo model's folder: package data of an installed wheel, else the source checkout's (GLIO-5103)."""
     for folder in (_PACKAGED, _CHECKOUT):
         if (folder / MANIFEST_FILE).is_file():
             return folder
@@ -36,7 +36,7 @@ def demo_model_dir() -> Path:
 
 
 def demo_repository(build: Path, *, min_slices: int | None = None) -> Path:
-    """A repository below ``build`` that serves the demo model; quick where it is there already.
+    """Return a repository below ``build`` that serves the demo model; quick where it is there already.
 
     With ``min_slices``, the variant of its recipe that wants so many slices. It is ``build/repository`` where that
     is new or serves this very model, else a folder of its own: another model's repository is left as it is.

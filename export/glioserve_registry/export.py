@@ -10,20 +10,20 @@ from glioserve_contract.records.recipe import preprocessing_digest
 from glioserve_export.exporter import (
     NO_VARIANTS,
     Exported,
-    Progress,
     calibration_studies,
     check_brain_model,
     convert,
     write_version,
 )
-from glioserve_export.variants.build import Wanted
+from glioserve_export.progress import Progress
+from glioserve_export.variants.build import WantedVariants
 from glioserve_networks import load_artifact
 from glioserve_registry.layout.repository import add_version, check_can_join
 
 
 @dataclass(frozen=True)
 class Published:
-    """Where an export went."""
+    """Version that an export became."""
 
     version: int
     exported: Exported
@@ -37,7 +37,7 @@ def export(
     progress: Progress,
     brain_models: Path | None = None,
     calibration: Path | None = None,
-    wanted: Wanted = NO_VARIANTS,
+    wanted: WantedVariants = NO_VARIANTS,
 ) -> Published:
     """Publish the artifact as the repository's ``version`` (the next, where none is named).
 

@@ -54,5 +54,5 @@ def with_changed_recipe(source: Path, target: Path, change: Callable[[Recipe], R
 
 
 def _judged_by(recipe: Recipe) -> tuple[float, float]:
-    """What decides scores and labels besides the network: the variants' drift and flips were counted with it."""
+    """Return what decides scores and labels besides the network: the variants' drift and flips were counted with it."""
     return recipe.temperature, recipe.threshold

@@ -51,7 +51,7 @@ _SECRET = re.compile(r"(?<=://)[^/@\s]+@|[A-Za-z0-9/+=_-]{16,}")
 
 
 def is_url(text: str) -> bool:
-    """Whether ``text`` names a store rather than a folder."""
+    """Return whether ``text`` names a store rather than a folder."""
     return "://" in text
 
 
@@ -59,7 +59,10 @@ class Store:
     """The versions below one URL. Every call raises GLIO-5125 where the store cannot be read or written."""
 
     def __init__(self, url: str, **options: Any) -> None:
-        """``options`` are the file system's own (``endpoint_url`` of S3); the environment's and fsspec's apply too."""
+        """Open a store; ``options`` are the file system's own (``endpoint_url`` of S3).
+
+        The environment's and fsspec's options apply too.
+        """
         with _store_errors("opened"):
             from fsspec.core import url_to_fs
 
@@ -69,17 +72,17 @@ class Store:
         self._root = root.rstrip("/")
 
     def versions(self) -> tuple[int, ...]:
-        """The whole ones, oldest first."""
+        """Return the versions that are whole, oldest first."""
         return tuple(number for number in self._numbers() if self._exists(number, MANIFEST_FILE))
 
     def manifest(self, version: int) -> Manifest:
-        """GLIO-5124 for a version that is not there whole, GLIO-5103 where its manifest is not as it was published."""
+        """Return a version's manifest; GLIO-5124 where the version is not whole, GLIO-5103 where it was changed."""
         if version not in self.versions():
             raise GlioserveError(ErrorCode.VERSION_NOT_FOUND, f"The store has no version {version}.")
         return parse_manifest(self.read(version, MANIFEST_FILE), verify_seal=True)
 
     def gate(self) -> Gate:
-        """``gate.json`` beside the versions, the default where there is none."""
+        """Return the gate of ``gate.json`` beside the versions, the default where there is none."""
         path = f"{self._root}/{GATE_FILE}"
         with _store_errors("read"):
             text = self._fs.cat_file(path) if self._fs.exists(path) else None
@@ -120,7 +123,7 @@ class Store:
         return version
 
     def download(self, version: int, stage: Path) -> Manifest:
-        """Every file of the version into the empty folder ``stage``; GLIO-5103 where one is not the manifest's."""
+        """Fetch the version's files into the empty folder ``stage``; GLIO-5103 where one is not the manifest's."""
         manifest = self.manifest(version)
         for name in sorted(manifest.files):
             if "/" in name or name.startswith("."):
@@ -132,22 +135,22 @@ class Store:
         return checked_export(stage)
 
     def files(self, version: int) -> VersionFiles:
-        """For :func:`verify_versions`."""
+        """Return the version's files for :func:`verify_versions`."""
         return _StoredFiles(self, version)
 
     def names(self, version: int) -> frozenset[str]:
-        """Of a version's files."""
+        """Return the names of a version's files."""
         with _store_errors("listed"):
             return frozenset(Path(path).name for path in self._fs.ls(self._folder(version), detail=False))
 
     def read(self, version: int, name: str) -> bytes:
-        """A small file's bytes."""
+        """Return a small file's bytes."""
         with _store_errors(f"read ({name})"):
             content: bytes = self._fs.cat_file(self._path(version, name))
         return content
 
     def digest(self, version: int, name: str) -> str:
-        """``sha256:…`` of a file of any size."""
+        """Return ``sha256:…`` of a file of any size."""
         hasher = hashlib.sha256()
         with _store_errors(f"read ({name})"), self._fs.open(self._path(version, name), "rb") as file:
             while block := file.read(_BLOCK_BYTES):
@@ -155,11 +158,11 @@ class Store:
         return f"sha256:{hasher.hexdigest()}"
 
     def is_empty(self) -> bool:
-        """Whether no version was ever begun there: what a mistyped URL looks like."""
+        """Return whether no version was ever begun there, as behind a mistyped URL."""
         return not self._numbers()
 
     def _numbers(self) -> tuple[int, ...]:
-        """Of whole versions and begun ones."""
+        """Return the numbers of whole versions and of begun ones."""
         folder = f"{self._root}/{CLASSIFIER_MODEL.name}"
         with _store_errors("listed"):
             try:
@@ -289,7 +292,7 @@ def fetch(
 
 
 def verify_store(store: Store, version: int | None = None) -> Verified:
-    """As :func:`glioserve_registry.layout.verify.verify`, of what a store has."""
+    """Verify a store as :func:`glioserve_registry.layout.verify.verify` does a repository."""
     there = store.versions()
     if version is not None and version not in there:
         raise GlioserveError(ErrorCode.VERSION_NOT_FOUND, f"The store has no version {version}.")
@@ -339,7 +342,10 @@ def _claimed(version: int) -> GlioserveError:
 
 @contextlib.contextmanager
 def _store_errors(done: str) -> Iterator[None]:
-    """A store's errors share no base; their texts may quote a URL with a password, a key or a signature."""
+    """Raise GLIO-5125 for a store's error without its secrets.
+
+    A store's errors share no base; their texts may quote a URL with a password, a key or a signature.
+    """
     try:
         yield
     except GlioserveError:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -16,10 +15,11 @@ from glioserve_contract.records.manifest import Manifest
 from glioserve_contract.records.plan import PLAN_FILE, PLAN_SCHEMA, EngineKey, PlanRecord, check_key
 from glioserve_export.files import exclusive, staging
 from glioserve_export.graphs.vectors import Vectors, load_vectors
+from glioserve_export.progress import Progress
 from glioserve_export.version_files import FP16_FILE, ONNX_FILE
 from glioserve_preprocess.files import file_digest
 from glioserve_tensorrt.cache import LOCK_FILE, PlanCache, publish_plan
-from glioserve_tensorrt.check import Figures, check
+from glioserve_tensorrt.check import ProfileFigures, check
 from glioserve_tensorrt.discovery import find_toolkit
 from glioserve_tensorrt.options import BuildOptions, build_options
 from glioserve_tensorrt.toolkit import BuildRequest, Toolkit
@@ -28,27 +28,25 @@ from glioserve_triton.plans.records import check_plan, load_plan_record
 from glioserve_triton.served.versions import load_manifest
 
 DEFAULT_TIMEOUT_S = 1800.0
-"""For all of it. A large network at the highest level takes TensorRT some ten minutes."""
+"""Time for a whole build. A large network at the highest level takes TensorRT some ten minutes."""
 
-Precision = Literal["fp16", "fp32"]
-ONNX_OF: dict[Precision, str] = {"fp16": FP16_FILE, "fp32": ONNX_FILE}
-
-Progress = Callable[[str], None]
+PlanPrecision = Literal["fp16", "fp32"]
+ONNX_OF: dict[PlanPrecision, str] = {"fp16": FP16_FILE, "fp32": ONNX_FILE}
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What to build, of which version."""
+class WantedPlan:
+    """Plan to build, and the version that it is for."""
 
     folder: Path
     """The version's, ``classifier/<N>``."""
-    precision: Precision = "fp16"
+    precision: PlanPrecision = "fp16"
     workspace_gib: float = 4.0
     optimization_level: int = 3
 
     @property
     def onnx_file(self) -> str:
-        """Of the version's files the one that the plan is made of."""
+        """File of the version that the plan is made of."""
         return ONNX_OF[self.precision]
 
 
@@ -61,8 +59,8 @@ class Built:
     """``there``: the version had it already."""
 
 
-def manifest_of(wanted: Wanted) -> Manifest:
-    """The version's manifest, its files held to it; GLIO-5119 where the precision's ONNX file is not among them."""
+def manifest_of(wanted: WantedPlan) -> Manifest:
+    """Return the manifest, with the files held to it; GLIO-5119 where the precision's ONNX file is not among them."""
     manifest = load_manifest(wanted.folder, verify_files=True)
     if wanted.onnx_file not in manifest.files:
         raise _failed(
@@ -72,8 +70,8 @@ def manifest_of(wanted: Wanted) -> Manifest:
     return manifest
 
 
-def key_of(wanted: Wanted, manifest: Manifest, tensorrt_version: str, device: Device) -> EngineKey:
-    """What the plan depends on (ValueError for options beyond their ranges)."""
+def key_of(wanted: WantedPlan, manifest: Manifest, tensorrt_version: str, device: Device) -> EngineKey:
+    """Return what the plan depends on (ValueError for options beyond their ranges)."""
     return EngineKey(
         onnx_digest=manifest.files[wanted.onnx_file],
         tensorrt_version=tensorrt_version,
@@ -83,8 +81,8 @@ def key_of(wanted: Wanted, manifest: Manifest, tensorrt_version: str, device: De
     )
 
 
-def options_of(wanted: Wanted, manifest: Manifest) -> BuildOptions:
-    """The typed options (GLIO-5119 beyond their ranges)."""
+def options_of(wanted: WantedPlan, manifest: Manifest) -> BuildOptions:
+    """Return the typed options (GLIO-5119 beyond their ranges)."""
     try:
         return build_options(manifest.recipe, wanted.workspace_gib, wanted.optimization_level)
     except ValueError as error:
@@ -92,7 +90,7 @@ def options_of(wanted: Wanted, manifest: Manifest) -> BuildOptions:
 
 
 def this_machine(timeout_s: float) -> tuple[Toolkit, Device]:
-    """TensorRT and the GPU that are here; GLIO-5119 where one is not."""
+    """Return TensorRT and the GPU of this machine; GLIO-5119 where one is missing."""
     toolkit = find_toolkit(timeout_s)
     device = find_device(timeout_s)
     if device is None:
@@ -101,7 +99,7 @@ def this_machine(timeout_s: float) -> tuple[Toolkit, Device]:
 
 
 def build_plan(
-    wanted: Wanted, cache: PlanCache, *, timeout_s: float = DEFAULT_TIMEOUT_S, progress: Progress = print
+    wanted: WantedPlan, cache: PlanCache, *, timeout_s: float = DEFAULT_TIMEOUT_S, progress: Progress = print
 ) -> Built:
     """Make the version's folder hold a plan for this machine that answers as its ONNX file does.
 
@@ -116,7 +114,7 @@ def build_plan(
         raise _failed(f"A file cannot be written: {error.strerror}.") from error
 
 
-def _build(wanted: Wanted, cache: PlanCache, deadline: float, progress: Progress) -> Built:
+def _build(wanted: WantedPlan, cache: PlanCache, deadline: float, progress: Progress) -> Built:
     manifest = manifest_of(wanted)
     check_operators(wanted.folder / wanted.onnx_file, progress)
     toolkit, device = this_machine(_left(deadline))
@@ -145,7 +143,7 @@ def _build(wanted: Wanted, cache: PlanCache, deadline: float, progress: Progress
 class _Job:
     """One build under the lock of its cache entry."""
 
-    wanted: Wanted
+    wanted: WantedPlan
     manifest: Manifest
     vectors: Vectors
     cache: PlanCache
@@ -156,8 +154,8 @@ class _Job:
     deadline: float
     progress: Progress
 
-    def figures_of_cached(self) -> Figures | None:
-        """None where the cache has no plan, or one that does not answer as it should, which is forgotten."""
+    def figures_of_cached(self) -> ProfileFigures | None:
+        """Return the cached plan's figures; None where there is none, or one that answers wrongly, which is dropped."""
         found = self.cache.find(self.key)
         if found is None:
             return None
@@ -171,7 +169,7 @@ class _Job:
             self.cache.drop(self.key)
             return None
 
-    def build(self) -> Figures:
+    def build(self) -> ProfileFigures:
         """Build, keep what was learnt, store the plan, check it; a plan that fails is not kept."""
         self.progress(f"building from {self.wanted.onnx_file}; this takes minutes")
         folder = self._folder("build")
@@ -211,7 +209,7 @@ class _Job:
             built=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         )
 
-    def _check(self, entry: Path, which: str) -> Figures:
+    def _check(self, entry: Path, which: str) -> ProfileFigures:
         work = self._folder(f"check-{which}")
         return check(entry / PLAN_FILE, self.vectors, self.manifest, self.toolkit, work, _left(self.deadline))
 
@@ -221,7 +219,7 @@ class _Job:
         return folder
 
 
-def check_published(folder: Path, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> tuple[PlanRecord, Figures]:
+def check_published(folder: Path, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> tuple[PlanRecord, ProfileFigures]:
     """Hold the plan of a version's folder to its record, to this machine and to the stored answers (GLIO-5120)."""
     deadline = time.monotonic() + timeout_s
     manifest = load_manifest(folder, verify_files=True)
@@ -239,7 +237,7 @@ def check_published(folder: Path, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> tu
 
 
 def check_operators(onnx_file: Path, progress: Progress) -> None:
-    """GLIO-5119 names every node that TensorRT does not document; told and left where onnx is not installed."""
+    """Raise GLIO-5119 with every node that TensorRT does not document; only reported where onnx is not installed."""
     try:
         import onnx
     except ModuleNotFoundError:
@@ -254,7 +252,7 @@ def check_operators(onnx_file: Path, progress: Progress) -> None:
 
 
 def _fitting(folder: Path, manifest: Manifest, key: EngineKey) -> PlanRecord | None:
-    """The record of a plan that was published for this very key."""
+    """Return the record of a plan that was published for this very key."""
     try:
         record = check_plan(folder, manifest.files)
     except GlioserveError:

@@ -21,25 +21,25 @@ from glioserve_preprocess.files import file_digest
 from glioserve_triton.plans.records import load_plan_record
 
 LOCK_FILE = ".plan.lock"
-"""In every folder that a plan is written into. Names that begin with a dot are nobody's: not Triton's, not verify's."""
+"""Lock in every folder that a plan is written into. Triton and verify pass over names that begin with a dot."""
 
 
 @dataclass(frozen=True)
 class PlanCache:
-    """See the module."""
+    """A folder of plans and timing caches."""
 
     folder: Path
 
     @contextlib.contextmanager
     def locked(self, key: EngineKey, timeout_s: float) -> Iterator[Path]:
-        """The key's own folder, which nobody else builds in meanwhile; GLIO-5112 where another does for too long."""
+        """Hold the key's own folder, so that no other process builds in it; GLIO-5112 where one does for too long."""
         entry = self._entry(key)
         entry.mkdir(parents=True, exist_ok=True)
         with exclusive(entry / LOCK_FILE, timeout_s):
             yield entry
 
     def find(self, key: EngineKey) -> Path | None:
-        """The folder with the key's plan; None where there is none, or not the one its record was written for."""
+        """Return the folder with the key's plan; None where there is none, or not the one of its record."""
         entry = self._entry(key)
         try:
             record = load_plan_record(entry)
@@ -62,7 +62,7 @@ class PlanCache:
         (self._entry(key) / PLAN_FILE).unlink(missing_ok=True)
 
     def timing_cache(self, key: EngineKey) -> Path:
-        """Where what was learnt about this device by this TensorRT is kept; the file may not be there yet."""
+        """Return the path of what this TensorRT learnt about this device; the file may not be there yet."""
         place = "\n".join((key.tensorrt_version, key.gpu_name, key.compute_capability))
         return self.folder / "timing" / f"{hashlib.sha256(place.encode()).hexdigest()[:32]}.cache"
 

@@ -15,13 +15,15 @@ from glioserve_contract.records.plan import mismatch
 from glioserve_export.graphs.vectors import Vectors
 from glioserve_export.shape_profiles import BATCHES
 from glioserve_export.variants.compare import Comparison, compare
-from glioserve_tensorrt.toolkit import Answers, RunRequest, Toolkit
+from glioserve_tensorrt.toolkit import PlanAnswers, RunRequest, Toolkit
 
-Figures = dict[str, ComparisonRecord]
-"""By profile (``batch 8``)."""
+ProfileFigures = dict[str, ComparisonRecord]
+"""Figures by profile (``batch 8``)."""
 
 
-def check(plan: Path, vectors: Vectors, manifest: Manifest, toolkit: Toolkit, work: Path, timeout_s: float) -> Figures:
+def check(
+    plan: Path, vectors: Vectors, manifest: Manifest, toolkit: Toolkit, work: Path, timeout_s: float
+) -> ProfileFigures:
     """Run the plan on the version's vectors; GLIO-5120 with the figures where it answers otherwise."""
     request = RunRequest(plan=plan, images=vectors.images, batches=BATCHES, work=work, timeout_s=timeout_s)
     figures = {}
@@ -31,7 +33,7 @@ def check(plan: Path, vectors: Vectors, manifest: Manifest, toolkit: Toolkit, wo
     return figures
 
 
-def _held(name: str, manifest: Manifest, vectors: Vectors, answers: Answers) -> Comparison:
+def _held(name: str, manifest: Manifest, vectors: Vectors, answers: PlanAnswers) -> Comparison:
     if {tuple(row) for row in answers.model_id.tolist()} != {model_id(manifest.weights_digest)}:
         raise mismatch(f"The plan's MODEL_ID ({name}) is not that of the version's weights.")
     try:

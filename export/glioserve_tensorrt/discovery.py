@@ -1,4 +1,4 @@
-"""Which TensorRT is on this machine: its Python API, else trtexec."""
+"""The search for this machine's TensorRT: its Python API, else trtexec."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ from glioserve_triton.plans.accelerator import (
 
 
 def find_toolkit(timeout_s: float = QUERY_TIMEOUT_S) -> Toolkit:
-    """The Python API where it is installed, else trtexec; GLIO-5119 where neither is, or TensorRT is too old."""
-
+    """Return the Python API where it is installed, else trtexec; GLIO-5119 where neither is, or TensorRT is too old."""
     version = python_package_version(timeout_s)
     if version is not None:
         _check_version(version)

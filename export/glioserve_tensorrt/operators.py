@@ -1,8 +1,8 @@
-"""Which ONNX operators TensorRT's parser documents, and every node of a graph held to them before a build begins.
+"""The ONNX operators that TensorRT's parser documents; every node of a graph is held to them before a build.
 
-The rows are those of onnx-tensorrt's ``docs/operators.md`` for TensorRT 10.15. That of 8.5 has the same operators with
-fewer types, so what lies between has them too; TensorRT 11's opset guide points to the same page. Only what our
-exporter may write is listed: a graph with anything else is better looked at than tried.
+The rows are those of https://github.com/onnx/onnx-tensorrt/blob/main/docs/operators.md for TensorRT 10.15. That of 8.5
+has the same operators with fewer types, so what lies between has them too; TensorRT 11's opset guide points to the
+same page. Only what our exporter may write is listed: a graph with anything else is better looked at than tried.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import onnx
 
-SOURCE = "https://github.com/onnx/onnx-tensorrt/blob/main/docs/operators.md"
 OPSETS = (9, 20)
 """Inclusive: documented since TensorRT 10.1. 10.15 says 9 to 24, 11 says 9 to 25."""
 
@@ -40,23 +39,23 @@ class Unsupported:
 
 @dataclass(frozen=True)
 class Graph:
-    """What the rules ask of a graph."""
+    """Facts of a graph that the rules ask for."""
 
     constants: frozenset[str]
     """Initializers and outputs of Constant nodes."""
     ranks: Mapping[str, int]
-    """Of tensors, where it is known."""
+    """Ranks of tensors, where they are known."""
     types: Mapping[str, str]
     """ONNX's names of element types, where they are known."""
 
 
 @dataclass(frozen=True)
-class Row:
+class OperatorRow:
     """One line of the table."""
 
     types: frozenset[str]
-    """Of its tensors that carry values; shapes and axes are INT64 by ONNX's own rules."""
-    rules: tuple[Rule, ...] = ()
+    """Types of its tensors that carry values; shapes and axes are INT64 by ONNX's own rules."""
+    rules: tuple[OperatorRule, ...] = ()
     value_inputs: tuple[int, ...] = (0,)
     """Inputs that :attr:`types` is said of."""
 
@@ -72,7 +71,7 @@ class Node:
     attributes: Mapping[str, Any] = field(default_factory=dict)
 
 
-Rule = Callable[[Node, Graph], str | None]
+OperatorRule = Callable[[Node, Graph], str | None]
 """Why a node is not supported; None where it is."""
 
 
@@ -90,7 +89,7 @@ def _one_output(node: Node, _graph: Graph) -> str | None:
     return None if len([o for o in node.outputs if o]) == 1 else "its second output is not supported"
 
 
-def _constant_input(index: int, what: str) -> Rule:
+def _constant_input(index: int, what: str) -> OperatorRule:
     def rule(node: Node, graph: Graph) -> str | None:
         given = node.inputs[index] if len(node.inputs) > index else ""
         return None if not given or given in graph.constants else f"{what} must be a constant"
@@ -100,47 +99,47 @@ def _constant_input(index: int, what: str) -> Rule:
 
 _POOL = (_spatial_2d_or_3d, _no_dilation, _one_output)
 _AXES = (_constant_input(1, "axes"),)
-_PAIR = Row(NUMBERS, value_inputs=(0, 1))
+_PAIR = OperatorRow(NUMBERS, value_inputs=(0, 1))
 
-TABLE: dict[str, Row] = {
+TABLE: dict[str, OperatorRow] = {
     "Add": _PAIR,
-    "AveragePool": Row(FLOATS, _POOL),
-    "BatchNormalization": Row(FLOATS, (_one_output,)),
-    "Cast": Row(ANY | {"UINT8"}),
-    "Concat": Row(ANY),
-    "Constant": Row(ANY, value_inputs=()),
-    "ConstantOfShape": Row(ANY, value_inputs=()),
-    "Conv": Row(FLOATS, (_spatial_2d_or_3d,), value_inputs=(0, 1)),
+    "AveragePool": OperatorRow(FLOATS, _POOL),
+    "BatchNormalization": OperatorRow(FLOATS, (_one_output,)),
+    "Cast": OperatorRow(ANY | {"UINT8"}),
+    "Concat": OperatorRow(ANY),
+    "Constant": OperatorRow(ANY, value_inputs=()),
+    "ConstantOfShape": OperatorRow(ANY, value_inputs=()),
+    "Conv": OperatorRow(FLOATS, (_spatial_2d_or_3d,), value_inputs=(0, 1)),
     "Div": _PAIR,
-    "Expand": Row(ANY),
-    "Flatten": Row(ANY),
-    "Gather": Row(ANY),
-    "Gemm": Row(FLOATS, value_inputs=(0, 1)),
-    "GlobalAveragePool": Row(FLOATS),
+    "Expand": OperatorRow(ANY),
+    "Flatten": OperatorRow(ANY),
+    "Gather": OperatorRow(ANY),
+    "Gemm": OperatorRow(FLOATS, value_inputs=(0, 1)),
+    "GlobalAveragePool": OperatorRow(FLOATS),
     "Greater": _PAIR,
-    "Identity": Row(ANY),
-    "MatMul": Row(FLOATS, value_inputs=(0, 1)),
-    "MaxPool": Row(FLOATS, _POOL),
+    "Identity": OperatorRow(ANY),
+    "MatMul": OperatorRow(FLOATS, value_inputs=(0, 1)),
+    "MaxPool": OperatorRow(FLOATS, _POOL),
     "Mul": _PAIR,
-    "ReduceMean": Row(NUMBERS, _AXES),
-    "ReduceSum": Row(NUMBERS, _AXES),
-    "Relu": Row(NUMBERS),
-    "Reshape": Row(ANY),
-    "Shape": Row(ANY),
-    "Slice": Row(ANY),
-    "Softmax": Row(FLOATS),
-    "Split": Row(ANY),
-    "Squeeze": Row(ANY, _AXES),
+    "ReduceMean": OperatorRow(NUMBERS, _AXES),
+    "ReduceSum": OperatorRow(NUMBERS, _AXES),
+    "Relu": OperatorRow(NUMBERS),
+    "Reshape": OperatorRow(ANY),
+    "Shape": OperatorRow(ANY),
+    "Slice": OperatorRow(ANY),
+    "Softmax": OperatorRow(FLOATS),
+    "Split": OperatorRow(ANY),
+    "Squeeze": OperatorRow(ANY, _AXES),
     "Sub": _PAIR,
-    "Sum": Row(NUMBERS),
-    "Transpose": Row(ANY),
-    "Unsqueeze": Row(ANY, _AXES),
-    "Where": Row(ANY, value_inputs=(1, 2)),
+    "Sum": OperatorRow(NUMBERS),
+    "Transpose": OperatorRow(ANY),
+    "Unsqueeze": OperatorRow(ANY, _AXES),
+    "Where": OperatorRow(ANY, value_inputs=(1, 2)),
 }
 
 
 def unsupported(model: onnx.ModelProto) -> list[Unsupported]:
-    """Every node that the table does not allow, in the graph's order; an opset out of range comes first.
+    """Return every node that the table does not allow, in the graph's order; an opset out of range comes first.
 
     ``model`` is valid, as our exporter checks (onnx's own errors otherwise).
     """

@@ -1,7 +1,7 @@
-"""How a plan is built, as typed options; :mod:`trtexec` spells them as a command line, :mod:`worker` as calls.
+"""The options of a plan's build, typed; :mod:`trtexec` spells them as a command line, :mod:`worker` as calls.
 
-Every network is strongly typed: the precisions are the ONNX file's own. TensorRT 10.12 and later want to be told so,
-TensorRT 11 knows nothing else and takes the flag for nothing (``trtexec --help``: "no-op").
+Every network is strongly typed: the precisions are the ONNX file's own. TensorRT 10.12 and later need a flag for that;
+TensorRT 11 knows nothing else and ignores the flag (``trtexec --help``: "no-op").
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from glioserve_contract import to_dict
 from glioserve_contract.records.recipe import Recipe
-from glioserve_export.shape_profiles import INPUT, Profile, Shape, profiles
+from glioserve_export.shape_profiles import INPUT, Shape, ShapeProfile, profiles
 
 DEFAULT_WORKSPACE_GIB = 4.0
 """Scratch memory that a kernel may use; TensorRT leaves out those that want more."""
@@ -24,7 +24,7 @@ DEFAULT_OPTIMIZATION_LEVEL = 3
 class BuildOptions:
     """All that shapes a plan besides its ONNX file, its GPU and its TensorRT."""
 
-    profiles: tuple[Profile, ...]
+    profiles: tuple[ShapeProfile, ...]
     workspace_mib: int
     optimization_level: int = DEFAULT_OPTIMIZATION_LEVEL
     tf32: bool = False
@@ -37,11 +37,11 @@ class BuildOptions:
             raise ValueError(f"the optimisation level must be 0 to 5, not {self.optimization_level}")
 
     def flags(self) -> tuple[str, ...]:
-        """The key's: trtexec's words for them, without file names."""
+        """Return the key's flags: trtexec's words for the options, without file names."""
         return tuple(argument.removeprefix("--") for argument in build_arguments(self))
 
     def as_json(self) -> dict[str, Any]:
-        """For the worker."""
+        """Return the options for the worker."""
         return {"input": INPUT.name, **to_dict(self)}
 
 
@@ -50,14 +50,17 @@ def build_options(
     workspace_gib: float = DEFAULT_WORKSPACE_GIB,
     optimization_level: int = DEFAULT_OPTIMIZATION_LEVEL,
 ) -> BuildOptions:
-    """The options of this recipe's plans (ValueError beyond their ranges)."""
+    """Return the options of this recipe's plans (ValueError beyond their ranges)."""
     if not math.isfinite(workspace_gib):
         raise ValueError(f"the workspace must be 16 MiB to 1 TiB, not {workspace_gib} GiB")
     return BuildOptions(profiles(recipe), round(workspace_gib * 1024), optimization_level)
 
 
 def build_arguments(options: BuildOptions) -> tuple[str, ...]:
-    """trtexec's, without its files. A profile's shapes must follow it directly: trtexec reads them by place."""
+    """Return trtexec's arguments without its files.
+
+    A profile's shapes must follow it directly: trtexec reads them by place.
+    """
     arguments = ["--stronglyTyped"]
     if not options.tf32:
         arguments.append("--noTF32")
@@ -74,5 +77,5 @@ def build_arguments(options: BuildOptions) -> tuple[str, ...]:
 
 
 def spell_shape(shape: Shape) -> str:
-    """``IMAGE:8x3x96x96x96``."""
+    """Return a shape as trtexec spells it: ``IMAGE:8x3x96x96x96``."""
     return f"{INPUT.name}:{'x'.join(map(str, shape))}"

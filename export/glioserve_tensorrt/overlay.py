@@ -54,7 +54,7 @@ def served_copy(repository: Path, target: Path) -> Path:
 
 
 def _copy_models(repository: Path, served: ServedVersion, stage: Path) -> None:
-    """The static models as they are; of the classifier its configurations, its record and the version that serves."""
+    """Copy the static models whole; of the classifier its configurations, its record and the version that serves."""
     source, classifier = repository / served.name, stage / served.name
     for model in _models(repository):
         if model.name != served.name:
@@ -69,12 +69,12 @@ def _copy_models(repository: Path, served: ServedVersion, stage: Path) -> None:
 
 
 def _models(folder: Path) -> list[Path]:
-    """The models of a repository; ``lost+found`` is a disk's own."""
+    """Return the models of a repository; ``lost+found`` is a disk's own."""
     return [p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".") and p.name != _DISKS_OWN]
 
 
 def _reason(error: OSError) -> str:
-    """In words; copytree collects several errors into one that has none of its own."""
+    """Return the reason in words; copytree collects several errors into one that has none of its own."""
     if isinstance(error, shutil.Error) and error.args and error.args[0]:
         return str(error.args[0][0][-1])
     return error.strerror or type(error).__name__

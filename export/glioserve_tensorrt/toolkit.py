@@ -18,7 +18,7 @@ OLDEST = (10, 12)
 """The first TensorRT in which strong typing covers what these graphs need, as ``--stronglyTyped`` and as a flag."""
 
 Outputs = dict[str, npt.NDArray[np.generic]]
-"""By name, batch first."""
+"""Outputs by name, batch first."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class BuildRequest:
     timing_cache: Path
     """Read where it is there, and written again with what was learnt."""
     plan: Path
-    """Where it is to be."""
+    """Path that the plan is to have."""
     work: Path
     """An empty folder on a disk with room for the plan."""
     timeout_s: float
@@ -44,14 +44,14 @@ class RunRequest:
     images: Array
     """[n, C, D, H, W]."""
     batches: tuple[int, ...]
-    """By profile: how many at once, :data:`profiles.BATCHES`."""
+    """Studies at once for each profile (:data:`glioserve_export.shape_profiles.BATCHES`)."""
     work: Path
     timeout_s: float
 
 
 @dataclass(frozen=True, eq=False)
-class Answers:
-    """What a plan answers to n studies."""
+class PlanAnswers:
+    """Answers of a plan to n studies."""
 
     logits: Array
     """[n, 2]."""
@@ -66,7 +66,7 @@ class Toolkit(Protocol):
 
     @property
     def name(self) -> Literal["tensorrt", "trtexec"]:
-        """Which one."""
+        """Name of the way."""
 
     @property
     def version(self) -> str:
@@ -75,17 +75,17 @@ class Toolkit(Protocol):
     def build(self, request: BuildRequest) -> None:
         """Write the plan; GLIO-5119, with the end of the builder's log, where none came of it."""
 
-    def run(self, request: RunRequest) -> tuple[Answers, ...]:
-        """By profile; GLIO-5120 where the plan does not run here."""
+    def run(self, request: RunRequest) -> tuple[PlanAnswers, ...]:
+        """Return the answers by profile; GLIO-5120 where the plan does not run here."""
 
 
 def batches_of(count: int, batch: int) -> list[slice]:
-    """``count`` studies in batches; the last may be smaller."""
+    """Return ``count`` studies in batches; the last may be smaller."""
     return [slice(start, min(start + batch, count)) for start in range(0, count, batch)]
 
 
-def answers_of(parts: list[Outputs], counts: list[int]) -> Answers:
-    """The outputs of several batches as one; GLIO-5120 where one lacks a tensor or has another shape or kind."""
+def answers_of(parts: list[Outputs], counts: list[int]) -> PlanAnswers:
+    """Return the outputs of several batches as one; GLIO-5120 where one lacks a tensor or has another shape or kind."""
     names = [tensor.name for tensor in CLASSIFIER_MODEL.outputs]
     for part, count in zip(parts, counts, strict=True):
         missing = [name for name in names if name not in part]
@@ -96,7 +96,7 @@ def answers_of(parts: list[Outputs], counts: list[int]) -> Answers:
             if len(shape) != len(wanted) or any(w not in (-1, s) for s, w in zip(shape, wanted, strict=True)):
                 raise mismatch(f"The plan gives {tensor.name} {shape} where {wanted} is wanted.")
     joined = {name: np.concatenate([part[name] for part in parts]) for name in names}
-    return Answers(
+    return PlanAnswers(
         logits=joined[LOGITS.name].astype(np.float32),
         cam=joined[CAM.name].astype(np.float32),
         model_id=joined[MODEL_ID.name].astype(np.int32),

@@ -13,7 +13,7 @@ import pytest
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_registry.layout.verify import LocalFiles, verify_versions
 from glioserve_tensorrt import build as build_module
-from glioserve_tensorrt.build import Built, Wanted, build_plan, check_published, key_of
+from glioserve_tensorrt.build import Built, WantedPlan, build_plan, check_published, key_of
 from glioserve_tensorrt.cache import PlanCache
 from glioserve_triton.plans.records import check_plan, load_plan_record
 from glioserve_triton.served.versions import load_manifest, save_manifest
@@ -43,7 +43,7 @@ def build(version: Path, tmp_path: Path) -> Build:
         folder: Path = version, timeout_s: float = 60, cache: Path = tmp_path / "cache", **options: object
     ) -> Built:
         said: list[str] = []
-        built = build_plan(Wanted(folder, **options), PlanCache(cache), timeout_s=timeout_s, progress=said.append)
+        built = build_plan(WantedPlan(folder, **options), PlanCache(cache), timeout_s=timeout_s, progress=said.append)
         assert said
         return built
 
@@ -200,7 +200,7 @@ def test_without_the_package_onnx_the_parser_is_left_to_say(
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, "onnx", None)
     said: list[str] = []
-    build_plan(Wanted(version), PlanCache(tmp_path / "cache"), timeout_s=60, progress=said.append)
+    build_plan(WantedPlan(version), PlanCache(tmp_path / "cache"), timeout_s=60, progress=said.append)
     assert any("package onnx is not here" in line for line in said)
 
 
@@ -297,6 +297,6 @@ def test_a_published_plan_is_held_to_this_machine_and_to_the_answers(
 
 def test_the_key_needs_no_build(machine: Machine, version: Path, api: None, build: Build) -> None:
     toolkit, device = build_module.this_machine(60)
-    wanted = Wanted(version)
+    wanted = WantedPlan(version)
     key = key_of(wanted, load_manifest(version), toolkit.version, device)
     assert build().record.key == key

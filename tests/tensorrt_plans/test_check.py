@@ -15,12 +15,12 @@ from glioserve_contract.records.manifest import Manifest, model_id
 from glioserve_contract.records.recipe import VariantLimits
 from glioserve_export.graphs.vectors import Vectors, load_vectors
 from glioserve_export.shape_profiles import BATCHES
-from glioserve_tensorrt.check import Figures, check
-from glioserve_tensorrt.toolkit import Answers, BuildRequest, RunRequest
+from glioserve_tensorrt.check import ProfileFigures, check
+from glioserve_tensorrt.toolkit import BuildRequest, PlanAnswers, RunRequest
 from glioserve_triton.served.versions import load_manifest
 from support.engines import engine_version
 
-Change = Callable[[Answers], Answers]
+Change = Callable[[PlanAnswers], PlanAnswers]
 
 
 @dataclass
@@ -37,10 +37,10 @@ class Scripted:
     def build(self, request: BuildRequest) -> None:
         raise AssertionError("nothing is built here")
 
-    def run(self, request: RunRequest) -> tuple[Answers, ...]:
+    def run(self, request: RunRequest) -> tuple[PlanAnswers, ...]:
         self.asked.append(request)
         ids = np.tile(np.array(model_id(self.manifest.weights_digest), np.int32), (len(request.images), 1))
-        right = [Answers(self.vectors.logits.copy(), self.vectors.cam.copy(), ids.copy()) for _ in request.batches]
+        right = [PlanAnswers(self.vectors.logits.copy(), self.vectors.cam.copy(), ids.copy()) for _ in request.batches]
         return tuple(self.changes.get(i, lambda a: a)(answers) for i, answers in enumerate(right))
 
 
@@ -51,7 +51,7 @@ def scripted(tmp_path: Path) -> Scripted:
     return Scripted(load_vectors(folder, manifest.recipe), manifest)
 
 
-def checked(toolkit: Scripted) -> Figures:
+def checked(toolkit: Scripted) -> ProfileFigures:
     return check(Path("plan"), toolkit.vectors, toolkit.manifest, toolkit, Path("work"), 12.0)
 
 
@@ -64,7 +64,7 @@ def refused(toolkit: Scripted, said: str) -> None:
 def test_every_profile_answers_every_stored_study(scripted: Scripted) -> None:
     figures = checked(scripted)
     assert list(figures) == ["batch 8", "batch 4", "batch 1"]
-    assert all(f["studies"] == 8 and f["max_probability_drift"] == 0.0 for f in figures.values())
+    assert all(f.studies == 8 and f.max_probability_drift == 0.0 for f in figures.values())
     (request,) = scripted.asked
     np.testing.assert_array_equal(request.images, scripted.vectors.images)
     assert (request.batches, request.timeout_s, request.plan) == (BATCHES, 12.0, Path("plan"))
@@ -77,7 +77,7 @@ def test_any_profile_that_answers_otherwise_is_enough(scripted: Scripted, profil
 
 
 def test_one_studys_map_that_moved_is_seen(scripted: Scripted) -> None:
-    def moved(answers: Answers) -> Answers:
+    def moved(answers: PlanAnswers) -> PlanAnswers:
         answers.cam[5] = answers.cam[5, :, ::-1]
         return answers
 
@@ -88,7 +88,7 @@ def test_one_studys_map_that_moved_is_seen(scripted: Scripted) -> None:
 def test_one_row_of_another_network_is_seen(scripted: Scripted) -> None:
     """As a batch that was padded, or whose rows were mixed up with another's, would give."""
 
-    def other(answers: Answers) -> Answers:
+    def other(answers: PlanAnswers) -> PlanAnswers:
         answers.model_id[3, 7] ^= 1
         return answers
 
@@ -97,14 +97,14 @@ def test_one_row_of_another_network_is_seen(scripted: Scripted) -> None:
 
 
 def test_answers_to_fewer_studies_or_of_another_map_size_are_no_answers(scripted: Scripted) -> None:
-    scripted.changes[0] = lambda a: Answers(a.logits[:7], a.cam[:7], a.model_id[:7])
+    scripted.changes[0] = lambda a: PlanAnswers(a.logits[:7], a.cam[:7], a.model_id[:7])
     refused(scripted, r"profile for batch 8: LOGITS \(7, 2\) and CAM .* where fp32 gives \(8, 2\)")
     scripted.changes[0] = lambda a: replace(a, cam=a.cam[..., :2])
     refused(scripted, r"profile for batch 8: .*CAM \(8, 2, 4, 4, 2\)")
 
 
 def test_a_nan_anywhere_is_no_answer(scripted: Scripted) -> None:
-    def spoilt(answers: Answers) -> Answers:
+    def spoilt(answers: PlanAnswers) -> PlanAnswers:
         answers.cam[0, 0, 0, 0, 0] = np.nan
         return answers
 
@@ -119,5 +119,5 @@ def test_the_limits_are_the_recipes(scripted: Scripted) -> None:
     recipe = replace(scripted.manifest.recipe, variant_limits=wide)
     scripted.manifest = replace(scripted.manifest, recipe=recipe)
     figures = checked(scripted)
-    assert figures["batch 8"]["max_probability_drift"] == 0.0
-    assert 0.02 < figures["batch 1"]["max_probability_drift"] < 0.2
+    assert figures["batch 8"].max_probability_drift == 0.0
+    assert 0.02 < figures["batch 1"].max_probability_drift < 0.2

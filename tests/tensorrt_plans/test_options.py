@@ -11,7 +11,7 @@ from tritonclient.grpc import model_config_pb2
 
 from glioserve_contract.limits import MAX_CLASSIFIER_BATCH
 from glioserve_export.classifier_config import PROFILES, TENSORRT_GPU, config_text
-from glioserve_export.shape_profiles import BATCHES, PROFILE_INDICES, profile_of, profiles
+from glioserve_export.shape_profiles import BATCHES, PROFILE_INDICES, profiles
 from glioserve_tensorrt.options import BuildOptions, build_arguments, build_options, spell_shape
 from support.recipes import tiny_recipe
 from support.tensorrt_options import ONLY_10, OPTIONS, VERSIONS, refused
@@ -50,12 +50,11 @@ def triton_s_choice(batch: int) -> int:
 
 
 def test_each_batch_runs_by_the_profile_that_is_nearest_and_no_two_are_as_near() -> None:
-    chosen = [BATCHES[profile_of(batch)] for batch in range(1, MAX_CLASSIFIER_BATCH + 1)]
+    chosen = [BATCHES[triton_s_choice(batch)] for batch in range(1, MAX_CLASSIFIER_BATCH + 1)]
     assert chosen == [1, 4, 4, 4, 8, 8, 8, 8]
-    assert [profile_of(batch) for batch in range(1, 9)] == [triton_s_choice(batch) for batch in range(1, 9)]
-    for batch in (0, 9):
-        with pytest.raises(ValueError, match="1 to 8"):
-            profile_of(batch)
+    for batch in range(1, MAX_CLASSIFIER_BATCH + 1):
+        distances = [abs(p.best[0] - batch) for p in profiles(RECIPE) if p.smallest[0] <= batch <= p.batch]
+        assert distances.count(min(distances)) == 1
 
 
 def test_the_command_line_as_it_is() -> None:

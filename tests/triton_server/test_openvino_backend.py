@@ -18,7 +18,7 @@ from glioserve_contract.records.recipe import VariantLimits
 from glioserve_contract.tensors import CLASSIFIER_MODEL
 from glioserve_export.exporter import convert, write_version
 from glioserve_export.graphs.probes import probe_studies
-from glioserve_export.variants.build import Wanted
+from glioserve_export.variants.build import WantedVariants
 from glioserve_export.variants.compare import compare
 from glioserve_export.variants.runtimes import by_onnxruntime
 from glioserve_networks import Artifact
@@ -130,7 +130,7 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
 def repository(artifact: Artifact, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One version with every variant that this machine can show."""
     folder = tmp_path_factory.mktemp("openvino-version")
-    wanted = Wanted(("bf16", "int8") if HAS_BF16 else ("int8",))
+    wanted = WantedVariants(("bf16", "int8") if HAS_BF16 else ("int8",))
     write_version(convert(artifact, str, probe_studies(artifact.recipe), wanted), folder)
     repository = tmp_path_factory.mktemp("openvino-served") / "repository"
     add_version(repository, folder)

@@ -14,12 +14,12 @@ from glioserve_cli import argtypes
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_contract.records.plan import EngineKey
 from glioserve_contract.tensors import CLASSIFIER_MODEL
+from glioserve_export.progress import Progress
 from glioserve_export.version_files import MANIFEST_FILE
 from glioserve_tensorrt.build import (
     DEFAULT_TIMEOUT_S,
     ONNX_OF,
-    Progress,
-    Wanted,
+    WantedPlan,
     build_plan,
     check_published,
     key_of,
@@ -27,7 +27,7 @@ from glioserve_tensorrt.build import (
     this_machine,
 )
 from glioserve_tensorrt.cache import PlanCache
-from glioserve_tensorrt.check import Figures
+from glioserve_tensorrt.check import ProfileFigures
 from glioserve_tensorrt.options import DEFAULT_OPTIMIZATION_LEVEL, DEFAULT_WORKSPACE_GIB
 from glioserve_tensorrt.overlay import served_copy
 from glioserve_triton.served.promotions import load_serving
@@ -163,8 +163,8 @@ def _copy(args: argparse.Namespace) -> Path:
     return served_copy(args.repository, args.into)
 
 
-def _wanted(args: argparse.Namespace, folder: Path) -> Wanted:
-    return Wanted(folder, args.precision, args.workspace_gib, args.optimization_level)
+def _wanted(args: argparse.Namespace, folder: Path) -> WantedPlan:
+    return WantedPlan(folder, args.precision, args.workspace_gib, args.optimization_level)
 
 
 def _show_key(key: EngineKey) -> None:
@@ -175,7 +175,7 @@ def _show_key(key: EngineKey) -> None:
     print(f"  flags     {' '.join(key.flags)}")
 
 
-def _show_figures(figures: Figures) -> None:
+def _show_figures(figures: ProfileFigures) -> None:
     for name, found in figures.items():
         print(
             f"  {name:<9} SCORE within {found.max_probability_drift:.1e}, {found.label_flips} flips, heat maps "

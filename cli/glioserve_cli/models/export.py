@@ -6,8 +6,9 @@ import argparse
 import time
 from pathlib import Path
 
-from glioserve_export.exporter import Exported, Progress, check_brain_model, export_model
-from glioserve_export.variants.build import VARIANTS, Wanted
+from glioserve_export.exporter import Exported, check_brain_model, export_model
+from glioserve_export.progress import Progress
+from glioserve_export.variants.build import VARIANTS, WantedVariants
 from glioserve_networks import load_artifact
 from glioserve_preprocess.brain.model import site_folder
 from glioserve_registry.export import export
@@ -55,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Export, show each step, print the figures."""
     progress, brain_models = _progress(), site_folder()
-    wanted = Wanted(tuple(args.variant), args.variants_optional)
+    wanted = WantedVariants(tuple(args.variant), args.variants_optional)
     if args.model_only is not None:
         artifact = load_artifact(args.artifact)
         check_brain_model(artifact.recipe, brain_models, progress)

@@ -38,11 +38,11 @@ from glioserve_networks.gradcam import (
 CamMethod = Literal["closed_form", "traced", "none"]
 
 _EXAMPLE_BATCH = 2
-"""Of a traced tail: torch would take a 1 for a constant."""
+"""Batch size of the traced tail's example: torch would take a 1 for a constant."""
 
 
 def cam_method(network: nn.Module, recipe: Recipe) -> CamMethod:
-    """How the graph of this network makes its map."""
+    """Return how the graph of this network makes its map."""
     if recipe.heatmap == "none":
         return "none"
     if has_closed_form(network):
@@ -51,7 +51,7 @@ def cam_method(network: nn.Module, recipe: Recipe) -> CamMethod:
 
 
 def cam_lattice(network: nn.Module, recipe: Recipe) -> tuple[float, float]:
-    """(start, step) in voxels of IMAGE of CAM's voxels; (0, 1) where there is no map."""
+    """Return (start, step) of CAM's voxels, in voxels of IMAGE; (0, 1) where there is no map."""
     return (0.0, 1.0) if cam_method(network, recipe) == "none" else cast(ClassifierNet, network).cam_lattice
 
 
@@ -79,7 +79,7 @@ class ServedGraph(nn.Module):
         self.register_buffer("model_id", torch.tensor([model_id(weights_digest)], dtype=torch.int32))
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """(LOGITS, CAM, MODEL_ID), batch first; CAM is that of the logits, not of the probabilities."""
+        """Return (LOGITS, CAM, MODEL_ID), batch first; CAM is that of the logits, not of the probabilities."""
         logits, unrectified = self._answer(image)
         return logits, functional.relu(unrectified), self.model_id.expand(image.shape[0], -1)
 
@@ -97,8 +97,9 @@ class ServedGraph(nn.Module):
 
 
 def traced_tail(network: nn.Module, recipe: Recipe) -> nn.Module:
-    """What follows the feature map A, with its gradient: A to (logits [N, 2], gradient summed over voxels [N, 2, K]).
+    """Return what follows the feature map A as a module that gives the gradient too.
 
+    It maps A to (logits [N, 2], gradient summed over voxels [N, 2, K]).
     torch's exporter refuses autograd inside a forward pass, so the vector-Jacobian products are traced into plain
     operations first: the tail without its in-place operations, whose gradients have no ONNX counterpart, then both.
     GLIO-5106 where an operation has no gradient that can be traced.
@@ -126,7 +127,7 @@ def traced_tail(network: nn.Module, recipe: Recipe) -> nn.Module:
 
 
 def _traced(function: Callable[..., Any], example: torch.Tensor, decompositions: Any = None) -> nn.Module:
-    """The function's operations as a graph, for any batch."""
+    """Return the function's operations as a graph, for any batch."""
     trace: Any = make_fx(
         function, decomposition_table=decompositions, tracing_mode="symbolic", _allow_non_fake_inputs=True
     )

@@ -28,7 +28,7 @@ BATCH = "batch"
 MAX_WEIGHTS_BYTES = int(1.8 * 2**30)
 """Below protobuf's 2 GiB, with room for the rest of the graph."""
 _EXAMPLE_BATCH = 2
-"""Of the traced input: torch would take a 1 for a constant."""
+"""Batch size of the traced input: torch would take a 1 for a constant."""
 _ONNX_TYPES = {"FP32": TensorProto.FLOAT, "INT32": TensorProto.INT32}
 
 Signature = dict[str, tuple[int, tuple[int | str, ...]]]
@@ -36,7 +36,7 @@ Signature = dict[str, tuple[int, tuple[int | str, ...]]]
 
 
 def export_onnx(network: torch.nn.Module, recipe: Recipe, weights_digest: str) -> bytes:
-    """The network (evaluation mode) as a checked ONNX model whose signature is the contract's.
+    """Return the network (evaluation mode) as a checked ONNX model whose signature is the contract's.
 
     The same weights, recipe and library versions give the same bytes.
     """
@@ -68,7 +68,7 @@ def export_onnx(network: torch.nn.Module, recipe: Recipe, weights_digest: str) -
 
 @contextmanager
 def _exporter_errors(recipe: Recipe) -> Iterator[None]:
-    """GLIO-5106 where ONNX has no counterpart for something that the network, or its map's gradient, does."""
+    """Raise GLIO-5106 where ONNX has no counterpart for something that the network, or its map's gradient, does."""
     try:
         yield
     except torch.onnx.OnnxExporterError as error:
@@ -84,7 +84,7 @@ def _exporter_errors(recipe: Recipe) -> Iterator[None]:
 
 
 def _check_size(network: torch.nn.Module) -> None:
-    """GLIO-5106 before minutes of tracing would end in a file that cannot be written."""
+    """Raise GLIO-5106 for weights that do not fit into one file, before minutes of tracing."""
     size = sum(t.numel() * t.element_size() for t in network.state_dict().values())
     if size > MAX_WEIGHTS_BYTES:
         raise GlioserveError(
@@ -95,7 +95,7 @@ def _check_size(network: torch.nn.Module) -> None:
 
 
 def signature(model: onnx.ModelProto) -> Signature:
-    """What the graph takes and gives, as it says itself."""
+    """Return the names, types and dims of what the graph takes and gives."""
     return {
         value.name: (
             value.type.tensor_type.elem_type,
@@ -106,7 +106,7 @@ def signature(model: onnx.ModelProto) -> Signature:
 
 
 def cam_grid(model: onnx.ModelProto) -> CamGrid:
-    """(d, h, w) of the CAM output."""
+    """Return (d, h, w) of the CAM output."""
     depth, height, width = signature(model)[CAM.name][1][-3:]
     return int(depth), int(height), int(width)
 
@@ -127,7 +127,7 @@ def _wanted(tensor: Tensor, recipe: Recipe, grid: CamGrid) -> tuple[int, tuple[i
 
 
 def _describe(model: onnx.ModelProto, recipe: Recipe, weights_digest: str) -> None:
-    """What the file says of itself to whoever finds it alone."""
+    """Write into the file what it is, for a reader who has the file alone."""
     model.graph.name = CLASSIFIER_MODEL.name
     model.doc_string = f"{recipe.architecture.name}: {IMAGE.name} to logits, Grad-CAM of both classes and MODEL_ID."
     onnx.helper.set_model_props(

@@ -8,7 +8,7 @@ reference is computed alone, so a graph that mixes studies of one batch is caugh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -28,15 +28,18 @@ from glioserve_contract.tensors import CAM, IMAGE, LOGITS, MODEL_ID
 from glioserve_export.graphs.graph import cam_method
 from glioserve_export.graphs.probes import INPUTS, Array, probe_studies
 from glioserve_export.graphs.vectors import Vectors
+from glioserve_export.progress import Progress, quiet
 from glioserve_networks import Artifact
 from glioserve_networks.gradcam import EPSILON, SplitNetwork
 
 LOGITS_TOLERANCE = 1e-4
-"""Of the study's largest logit, at least of 1. Where the answer is open (logits of order 1) it moves the
-probability by less than 5e-5. Seen for our networks: up to 2e-6."""
+"""Largest difference of a logit, relative to the study's largest logit and at least to 1.
+
+Where the answer is open (logits of order 1) it moves the probability by less than 5e-5. Our networks reach 2e-6."""
 CAM_TOLERANCE = 1e-4
-"""Of the largest value in the study's maps before their ReLU, so that an empty map is held to a scale too. The
-shown map has 256 grey levels. Seen for our networks: up to 8e-6."""
+"""Largest difference of a map, relative to the largest value in the study's maps before their ReLU.
+
+An empty map is held to a scale too by that. The shown map has 256 grey levels. Our networks reach 8e-6."""
 
 BATCHES = ((0, 1, 2, 3, 4, 5, 6, 7), (4,), (0, 7), (5, 1, 6))
 """Indices into :data:`INPUTS` of the studies that share a batch: of 8, 1, 2 and 3."""
@@ -46,7 +49,7 @@ MONAI_STUDIES = ("random", "brain")
 
 @dataclass(frozen=True)
 class Parity:
-    """What was compared, and how it came out."""
+    """Result of the comparison, and what was compared."""
 
     figures: tuple[ParityFigure, ...]
     model_id_equal: bool
@@ -58,7 +61,7 @@ class Parity:
 
     @property
     def held(self) -> bool:
-        """Whether the version may be published."""
+        """True where the version may be published."""
         return self.model_id_equal and all(figure.held for figure in self.figures)
 
     def record(self, reference_case: ReferenceCaseParity | None = None) -> ParityRecord:
@@ -70,12 +73,8 @@ class Parity:
         return ", ".join([*parts, f"MODEL_ID {'equal' if self.model_id_equal else 'different'}"])
 
 
-def _quiet(_: str) -> None:
-    pass
-
-
 def check_parity(
-    model: bytes, artifact: Artifact, progress: Callable[[str], None] = _quiet, calibration: Array | None = None
+    model: bytes, artifact: Artifact, progress: Progress = quiet, calibration: Array | None = None
 ) -> Parity:
     """Compare the ONNX ``model`` with the artifact's network; GLIO-5105 with the figures where they differ.
 
@@ -87,10 +86,8 @@ def check_parity(
     return parity
 
 
-def compare(
-    model: bytes, artifact: Artifact, progress: Callable[[str], None] = _quiet, calibration: Array | None = None
-) -> Parity:
-    """The figures, whatever they are."""
+def compare(model: bytes, artifact: Artifact, progress: Progress = quiet, calibration: Array | None = None) -> Parity:
+    """Return the figures, whether they hold or not."""
     network, recipe = artifact.network(), artifact.recipe
     studies = probe_studies(recipe)
     names: tuple[str, ...] = INPUTS
@@ -148,7 +145,7 @@ def compare(
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """What PyTorch says of one study."""
+    """PyTorch's answer to one study."""
 
     logits: Array
     """[2]."""
@@ -159,12 +156,12 @@ class Reference:
 
     @property
     def scale(self) -> float:
-        """What CAM's differences are held to; 1 where there is no map."""
+        """Value that CAM's differences are divided by; 1 where there is no map."""
         return float(np.abs(self.unrectified).max()) if self.unrectified.size > 2 else 1.0
 
 
 def reference(network: nn.Module, study: Array, recipe: Recipe) -> Reference:
-    """Logits of the network itself for one study [C, D, H, W], and the map of both classes by autograd."""
+    """Return the network's own logits for one study [C, D, H, W], and the map of both classes by autograd."""
     image = torch.from_numpy(study)[None]
     with torch.no_grad():
         logits = network(image)[0]
@@ -187,14 +184,14 @@ def reference(network: nn.Module, study: Array, recipe: Recipe) -> Reference:
 
 
 def _plus_plus_share(gradient: torch.Tensor, a: torch.Tensor) -> torch.Tensor:
-    """What each voxel adds to its channel's weight in Grad-CAM++ (Chattopadhay 2018, equations 18 and 19)."""
+    """Return what each voxel adds to its channel's weight in Grad-CAM++ (Chattopadhay 2018, equations 18 and 19)."""
     square = gradient**2
     alpha = square / (2 * square + a.sum(dim=(2, 3, 4), keepdim=True) * gradient**3 + EPSILON)
     return torch.relu(gradient) * alpha
 
 
 def monai_map(network: nn.Module, study: Array) -> Array:
-    """MONAI's Grad-CAM of both classes [2, d, h, w] for one study [C, D, H, W], not scaled to [0, 1]."""
+    """Return MONAI's Grad-CAM of both classes [2, d, h, w] for one study [C, D, H, W], not scaled to [0, 1]."""
     image = torch.from_numpy(study)[None].requires_grad_()  # else its hooks warn
     cam = GradCAM(SplitNetwork(network).eval(), target_layers="last")
     maps = [cam.compute_map(image, class_idx=c)[0, 0].detach().numpy() for c in range(2)]
@@ -203,7 +200,7 @@ def monai_map(network: nn.Module, study: Array) -> Array:
 
 
 def open_session(model: bytes) -> onnxruntime.InferenceSession:
-    """ONNX Runtime on the CPU, as parity is shown on; GLIO-5105 where it cannot load the graph."""
+    """Open ONNX Runtime on the CPU, which parity is shown on; GLIO-5105 where it cannot load the graph."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     with _runtime_errors("load"):
@@ -227,7 +224,7 @@ def _runtime_errors(what: str) -> Iterator[None]:
 
 
 def _relative(found: Array, wanted: Array, scale: float) -> float:
-    """Largest difference over ``scale``; infinite for another shape or a value that is not finite."""
+    """Return the largest difference over ``scale``; infinite for another shape or a value that is not finite."""
     if found.shape != wanted.shape or not np.isfinite(found).all():
         return float("inf")
     difference = float(np.abs(found.astype(np.float64) - wanted).max())

@@ -19,7 +19,7 @@ of NumPy, do not make other studies."""
 
 
 def probe_studies(recipe: Recipe, seed: int = 0) -> Array:
-    """One study of each of :data:`INPUTS`: FP32 [8, C, D, H, W]; always the same for the same recipe."""
+    """Return one study of each of :data:`INPUTS`, FP32 [8, C, D, H, W]; the same recipe always gives the same."""
     rng = np.random.default_rng(seed)
     shape = (len(recipe.channels), *recipe.grid.shape)
     axes = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape[1:]), indexing="ij")

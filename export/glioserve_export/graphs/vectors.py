@@ -1,4 +1,4 @@
-"""What a network answers to the probe studies, kept beside its ONNX file: ``vectors.npz``.
+"""The network's answers to the probe studies, kept beside its ONNX file: ``vectors.npz``.
 
 A TensorRT plan is checked against it where it is built, on a machine without torch. The studies themselves are not
 kept (noise does not compress): they are made again from the recipe, and their digest shows that they are the same.

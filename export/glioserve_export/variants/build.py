@@ -20,28 +20,28 @@ from glioserve_contract.install import install_advice
 from glioserve_contract.records.facts.variants import VariantRecord
 from glioserve_contract.records.recipe import Recipe
 from glioserve_export.graphs.onnx_export import check_signature
-from glioserve_export.variants.compare import Array, Comparison, compare
+from glioserve_export.graphs.probes import Array
+from glioserve_export.progress import Progress
+from glioserve_export.variants.compare import Comparison, compare
 from glioserve_export.variants.fp16 import LARGEST, half_precision, rounded, subnormal_share
 from glioserve_export.variants.int8 import quantised
-from glioserve_export.variants.runtimes import Answers, by_onnxruntime, by_openvino, has_bf16
+from glioserve_export.variants.runtimes import RuntimeAnswers, by_onnxruntime, by_openvino, has_bf16
 from glioserve_export.version_files import FP16_FILE, INT8_FILE, ONNX_FILE
 
 VARIANTS = ("fp16", "bf16", "int8")
 BY_OPENVINO = ("bf16", "int8")
 MIN_STUDIES = 8
-"""Of a calibration set. Fewer would show nothing, and give int8 four for its ranges."""
-
-Progress = Callable[[str], None]
+"""Fewest studies of a calibration set. Fewer would show nothing, and leave int8 under four for its ranges."""
 
 
 @dataclass(frozen=True, eq=False)
-class Candidate:
+class VariantCandidate:
     """A variant before its gate."""
 
     file: str
     content: bytes | None
     """None where it is the fp32 file."""
-    answers: Answers
+    answers: RuntimeAnswers
     subnormal_share: float | None = None
     """Share of fp16 weights below fp16's normal range."""
     ranges_from_studies: int | None = None
@@ -49,11 +49,11 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """Which variants an export is to have."""
+class WantedVariants:
+    """Variants that an export is to have."""
 
     names: tuple[str, ...] = ()
-    """Of :data:`VARIANTS`."""
+    """Names out of :data:`VARIANTS`."""
     optional: bool = False
     """One that its gate refuses is left out; else the export fails."""
 
@@ -68,8 +68,8 @@ class Variants:
     """Name to content of those that are files of their own."""
 
 
-def check_wanted(wanted: Wanted, calibration: bool) -> None:
-    """GLIO-5118 before any work for what could not end well: no calibration set, or no OpenVINO."""
+def check_wanted(wanted: WantedVariants, calibration: bool) -> None:
+    """Raise GLIO-5118 before any work where the calibration set or OpenVINO is missing."""
     names = wanted.names
     if names and not calibration:
         raise GlioserveError(
@@ -87,12 +87,12 @@ def make_variants(
     model: bytes,
     recipe: Recipe,
     images: Array,
-    wanted: Wanted,
+    wanted: WantedVariants,
     *,
     progress: Progress,
     threads: int = 1,
 ) -> Variants:
-    """The ``wanted`` variants of an fp32 ONNX ``model``.
+    """Return the ``wanted`` variants of an fp32 ONNX ``model``.
 
     ``images`` FP32 [n, C, D, H, W]: the calibration set. GLIO-5118, with the figures, where one is beyond
     ``recipe.variant_limits`` and not optional.
@@ -133,7 +133,7 @@ def make_variants(
 
 def _candidate(
     name: str, model: bytes, recipe: Recipe, images: Array, threads: int, step: Callable[[str], None]
-) -> Candidate:
+) -> VariantCandidate:
     if name == "bf16":
         if not has_bf16():
             raise GlioserveError(
@@ -141,23 +141,25 @@ def _candidate(
                 "This CPU has no bf16 (AVX512-BF16 or AMX) and would show what an emulation answers: export on one "
                 "that has.",
             )
-        return Candidate(ONNX_FILE, None, by_openvino(model, images, "bf16", threads, step))
+        return VariantCandidate(ONNX_FILE, None, by_openvino(model, images, "bf16", threads, step))
     if name == "fp16":
         content = half_precision(model)
         check_signature(onnx.load_from_string(content), recipe)
         runs = by_onnxruntime(content, images[:1], threads, step)
         answers = by_onnxruntime(rounded(content), images, threads, step)
-        answers = Answers(answers.logits, answers.cam, runs.model_id, f"{answers.runtime}, every fp16 tensor rounded")
-        return Candidate(FP16_FILE, content, answers, subnormal_share=subnormal_share(content))
+        answers = RuntimeAnswers(
+            answers.logits, answers.cam, runs.model_id, f"{answers.runtime}, every fp16 tensor rounded"
+        )
+        return VariantCandidate(FP16_FILE, content, answers, subnormal_share=subnormal_share(content))
     ranges = images[: len(images) // 2]  # the gate sees as many that the ranges do not come from
     step(f"ranges from {len(ranges)} studies")
     content = quantised(model, ranges)
     check_signature(onnx.load_from_string(content), recipe)
     answers = by_openvino(content, images, "f32", threads, step)
-    return Candidate(INT8_FILE, content, answers, ranges_from_studies=len(ranges))
+    return VariantCandidate(INT8_FILE, content, answers, ranges_from_studies=len(ranges))
 
 
-def _gate(name: str, recipe: Recipe, reference: Answers, candidate: Candidate) -> Comparison:
+def _gate(name: str, recipe: Recipe, reference: RuntimeAnswers, candidate: VariantCandidate) -> Comparison:
     found = candidate.answers
     if not (found.model_id == reference.model_id[0]).all() or found.model_id.dtype != np.int32:
         raise GlioserveError(ErrorCode.VARIANT_REFUSED, f"{name} gives another MODEL_ID than fp32.")

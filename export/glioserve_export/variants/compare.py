@@ -1,4 +1,4 @@
-"""How far one set of answers lies from another: what a variant's gate and a TensorRT plan's check are made of.
+"""Figures of how far one set of answers lies from another, for a variant's gate and a TensorRT plan's check.
 
 NumPy alone: it also runs where there is neither torch nor onnx.
 """
@@ -14,20 +14,23 @@ import numpy.typing as npt
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_contract.records.facts.variants import ComparisonRecord
 from glioserve_contract.records.recipe import Recipe, VariantLimits
-
-Array = npt.NDArray[np.float32]
+from glioserve_export.graphs.probes import Array
 
 NOTHING = 1e-6
-"""Of the study's largest value in either class's reference map: a map that is nowhere above it is empty, and a map
-whose values differ by no more than this share of its largest is flat. Rounding in 32 bits stays below."""
+"""Share of the study's largest value in either class's reference map below which a map shows nothing.
+
+A map that is nowhere above it is empty, and a map whose values differ by no more than this share of its largest is
+flat. Rounding in 32 bits stays below."""
 TIE = 1e-5
 """Voxels of the reference within this share of its largest value are the same peak: which of them wins is rounding."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Figures over all studies. SCORE and labels are those after the recipe's temperature, by its threshold; maps are
-    those of the class that the reference predicts.
+    """Figures over all studies.
+
+    SCORE and labels are those after the recipe's temperature, by its threshold; maps are those of the class that the
+    reference predicts.
 
     The correlation is Pearson's over a map's voxels. Where it is undefined: an empty map (zero everywhere) shows
     nothing and a flat one shows no place, so two of the same kind agree (1) and two of different kinds do not (0).
@@ -35,7 +38,7 @@ class Comparison:
 
     studies: int
     max_probability_drift: float
-    """Of SCORE; infinite where an answer is not finite."""
+    """Largest difference of SCORE; infinite where an answer is not finite."""
     label_flips: int
     min_heatmap_correlation: float
     median_heatmap_correlation: float
@@ -45,7 +48,7 @@ class Comparison:
     """Studies with an infinity or a NaN in logits or map: flips, of correlation 0."""
 
     def problems(self, limits: VariantLimits) -> list[str]:
-        """What lies beyond the limits, each with its figure; empty where it may serve."""
+        """Return what lies beyond the limits, each with its figure; empty where it may serve."""
         found = []
         if self.not_finite:
             found.append(f"{self.not_finite} of {self.studies} studies have answers that are not finite")
@@ -63,7 +66,7 @@ class Comparison:
         return found
 
     def check(self, name: str, limits: VariantLimits) -> None:
-        """GLIO-5118 with all figures beyond the limits; ``name`` says what was compared (``fp16``)."""
+        """Raise GLIO-5118 with all figures beyond the limits; ``name`` says what was compared (``fp16``)."""
         problems = self.problems(limits)
         if problems:
             raise GlioserveError(
@@ -118,7 +121,7 @@ def compare(recipe: Recipe, reference_logits: Array, reference_cam: Array, logit
 
 
 def scores(recipe: Recipe, logits: Array) -> npt.NDArray[np.float64]:
-    """SCORE [n] of logits [n, 2]: the probability of recurrence after the recipe's temperature."""
+    """Return SCORE [n] of logits [n, 2]: the probability of recurrence after the recipe's temperature."""
     scaled = logits.astype(np.float64) / recipe.temperature
     other = scaled[:, 1 - recipe.recurrence_index] - scaled[:, recipe.recurrence_index]
     score: npt.NDArray[np.float64] = np.exp(-np.logaddexp(0, other))
@@ -126,7 +129,7 @@ def scores(recipe: Recipe, logits: Array) -> npt.NDArray[np.float64]:
 
 
 def _maps(reference: Array, found: Array, scale: float) -> tuple[float, bool]:
-    """(correlation, whether the peak is the same) of two finite maps [d, h, w]; ``scale`` of the study's maps."""
+    """Return (correlation, same peak) of two finite maps [d, h, w]; ``scale`` of the study's maps."""
     kinds = _kind(reference, scale), _kind(found, scale)
     if kinds != ("map", "map"):
         return (1.0, True) if kinds[0] == kinds[1] else (0.0, False)

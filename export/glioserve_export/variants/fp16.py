@@ -29,7 +29,7 @@ SMALLEST_NORMAL = float(np.finfo(np.float16).smallest_normal)
 
 
 def half_precision(content: bytes) -> bytes:
-    """The fp16 file of an fp32 graph; GLIO-5118 where a weight of the trunk is beyond fp16's range."""
+    """Return the fp16 file of an fp32 graph; GLIO-5118 where a weight of the trunk is beyond fp16's range."""
     model = onnx.load_from_string(content)
     division = divide(model)
     trunk = onnx.utils.Extractor(model).extract_model([model.graph.input[0].name], [division.features])
@@ -54,15 +54,16 @@ def half_precision(content: bytes) -> bytes:
 
 
 def subnormal_share(content: bytes) -> float:
-    """Share of the fp16 weights that are not zero but below :data:`SMALLEST_NORMAL`. They were so in fp32 already."""
+    """Return the share of weights that are not zero but below :data:`SMALLEST_NORMAL`; they were so in fp32."""
     found = [_array(t) for t in onnx.load_from_string(content).graph.initializer if t.data_type == TensorProto.FLOAT16]
     small = sum(int(((array != 0) & (np.abs(array) < SMALLEST_NORMAL)).sum()) for array in found)
     return small / max(1, sum(array.size for array in found))
 
 
 def rounded(content: bytes) -> bytes:
-    """An fp32 graph that answers as the fp16 file does on hardware that computes in fp16: every fp16 tensor is rounded.
+    """Return an fp32 graph that answers as the fp16 file does on hardware that computes in fp16.
 
+    Every fp16 tensor is rounded.
     Sums inside a node stay in fp32, as tensor cores keep them.
     """
     model = onnx.load_from_string(content)
@@ -102,7 +103,7 @@ def _check_range(trunk: onnx.ModelProto) -> None:
 def _initializers_of_head(
     model: onnx.ModelProto, head: tuple[onnx.NodeProto, ...], half: onnx.ModelProto
 ) -> list[onnx.TensorProto]:
-    """Those that the trunk has not; one that it has in fp16 by now is given to the head under a name of its own."""
+    """Return those that the trunk lacks; one that it has in fp16 is given to the head under another name."""
     taken = {t.name: t.data_type for t in half.graph.initializer}
     used = {name for node in head for name in node.input}
     found = []
@@ -120,7 +121,7 @@ def _initializers_of_head(
 
 
 def _widen(node: onnx.NodeProto) -> None:
-    """Whatever a node says of fp16 by attribute, in fp32: a cast's target, a constant's value."""
+    """Change a node's fp16 attributes to fp32: a cast's target, a constant's value."""
     for attribute in node.attribute:
         if node.op_type == "Cast" and attribute.name == "to" and attribute.i == TensorProto.FLOAT16:
             attribute.i = TensorProto.FLOAT

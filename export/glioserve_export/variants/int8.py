@@ -21,7 +21,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_contract.tensors import IMAGE
-from glioserve_export.variants.compare import Array
+from glioserve_export.graphs.probes import Array
 from glioserve_export.variants.trunk import divide
 
 _OPERATORS = ["Conv"]
@@ -29,7 +29,7 @@ _OPTIONS = {"ActivationSymmetric": True, "OpTypesToExcludeOutputQuantization": _
 
 
 def quantised(content: bytes, images: Array) -> bytes:
-    """The int8 file of an fp32 graph, with ranges from ``images`` [n, C, D, H, W]; GLIO-5118 where none can be made."""
+    """Return an fp32 graph in int8, its ranges from ``images`` [n, C, D, H, W]; GLIO-5118 where none can be made."""
     model = onnx.load_from_string(content)
     properties = {p.key: p.value for p in model.metadata_props}
     head = [node.name for node in divide(model).head]
@@ -69,7 +69,7 @@ class _Studies(CalibrationDataReader):  # type: ignore[misc]  # ONNX Runtime is 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the quantiser's advice to optimise first: the exporter's graphs are optimised."""
+    """Silence the quantiser's advice to optimise first: the exporter's graphs are optimised."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

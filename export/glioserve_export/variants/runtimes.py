@@ -15,18 +15,18 @@ import onnxruntime
 
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_contract.tensors import CAM, IMAGE, LOGITS, MODEL_ID
-from glioserve_export.variants.compare import Array
+from glioserve_export.graphs.probes import Array
 
-Precision = Literal["f32", "bf16"]
-"""What OpenVINO computes in where the graph does not say: bf16 stays within layers that gain by it."""
+RuntimePrecision = Literal["f32", "bf16"]
+"""RuntimePrecision that OpenVINO computes in where the graph does not say; bf16 stays within layers that gain by it."""
 Step = Callable[[str], None]
 
 _OUTPUTS = (LOGITS.name, CAM.name, MODEL_ID.name)
 
 
 @dataclass(frozen=True, eq=False)
-class Answers:
-    """To n studies."""
+class RuntimeAnswers:
+    """Answers of a runtime to n studies."""
 
     logits: Array
     """[n, 2]."""
@@ -39,8 +39,10 @@ class Answers:
 
 @cache
 def _core() -> Any:
-    """The process's only one. Each takes the thread's alternate signal stack and puts back, at its end, the one that it
-    found, which may be gone by then where two of them overlapped: the next signal would end the process.
+    """Return the process's only core.
+
+    Each core takes the thread's alternate signal stack and puts back, at its end, the one that it found, which may be
+    gone by then where two of them overlapped: the next signal would end the process.
     """
     import openvino  # 60 MB of libraries: only where a variant asks for it
 
@@ -48,12 +50,12 @@ def _core() -> Any:
 
 
 def has_bf16() -> bool:
-    """Whether this CPU computes in bf16 (AVX512-BF16 or AMX), by OpenVINO's word."""
+    """Return whether this CPU computes in bf16 (AVX512-BF16 or AMX), as OpenVINO reports it."""
     return "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
-def by_onnxruntime(model: bytes, images: Array, threads: int, step: Step) -> Answers:
-    """Of images [n, C, D, H, W]; GLIO-5118 where ONNX Runtime cannot run the graph."""
+def by_onnxruntime(model: bytes, images: Array, threads: int, step: Step) -> RuntimeAnswers:
+    """Return the graph's answers to images [n, C, D, H, W]; GLIO-5118 where ONNX Runtime cannot run it."""
     name = f"ONNX Runtime {onnxruntime.__version__}"
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -62,8 +64,8 @@ def by_onnxruntime(model: bytes, images: Array, threads: int, step: Step) -> Ans
         return _answers(lambda image: session.run(list(_OUTPUTS), {IMAGE.name: image}), images, f"{name}, CPU", step)
 
 
-def by_openvino(model: bytes, images: Array, precision: Precision, threads: int, step: Step) -> Answers:
-    """The same by OpenVINO's CPU plugin, which emulates bf16, slowly, where :func:`has_bf16` is false."""
+def by_openvino(model: bytes, images: Array, precision: RuntimePrecision, threads: int, step: Step) -> RuntimeAnswers:
+    """Return the answers by OpenVINO's CPU plugin, which emulates bf16, slowly, where :func:`has_bf16` is false."""
     core = _core()
     properties = {
         "INFERENCE_PRECISION_HINT": precision,
@@ -82,13 +84,13 @@ def by_openvino(model: bytes, images: Array, precision: Precision, threads: int,
         return _answers(run, images, f"OpenVINO {version('openvino')}, CPU, {precision}", step)
 
 
-def _answers(run: Callable[[Array], list[npt.NDArray[Any]]], images: Array, runtime: str, step: Step) -> Answers:
+def _answers(run: Callable[[Array], list[npt.NDArray[Any]]], images: Array, runtime: str, step: Step) -> RuntimeAnswers:
     rows: list[list[npt.NDArray[Any]]] = []
     for index in range(len(images)):
         step(f"{runtime}, study {index + 1} of {len(images)}")
         rows.append([np.array(output) for output in run(images[index : index + 1])])  # a copy: buffers are used again
     logits, cam, model_id = (np.concatenate(column) for column in zip(*rows, strict=True))
-    return Answers(logits, cam, model_id, runtime)
+    return RuntimeAnswers(logits, cam, model_id, runtime)
 
 
 @contextmanager

@@ -1,5 +1,7 @@
-"""Where a served graph divides: the trunk (convolutions, nearly all of the work) and the head behind its last feature
-map (pools, linear layers, Grad-CAM).
+"""The division of a served graph into trunk and head.
+
+The trunk is the convolutions, nearly all of the work; the head is what lies behind its last feature map (pools, linear
+layers, Grad-CAM).
 
 Only the trunk is ever computed in fewer bits. The head costs nothing and holds what fewer bits would spoil: Grad-CAM's
 scale of 1 over the number of voxels lies among fp16's subnormals, and Grad-CAM++ cubes gradients that are small.
@@ -16,7 +18,7 @@ from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_contract.tensors import CAM, IMAGE, LOGITS
 
 MAP_RANK = 5
-"""Of a feature map: [N, K, d, h, w]."""
+"""Rank of a feature map: [N, K, d, h, w]."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +31,7 @@ class Division:
 
 
 def divide(model: onnx.ModelProto) -> Division:
-    """Divide at the last feature map that LOGITS and CAM both hang on; GLIO-5118 where there is none."""
+    """Divide at the last feature map that LOGITS and CAM both depend on; GLIO-5118 where there is none."""
     nodes = list(model.graph.node)
     ranks = {v.name: len(v.type.tensor_type.shape.dim) for v in model.graph.value_info}
     maps = [name for node in nodes for name in node.output if ranks.get(name) == MAP_RANK]
@@ -47,7 +49,7 @@ def divide(model: onnx.ModelProto) -> Division:
 
 
 def _answers_without(nodes: Iterable[onnx.NodeProto], removed: str) -> bool:
-    """Whether IMAGE still reaches LOGITS or CAM without one tensor. Shapes carry no values, so they do not count."""
+    """Return whether IMAGE reaches LOGITS or CAM without one tensor. Shapes carry no values, so they do not count."""
     reached = {IMAGE.name}
     for node in nodes:
         if node.op_type != "Shape" and not reached.isdisjoint(node.input):

@@ -31,7 +31,7 @@ class Listed:
     problem: str = ""
 
     def record(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return plain JSON values."""
         if self.manifest is None:
             return {"version": self.version, "role": self.role, "problem": self.problem}
         auc, publication = _auc(self.manifest), self.manifest.publication
@@ -47,7 +47,7 @@ class Listed:
         }
 
     def cells(self) -> tuple[str, ...]:
-        """Texts under the columns."""
+        """Return the texts under the columns."""
         if self.manifest is None:
             return str(self.version), self.role, f"BROKEN: {self.problem}", "", "", "", "", ""
         auc, publication = _auc(self.manifest), self.manifest.publication
@@ -64,7 +64,7 @@ class Listed:
 
 
 def list_repository(repository: Path) -> tuple[Listed, ...]:
-    """Oldest first; GLIO-5108 where there is no repository."""
+    """List a repository's versions, oldest first; GLIO-5108 where there is no repository."""
     if not classifier_folder(repository).is_dir():
         raise GlioserveError(ErrorCode.INVALID_REPOSITORY, f"{repository.name} is not a model repository.")
     promotion = current(repository)
@@ -90,7 +90,7 @@ def _roles(promotion: Promotion) -> dict[int | None, str]:
 
 
 def list_store(store: Store) -> tuple[Listed, ...]:
-    """Oldest first; nothing in a store serves."""
+    """List a store's versions, oldest first; nothing in a store serves."""
     listed = []
     for number in store.versions():
         try:
@@ -108,7 +108,7 @@ def list_versions(where: str) -> tuple[Listed, ...]:
 
 
 def as_text(listed: Sequence[Listed]) -> str:
-    """A table whose columns are as wide as what they hold."""
+    """Return a table whose columns are as wide as what they hold."""
     rows = [_COLUMNS, *(version.cells() for version in listed)]
     if len(rows) == 1:
         return "no version"
@@ -123,5 +123,5 @@ def _auc(manifest: Manifest) -> EvaluationFigure | None:
 
 
 def _parity(manifest: Manifest) -> bool:
-    """Whether every figure of the export's proof is within its tolerance."""
+    """Return whether every figure of the export's proof is within its tolerance."""
     return not any(rule.name.startswith("parity") for rule in judge(Gate(), manifest).failed)

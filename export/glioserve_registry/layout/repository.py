@@ -38,9 +38,9 @@ MARKER = ".glioserve.lock"
 
 _MAX_VERSION = 2**31 - 1
 _URL_SCHEME = re.compile(r"[a-z][a-z0-9+.-]+:")
-"""What ``s3://bucket`` begins with once it was taken for a folder."""
+"""Beginning of ``s3://bucket`` once it was taken for a folder."""
 _WELCOME = ("lost+found", GATE_FILE)
-"""What may be in a folder that is new: a volume's own, and the gate that a site puts there first."""
+"""Entries that may be in a folder that is new: a volume's own, and the gate that a site puts there first."""
 
 Fill = Callable[[Path, dict[int, Manifest]], Manifest]
 """Puts a version's files into a folder, given the versions that are there, and returns its manifest."""
@@ -56,7 +56,7 @@ def assemble(repository: Path, *, lock_timeout_s: float = LOCK_TIMEOUT_S) -> tup
 
 
 def versions(repository: Path) -> tuple[int, ...]:
-    """The classifier's versions, oldest first."""
+    """Return the classifier's versions, oldest first."""
     return version_numbers(classifier_folder(repository))
 
 
@@ -82,7 +82,7 @@ def add_version(
 
 
 def ensure_version(repository: Path, source: Path, *, lock_timeout_s: float = LOCK_TIMEOUT_S) -> int:
-    """The version that has the files of ``source``, published first if none has."""
+    """Return the version that has the files of ``source``, published first if none has."""
     wanted = exported_files(checked_export(source))
     with locked(repository, lock_timeout_s):
         for version in versions(repository):
@@ -139,14 +139,14 @@ def join(repository: Path, version: int | None, fill: Fill, change: Callable[[in
 
 
 def _next(repository: Path, existing: tuple[int, ...]) -> int:
-    """A number that no version has, nor had when it last served: the record's history must stay true."""
+    """Return a number that no version has, nor had when it last served: the record's history must stay true."""
     promotion = current(repository)
     past = () if promotion is None else [n for change in promotion.history for n in change.in_order() if n is not None]
     return max((*existing, *past), default=0) + 1
 
 
 def _publish(repository: Path, source: Path, version: int | None, terms: Terms) -> int:
-    """Under the lock."""
+    """Publish ``source``; the caller holds the lock."""
     gate = load_gate(repository)
 
     def fill(stage: Path, others: dict[int, Manifest]) -> Manifest:
@@ -161,18 +161,18 @@ def _publish(repository: Path, source: Path, version: int | None, terms: Terms) 
 
 
 def version_exists(version: int) -> GlioserveError:
-    """GLIO-5107."""
+    """Return GLIO-5107 for a version that is there already."""
     return GlioserveError(ErrorCode.VERSION_EXISTS, f"The repository has version {version}.")
 
 
 def check_number(version: int) -> None:
-    """GLIO-5108 for a number that Triton does not take."""
+    """Raise GLIO-5108 for a number that Triton does not take."""
     if not 1 <= version <= _MAX_VERSION:
         raise GlioserveError(ErrorCode.INVALID_REPOSITORY, f"A version is 1 to {_MAX_VERSION}, not {version}.")
 
 
 def _check_ours(repository: Path) -> None:
-    """GLIO-5108 where there is anything but our own work or what a fresh volume brings."""
+    """Raise GLIO-5108 where there is anything but our own work or what a fresh volume brings."""
     if repository.parts and _URL_SCHEME.fullmatch(repository.parts[0]):
         raise GlioserveError(
             ErrorCode.INVALID_REPOSITORY,

@@ -1,4 +1,4 @@
-"""Which version serves, on disk: ``promotion.json`` first, then the configurations that follow from it.
+"""The record of the version that serves, ``promotion.json``, and the configurations that follow from it.
 
 Each file is replaced as a whole. A process that is killed between them leaves a record that is ahead of its
 configurations; :func:`settle` makes them one again.
@@ -24,22 +24,22 @@ CUT_OFF = "cut off before the live server's answer was verified"
 
 
 def classifier_folder(repository: Path) -> Path:
-    """Where versions, configurations and the record are."""
+    """Return the folder of the versions, the configurations and the record."""
     return repository / CLASSIFIER_MODEL.name
 
 
 def version_folder(repository: Path, version: int) -> Path:
-    """Where a version's files are."""
+    """Return the folder of a version's files."""
     return classifier_folder(repository) / str(version)
 
 
 def utc_now() -> str:
-    """ISO 8601, to the second."""
+    """Return the time in UTC, ISO 8601, to the second."""
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
 def manifest_of(repository: Path, version: int) -> Manifest:
-    """GLIO-5124 for a version that is not there, GLIO-5103 where its manifest cannot be read."""
+    """Return a version's manifest; GLIO-5124 where the version is missing, GLIO-5103 where it cannot be read."""
     folder = version_folder(repository, version)
     if not folder.is_dir():
         raise GlioserveError(ErrorCode.VERSION_NOT_FOUND, f"The repository has no version {version}.")
@@ -50,7 +50,10 @@ def manifest_of(repository: Path, version: int) -> Manifest:
 
 
 def current(repository: Path) -> Promotion | None:
-    """The record; that of a repository made before there was one, as if it were there; None where nothing serves."""
+    """Return the record; None where nothing serves.
+
+    A repository that was made before there were records gets the one that it would have.
+    """
     promotion = load_promotion(classifier_folder(repository))
     newest = max(version_numbers(classifier_folder(repository)), default=None)
     if promotion is None and newest is not None:
@@ -75,14 +78,14 @@ def settle(repository: Path) -> None:
 
 
 def write(repository: Path, promotion: Promotion) -> None:
-    """The record, then the configurations. Files that do not change are not touched."""
+    """Write the record, then the configurations. Files that do not change are not touched."""
     manifest = manifest_of(repository, promotion.serving)  # before the first write: it may fail
     write_record(repository, promotion)
     write_configs(repository, promotion.serving, manifest)
 
 
 def write_configs(repository: Path, serving: int, manifest: Manifest) -> None:
-    """The configurations under which version ``serving`` serves."""
+    """Write the configurations under which version ``serving`` serves."""
     classifier = classifier_folder(repository)
     (classifier / "configs").mkdir(parents=True, exist_ok=True)
     for name, text in config_files(manifest.recipe, manifest.cam_grid, serving).items():
@@ -90,23 +93,23 @@ def write_configs(repository: Path, serving: int, manifest: Manifest) -> None:
 
 
 def write_record(repository: Path, promotion: Promotion) -> None:
-    """The record alone."""
+    """Write the record alone."""
     write_if_changed(classifier_folder(repository) / PROMOTION_FILE, promotion_text(promotion))
 
 
 def expected_configs(repository: Path, serving: int) -> dict[str, str]:
-    """Path below ``classifier/`` to the text that it should have while version ``serving`` serves."""
+    """Return path below ``classifier/`` to the text that it should have while version ``serving`` serves."""
     manifest = manifest_of(repository, serving)
     return config_files(manifest.recipe, manifest.cam_grid, serving)
 
 
 def promotion_text(promotion: Promotion) -> bytes:
-    """The record's file."""
+    """Return the content of the record's file."""
     return sealed_json(to_dict(replace(promotion, seal=BLANK_SEAL)))
 
 
 def with_change(promotion: Promotion | None, change: Change) -> Promotion:
-    """The record after ``change``, done or undone."""
+    """Return the record after ``change``, done or undone."""
     history = (*(promotion.history if promotion else ()), change)
     serving = change.to_version if change.undone is None else change.from_version
     if serving is None:
@@ -115,12 +118,12 @@ def with_change(promotion: Promotion | None, change: Change) -> Promotion:
 
 
 def with_begun(promotion: Promotion, begun: Begun) -> Promotion:
-    """The record while ``begun`` is tried on a live server."""
+    """Return the record while ``begun`` is tried on a live server."""
     return replace(promotion, serving=begun.to_version, begun=begun)
 
 
 def without_cut_off(promotion: Promotion) -> Promotion:
-    """The record with a change that was cut off undone."""
+    """Return the record with a change that was cut off undone."""
     begun = promotion.begun
     if begun is None:
         return promotion
@@ -129,7 +132,10 @@ def without_cut_off(promotion: Promotion) -> Promotion:
 
 
 def _previous(history: tuple[Change, ...]) -> int | None:
-    """What a rollback goes to: each goes one step further back, never to a version that was rolled away from."""
+    """Return the version that a rollback goes to.
+
+    Each rollback goes one step further back, never to a version that was rolled away from.
+    """
     steps: list[int] = []
     for change in history:
         before = change.from_version

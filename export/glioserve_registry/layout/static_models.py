@@ -17,7 +17,7 @@ _CHECKOUT = Path(__file__).parents[3] / "model_repository"
 
 
 def static_repository() -> Path:
-    """The folder they are in: package data of an installed wheel, else the source checkout's (GLIO-5108)."""
+    """Return the static models' folder: package data of an installed wheel, else the source checkout's (GLIO-5108)."""
     for folder in (_PACKAGED, _CHECKOUT):
         if all((folder / name / "config.pbtxt").is_file() for name in STATIC_MODELS):
             return folder
@@ -39,7 +39,7 @@ def sync_static_models(repository: Path) -> tuple[str, ...]:
 
 
 def static_differences(repository: Path) -> tuple[str, ...]:
-    """What :func:`sync_static_models` would change, as paths below the repository."""
+    """Return what :func:`sync_static_models` would change, as paths below the repository."""
     different = []
     for name in STATIC_MODELS:
         wanted, there = _files_of(static_repository() / name), _files_of(repository / name)
@@ -55,7 +55,7 @@ def static_differences(repository: Path) -> tuple[str, ...]:
 
 
 def _files_of(folder: Path) -> dict[Path, Path]:
-    """Every file of a model by its path below the model's folder."""
+    """Return every file of a model by its path below the model's folder."""
     return {path.relative_to(folder): path for path in folder.rglob("*") if path.is_file() and _ours(path)}
 
 
@@ -78,5 +78,5 @@ def _sync(source: Path, target: Path) -> Iterator[str]:
 
 
 def _ours(path: Path) -> bool:
-    """Not what an interpreter or an editor left there."""
+    """Return False for what an interpreter or an editor left there."""
     return "__pycache__" not in path.parts and not path.name.startswith(".")

@@ -1,7 +1,7 @@
-"""Whether a repository is what it was when it was written: every file of every version, the record, what follows.
+"""Verification that a repository is what it was when it was written: versions, record and configurations.
 
-All problems are told, not the first. A version's files are held to its manifest, the manifest and the record to
-their seals (so one flipped byte of any is found), the configurations to what the record says, the static models to
+All problems are reported, not the first alone. A version's files are held to its manifest, the manifest and the record
+to their seals (so one flipped byte of any is found), the configurations to what the record says, the static models to
 the installed glioserve's.
 """
 
@@ -38,7 +38,7 @@ from glioserve_triton.served.promotions import load_promotion, version_numbers
 
 @dataclass(frozen=True)
 class Verified:
-    """What was looked at, and what is wrong with it."""
+    """Versions and files that were looked at, and what is wrong with them."""
 
     versions: tuple[int, ...]
     files: int
@@ -50,13 +50,13 @@ class VersionFiles(Protocol):
     """The files of one version, wherever they lie."""
 
     def names(self) -> frozenset[str]:
-        """Of all that are there, but for those that begin with a dot."""
+        """Return the names of all files, except those that begin with a dot."""
 
     def read(self, name: str) -> bytes:
-        """A small file's bytes."""
+        """Return a small file's bytes."""
 
     def digest(self, name: str) -> str:
-        """``sha256:…`` of a file of any size."""
+        """Return ``sha256:…`` of a file of any size."""
 
 
 @dataclass(frozen=True)
@@ -66,11 +66,11 @@ class LocalFiles:
     folder: Path
 
     def names(self) -> frozenset[str]:
-        """Folders too: nothing of ours makes any."""
+        """Return the names of files, and of folders, which no version has."""
         return frozenset(path.name for path in self.folder.iterdir() if not path.name.startswith("."))
 
     def read(self, name: str) -> bytes:
-        """Whole."""
+        """Return the whole file."""
         return (self.folder / name).read_bytes()
 
     def digest(self, name: str) -> str:
@@ -99,7 +99,7 @@ def verify(repository: Path, version: int | None = None, *, lock_timeout_s: floa
 
 
 def verify_versions(found: Mapping[int, VersionFiles]) -> tuple[int, list[str]]:
-    """How many files were held to their digests, and the problems."""
+    """Return the number of files that were held to their digests, and the problems."""
     count, problems = 0, []
     manifests: dict[int, Manifest] = {}
     for number, files in found.items():
@@ -123,7 +123,7 @@ def verify_versions(found: Mapping[int, VersionFiles]) -> tuple[int, list[str]]:
 
 
 def check_version(files: VersionFiles) -> tuple[Manifest | None, int, list[str]]:
-    """The manifest where it can be read, the files held to their digests, and the problems by file name."""
+    """Return the manifest where it can be read, the number of files held to their digests, and the problems."""
     names = files.names()
     if MANIFEST_FILE not in names:
         return None, 0, [f"{MANIFEST_FILE}: is missing"]
@@ -150,7 +150,10 @@ def check_version(files: VersionFiles) -> tuple[Manifest | None, int, list[str]]
 
 
 def _plan_problems(files: VersionFiles, names: frozenset[str], manifest: Manifest) -> Iterator[str]:
-    """A TensorRT plan is in no manifest, but its own record has its digest and that of the graph it was built from."""
+    """Yield the problems of a TensorRT plan.
+
+    A plan is in no manifest, but its own record has its digest and that of the graph it was built from.
+    """
     if not names & set(SITE_FILES):
         return
     for name, other in ((PLAN_FILE, PLAN_RECORD_FILE), (PLAN_RECORD_FILE, PLAN_FILE)):
@@ -169,7 +172,7 @@ def _plan_problems(files: VersionFiles, names: frozenset[str], manifest: Manifes
 
 
 def _repository_problems(repository: Path) -> Iterator[str]:
-    """Everything beside the versions."""
+    """Yield the problems of everything beside the versions."""
     classifier = classifier_folder(repository)
     there = version_numbers(classifier)
     if not there:
@@ -223,7 +226,7 @@ def _config_problems(repository: Path, serving: int) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _lock_if_possible(repository: Path, timeout_s: float) -> Iterator[None]:
-    """A volume that is mounted read-only can be verified too."""
+    """Hold the lock where it can be taken: a volume that is mounted read-only can be verified too."""
     if not ((repository / MARKER).is_file() and os.access(repository / MARKER, os.W_OK)):
         yield
         return

@@ -1,1 +1,1 @@
-"""Which version serves: the change of files, and of the live servers."""
+"""The change of the version that serves: of files, and of live servers."""

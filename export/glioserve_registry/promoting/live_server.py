@@ -21,7 +21,7 @@ from glioserve_triton.admin import AdminTls, ServerAdmin
 
 CANARY_SEED = 7
 _RESTRICTED = "restricted"
-"""In Triton's refusal of a call without the right token."""
+"""Word in Triton's refusal of a call without the right token."""
 _SERVER_PATH = re.compile(r"(?:/[^\s/:'\",]+){2,}/?")
 
 
@@ -38,7 +38,7 @@ class TritonLive:
         timeout_s: float,
         tls: TlsOptions | None = None,
     ) -> None:
-        """``repository``: ours, which the server serves; ``timeout_s`` bounds the canary study's answer."""
+        """Connect; ``repository`` is what the server serves, ``timeout_s`` bounds the canary study's answer."""
         self._url = url
         self._classifier = repository / CLASSIFIER_MODEL.name
         self._study = study
@@ -64,12 +64,12 @@ class TritonLive:
         return self._url
 
     def ready_versions(self) -> frozenset[int]:
-        """By the server's own index; GLIO-4106 where the token is not its own."""
+        """Return the versions that are ready by the server's own index; GLIO-4106 where the token is not its own."""
         with self._told("report which versions are ready"):
             return self._admin.ready_versions(CLASSIFIER_MODEL.name)
 
     def load(self, timeout_s: float) -> None:
-        """Returns when the classifier is loaded; GLIO-5111 where it cannot be, whereupon the one before serves."""
+        """Return when the classifier is loaded; GLIO-5111 where it cannot be, whereupon the one before serves."""
         with self._told("load the classifier"):
             self._admin.load(CLASSIFIER_MODEL.name, timeout_s)
 
@@ -111,7 +111,7 @@ class TritonLive:
 
 
 def canary_study(folder: Path | None) -> Study:
-    """The study in ``folder``; else a phantom, where the package that draws it is installed (GLIO-1103)."""
+    """Return the study in ``folder``; else a phantom, where the package that draws it is installed (GLIO-1103)."""
     if folder is not None:
         return DicomStudy.from_directory(folder)
     try:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
@@ -22,6 +22,7 @@ from glioserve_contract.records.manifest import ServedVersion
 from glioserve_contract.records.promotion import Action, Begun, CanaryRecord, Change, Promotion
 from glioserve_contract.tensors import CLASSIFIER_MODEL
 from glioserve_export.files import LOCK_TIMEOUT_S
+from glioserve_export.progress import Progress, quiet
 from glioserve_registry.layout.repository import locked, versions
 from glioserve_registry.layout.serving import (
     current,
@@ -38,10 +39,8 @@ from glioserve_registry.publishing.gate import Gate, check_same_interface, judge
 from glioserve_registry.publishing.publication import checked_export
 
 LOAD_TIMEOUT_S = 180.0
-"""From the load call until one version alone is ready; a TensorRT plan with its warm-up takes a minute."""
+"""Longest time from the load call until one version alone is ready; a TensorRT plan's warm-up takes a minute."""
 _POLL_S = 0.1
-
-Progress = Callable[[str], None]
 
 
 class LiveServer(Protocol):
@@ -49,35 +48,31 @@ class LiveServer(Protocol):
 
     @property
     def name(self) -> str:
-        """As people call it: its address."""
+        """Address of the server, which messages name it by."""
 
     def ready_versions(self) -> frozenset[int]:
-        """The classifier's versions that are ready; also shows that the admin token opens model control."""
+        """Return the classifier's versions that are ready; also shows that the admin token opens model control."""
 
     def load(self, timeout_s: float) -> None:
-        """Have the classifier loaded anew from the repository."""
+        """Load the classifier anew from the repository."""
 
     def canary(self, served: ServedVersion) -> CanaryRecord:
-        """Send a study through the whole pipeline; what came, where ``served`` answered it as it should."""
+        """Send a study through the whole pipeline and return the answer, where ``served`` gave it as it should."""
 
 
 @dataclass(frozen=True)
 class Promoted:
-    """How it came out."""
+    """Result of a promotion or rollback."""
 
     version: int
     before: int | None
     """The version that served; equal to ``version`` where nothing changed."""
     previous: int | None = None
-    """What a rollback goes to now."""
+    """Version that a rollback goes to now."""
     override: str | None = None
     canary: dict[str, CanaryRecord] = field(default_factory=dict)
     cut_off: Begun | None = None
     """An earlier change that had been cut off, and was undone first."""
-
-
-def _quiet(_: str) -> None:
-    pass
 
 
 def promote(
@@ -86,7 +81,7 @@ def promote(
     servers: Sequence[LiveServer] = (),
     *,
     override: str | None = None,
-    progress: Progress = _quiet,
+    progress: Progress = quiet,
     load_timeout_s: float = LOAD_TIMEOUT_S,
     lock_timeout_s: float = LOCK_TIMEOUT_S,
 ) -> Promoted:
@@ -106,7 +101,7 @@ def rollback(
     repository: Path,
     servers: Sequence[LiveServer] = (),
     *,
-    progress: Progress = _quiet,
+    progress: Progress = quiet,
     load_timeout_s: float = LOAD_TIMEOUT_S,
     lock_timeout_s: float = LOCK_TIMEOUT_S,
 ) -> Promoted:
@@ -173,7 +168,7 @@ class _Promotion:
         return Promoted(version, was, after.previous, override, answers, cut_off)
 
     def _judged(self, version: int) -> tuple[ServedVersion, GateVerdict, str | None]:
-        """The version, the gate's verdict on it as it lies there, and the reason where one was needed."""
+        """Return the version, the gate's verdict on it as it lies there, and the reason where one was needed."""
         manifest_of(self.repository, version)
         try:
             manifest = checked_export(version_folder(self.repository, version))
@@ -194,7 +189,7 @@ class _Promotion:
     def _go_live(
         self, served: ServedVersion, before: Promotion, servers: Sequence[LiveServer], change: Change
     ) -> dict[str, CanaryRecord]:
-        """Every server in turn loads and answers; whatever fails, all is undone and GLIO-5123 raised."""
+        """Let every server in turn load and answer; where any fails, undo all and raise GLIO-5123."""
         answers: dict[str, CanaryRecord] = {}
         touched: list[LiveServer] = []
         try:
@@ -230,7 +225,7 @@ class _Promotion:
         return server.canary(served)
 
     def _undo(self, before: Promotion, touched: Sequence[LiveServer], change: Change, error: BaseException) -> str:
-        """Files, then servers, as they were, and what to say of it; GLIO-5123 with what to do where that fails too."""
+        """Restore files, then servers, and return the report; GLIO-5123 with what to do where that fails too."""
         self.progress(f"failed ({_said(error)}); undoing")
         problems, refused = [], False
         try:
@@ -268,7 +263,7 @@ class _Promotion:
 
 
 def _ready(server: LiveServer) -> frozenset[int]:
-    """None while the server is too busy with loading to say."""
+    """Return the versions that are ready; none while the server is too busy with loading to report them."""
     try:
         return server.ready_versions()
     except GlioserveError:
@@ -276,7 +271,10 @@ def _ready(server: LiveServer) -> frozenset[int]:
 
 
 def _said(error: BaseException) -> str:
-    """For a record that stays: an unknown error by its type alone, since its text may name people or places."""
+    """Return the error's words for a record that stays.
+
+    An unknown error is named by its type alone, since its text may name people or places.
+    """
     if isinstance(error, KeyboardInterrupt):
         return "It was interrupted."
     if isinstance(error, GlioserveError):

@@ -1,1 +1,1 @@
-"""How an exported version joins a repository: gate, evaluation, model card."""
+"""The publication of an exported version: gate, evaluation, model card."""

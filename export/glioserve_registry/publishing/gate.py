@@ -30,7 +30,7 @@ class Gate:
 
     schema: Literal["glioserve/gate/1"] = "glioserve/gate/1"
     require_evaluation: bool = False
-    """Whether a version without an evaluation is refused; set anyway where any limit below is."""
+    """True where a version without an evaluation is refused; any limit below implies it."""
     min_cases: int | None = None
     """Studies that the evaluation must have answered."""
     min_auc: float | None = None
@@ -38,15 +38,15 @@ class Gate:
     min_specificity: float | None = None
     min_accuracy: float | None = None
     max_calibration_error: float | None = None
-    """Of the expected calibration error."""
+    """Largest expected calibration error."""
     failures_are_wrong: bool = False
-    """Whether sensitivity, specificity and accuracy are those of every study, one that failed or abstained being
-    wrong, instead of those of the answered ones."""
+    """True where the rates (sensitivity, specificity, accuracy) are those of every study, one that failed or abstained
+    being wrong, instead of those of the answered ones."""
     bound: Literal["point", "lower"] = "point"
-    """What is held to ``min_…``: the estimate, or the lower end of its 95% interval."""
+    """Figure that is held to ``min_…``: the estimate, or the lower end of its 95% interval."""
 
     def check(self, path: str) -> None:
-        """Shares are 0 to 1, and a number of cases is positive."""
+        """Raise SchemaError for a share that is not 0 to 1, or a number of cases that is not positive."""
         for name in ("min_auc", "min_sensitivity", "min_specificity", "min_accuracy", "max_calibration_error"):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
@@ -56,7 +56,7 @@ class Gate:
 
     @property
     def wants_evaluation(self) -> bool:
-        """Whether a version needs an evaluation to pass."""
+        """True where a version needs an evaluation to pass."""
         limits = (self.min_cases, self.min_auc, self.min_sensitivity, self.min_specificity, self.min_accuracy)
         return self.require_evaluation or any(v is not None for v in (*limits, self.max_calibration_error))
 
@@ -77,7 +77,7 @@ def require_passed(verdict: GateVerdict, override: str | None) -> str | None:
 
 
 def checked_reason(override: str | None) -> str | None:
-    """One line of printable text; GLIO-5122 for a reason that says nothing."""
+    """Return the reason as one line of printable text; GLIO-5122 for an empty one."""
     if override is None:
         return None
     reason = override.strip()
@@ -89,7 +89,7 @@ def checked_reason(override: str | None) -> str | None:
 
 
 def load_gate(repository: Path) -> Gate:
-    """The repository's gate, the default where it has none; GLIO-5108 names the key that is wrong."""
+    """Return the repository's gate, the default where it has none; GLIO-5108 names the key that is wrong."""
     try:
         return parse_gate((repository / GATE_FILE).read_bytes())
     except FileNotFoundError:
@@ -99,7 +99,7 @@ def load_gate(repository: Path) -> Gate:
 
 
 def parse_gate(text: bytes) -> Gate:
-    """A gate from its file's bytes (GLIO-5108). It must name its schema: a typing error is not a gate."""
+    """Return a gate from its file's bytes (GLIO-5108). It must name its schema: a typing error is not a gate."""
     try:
         value = json.loads(text)
         if not isinstance(value, dict) or "schema" not in value:
@@ -110,7 +110,7 @@ def parse_gate(text: bytes) -> Gate:
 
 
 def check_same_interface(other: int, theirs: Manifest, ours: Manifest) -> None:
-    """One preprocessor and one configuration serve all versions of a repository (GLIO-5104, never overridden)."""
+    """Raise GLIO-5104, never overridden, for versions that one preprocessor and one configuration cannot serve."""
     if theirs.preprocessing_digest != ours.preprocessing_digest:
         raise preprocessing_mismatch(other)
     if theirs.cam_grid != ours.cam_grid:
@@ -122,7 +122,7 @@ def check_same_interface(other: int, theirs: Manifest, ours: Manifest) -> None:
 
 
 def preprocessing_mismatch(other: int) -> GlioserveError:
-    """GLIO-5104 against version ``other``."""
+    """Return GLIO-5104 against version ``other``."""
     return GlioserveError(
         ErrorCode.PREPROCESSING_MISMATCH,
         f"Its channels, grid, slice rule, intensities or brain extraction are not those of version {other}.",

@@ -39,7 +39,7 @@ def card_files(manifest: Manifest) -> dict[str, str]:
 
 
 def sections(manifest: Manifest) -> Iterator[Section]:
-    """What the card says, in order."""
+    """Yield the card's sections, in order."""
     recipe = manifest.recipe
     provenance = tuple(_flat(to_dict(recipe.provenance)))
     necrosis, recurrence = "radiation necrosis", "recurrence of the tumour"
@@ -77,7 +77,7 @@ def sections(manifest: Manifest) -> Iterator[Section]:
 
 
 def as_markdown(title: str, content: Sequence[Section]) -> str:
-    """GitHub's dialect."""
+    """Return the card in GitHub's dialect of Markdown."""
     lines = [f"# {_md(title)}"]
     for section in content:
         lines += ["", f"## {_md(section.title)}"]
@@ -250,7 +250,7 @@ def _flat(value: object, prefix: str = "") -> Iterator[tuple[str, str]]:
 
 
 def _without_paths(text: str) -> str:
-    """A training machine's folders are nobody's business, and may name people."""
+    """Return the text without paths: a training machine's folders may name people."""
     return _PATH.sub("[path]", text)
 
 

@@ -24,7 +24,7 @@ from glioserve_triton.served.versions import load_manifest, save_manifest
 
 @dataclass(frozen=True)
 class Terms:
-    """What a publisher adds to the exported folder."""
+    """Additions of a publisher to the exported folder."""
 
     evaluation: EvaluationSummary | None = None
     """Summary of an evaluation of this version (``glioserve_evaluation.reports.report.read_summary``); None keeps the
@@ -34,7 +34,7 @@ class Terms:
 
 
 def checked_export(source: Path) -> Manifest:
-    """The manifest of an exported or published folder whose files are all there and as it says (GLIO-5103)."""
+    """Return the manifest of an exported or published folder whose files are all there and as it says (GLIO-5103)."""
     if not (source / MANIFEST_FILE).is_file():
         raise GlioserveError(
             ErrorCode.INVALID_MANIFEST,
@@ -55,7 +55,7 @@ def checked_export(source: Path) -> Manifest:
 
 
 def exported_files(manifest: Manifest) -> dict[str, str]:
-    """The files that an export made, without what publication adds."""
+    """Return the files that an export made, without what publication adds."""
     return {name: digest for name, digest in manifest.files.items() if name not in CARD_FILES}
 
 
@@ -110,7 +110,7 @@ def check_evaluation(evaluation: EvaluationSummary, manifest: Manifest) -> None:
 
 
 def glioserve_version() -> str:
-    """Of the code that runs."""
+    """Return the version of the code that runs."""
     try:
         return package_version("glioserve")
     except PackageNotFoundError:

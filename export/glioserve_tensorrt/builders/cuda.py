@@ -39,7 +39,7 @@ class Cuda:
     """The first GPU's primary context and one stream of it, for the life of the process."""
 
     def __init__(self, library: Any = None) -> None:
-        """``library`` stands in for the driver's in tests. CudaError where there is no usable GPU."""
+        """Take the first GPU; ``library`` stands in for the driver's in tests. CudaError where no GPU is usable."""
         try:
             self._library = ctypes.CDLL(LIBRARY) if library is None else library
             for name, arguments in _SIGNATURES.items():
@@ -55,7 +55,7 @@ class Cuda:
         self.stream = int(stream.value or 0)
 
     def call(self, name: str, *arguments: Any) -> None:
-        """One function of the driver; CudaError with its own words where it does not return 0."""
+        """Call one function of the driver; CudaError with its own words where it does not return 0."""
         code = int(getattr(self._library, name)(*arguments))
         if code:
             words = c_char_p()
@@ -68,7 +68,7 @@ class Cuda:
 
     @contextmanager
     def memory(self) -> Iterator[Memory]:
-        """Device memory that is freed at the end."""
+        """Yield device memory that is freed at the end."""
         memory = Memory(self)
         try:
             yield memory
@@ -84,7 +84,7 @@ class Memory:
         self._addresses: dict[str, int] = {}
 
     def allocate(self, name: str, size_bytes: int) -> int:
-        """Its address."""
+        """Allocate a piece and return its address."""
         address = c_uint64()
         self._cuda.call("cuMemAlloc_v2", byref(address), max(size_bytes, 1))
         self._addresses[name] = int(address.value)

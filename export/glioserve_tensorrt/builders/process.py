@@ -15,7 +15,7 @@ from types import FrameType
 from typing import BinaryIO
 
 TAIL_LINES = 25
-"""Of a log in an error: TensorRT's last words are the reason, trtexec's are its summary."""
+"""Lines of a log in an error: TensorRT's last words are the reason, trtexec's are its summary."""
 MAX_TAIL_BYTES = 6000
 
 _KILL_WAIT_S = 10.0
@@ -23,7 +23,7 @@ _KILL_WAIT_S = 10.0
 
 @dataclass(frozen=True)
 class Ended:
-    """How a program ended."""
+    """End of a program."""
 
     returncode: int | None
     """None where the time limit was reached and it was killed; negative where a signal ended it by itself."""
@@ -86,7 +86,7 @@ def _interrupts_deferred() -> Iterator[Callable[[], None]]:
 
 
 def tail_of(log: BinaryIO) -> str:
-    """The last lines, without the empty ones."""
+    """Return the last lines, without the empty ones."""
     log.seek(0, os.SEEK_END)
     log.seek(max(0, log.tell() - MAX_TAIL_BYTES))
     lines = [line.rstrip() for line in log.read().decode(errors="replace").splitlines()]

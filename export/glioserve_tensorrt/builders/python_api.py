@@ -15,20 +15,20 @@ from glioserve_contract.records.plan import mismatch
 from glioserve_export.shape_profiles import INPUT
 from glioserve_tensorrt.builders import worker
 from glioserve_tensorrt.builders.process import Ended, run
-from glioserve_tensorrt.toolkit import Answers, BuildRequest, RunRequest, answers_of, batches_of
+from glioserve_tensorrt.toolkit import BuildRequest, PlanAnswers, RunRequest, answers_of, batches_of
 
 REQUEST, IMAGES, ANSWERS = "request.json", "images.npy", "answers.npz"
 
 
 @dataclass(frozen=True)
 class PythonApi:
-    """See the module; a :class:`toolkit.Toolkit`."""
+    """TensorRT's Python API as a :class:`toolkit.Toolkit`."""
 
     version: str
     name: Literal["tensorrt"] = "tensorrt"
 
     def build(self, request: BuildRequest) -> None:
-        """The worker writes the plan and the timing cache where they are to be."""
+        """Let the worker write the plan and the timing cache where they are to be."""
         ended = _work(
             "build",
             {
@@ -45,8 +45,8 @@ class PythonApi:
                 ErrorCode.ENGINE_BUILD_FAILED, f"TensorRT's builder {ended}. The end of its log:\n{ended.tail}\n"
             )
 
-    def run(self, request: RunRequest) -> tuple[Answers, ...]:
-        """One process for all profiles: the plan is read once."""
+    def run(self, request: RunRequest) -> tuple[PlanAnswers, ...]:
+        """Run one process for all profiles, so that the plan is read once."""
         np.save(request.work / IMAGES, request.images)
         parts = [batches_of(len(request.images), batch) for batch in request.batches]
         runs = [(index, part.start, part.stop) for index, batches in enumerate(parts) for part in batches]

@@ -24,9 +24,9 @@ from glioserve_export.shape_profiles import INPUT
 from glioserve_tensorrt.builders.process import run
 from glioserve_tensorrt.options import build_arguments, spell_shape
 from glioserve_tensorrt.toolkit import (
-    Answers,
     BuildRequest,
     Outputs,
+    PlanAnswers,
     RunRequest,
     answers_of,
     batches_of,
@@ -35,12 +35,12 @@ from glioserve_tensorrt.toolkit import (
 ONNX, PLAN, TIMING_CACHE, IMAGES, OUTPUT = "model.onnx", "model.plan", "timing.cache", "image.bin", "output.json"
 
 _NOT_FINITE = re.compile(r"(?<![\w.\"])(-?)(nan|inf)(?![\w.\"])")
-"""As C++ prints them; JSON has no word for them, and Python's reader has others."""
+"""Values that are not finite as C++ prints them; JSON has no word for them, and Python's reader has others."""
 
 
 @dataclass(frozen=True)
 class Trtexec:
-    """See the module; a :class:`toolkit.Toolkit`."""
+    """The program ``trtexec`` as a :class:`toolkit.Toolkit`."""
 
     program: Path
     version: str
@@ -73,8 +73,8 @@ class Trtexec:
         if (work / TIMING_CACHE).is_file():
             (work / TIMING_CACHE).replace(request.timing_cache)
 
-    def run(self, request: RunRequest) -> tuple[Answers, ...]:
-        """One start of trtexec for each batch: it answers one set of inputs."""
+    def run(self, request: RunRequest) -> tuple[PlanAnswers, ...]:
+        """Start trtexec once for each batch: it answers one set of inputs."""
         deadline = time.monotonic() + request.timeout_s
         if not (request.work / PLAN).exists():
             os.symlink(request.plan.resolve(), request.work / PLAN)
@@ -112,7 +112,7 @@ class Trtexec:
 
 
 def read_outputs(file: Path) -> Outputs:
-    """What ``--exportOutput`` wrote: a list of ``{"name", "dimensions": "8x2", "values": [...]}`` (GLIO-5120)."""
+    """Read what ``--exportOutput`` wrote: a list of ``{"name", "dimensions": "8x2", "values": [...]}`` (GLIO-5120)."""
     try:
         listed: Any = json.loads(_NOT_FINITE.sub(_as_python, file.read_text(encoding="utf-8")))
         return {item["name"]: _array(item) for item in listed}

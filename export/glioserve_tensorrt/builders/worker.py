@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def build(trt: Any, request: Json) -> None:
-    """The plan and the timing cache, each written whole. RefusedError names every node that the parser refuses."""
+    """Write the plan and the timing cache, each whole. RefusedError names every node that the parser refuses."""
     logger = trt.Logger(trt.Logger.WARNING)
     builder = _made(trt.Builder, logger)
     # By the member's own value: it is 1 in TensorRT 10 and 0 in 11, where the flag is taken and ignored.
@@ -66,13 +66,13 @@ def build(trt: Any, request: Json) -> None:
 
 
 def parser_errors(parser: Any) -> list[str]:
-    """What the parser found, node by node."""
+    """Return what the parser found, node by node."""
     errors = [parser.get_error(index) for index in range(parser.num_errors)]
     return [f"{error.node_name()} ({error.node_operator()}): {error.desc()}" for error in errors]
 
 
 def configure(trt: Any, builder: Any, config: Any, request: Json) -> None:
-    """The options, and one optimisation profile after the other."""
+    """Set the options, and one optimisation profile after the other."""
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, request["workspace_mib"] << 20)
     config.builder_optimization_level = request["optimization_level"]
     if not request["tf32"]:
@@ -118,7 +118,7 @@ def run(trt: Any, request: Json, cuda: Cuda) -> None:
 def answer(
     trt: Any, engine: Any, context: Any, cuda: Cuda, profile: int, input_name: str, images: Any
 ) -> dict[str, Any]:
-    """One batch by one profile: output name to array."""
+    """Run one batch by one profile and return output name to array."""
     if not context.set_optimization_profile_async(profile, cuda.stream):
         raise RefusedError(f"The plan has no optimisation profile {profile}")
     cuda.synchronise()
@@ -153,7 +153,7 @@ def _shape(context: Any, name: str) -> tuple[int, ...]:
 
 
 def _made(what: Any, logger: Any) -> Any:
-    """A builder or a runtime; without a usable GPU the bindings raise TypeError."""
+    """Return a builder or a runtime; without a usable GPU the bindings raise TypeError."""
     try:
         return what(logger)
     except TypeError as error:

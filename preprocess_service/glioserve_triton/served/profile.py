@@ -50,7 +50,7 @@ def profile_needs(repository: Path, profile: str | None) -> ProfileNeeds:
 
 
 def check_profile(repository: Path, profile: str | None, serving: ServedVersion) -> None:
-    """GLIO-5108 where the version that serves has not what the profile runs: better here than deep in Triton's log."""
+    """Raise GLIO-5108 where the version that serves lacks what the profile runs, before Triton logs it less clearly."""
     needs = profile_needs(repository, profile)
     file, manifest = needs.model_file, serving.manifest
     there = (repository / serving.name / serving.version / file).is_file()

@@ -9,16 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from glioserve_contract.records.recipe import Recipe, VariantLimits
+from glioserve_contract.records.recipe import Recipe
 from glioserve_export.graphs.onnx_export import export_onnx
 from support.networks import random_network
 from support.recipes import SMALL, tiny_recipe
+from support.variant_limits import LAX
 
 WEIGHTS_DIGEST = "sha256:" + "5a" * 32
-LAX = VariantLimits(max_probability_drift=1, max_label_flips=1000, min_heatmap_correlation=0, min_same_peak=0)
-STRICT = VariantLimits(max_probability_drift=0, min_heatmap_correlation=1, min_same_peak=1)
-"""What no variant meets."""
-
 Exporter = Callable[[str], tuple[Recipe, bytes]]
 
 

@@ -11,12 +11,12 @@ import pytest
 from glioserve_cli import main
 from glioserve_contract.records.recipe import Recipe, VariantLimits
 from glioserve_export.exporter import export_model
-from glioserve_export.variants.build import Wanted
+from glioserve_export.variants.build import WantedVariants
 from glioserve_networks.dataset import Patient, index_of, save_index, save_patient
 from glioserve_triton.served.versions import load_manifest
 from support.networks import tiny_artifact
 from support.recipes import tiny_recipe
-from variants.conftest import LAX, STRICT
+from support.variant_limits import LAX, STRICT
 
 PATIENTS = 4
 
@@ -81,7 +81,7 @@ def test_without_a_calibration_set_nothing_is_begun(tmp_path: Path, capsys: pyte
 def test_a_later_export_takes_an_earlier_one_s_variant_away(tmp_path: Path, calibration: Path) -> None:
     loaded = tiny_artifact(tmp_path / "artifact", replace(tiny_recipe(), variant_limits=LAX))
     folder = tmp_path / "out"
-    export_model(loaded, folder, progress=str, calibration=calibration, wanted=Wanted(("fp16",)))
+    export_model(loaded, folder, progress=str, calibration=calibration, wanted=WantedVariants(("fp16",)))
     assert (folder / "model_fp16.onnx").is_file()
     export_model(loaded, folder, progress=str, calibration=calibration)
     assert not (folder / "model_fp16.onnx").exists()

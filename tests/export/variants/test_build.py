@@ -14,10 +14,10 @@ from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_contract.records.recipe import Recipe, VariantLimits
 from glioserve_export.graphs.onnx_export import signature
 from glioserve_export.variants import build, runtimes
-from glioserve_export.variants.build import VARIANTS, Variants, Wanted, make_variants
+from glioserve_export.variants.build import VARIANTS, Variants, WantedVariants, make_variants
 from glioserve_export.variants.runtimes import has_bf16
 from glioserve_export.variants.trunk import divide
-from variants.conftest import LAX, STRICT
+from support.variant_limits import LAX, STRICT
 
 pytest.importorskip("openvino", reason="the openvino extra is not installed")
 needs_bf16 = pytest.mark.skipif(not has_bf16(), reason="this CPU has neither AVX512-BF16 nor AMX")
@@ -32,7 +32,7 @@ def made(
     progress: Callable[[str], object] = str,
 ) -> Variants:
     recipe = replace(tiny[0], variant_limits=limits)
-    return make_variants(tiny[1], recipe, images, Wanted(names, optional), progress=progress)
+    return make_variants(tiny[1], recipe, images, WantedVariants(names, optional), progress=progress)
 
 
 def test_fp16_and_int8_leave_their_file_and_their_figures(tiny: tuple[Recipe, bytes], images: np.ndarray) -> None:
