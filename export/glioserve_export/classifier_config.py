@@ -23,7 +23,7 @@ MAX_QUEUE_SIZE = 32
 """Studies that wait for the classifier: four full batches. One more is refused at once, so that the caller
 retries elsewhere instead of waiting in vain."""
 QUEUE_TIMEOUT_US = int(DEFAULT_TIMEOUT_S / 2 * 1e6)
-"""A study that has waited for half of the client's default deadline is refused rather than computed for nobody."""
+"""Half of the client's default deadline: a study that waited longer is refused, for its caller may have given up."""
 
 CamGrid = tuple[int, int, int]
 """(d, h, w) of CAM: the last feature map's grid."""

@@ -66,7 +66,7 @@ class Store:
         with _store_errors("opened"):
             from fsspec.core import url_to_fs
 
-            # Nobody else's cached listing: what another machine published must be seen.
+            # Without fsspec's cached listings: what another machine published must be seen.
             extra = {"use_listings_cache": False, "skip_instance_cache": True} if "memory:" not in url else {}
             self._fs, root = url_to_fs(url, **extra, **options)
         self._root = root.rstrip("/")
@@ -105,7 +105,7 @@ class Store:
             self._fs.rm_file(self._path(version, CLAIM_FILE))
 
     def claim(self, version: int | None, claim: str) -> int:
-        """Keep a number for this upload: ``version``, or the next that nobody has.
+        """Keep a number for this upload: ``version``, or the next that no upload has.
 
         ``claim`` says which upload it is: the same one, tried again, takes its number up where it was cut off.
         GLIO-5107 for a version that is there, GLIO-5112 for one that another upload has begun.

@@ -2,5 +2,5 @@
 
 ``operators -> key -> cache -> build (Python API or trtexec) -> check -> publish``; :mod:`build` is the whole of it.
 Neither torch nor TensorRT is imported by this process: the one is not in the server's image, the other runs in
-processes of its own, so that a crash or a hang of it is an error here and no more.
+processes of its own, so that its crash or hang is only an error here.
 """

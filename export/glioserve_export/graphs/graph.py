@@ -1,6 +1,6 @@
 """The classifier as it is served: logits, a map of both classes and the weights' identity, in one forward pass.
 
-How CAM comes about hangs on what the network is (:mod:`glioserve_networks.gradcam`):
+The way to CAM depends on the network (:mod:`glioserve_networks.gradcam`):
 
 * ``closed_form``: pools and linear layers follow the last feature map, so Grad-CAM's weights are products of theirs;
 * ``traced``: something else follows; its gradient is traced into the graph as torch's autograd would compute it;

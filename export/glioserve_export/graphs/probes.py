@@ -1,4 +1,4 @@
-"""The studies that every export is proven on: the same for the same recipe, whoever makes them, with NumPy alone."""
+"""The studies that every export is proven on, made with NumPy alone; every machine makes the same for a recipe."""
 
 from __future__ import annotations
 

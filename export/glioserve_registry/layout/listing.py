@@ -112,7 +112,7 @@ def as_text(listed: Sequence[Listed]) -> str:
     rows = [_COLUMNS, *(version.cells() for version in listed)]
     if len(rows) == 1:
         return "no version"
-    # A broken version's message is no reason to widen the column of names.
+    # A broken version's message does not widen the column of names.
     widths = [max(len(row[i]) for row in rows if "BROKEN" not in row[2]) for i in range(len(_COLUMNS))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join(lines)

@@ -49,7 +49,7 @@ Fill = Callable[[Path, dict[int, Manifest]], Manifest]
 def assemble(repository: Path, *, lock_timeout_s: float = LOCK_TIMEOUT_S) -> tuple[str, ...]:
     """Make ``repository`` hold the package's static models and return what changed (nothing, the second time).
 
-    GLIO-5108 where the folder is somebody else's, GLIO-5112 where another process keeps it locked.
+    GLIO-5108 where the folder was not assembled by glioserve, GLIO-5112 where another process keeps it locked.
     """
     with locked(repository, lock_timeout_s):
         return sync_static_models(repository)

@@ -242,7 +242,7 @@ class _Promotion:
                 try:
                     self._serve(server, back)
                 except GlioserveError as trouble:
-                    # By then this version alone is ready: a study that it refuses is no fault of the server.
+                    # By then this version alone is ready: a study that it refuses is not the server's fault.
                     if outcome_of(trouble.code) == "refused":
                         refused = True
                     else:

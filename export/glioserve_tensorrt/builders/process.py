@@ -39,7 +39,7 @@ class Ended:
 
 
 def run(command: Sequence[str], *, cwd: Path, timeout_s: float, environment: Mapping[str, str] | None = None) -> Ended:
-    """Run it in ``cwd`` with its output in a file there: a pipe that nobody reads would stop it.
+    """Run it in ``cwd`` with its output in a file there: an unread pipe would stop it.
 
     Whatever it started is killed with it: at the limit, and also if this process is interrupted. OSError where it
     cannot be started.
