@@ -23,13 +23,6 @@ PACKAGES = {
 PAGES = sorted(
     [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "docker/README.md", ROOT / "benchmarks/README.md"]
 )
-NOT_YET_CLEAN = frozenset(PACKAGES) - {
-    "glioserve_contract", "glioserve_dicom", "glioserve_client",
-    "scripts", "glioserve_phantom", "glioserve_preprocess", "glioserve_triton", "glioserve_cli", "model_repository",
-    "glioserve_networks", "glioserve_training", "glioserve_evaluation",
-}  # fmt: skip
-"""Packages whose wording has not been gone over; the rules below hold for every other one."""
-
 FRAGMENT = re.compile(
     r"(?:Of|By|See|Whose|What|Whether|How|Where|Which|As|Likewise|From|For|To|With|Without|In|On|At)\b"
 )
@@ -88,7 +81,7 @@ def findings(source):
                 yield line, advice, text[max(0, found.start() - 20) : found.end() + 20]
 
 
-@pytest.mark.parametrize("package", sorted(set(PACKAGES) - NOT_YET_CLEAN))
+@pytest.mark.parametrize("package", sorted(PACKAGES))
 def test_a_package_is_in_plain_english(package):
     wrong = [
         f"{path.relative_to(ROOT)}:{line}: {advice}: {text}"
@@ -107,7 +100,6 @@ def test_a_page_is_in_plain_english(page):
 
 
 def test_the_list_names_packages():
-    assert set(PACKAGES) >= NOT_YET_CLEAN
     assert all(files_of(package) for package in PACKAGES)
 
 
