@@ -176,7 +176,7 @@ def test_where_no_study_is_answered_there_is_no_report(tmp_path: Path) -> None:
     """Empty folders: the real pipeline refuses them at once."""
     run = evaluate(tmp_path / "out", cohort_table(tmp_path / "cohort", COHORT_OF_12[:3]), demo_model_dir())
     assert run.code == 1
-    assert "[GLIO-5121] Not one of 3 studies was answered (GLIO-1103: [study] is no folder with files" in run.aside
+    assert "[GLIO-5121] Not one of 3 studies was answered (GLIO-1103: The folder holds no DICOM file" in run.aside
     assert [p.name for p in (tmp_path / "out").iterdir()] == [RESULTS_FILE]
     assert "DOE" not in run.aside + (tmp_path / "out" / RESULTS_FILE).read_text()
 
@@ -209,7 +209,7 @@ def test_a_fit_that_is_refused_leaves_the_report_and_no_copy(
     table = cohort_table(tmp_path / "cohort", COHORT_OF_12[:3])
     run = evaluate(tmp_path / "out", table, version, "--fit-temperature", tmp_path / "fitted")
     assert run.code == 1
-    assert "[GLIO-5121] No temperature can be fitted" in run.aside
+    assert "[GLIO-5121] Cannot fit a temperature" in run.aside
     assert (tmp_path / "out" / "evaluation.html").is_file()
     assert not (tmp_path / "fitted").exists()
 

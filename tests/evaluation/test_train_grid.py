@@ -23,7 +23,7 @@ from support.recipes import tiny_recipe
 def test_a_study_that_is_left_out_is_not_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Empty folders named as patients: the refusal says which folder is empty."""
+    """Empty folders named as patients: the refusal quotes no folder."""
 
     def preprocess_alone(
         plan: GridPlan, studies: list[LabelledStudy], out: Path, **_: object
@@ -39,7 +39,7 @@ def test_a_study_that_is_left_out_is_not_named(
     )
     excluded = json.loads((out / "grid.json").read_text())["excluded"]["t1"]
     assert [(e["case"], e["code"]) for e in excluded] == [("c0", ErrorCode.EMPTY_STUDY.token), ("c1", "GLIO-1103")]
-    assert excluded[0]["detail"] == "[study] is no folder with files and no file."
+    assert excluded[0]["detail"] == "The folder holds no DICOM file (0 others, hidden ones apart)."
     for text in ((out / "grid.json").read_text(), capsys.readouterr().out):
         assert "DOE" not in text
         assert str(table.parent) not in text
