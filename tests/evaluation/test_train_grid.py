@@ -55,7 +55,7 @@ def test_a_cohort_becomes_a_dataset_to_hold_variants_to(tmp_path: Path, capsys: 
     write_study(make_phantom(3, "necrosis"), tmp_path / "cohort" / "DOE^JOHN 0")
     assert main(["dataset", "--cohort", str(table), *options]) == 0
     told = capsys.readouterr().out
-    assert "left out: c1 (GLIO-1103): [study] is no folder" in told
+    assert "left out: c1 (GLIO-1103): The folder holds no DICOM file" in told
     assert "1 of 2 studies" in told
     assert "DOE" not in told
     (folder,) = (tmp_path / "out").iterdir()

@@ -20,7 +20,7 @@ from glioserve_export.exporter import convert, write_version
 from glioserve_export.graphs.probes import probe_studies
 from glioserve_export.variants.build import WantedVariants
 from glioserve_export.variants.compare import compare
-from glioserve_export.variants.runtimes import by_onnxruntime
+from glioserve_export.variants.runtimes import by_onnxruntime, by_openvino
 from glioserve_networks import Artifact
 from glioserve_registry.layout.repository import add_version
 from glioserve_triton.process.options import GRPC_ADMIN_HEADER
@@ -34,6 +34,7 @@ from support.triton import running_server, wait_until
 
 openvino = pytest.importorskip("openvino", reason="the openvino extra is not installed")
 HAS_BF16 = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+HAS_VNNI = "vnni" in Path("/proc/cpuinfo").read_text(encoding="utf-8")
 TIMEOUT_S = 60
 LAX = VariantLimits(max_probability_drift=1, max_label_flips=1000, min_heatmap_correlation=0, min_same_peak=0)
 
@@ -150,7 +151,8 @@ def test_every_profile_answers_as_onnx_runtime_within_its_precision(
         pytest.skip("this CPU has neither AVX512-BF16 nor AMX")
     check_repository(repository, profile)
     images = probe_studies(artifact.recipe)
-    wanted = by_onnxruntime((repository / "classifier" / "1" / "model.onnx").read_bytes(), images, 1, str)
+    version = repository / "classifier" / "1"
+    wanted = by_onnxruntime((version / "model.onnx").read_bytes(), images, 1, str)
     rows: dict[str, list[np.ndarray]] = {name: [] for name in ("LOGITS", "CAM", "MODEL_ID")}
     with (
         running_server(repository, model=CLASSIFIER_MODEL.name, profile=profile) as server,
@@ -164,8 +166,15 @@ def test_every_profile_answers_as_onnx_runtime_within_its_precision(
             client.infer(CLASSIFIER_MODEL.name, [image_of(images[:2])], client_timeout=TIMEOUT_S)
     logits, cam, model_id = (np.concatenate(found) for found in rows.values())
     figures = compare(artifact.recipe, wanted.logits, wanted.cam, logits, cam)
-    assert figures.max_probability_drift <= PRECISIONS[profile]
-    assert figures.min_heatmap_correlation > 0.9
+    limit = PRECISIONS[profile]
+    if profile == "openvino-cpu-int8":
+        here = by_openvino((version / "model_int8.onnx").read_bytes(), images, "f32", 1, str)
+        served = compare(artifact.recipe, here.logits, here.cam, logits, cam)
+        assert served.max_probability_drift < 1e-5, "the server answers as this process does"
+        if not HAS_VNNI:  # 8-bit products saturate on the way: how far they stray is the processor's
+            limit = 1.0
+    assert figures.max_probability_drift <= limit
+    assert figures.min_heatmap_correlation > 0.9 or limit == 1.0
     if profile != "openvino-cpu":
         assert figures.max_probability_drift > 1e-5, "it answers as f32 does"
     assert model_id.dtype == np.int32
