@@ -65,6 +65,7 @@ def test_its_report_is_of_the_served_version(live_run: Evaluated, offline_run: E
     assert live.answered.brier == pytest.approx(offline.answered.brier, abs=SAME_SCORE)
 
 
+@pytest.mark.slow
 def test_what_a_server_refused_is_asked_again_for_it_did_not_say_of_which_network(
     live_run: Evaluated, server: TritonServer, phantoms: PhantomCohort
 ) -> None:
@@ -85,6 +86,7 @@ def test_the_offline_predictor_says_what_predict_says(
     assert served == pytest.approx(float(offline_run.cases["a"]["score"]), abs=SAME_SCORE)
 
 
+@pytest.mark.slow
 def test_an_artifact_says_what_its_served_version_says(
     one_network: OneNetwork, phantoms: PhantomCohort, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

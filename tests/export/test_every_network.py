@@ -79,19 +79,19 @@ def test_a_graph_depends_on_the_number_of_sequences_alone(tmp_path: Path) -> Non
     assert made[0] == made[1] == made[2]
 
 
-@pytest.mark.parametrize("name", ["resnet10", "vgg11", "mresnet"])
+@pytest.mark.parametrize("name", ["resnet10", "vgg11", pytest.param("mresnet", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("size_voxels", OTHER_GRIDS)
 def test_grids_that_are_no_cube_or_no_multiple(name: str, size_voxels: tuple[int, int, int], tmp_path: Path) -> None:
     proven(tiny_recipe(T1_T1CE_T2, size_voxels, architecture=SMALL[name]), tmp_path / "artifact")
 
 
-@pytest.mark.parametrize("cells", [2, 3])
+@pytest.mark.parametrize("cells", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_overlapping_windows_of_a_pool_lose_nothing(cells: int, tmp_path: Path) -> None:
     options = {**SMALL["vgg11"].options, "pool_cells": cells}
     proven(tiny_recipe(size_voxels=(64, 64, 64), architecture=Architecture("vgg11", options)), tmp_path / "artifact")
 
 
-@pytest.mark.parametrize("name", ["resnet10", "vgg11", "mresnet"])
+@pytest.mark.parametrize("name", ["resnet10", "vgg11", pytest.param("mresnet", marks=pytest.mark.slow)])
 def test_grad_cam_plus_plus_where_it_is_exact(name: str, tmp_path: Path) -> None:
     recipe = recipe_of(name, heatmap="gradcam++")
     proven(recipe, tmp_path / "artifact")

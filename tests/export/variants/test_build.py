@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -41,22 +41,22 @@ def test_fp16_and_int8_leave_their_file_and_their_figures(tiny: tuple[Recipe, by
     assert list(records) == ["fp16", "int8"]
     assert sorted(variants.files) == ["model_fp16.onnx", "model_int8.onnx"]
     for name, record in records.items():
-        assert record["file"] == f"model_{name}.onnx"
-        assert record["limits"] == asdict(LAX)
-        assert record["figures"]["studies"] == len(images)
-        assert 0 < record["figures"]["max_probability_drift"] < 0.5
-        assert record["figures"]["min_heatmap_correlation"] > 0.9
-    assert "rounded" in records["fp16"]["runtime"]
-    assert "OpenVINO" in records["int8"]["runtime"]
-    assert records["int8"]["ranges_from_studies"] == len(images) // 2
+        assert record.file == f"model_{name}.onnx"
+        assert record.limits == LAX
+        assert record.figures.studies == len(images)
+        assert 0 < record.figures.max_probability_drift < 0.5
+        assert record.figures.min_heatmap_correlation > 0.9
+    assert "rounded" in records["fp16"].runtime
+    assert "OpenVINO" in records["int8"].runtime
+    assert records["int8"].ranges_from_studies == len(images) // 2
 
 
 @needs_bf16
 def test_bf16_is_the_fp32_file_run_otherwise(tiny: tuple[Recipe, bytes], images: np.ndarray) -> None:
     variants = made(tiny, images, "bf16")
     records = variants.records
-    assert records["bf16"]["file"] == "model.onnx"
-    assert 1e-5 < records["bf16"]["figures"]["max_probability_drift"] < 0.05  # f32 would be below 1e-6
+    assert records["bf16"].file == "model.onnx"
+    assert 1e-5 < records["bf16"].figures.max_probability_drift < 0.05  # f32 would be below 1e-6
     assert variants.files == {}
 
 
