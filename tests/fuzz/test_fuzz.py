@@ -44,6 +44,7 @@ def test_whatever_must_not_happen_is_noticed():
     assert "make fuzz SEED=7 CASE=0" in failure(found["crash"], 7)
 
 
+@pytest.mark.slow
 def test_a_case_is_the_same_in_every_process():
     """So that one that failed can be run alone: the same words, and the same outcome."""
     numbers = range(40, 48)

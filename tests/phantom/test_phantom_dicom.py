@@ -158,6 +158,7 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert len(list(out.iterdir())) > 4 * 32
 
 
+@pytest.mark.slow
 def test_a_cohort_is_studies_and_a_table_of_labels(tmp_path: Path) -> None:
     assert main(["phantom", str(tmp_path / "cohort"), "--seed", "4", "--cohort", "2"]) == 0
     with (tmp_path / "cohort" / "cohort.csv").open(encoding="utf-8") as file:
