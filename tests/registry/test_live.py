@@ -193,7 +193,7 @@ def test_the_reference_case_is_asked_before_the_canary(repository: Path, tmp_pat
         assert caught.value.code is ErrorCode.PROMOTION_UNDONE
         assert answer(server)[0] == "1"
         told = promote(repository, 5, servers).canary[server.grpc_url]
-        assert told["reference_case"] == pytest.approx(score_of(4.0))
+        assert told.reference_case == pytest.approx(score_of(4.0))
 
 
 def test_a_wrong_token_changes_nothing(repository: Path) -> None:
