@@ -78,9 +78,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--precision", choices=tuple(ONNX_OF), default="fp16", help="which ONNX file to build from (default fp16)"
     )
-    parser.add_argument(
-        "--workspace-gib", type=argtypes.positive, default=DEFAULT_WORKSPACE_GIB, help="default %(default)s"
-    )
+    parser.add_argument("--workspace-gib", type=float, default=DEFAULT_WORKSPACE_GIB, help="default %(default)s")
     parser.add_argument(
         "--optimization-level",
         type=int,
