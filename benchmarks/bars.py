@@ -22,7 +22,7 @@ class Bar:
 
     @property
     def passed(self) -> bool:
-        """Whether the bar is met."""
+        """True where the bar is met."""
         return self.value >= self.limit if self.at_least else self.value <= self.limit
 
     def record(self) -> dict[str, Any]:

@@ -48,7 +48,7 @@ class Row:
     group: str
     dice: dict[str, float]
     verdict: str
-    """Of the network's gate: ok, review, or the code."""
+    """Verdict of the network's gate: ok, review, or the code."""
 
 
 def judged(make: Callable[[], BrainCase]) -> Row:

@@ -1,4 +1,4 @@
-"""What the quality gate of the brain mask catches and what it flags for nothing, on synthetic heads.
+"""Count what the quality gate of the brain mask catches and what it flags for nothing, on synthetic heads.
 
 ``make bench NAME=brain_gate [ARGS='--heads 40 --first N']``: each head as it is and spoilt in each way of
 ``brain_spoilt``: a T1ce alone, and with a sound T2 and FLAIR of the same head beside it. A mask is wrong below a
@@ -36,7 +36,7 @@ class Judged:
     name: str
     group: str
     beside: bool
-    """Whether a second sequence was there."""
+    """True where a second sequence was there."""
     dice: float
     verdict: str
     """``ok``, ``review`` or ``refused``."""

@@ -1,4 +1,4 @@
-"""What the six networks cost on every CPU runtime, with Grad-CAM and without, and how far each strays.
+"""Measure what the six networks cost on every CPU runtime, with Grad-CAM and without, and how far each strays.
 
 The networks have their full width and random weights with random normalisation statistics; the label flips are
 counted with the demo model on phantoms. With a CUDA device PyTorch is measured on it too.
@@ -46,7 +46,7 @@ def seconds(figures: Figures, runtime: str, cam: bool) -> float:
 
 
 def cam_cost(figures: Figures, runtime: str) -> float:
-    """What Grad-CAM adds to the classifier: the median over the rounds, in each of which the two ran in turn."""
+    """Share that Grad-CAM adds to the classifier: the median over the rounds, in each of which the two ran in turn."""
     pairs = zip(
         figures["seconds"].get(cr.label(runtime, True), []),
         figures["seconds"].get(cr.label(runtime, False), []),

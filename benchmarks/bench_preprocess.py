@@ -1,4 +1,4 @@
-"""What preprocessing costs, from DICOM files to the network's input without brain extraction, with the bars.
+"""Measure what preprocessing costs, from DICOM files to the network's input without brain extraction, with the bars.
 
 ``python benchmarks/bench_preprocess.py [--repeat 3] [--skip-growth]``: a four-sequence study of FG-6692's size (the
 patient's own where it is given) against ANTs doing the three registrations alone; two threads against one, beside a
@@ -31,7 +31,7 @@ from preprocess_studies import SEQUENCES, Study, fg_sized_study, phantom_study
 
 MAX_OF_ANTS = 1 / 13
 MIN_SPEED_UP = 0.85
-"""Of the spin loop's."""
+"""Least speed-up on two threads, as a share of the spin loop's."""
 MAX_PEAK_MB = 1000.0
 MIN_SLICES = 20
 GROWTH_SLICES = (26, 60, 120, 240)

@@ -1,4 +1,4 @@
-"""What the self-check of registration catches and what it flags for nothing, on phantoms whose truth is known.
+"""Count what the self-check of registration catches and what it flags for nothing, on phantoms whose truth is known.
 
 ``python benchmarks/bench_registration_check.py [--phantoms 12] [--first N]``: each phantom as it is (small and large
 motion) and spoilt in each way of ``registration_hard``. A result is a failure above 2 mm of mean error over the brain,

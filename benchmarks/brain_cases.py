@@ -27,7 +27,7 @@ from registration_cases import REAL, REFERENCE, RealStudy, read_nifti
 Mask = npt.NDArray[np.bool_]
 
 SYNTHETIC_FIRST_SEED = 1_000_000
-"""Of heads; training draws from 0."""
+"""First seed of the heads; training draws from 0."""
 PERTURBED_FIRST_SEED = 77_000
 TURN_DEG, SHIFT_MM = 15.0, 12.0
 

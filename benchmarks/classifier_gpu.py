@@ -35,7 +35,7 @@ REPEATS = 10
 
 
 def peak_tflops(device: str, dtype: str) -> float | None:
-    """Of a device by its name as torch gives it; None for one that the table has not."""
+    """Return the figure of a device by its name as torch gives it; None where the table lacks it."""
     peaks = next((peaks for name, peaks in PEAK_TFLOPS.items() if name in device), None)
     return None if peaks is None else peaks[dtype != "fp32"]
 

@@ -39,7 +39,7 @@ from support.networks import random_network
 
 CHANNELS = (Modality.T1, Modality.T1CE, Modality.T2)
 STUDIES = ("brain", "random")
-"""Of the probes: what drift is measured on. The first is timed."""
+"""Probe studies that drift is measured on. The first is timed."""
 EAGER, COMPILED, ORT = "PyTorch", "torch.compile", "ONNX Runtime"
 OPENVINO, BF16, INT8 = "OpenVINO f32", "OpenVINO bf16", "OpenVINO int8"
 AUTOGRAD = "MONAI autograd"
@@ -54,7 +54,7 @@ Run = Callable[[Array], Answer]
 
 @dataclass(frozen=True)
 class Settings:
-    """What to measure of one network."""
+    """Measurements that one network is put through."""
 
     network: str
     size: int = 96
@@ -62,7 +62,7 @@ class Settings:
     rounds: int = 5
     slow_rounds: int = 2
     pair_rounds: int = 15
-    """Of ONNX Runtime, with Grad-CAM and without: their difference is smaller than the noise of a few."""
+    """Rounds of ONNX Runtime, with Grad-CAM and without: their difference is smaller than the noise of a few."""
     threads: int = 1
     compile_limit_s: float = 150.0
     int8: bool = False
@@ -84,7 +84,7 @@ class Settings:
 
 @dataclass
 class Runtimes:
-    """What can be run, by name and whether with Grad-CAM; and why the others cannot."""
+    """Return what can be run, by name and whether with Grad-CAM; and why the others cannot."""
 
     runs: dict[tuple[str, bool], Run] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)

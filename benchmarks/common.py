@@ -1,4 +1,4 @@
-"""What every benchmark shares: a table on the screen and ``benchmarks/results/<name>.json`` with what it ran on."""
+"""Parts of every benchmark: a table on the screen and ``benchmarks/results/<name>.json`` with what it ran on."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def write_result(
 
 
 def versions(*packages: str) -> dict[str, str]:
-    """Of Python and of the packages that are installed."""
+    """Return the versions of Python and of the packages that are installed."""
     found = {"python": platform.python_version()}
     for package in packages:
         try:

@@ -56,7 +56,7 @@ PEERS = (ANTS, ELASTIX, SIMPLEITK, SIMPLEITK_DENSE)
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """What one call gave: a matrix (fixed LPS mm to moving LPS mm), or an error, and what it cost."""
+    """Result of one call: a matrix (fixed LPS mm to moving LPS mm), or an error, and what it cost."""
 
     matrix: Matrix | None
     error: str = ""

@@ -39,7 +39,7 @@ TOP_FUNCTIONS = 14
 
 @dataclass(frozen=True)
 class Task:
-    """What to measure."""
+    """Measurement that a process is started for."""
 
     what: str
     """``cost`` (a first run and ``repeat`` warm ones), ``speed_up`` or ``profile``."""
@@ -63,7 +63,7 @@ class Measured:
     wall_s: list[float] = field(default_factory=list)
     stages_cpu_s: dict[str, float] = field(default_factory=dict)
     before_mb: float = float("nan")
-    """Of the process with its imports and the files in memory, before the first run."""
+    """Memory of the process with its imports and the files in memory, before the first run."""
     peak_mb: float = float("nan")
     files_mb: float = float("nan")
     speed_ups: list[dict[str, float]] = field(default_factory=list)
@@ -90,7 +90,7 @@ def measure(task: Task, folder: Path) -> Measured:
 
 
 def takes_threads() -> bool:
-    """Whether the pipeline can be told how many threads to use."""
+    """True where the pipeline can be told how many threads to use."""
     return "threads" in inspect.signature(pipeline.preprocess_dicom).parameters
 
 

@@ -22,7 +22,7 @@ REAL = ROOT.parent / "shared" / "data" / "tcga-fg-6692" / "dicom"
 BUILD = ROOT / "build" / "bench_preprocess"
 SEED = 5000
 COVER_MM = 165.0
-"""Of each phantom's stack: the whole head in however many slices."""
+"""Extent of each phantom's stack: the whole head in however many slices."""
 FIELD_MM, MATRIX = 240.0, 256
 SEQUENCES = (Modality.T1CE, Modality.T1, Modality.T2, Modality.FLAIR)
 """In the order in which a study of fewer loses them, last first."""

@@ -39,7 +39,7 @@ class Case:
     reference: SequenceVolume
     moving: SequenceVolume
     points_lps_mm: Points
-    """Of the reference's brain, [n, 3]."""
+    """Points of the reference's brain, [n, 3]."""
     true: Matrix | None
 
 

@@ -102,4 +102,4 @@ KINDS: Mapping[str, _Change] = {
     "mirrored": _mirrored,
     "another head": _someone_else,
 }
-"""What was done; ``mirrored`` and ``another head`` have no right answer (``true`` is None)."""
+"""Ways in which a pair is spoilt; ``mirrored`` and ``another head`` have no right answer (``true`` is None)."""

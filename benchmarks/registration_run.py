@@ -38,7 +38,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class FirstCall:
-    """What the first call of fresh processes costs beside the second one on the same pair; medians over processes."""
+    """Measure the first call of fresh processes beside the second one on the same pair; medians over processes."""
 
     import_cpu_s: float
     first_cpu_s: float
@@ -109,7 +109,7 @@ def first_call(tool: Tool, case: Case, folder: Path, processes: int = 3) -> Firs
 
 
 def matrices_of(outcomes: Sequence[Outcome], case: str) -> dict[str, Matrix]:
-    """By tool, of those that gave one."""
+    """Return the matrices by tool, of the tools that gave one."""
     return {o.tool.name: o.answer.matrix for o in outcomes if o.case == case and o.answer.matrix is not None}
 
 
