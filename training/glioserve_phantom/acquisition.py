@@ -67,6 +67,12 @@ def rigid(angles_deg: DoubleArray, shift_mm: DoubleArray) -> Matrix:
     return matrix
 
 
+def plane_axes(plane: ScanPlane) -> DoubleArray:
+    """Return the directions of columns, rows and slices in LPS, as the columns of a 3 x 3 matrix."""
+    columns, rows = (np.array(v, dtype=np.float64) for v in _IN_PLANE[plane])
+    return np.column_stack([columns, rows, np.cross(columns, rows)])
+
+
 def draw_acquisition(rng: np.random.Generator, modality: Modality, scanner_lps_from_head: Matrix) -> PhantomAcquisition:
     """Draw a plausible clinical acquisition of at least 34 slices, planned on a head that lies in the given pose."""
     protocol = PROTOCOLS[modality]
@@ -78,9 +84,8 @@ def draw_acquisition(rng: np.random.Generator, modality: Modality, scanner_lps_f
     matrix_size = int(rng.choice((224, 256, 288)))
     field_mm = float(rng.uniform(228, 250))
     in_plane = field_mm / matrix_size
-    columns, rows = (np.array(v) for v in _IN_PLANE[plane])
     oblique = rotation(rng.uniform(-6, 6, 3) if rng.random() < 0.5 else np.zeros(3))
-    directions = oblique @ np.column_stack([columns, rows, np.cross(columns, rows)])
+    directions = oblique @ plane_axes(plane)
     centre = (scanner_lps_from_head @ np.append(_HEAD_CENTRE_MM, 1))[:3] + rng.uniform(-3, 3, 3)
     affine = np.eye(4)
     affine[:3, :3] = directions * np.array((in_plane, in_plane, spacing))

@@ -120,12 +120,17 @@ def _series(
                 ds.SeriesDate = ds.AcquisitionDate = ds.ContentDate = common.StudyDate
             ds.SeriesTime = ds.AcquisitionTime = started.strftime("%H%M%S")
             ds.ContentTime = (started + timedelta(seconds=number)).strftime("%H%M%S")
-            _image(ds, pixels, volume.geometry, index, thickness_mm)
-            yield _part10(ds)
+            image_attributes(ds, pixels, volume.geometry, index, thickness_mm)
+            yield part10(ds)
 
 
-def _image(ds: Dataset, pixels: np.ndarray[tuple[int, ...], np.dtype[np.float32]], geometry: Geometry, index: int,
-           thickness_mm: float) -> None:  # fmt: skip
+def image_attributes(
+    ds: Dataset,
+    pixels: np.ndarray[tuple[int, ...], np.dtype[np.float32]],
+    geometry: Geometry,
+    index: int,
+    thickness_mm: float,
+) -> None:
     """Write the Image Plane, Image Pixel and MR Image modules of one slice into ``ds``."""
     directions = geometry.lps_from_voxel[:3, :3] / np.array(geometry.spacing_mm)
     position = (geometry.lps_from_voxel @ np.array([0, 0, index, 1.0]))[:3]
@@ -142,7 +147,8 @@ def _image(ds: Dataset, pixels: np.ndarray[tuple[int, ...], np.dtype[np.float32]
     ds.PixelData = np.rint(pixels).clip(0, MAX_STORED).astype("<u2").tobytes()
 
 
-def _part10(ds: Dataset) -> bytes:
+def part10(ds: Dataset) -> bytes:
+    """Return the data set as a DICOM Part 10 file, explicit little endian."""
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = ds.SOPClassUID
     meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
