@@ -37,10 +37,11 @@ from glioserve_client.dicomfile import (
     text_of,
 )
 from glioserve_contract import ErrorCode, GlioserveError
+from glioserve_dicom.agents import agent_in
 from glioserve_dicom.files.attributes import numbers
 from glioserve_dicom.files.part10 import MR_STORAGE, NATIVE_SYNTAXES, Instance, parse
 from glioserve_dicom.files.quiet import quiet
-from glioserve_dicom.identity import AGENT_ATTRIBUTES, KEPT_ATTRIBUTES, Treatment, agent_given, kept_codes
+from glioserve_dicom.identity import KEPT_ATTRIBUTES, Treatment, kept_codes
 from glioserve_dicom.words import LONGEST_TEXT, kept_text
 
 IMPLEMENTATION_CLASS_UID = "2.25.138425461034158632186734985473013712345"
@@ -268,7 +269,7 @@ def _treated(source: Dataset, keyword: str, treatment: Treatment, names: Pseudon
 
 def _agent(source: Dataset) -> str:
     """Return ``YES``, ``NO`` or an empty text: whether an agent was given, and nothing else about it."""
-    given = agent_given({keyword: text_of(source, keyword) for keyword in AGENT_ATTRIBUTES})
+    given = agent_in(source)
     return "" if given is None else "YES" if given else "NO"
 
 

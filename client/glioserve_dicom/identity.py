@@ -8,7 +8,6 @@ is not a pseudonym. Text burnt into the pixels is outside both: see docs/privacy
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from enum import Enum
 
 from glioserve_contract.sequences import SEQUENCE_IMAGE_TYPES, SEQUENCE_SCAN_OPTIONS
@@ -20,7 +19,7 @@ class Treatment(str, Enum):
     KEEP = "kept"
     PSEUDONYM = "pseudonym valid for one request"
     RELATIVE_TIME = "time since the study's first, as TM from 000000"
-    AGENT = "YES or NO: whether the file names an agent or says that none was given; left out when it says nothing"
+    AGENT = "YES or NO: whether an agent was given, by its name, codes, dose and start; left out where they do not say"
     WORDS = "words of the closed vocabulary only"
     CODES = "terms of the closed list only"
 
@@ -38,7 +37,7 @@ _KEEP = (
     "EffectiveEchoTime MRModifierSequence InversionRecovery InversionTimes FrameContentSequence StackID "
     "InStackPositionNumber TemporalPositionIndex FrameAcquisitionNumber DimensionIndexValues "
     "MRImageFrameTypeSequence RFEchoTrainLength MRDiffusionSequence DiffusionBValue "
-    "ContrastBolusAgentSequence ContrastBolusUsageSequence "
+    "ContrastBolusUsageSequence "
     "ContrastBolusAgentAdministered EchoPlanarPulseSequence PhaseContrast TimeOfFlightContrast "
     # What a converter had no place for stays under its own name (PS3.3 C.7.6.16.2.25, C.7.6.16.2.26).
     "UnassignedSharedConvertedAttributesSequence UnassignedPerFrameConvertedAttributesSequence"
@@ -188,33 +187,6 @@ IDENTIFYING_ATTRIBUTES = (
 PATIENT_PSEUDONYM = re.compile(r"PSN-[0-9a-f]{8,32}")
 """The only form of PatientID that the server takes (full match): random per request, never derived from the
 patient's number in a way that could be repeated."""
-
-
-_NO_AGENT = re.compile(
-    r"(no|none|n|nein|non|aucun|keine?s?|ninguno|nessuno|nenhum|geen|(ohne|sans|sin|senza|sem|zonder|without|w/?o)\b.*|"
-    r"not? .*|native?|plain|n/?a|n\.a\.|nil|false|-+|0(\.0*)?|无|無|没有|平扫|未增强|なし|없음)"
-)
-"""Texts that technologists write where no agent was given (full match, lower case)."""
-
-AGENT_ATTRIBUTES = ("ContrastBolusAgent", "ContrastBolusVolume", "ContrastBolusTotalDose", "ContrastBolusStartTime")
-"""Attributes that :func:`agent_given` reads."""
-
-
-def agent_given(texts: Mapping[str, str]) -> bool | None:
-    """Return whether a contrast agent was given, by :data:`AGENT_ATTRIBUTES`; None where they do not mention one.
-
-    The agent's own name counts before a volume, a dose or a start of its injection.
-    """
-    agent = texts.get("ContrastBolusAgent", "").strip(" \0").lower()
-    if agent:
-        return _NO_AGENT.fullmatch(agent) is None
-    for keyword in ("ContrastBolusVolume", "ContrastBolusTotalDose"):
-        try:
-            if float(texts.get(keyword, "")) > 0:
-                return True
-        except ValueError:
-            continue
-    return True if texts.get("ContrastBolusStartTime", "").strip(" \0") else None
 
 
 def kept_codes(keyword: str, text: str) -> tuple[str, ...]:

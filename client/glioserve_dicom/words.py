@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterator
 from functools import lru_cache
 
 from glioserve_contract.sequences import OTHER_IMAGE_WORDS, WEIGHTINGS
@@ -157,8 +158,19 @@ _TERMS = {
     "조영전": "noncontrast",
 }
 """Terms of scripts without word boundaries, found anywhere, the longest first."""
+_DASH = re.compile("[\u2010-\u2015\u2212\ufe58\ufe63\uff0d\u00ad]")
 _TERM = re.compile("|".join(sorted(_TERMS, key=len, reverse=True)))
-_LEGACY_ENCODINGS = ("gb18030", "shift_jis", "euc_kr", "big5")
+_LEGACY_ENCODINGS = (
+    "gb18030",
+    "shift_jis",
+    "euc_kr",
+    "big5",
+    "iso8859_5",
+    "cp1251",
+    "iso8859_7",
+    "iso8859_9",
+    "koi8_r",
+)
 """Tried on bytes that were read as Latin-1 for want of a SpecificCharacterSet that says better."""
 
 _MARKS = (
@@ -232,19 +244,28 @@ def _parts(token: str) -> tuple[str, ...]:
     return ()
 
 
-def _repaired(text: str) -> str:
-    """Return text that was read as Latin-1 in the encoding in which it has known terms; as it is where none has."""
-    if text.isascii() or _TERM.search(text):
-        return _unescaped(text)
+def plain_dashes(text: str) -> str:
+    """Return text with every kind of hyphen, dash and minus as ``-``."""
+    return _DASH.sub("-", text)
+
+
+def readings(text: str) -> Iterator[str]:
+    """Return what a text may have been: itself, then, if it was read as Latin-1, its bytes in other encodings."""
+    yield _unescaped(text)
+    if text.isascii():
+        return
     try:
         content = text.encode("latin-1")
     except UnicodeEncodeError:
-        return text
+        return
     for encoding in _LEGACY_ENCODINGS:
-        candidate = content.decode(encoding, "ignore")
-        if _TERM.search(candidate):
-            return candidate
-    return text
+        yield content.decode(encoding, "replace")
+
+
+def _repaired(text: str) -> str:
+    """Return the first reading of a text that has known terms; the text as it is where none has."""
+    found = list(readings(text))
+    return next((reading for reading in found if _TERM.search(reading)), found[0])
 
 
 def _unescaped(text: str) -> str:

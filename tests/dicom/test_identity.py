@@ -11,7 +11,6 @@ from glioserve_dicom.identity import (
     KEPT_ATTRIBUTES,
     PATIENT_PSEUDONYM,
     Treatment,
-    agent_given,
     kept_codes,
 )
 from glioserve_dicom.words import (
@@ -118,30 +117,6 @@ def test_keeping_words_again_changes_nothing(words):
 
 def test_words_that_do_not_fit_are_left_out_whole():
     assert kept_text("T1 T1 sagittal transversal enhanced", 16) == "t1 sagittal"
-
-
-@pytest.mark.parametrize(
-    ("texts", "given_"),
-    [
-        ({}, None),
-        ({"ContrastBolusAgent": ""}, None),
-        ({"ContrastBolusAgent": "MAGNEVIST"}, True),
-        ({"ContrastBolusAgent": "Sinerem"}, True),
-        ({"ContrastBolusAgent": "NONE"}, False),
-        ({"ContrastBolusAgent": "ohne KM"}, False),
-        ({"ContrastBolusAgent": "sans"}, False),
-        ({"ContrastBolusAgent": "sin contraste"}, False),
-        ({"ContrastBolusAgent": "kein"}, False),
-        ({"ContrastBolusAgent": "无"}, False),
-        ({"ContrastBolusAgent": "w/o"}, False),
-        ({"ContrastBolusVolume": "0"}, None),
-        ({"ContrastBolusVolume": "7.5"}, True),
-        ({"ContrastBolusStartTime": "101500"}, True),
-        ({"ContrastBolusAgent": "NO", "ContrastBolusVolume": "7.5"}, False),
-    ],
-)
-def test_whether_an_agent_was_given(texts, given_):
-    assert agent_given(texts) is given_
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,8 @@ from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
 from fuzz.sources import MARKER
-from glioserve_dicom.identity import AGENT_ATTRIBUTES, IDENTIFYING_ATTRIBUTES, KEPT_ATTRIBUTES
+from glioserve_dicom.agents import AGENT_ATTRIBUTES
+from glioserve_dicom.identity import IDENTIFYING_ATTRIBUTES, KEPT_ATTRIBUTES
 
 Random = np.random.Generator
 DECISIVE = (

@@ -18,8 +18,9 @@ from datetime import datetime
 from pydicom.dataset import Dataset
 
 from glioserve_contract import GlioserveError
+from glioserve_dicom.agents import agent_in
 from glioserve_dicom.files.attributes import items, numbers, text
-from glioserve_dicom.identity import AGENT_ATTRIBUTES, agent_given, kept_codes
+from glioserve_dicom.identity import kept_codes
 from glioserve_dicom.words import LONGEST_TEXT, kept_text
 
 _FRAME_GROUPS = (
@@ -28,7 +29,6 @@ _FRAME_GROUPS = (
     "MRModifierSequence",
     "MRImageFrameTypeSequence",
     "MRDiffusionSequence",
-    "ContrastBolusUsageSequence",
     "FrameContentSequence",
     "PixelMeasuresSequence",
     "UnassignedSharedConvertedAttributesSequence",
@@ -148,14 +148,11 @@ class _Headers:
                 return value if value > 0 and math.isfinite(value) else None
         return None
 
-    def items(self, keyword: str) -> list[Dataset]:
-        """Return the items of a DICOM sequence, wherever it stands."""
-        return next((nested for place in self.places if (nested := _items(place, keyword))), [])
-
 
 def _within(group: Dataset) -> Iterator[Dataset]:
     for keyword in _FRAME_GROUPS:
         yield from _items(group, keyword)[:1]
+    yield from _items(group, "ContrastBolusUsageSequence")  # one item for each agent
 
 
 def _items(dataset: Dataset, keyword: str) -> list[Dataset]:
@@ -189,12 +186,17 @@ def _scanning_sequence(headers: _Headers) -> frozenset[str]:
 
 
 def _agent(headers: _Headers) -> bool | None:
-    """Return whether an agent was given; enhanced images hold it for each frame (PS3.3 C.7.6.16.2.12)."""
-    administered = headers.text("ContrastBolusAgentAdministered").upper()
-    if administered in ("YES", "NO"):
-        return administered == "YES"
-    given = agent_given({keyword: headers.text(keyword) for keyword in AGENT_ATTRIBUTES})
-    return True if given is None and headers.items("ContrastBolusAgentSequence") else given
+    """Return whether an agent was given; enhanced images hold it for each frame (PS3.3 C.7.6.16.2.12).
+
+    A frame's NO holds whatever agent the object names; its YES does not hold against an object that names none given.
+    """
+    given = next((said for place in headers.places if (said := agent_in(place)) is not None), None)
+    administered = {text(place, "ContrastBolusAgentAdministered").upper() for place in headers.places} & {"YES", "NO"}
+    if not administered:
+        return given
+    if "YES" not in administered:
+        return False
+    return None if given is False else True
 
 
 def _started_s(headers: _Headers) -> float | None:
