@@ -55,7 +55,7 @@ test test-slow: export OMP_NUM_THREADS ?= 1
 test: $(VENV)/.dev tools ## the tests but for the slow ones, in JOBS processes (TESTS=path, ARGS='-k name' to choose)
 	@$(BIN)/python -m pytest $(PARALLEL) -m "not slow" $(TESTS) $(ARGS)
 
-test-slow: $(VENV)/.dev tools ## the tests that need a minute or more each
+test-slow: $(VENV)/.dev tools ## the tests that take long; run them before a release
 	@$(BIN)/python -m pytest $(PARALLEL) -m slow $(TESTS) $(ARGS)
 
 lint: $(VENV)/.dev ## ruff, mypy and the documentation's build

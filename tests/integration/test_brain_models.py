@@ -21,6 +21,7 @@ from support.triton import running_server
 pytestmark = pytest.mark.triton
 
 
+@pytest.mark.slow
 def test_the_recipes_brain_model_is_loaded_with_the_server_or_the_server_says_why_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -219,6 +219,7 @@ def test_a_server_over_another_repository_is_noticed(repository: Path, tmp_path:
     assert serving_version(repository) == 1
 
 
+@pytest.mark.slow
 def test_replicas_are_promoted_together_or_not_at_all(repository: Path) -> None:
     with running_server(repository) as one, running_server(repository) as two, live(repository, one, two) as servers:
         promote(repository, 2, servers)

@@ -25,7 +25,9 @@ def test_every_architecture_is_looked_at() -> None:
     assert set(SMALL) == set(architectures())
 
 
-@pytest.mark.parametrize("name", sorted(SMALL))
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] if n == "densenet121" else []) for n in sorted(SMALL)]
+)
 def test_every_node_of_every_network_is_documented(name: str) -> None:
     recipe = recipe_of(SMALL[name])
     content = export_onnx(random_network(recipe), recipe, DIGEST)

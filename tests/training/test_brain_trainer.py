@@ -38,6 +38,7 @@ def test_the_bank_keeps_what_it_made(heads):
     assert load_head(heads[0]).labels.dtype == np.uint8
 
 
+@pytest.mark.slow
 def test_a_run_that_was_cut_off_goes_on_where_it_was(heads, tmp_path):
     """Two steps, a stop, two more: the same weights as four in one go."""
     torch.set_num_threads(1)
@@ -93,6 +94,7 @@ def test_distances_beyond_the_clip_are_no_error():
     assert far < near
 
 
+@pytest.mark.slow
 def test_the_package_is_a_brain_model_that_serving_takes(tmp_path):
     torch.manual_seed(0)
     net = BrainNet().eval()
@@ -120,6 +122,7 @@ def test_no_path_of_the_machine_is_in_the_graph(tmp_path):
     assert ".py" not in text
 
 
+@pytest.mark.slow
 def test_the_command_makes_heads_trains_and_writes(tmp_path, capsys):
     command = ["train-brain", "--out", str(tmp_path / "out"), "--heads", "2", "--steps", "1", "--workers", "2"]
     command += ["--cache", str(tmp_path / "heads"), "--checkpoint", str(tmp_path / "c.pt")]
