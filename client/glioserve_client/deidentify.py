@@ -38,10 +38,13 @@ from glioserve_client.dicomfile import (
 )
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_dicom.agents import agent_in
-from glioserve_dicom.files.attributes import numbers
+from glioserve_dicom.files.attributes import numbers, texts
 from glioserve_dicom.files.part10 import MR_STORAGE, NATIVE_SYNTAXES, Instance, parse
 from glioserve_dicom.files.quiet import quiet
 from glioserve_dicom.identity import KEPT_ATTRIBUTES, Treatment, kept_codes
+from glioserve_dicom.slices.decode import COLOURS
+from glioserve_dicom.slices.frames import FUNCTIONAL_GROUPS, is_multiframe
+from glioserve_dicom.slices.mosaic import has_tiles
 from glioserve_dicom.words import LONGEST_TEXT, kept_text
 
 IMPLEMENTATION_CLASS_UID = "2.25.138425461034158632186734985473013712345"
@@ -59,12 +62,14 @@ _NEEDED_NUMBERS = frozenset(
     "EchoNumbers".split()
 )
 """Numbers without which an image is not placed in a stack or not decoded: the reader refuses a malformed one."""
+_UNKNOWN_PHOTOMETRIC = "UNKNOWN"
+"""Stand-in for a PhotometricInterpretation that is none of DICOM's, which the reader refuses likewise."""
 _MOST_VALUES = 64
 """Most values of an attribute that may have any number: more is not an acquisition parameter."""
 _CODES = {
     "Modality": re.compile(r"MR"),
     "PatientPosition": re.compile(r"[HF]F(S|P|DL|DR)|[LR]F[PS]|[AP]FD[LR]"),
-    "PhotometricInterpretation": re.compile(r"MONOCHROME[12]|PALETTE COLOR|RGB|YBR_[A-Z0-9_]{2,12}"),
+    "PhotometricInterpretation": re.compile(rf"MONOCHROME[12]|{COLOURS.pattern}"),
     **dict.fromkeys(
         (
             "InversionRecovery",
@@ -170,10 +175,11 @@ def _kept(source: Dataset, names: Pseudonyms, origin_us: int, depth: int = 0) ->
     implicit, little = source.original_encoding
     # As read: then what is still raw is written as the same bytes.
     kept.set_original_encoding(implicit, little, default_encoding)
+    left_out = () if depth or is_multiframe(source) else FUNCTIONAL_GROUPS
     for tag in sorted(source.keys()):
         keyword = keyword_for_tag(tag)
         treatment = KEPT_ATTRIBUTES.get(keyword)
-        if treatment is None:
+        if treatment is None or keyword in left_out:
             continue
         if dictionary_VR(tag) == "SQ":
             kept.add_new(tag, "SQ", [_kept(item, names, origin_us, depth + 1) for item in source[tag].value or ()])
@@ -181,11 +187,15 @@ def _kept(source: Dataset, names: Pseudonyms, origin_us: int, depth: int = 0) ->
             _keep_in_place(kept, source.get_item(tag), keyword)
             if tag not in kept and keyword in _NEEDED_NUMBERS and _is_malformed(source, keyword):
                 kept[tag] = _malformed_stand_in(tag, bool(implicit), bool(little))
+            elif tag not in kept and keyword == "PhotometricInterpretation" and text_of(source, keyword):
+                kept.add_new(tag, "CS", _UNKNOWN_PHOTOMETRIC)
         elif keyword not in _WRITTEN_LAST and (text := _treated(source, keyword, treatment, names, origin_us)):
             kept[tag] = DataElement(tag, dictionary_VR(tag), text)
     if agent := _agent(source):
         kept.add_new("ContrastBolusAgent", "LO", agent)
     if depth == 0:
+        if has_tiles(source):  # its private attributes say so
+            kept.add_new("ImageType", "CS", [*texts(kept, "ImageType"), "MOSAIC"])
         if "AcquisitionTime" not in kept and (started := _relative_time(datetime_us(source), origin_us)):
             kept.add_new("AcquisitionTime", "TM", started)
         kept.add_new("PatientID", "LO", names.patient_id(source))

@@ -174,7 +174,7 @@ OTHER_IMAGE_TYPES: Mapping[str, frozenset[str]] = MappingProxyType(
             "perfusion": "ASL,RCBF,RCBV,RELCBV,RELCBF,RELMTT,MTT,TTP,PBP,PERFUSION",
             "susceptibility or T2*": "SWI,T2_STAR",
             "angiography": "ANGIO,TOF",
-            "functional imaging": "FMRI,MOSAIC",
+            "functional imaging": "FMRI",
             "a quantitative map": "T1 MAP,T2 MAP,T2_STAR MAP,B0,B1,B0 MAP,B1 MAP,FIELD MAP,MAP",
             "an inversion image of MP2RAGE": "INV1,INV2",
             "a fat or opposed-phase image of a Dixon acquisition": "FAT,F,OUT_PHASE,OPP_PHASE",
@@ -187,10 +187,13 @@ OTHER_IMAGE_TYPES: Mapping[str, frozenset[str]] = MappingProxyType(
 )
 """Image types that name another kind of image; the first kind that matches is the reason given."""
 
+MOSAIC_IMAGE_TYPES: frozenset[str] = frozenset({"MOSAIC", "VFRAME"})
+"""Image types of images that tile a volume: Siemens' and United Imaging's (dcm2niix, UIH notes)."""
+
 SEQUENCE_IMAGE_TYPES: frozenset[str] = frozenset(
     image_type for entry in WEIGHTINGS.values() for image_type in entry.image_types
-).union(*OTHER_IMAGE_TYPES.values())
-"""All image types that count as evidence; the client sends them."""
+).union(MOSAIC_IMAGE_TYPES, *OTHER_IMAGE_TYPES.values())
+"""All image types that are read from; the client sends them."""
 SEQUENCE_SCAN_OPTIONS: frozenset[str] = frozenset(
     option for entry in WEIGHTINGS.values() for option in entry.scan_options
 )

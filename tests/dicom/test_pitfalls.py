@@ -20,6 +20,7 @@ from pydicom.uid import (
     KeyObjectSelectionDocumentStorage,
     LegacyConvertedEnhancedMRImageStorage,
     MediaStorageDirectoryStorage,
+    MRImageStorage,
     RawDataStorage,
     RLELossless,
     generate_uid,
@@ -57,6 +58,8 @@ from support.pitfalls import (
     scan,
 )
 from support.scans import part10
+
+MOSAIC = ["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"]
 
 # --- read right: (files, expected signal [z, y, x], its geometry) ---
 
@@ -130,6 +133,45 @@ def no_frame_of_reference():
     return files([dataset])
 
 
+def with_groups(shared=None, per_frame=None, **header):
+    """Classic images that carry functional groups, which the standard allows and does not need."""
+
+    def edit(dataset, _):
+        dataset.NumberOfFrames = 1
+        for keyword, groups in (
+            ("SharedFunctionalGroupsSequence", shared),
+            ("PerFrameFunctionalGroupsSequence", per_frame),
+        ):
+            if groups is not None:
+                setattr(dataset, keyword, copy.deepcopy(groups))
+
+    return files(edited(scan(**header), edit))
+
+
+def private_group():
+    group = Dataset()
+    group.private_block(0x0019, "HITACHI", create=True).add_new(1, "LO", "x")
+    return group
+
+
+def classic_with_groups_of_another_place():
+    whole = enhanced(edited(scan(geometry=CORONAL), lambda d, _: setattr(d, "EchoTime", 99)))
+    return with_groups(whole.SharedFunctionalGroupsSequence, whole.PerFrameFunctionalGroupsSequence[:1])
+
+
+def enhanced_with_attributes_of_another_place():
+    whole = enhanced(scan())
+    for keyword in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "EchoTime"):
+        setattr(whole, keyword, scan(geometry=CORONAL)[0][keyword].value)
+    return files([whole])
+
+
+def placed_by_groups_alone():
+    """One frame a file, of the classic class, as a splitter of enhanced objects that copies the groups leaves it."""
+    made = [enhanced([d], MRImageStorage) for d in scan()]
+    return files(made)
+
+
 def split_by(owner):
     """One acquisition whose images came under as many series UIDs as ``owner`` gives."""
     uids = {}
@@ -201,6 +243,15 @@ READ_RIGHT = {
     ),
     "enhanced without frame of reference": exactly(no_frame_of_reference),
     "legacy converted enhanced": exactly(lambda: files([enhanced(scan(), LegacyConvertedEnhancedMRImageStorage)])),
+    "enhanced with classic attributes": exactly(enhanced_with_attributes_of_another_place),
+    "enhanced, unpacked mosaic": exactly(lambda: files([enhanced(scan(ImageType=MOSAIC), ImageType=MOSAIC)])),
+    "classic with an empty functional group": exactly(lambda: with_groups([Dataset()])),
+    "classic with empty functional groups": exactly(lambda: with_groups([], [])),
+    "classic with an empty group a frame": exactly(lambda: with_groups([Dataset()], [Dataset()])),
+    "classic with private functional groups": exactly(lambda: with_groups([private_group()], [private_group()])),
+    "classic with functional groups of another place": exactly(classic_with_groups_of_another_place),
+    "classic, placed by functional groups alone": exactly(placed_by_groups_alone),
+    "classic, many frames": exactly(lambda: files([enhanced(scan(), MRImageStorage)])),
     "series split over UIDs, interleaved": exactly(lambda: split_by(lambda i: i % 2)),
     "series split over UIDs, adjoining": exactly(lambda: split_by(lambda i: i // 3)),
     "series split over UIDs, one each": exactly(lambda: split_by(lambda i: i)),

@@ -23,6 +23,8 @@ from glioserve_dicom.slices.stacks import stacks_of
 from support.encodings import edited, encoded, enhanced, zipped
 from support.pitfalls import GEOMETRY, SIZE, SPACING_MM, STORED, documented_rows, files, other_pixels, same_series, scan
 
+MOSAIC = ["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"]
+
 
 def without(*gone):
     return lambda: files([d for i, d in enumerate(scan()) if i not in gone])
@@ -173,11 +175,29 @@ def spoilt_archive():
     return [bytes(archive)]
 
 
+def mosaic_of_united_imaging():
+    """Tiles in one image without a position; each has its own in a private sequence."""
+
+    def edit(dataset, _):
+        del dataset.ImagePositionPatient
+        dataset.Manufacturer = "UIH"
+        block = dataset.private_block(0x0065, "Image Private Header", create=True)
+        block.add_new(0x50, "DS", "24")
+        block.add_new(0x51, "SQ", [Dataset() for _ in range(24)])
+
+    return files(edited(scan(ImageType=["ORIGINAL", "PRIMARY", "M", "VFRAME"]), edit))
+
+
+def siemens_tiles(dataset, _):
+    dataset.private_block(0x0019, "SIEMENS MR HEADER", create=True).add_new(0x0A, "US", 36)
+
+
 REFUSED = {
     "missing slice": (without(3), ErrorCode.MISSING_SLICE),
     "missing slices": (without(2, 3, 6), ErrorCode.MISSING_SLICE),
     "single slice": (without(*range(1, 8)), ErrorCode.TOO_FEW_SLICES),
     "irregular spacing": (shifted(lambda i: along(2, 0.4 * i * i)), ErrorCode.IRREGULAR_SPACING),
+    "uneven by a tenth": (shifted(lambda i: along(2, 0.45 * (i > 3))), ErrorCode.IRREGULAR_SPACING),
     "slices too far apart": (shifted(lambda i: along(2, 60 * i)), ErrorCode.IRREGULAR_SPACING),
     "field of view over 1 m": (with_header(PixelSpacing=[30, 30]), ErrorCode.INVALID_AFFINE),
     "gantry tilt": (shifted(lambda i: along(1, 0.7 * i)), ErrorCode.SHEARED_GEOMETRY),
@@ -187,9 +207,13 @@ REFUSED = {
     "one slice slightly turned": (slightly_turned, ErrorCode.MIXED_GEOMETRY),
     "one slice of another pixel size": (edit_one(7, PixelSpacing=[2, 2]), ErrorCode.MIXED_GEOMETRY),
     "one slice of another echo": (edit_one(7, EchoTime=80), ErrorCode.MIXED_GEOMETRY),
-    "mosaic": (with_header(ImageType=["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"]), ErrorCode.MOSAIC),
+    "mosaic": (with_header(ImageType=MOSAIC), ErrorCode.MOSAIC),
+    "mosaic of United Imaging": (mosaic_of_united_imaging, ErrorCode.MOSAIC),
+    "mosaic by private attributes alone": (lambda: files(edited(scan(), siemens_tiles)), ErrorCode.MOSAIC),
+    "enhanced, one mosaic": (lambda: files([enhanced(scan(ImageType=MOSAIC)[:1])]), ErrorCode.MOSAIC),
     "colour": (in_colour, ErrorCode.COLOUR_IMAGE),
     "palette colour": (with_header(PhotometricInterpretation="PALETTE COLOR"), ErrorCode.COLOUR_IMAGE),
+    "unknown photometric interpretation": (with_header(PhotometricInterpretation="GREY"), ErrorCode.INVALID_ATTRIBUTE),
     "float pixels": (float_pixels, ErrorCode.UNSUPPORTED_PIXELS),
     "32-bit pixels": (wide_pixels, ErrorCode.UNSUPPORTED_PIXELS),
     "pixels not in the low bits": (with_header(HighBit=15), ErrorCode.UNSUPPORTED_PIXELS),

@@ -60,7 +60,7 @@ MARKER = "Zyxquist"
 CUT, NOT_DICOM, EMPTY = ErrorCode.TRUNCATED_FILE, ErrorCode.NOT_DICOM, ErrorCode.EMPTY_STUDY
 LARGE, ARCHIVE, NOT_MR = ErrorCode.STUDY_TOO_LARGE, ErrorCode.INVALID_ARCHIVE, ErrorCode.NOT_MR
 PIXELS, UNDECODABLE = ErrorCode.UNSUPPORTED_PIXELS, ErrorCode.UNDECODABLE_PIXELS
-INVALID, MISSING = ErrorCode.INVALID_ATTRIBUTE, ErrorCode.MISSING_ATTRIBUTE
+INVALID, MISSING, COLOUR = ErrorCode.INVALID_ATTRIBUTE, ErrorCode.MISSING_ATTRIBUTE, ErrorCode.COLOUR_IMAGE
 PATIENTS, STUDIES = ErrorCode.MULTIPLE_PATIENTS, ErrorCode.MULTIPLE_STUDIES
 VOLUME, AFFINE, VOXELS = ErrorCode.INVALID_VOLUME, ErrorCode.INVALID_AFFINE, ErrorCode.UNSUPPORTED_VOXELS
 NON_FINITE, EXTREME = ErrorCode.NON_FINITE_VOXELS, ErrorCode.EXTREME_INTENSITY
@@ -445,6 +445,9 @@ MALFORMED = {
     ("SeriesNumber", b"late"): None,
     ("RescaleSlope", b"steep "): INVALID,
     ("RescaleIntercept", b"1,5 "): INVALID,
+    ("PhotometricInterpretation", b"GREY"): INVALID,
+    ("PhotometricInterpretation", b"CMYK"): COLOUR,
+    ("PhotometricInterpretation", b"    "): MISSING,
 }
 
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
+from pydicom.uid import EnhancedMRImageStorage, MRImageStorage
 
 from glioserve_contract import Modality
 from glioserve_dicom.words import DESCRIPTION_WORDS
@@ -138,6 +139,7 @@ def test_a_sequence_that_is_none_counts_as_absent() -> None:
 
 def test_each_frame_has_its_own_echo() -> None:
     dataset, frames = Dataset(), []
+    dataset.SOPClassUID, dataset.NumberOfFrames = EnhancedMRImageStorage, 2
     for echo_ms in (12.0, 96.0):
         frame, echo = Dataset(), Dataset()
         echo.EffectiveEchoTime = echo_ms
@@ -145,6 +147,17 @@ def test_each_frame_has_its_own_echo() -> None:
         frames.append(frame)
     dataset.PerFrameFunctionalGroupsSequence = frames
     assert [acquisition_of(dataset, i).echo_time_ms for i in (0, 1)] == [12.0, 96.0]
+
+
+@pytest.mark.parametrize("is_enhanced", [False, True])
+def test_timings_stand_where_the_sop_class_has_them(is_enhanced: bool) -> None:
+    dataset, group, timing = Dataset(), Dataset(), Dataset()
+    dataset.SOPClassUID = EnhancedMRImageStorage if is_enhanced else MRImageStorage
+    dataset.RepetitionTime, timing.RepetitionTime, dataset.ImagePositionPatient = 500.0, 9000.0, [0, 0, 0]
+    group.MRTimingAndRelatedParametersSequence = [timing]
+    dataset.SharedFunctionalGroupsSequence, dataset.PerFrameFunctionalGroupsSequence = [group], [Dataset()]
+    for read in (dataset, sent(mr_dataset(**{e.keyword: e.value for e in dataset}))):
+        assert acquisition_of(read).repetition_time_ms == (9000.0 if is_enhanced else 500.0)
 
 
 def test_united_imagings_effective_echo_time_is_not_the_echo_time() -> None:

@@ -104,7 +104,8 @@ class ErrorCode(Enum):
     )
     MOSAIC = ErrorRow(
         "GLIO-1211", _BAD, _FIX, "A series is stored as a mosaic: one file tiles a whole volume.",
-        "Send it as one image per slice, or as enhanced MR.",
+        "Export it as one image per slice or as enhanced MR (an option of the scanner), or unpack it (dcm2niix does) "
+        "and send NIfTI volumes.",
     )
     UNSUPPORTED_PIXELS = ErrorRow(
         "GLIO-1212", _BAD, _FIX, "A series' pixels are not integers of 8 to 16 bits, or need a lookup table.",
@@ -153,13 +154,15 @@ class ErrorCode(Enum):
         "Send one stack per series.",
     )
     SHEARED_GEOMETRY = ErrorRow(
-        "GLIO-1404", _BAD, _FIX, "A series' slices are shifted in-plane (gantry tilt).",
-        "Re-sample the series to a rectangular grid first.",
+        "GLIO-1404", _BAD, _FIX, "A series' slices are shifted in-plane, as by a tilted gantry.",
+        "Compare ImagePositionPatient and ImageOrientationPatient with the scanner's own files, as MR slices are not "
+        "tilted; if they are right, re-sample the series to a rectangular grid and send NIfTI volumes.",
     )
     IRREGULAR_SPACING = ErrorRow(
         "GLIO-1405", _BAD, _FIX,
         "A series' slices are unevenly spaced or too far apart, and no missing slice explains it.",
-        "Re-sample the series to even spacing, or send another acquisition.",
+        "Send the scanner's own files, or another acquisition; if the slices were planned so, re-sample them to even "
+        "spacing and send NIfTI volumes.",
     )
 
     REGISTRATION_FAILED = ErrorRow(

@@ -30,7 +30,9 @@ from glioserve_dicom.files.attributes import element_of, text, whole
 from glioserve_dicom.files.bounded import MOST_READS, BoundedReads
 from glioserve_dicom.files.quiet import quiet
 
-MR_STORAGE = frozenset({MRImageStorage, EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageStorage})
+ENHANCED_STORAGE = frozenset({EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageStorage})
+"""SOP classes whose geometry and timings stand in functional groups (PS3.3 A.36, A.71)."""
+MR_STORAGE = frozenset({MRImageStorage, *ENHANCED_STORAGE})
 """SOP classes that the pipeline reads; the client sends nothing else (a secondary capture may show a name)."""
 NATIVE_SYNTAXES = frozenset(
     {ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian}
@@ -77,7 +79,7 @@ class Instance:
     @property
     def sop_class_uid(self) -> str:
         """SOP class of the data set, else of the meta header."""
-        return text(self.dataset, "SOPClassUID") or text(self.dataset.file_meta, "MediaStorageSOPClassUID")
+        return sop_class_of(self.dataset)
 
     @property
     def is_mr(self) -> bool:
@@ -137,6 +139,12 @@ def looks_like_dicom(content: bytes) -> bool:
     """
     little = content[:2] in (b"\x02\x00", b"\x08\x00") and content[3:4] == b"\0"
     return _has_prefix(content) or little or content[:3] == b"\x00\x08\x00" or _has_only_begun(content)
+
+
+def sop_class_of(dataset: Dataset) -> str:
+    """Return the SOP class of a data set, else of its meta header; empty where neither states one."""
+    meta = getattr(dataset, "file_meta", None)
+    return text(dataset, "SOPClassUID") or (text(meta, "MediaStorageSOPClassUID") if meta is not None else "")
 
 
 def object_name(sop_class_uid: str) -> str:

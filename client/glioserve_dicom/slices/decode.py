@@ -7,6 +7,7 @@ compare.
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Sequence
 from typing import Any
@@ -21,8 +22,11 @@ from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_dicom.files.attributes import comparable, malformed, number, text, whole
 from glioserve_dicom.files.part10 import NATIVE_SYNTAXES, Instance
 from glioserve_dicom.slices.frames import Frame, frame_count, functional_group, is_multiframe
+from glioserve_dicom.slices.mosaic import is_mosaic
 from glioserve_dicom.slices.spacing import SAME_POSITION_MM
 
+COLOURS = re.compile(r"PALETTE COLOR|RGB|ARGB|HSV|CMYK|YBR_[A-Z0-9_]{2,12}")
+"""Values of PhotometricInterpretation that stand for colour (PS3.3 C.7.6.3.1.2), retired ones too."""
 _PIXEL_MEANING = ("Rows", "Columns", "BitsAllocated", "BitsStored", "PixelRepresentation", "PhotometricInterpretation")
 MAX_ENCODED_SHARE = 2.0
 """Largest size of a compressed frame as a multiple of its raw pixels; a larger one is a trap for decoders."""
@@ -38,11 +42,13 @@ _JPEG_SIZE_MARKERS = frozenset({*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC})
 def refuse_unreadable(instance: Instance, image_type: Sequence[str]) -> None:
     """Raise for pixels that no volume is made of: GLIO-1208, -1210 (colour), -1211 (mosaic), -1212, -1213."""
     dataset = instance.dataset
-    if any("MOSAIC" in value for value in image_type):
-        raise GlioserveError(ErrorCode.MOSAIC, "The images are mosaics.")
+    if is_mosaic(dataset, image_type):
+        raise GlioserveError(ErrorCode.MOSAIC, "The images are mosaics: the slices of a volume are tiles of one image.")
     photometric = text(dataset, "PhotometricInterpretation")
-    if (whole(dataset, "SamplesPerPixel") or 1) != 1 or photometric not in ("MONOCHROME1", "MONOCHROME2", ""):
+    if (whole(dataset, "SamplesPerPixel") or 1) != 1 or COLOURS.fullmatch(photometric):
         raise GlioserveError(ErrorCode.COLOUR_IMAGE, "The images are in colour.")
+    if photometric not in ("MONOCHROME1", "MONOCHROME2", ""):
+        raise malformed("PhotometricInterpretation", "is none of DICOM's")
     if instance.pixel_keyword != "PixelData":
         raise GlioserveError(ErrorCode.UNSUPPORTED_PIXELS, f"The pixels are stored as {instance.pixel_keyword}.")
     if "ModalityLUTSequence" in dataset:

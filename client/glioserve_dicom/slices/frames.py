@@ -7,8 +7,8 @@ and a per-frame group wins over a shared one.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import cast
+from dataclasses import dataclass, replace
+from typing import Any, cast
 
 import numpy as np
 from pydicom.dataset import Dataset, FileDataset
@@ -25,15 +25,19 @@ from glioserve_dicom.files.attributes import (
     texts,
     whole,
 )
-from glioserve_dicom.files.part10 import Instance
+from glioserve_dicom.files.part10 import ENHANCED_STORAGE, Instance, sop_class_of
 
 UNIT_TOLERANCE = 1e-3
-"""Largest deviation of a direction cosine's length from 1, and of the two from a right angle."""
+"""Largest deviation of an axis' length from 1, and of the two from a right angle, beside what rounding explains."""
 MIN_PIXEL_MM, MAX_PIXEL_MM = 0.05, 50.0
 """A pixel outside is not an MR image's, but a damaged header's."""
 MIN_SIDE_PIXELS, MAX_SIDE_PIXELS = 2, 1 << 14
 """A line of pixels is not a slice."""
+FUNCTIONAL_GROUPS = ("PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence")
 MAX_FRAMES = MAX_INSTANCES
+_EXACT = 1e-6
+"""Axes nearer than this to unit vectors at a right angle stay as they are."""
+_Orientation = tuple[float, float, float, float, float, float]
 _PLANE_GROUPS = {
     "ImagePositionPatient": "PlanePositionSequence",
     "ImageOrientationPatient": "PlaneOrientationSequence",
@@ -47,12 +51,19 @@ class Plane:
 
     position_lps_mm: Vector
     """Centre of the first pixel."""
-    orientation: tuple[float, float, float, float, float, float]
-    """Unit vectors in LPS: towards growing columns, then towards growing rows."""
+    orientation: _Orientation
+    """Unit vectors in LPS at a right angle: towards growing columns, then towards growing rows."""
     pixel_spacing_mm: tuple[float, float]
     """Distance of neighbouring rows, then of neighbouring columns, as PixelSpacing has it."""
     rows: int
     columns: int
+    cosine_error: float = 0.0
+    """Most by which each direction cosine was rounded: half of its last decimal, 0.005 at the coarsest."""
+
+    @property
+    def normal_error(self) -> float:
+        """Largest angle in radians by which that may have turned the normal."""
+        return float(np.sqrt(6)) * self.cosine_error
 
     @property
     def normal(self) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
@@ -78,8 +89,22 @@ class Frame:
 
 
 def is_multiframe(dataset: Dataset) -> bool:
-    """Return whether geometry and timings stand in functional groups."""
-    return "SharedFunctionalGroupsSequence" in dataset or "PerFrameFunctionalGroupsSequence" in dataset
+    """Return whether geometry and timings stand in functional groups: the object's type is its SOP class.
+
+    Groups are optional in a classic image (PS3.3 A.4), which Hitachi's scanners write without content: its own
+    attributes place it. A classic object is read by its groups only if they are there for every frame and its own
+    attributes cannot place it: it has several frames, or no position.
+    """
+    if not any(keyword in dataset for keyword in FUNCTIONAL_GROUPS):
+        return False
+    if sop_class_of(dataset) in ENHANCED_STORAGE:
+        return True
+    try:
+        count = whole(dataset, "NumberOfFrames") or 1
+        per_frame = len(items(dataset, "PerFrameFunctionalGroupsSequence"))
+    except GlioserveError:
+        return False
+    return per_frame == count and (count > 1 or "ImagePositionPatient" not in dataset)
 
 
 def functional_group(dataset: Dataset, index: int, keyword: str) -> Dataset | None:
@@ -121,7 +146,8 @@ def plane_of(dataset: Dataset, index: int) -> Plane:
     """Return where a frame lies. Raises GLIO-1208 and GLIO-1213 for what is missing, malformed or absurd."""
     rows, columns = (_side(dataset, keyword) for keyword in ("Rows", "Columns"))
     across_and_down = _needed(dataset, index, "ImageOrientationPatient", 6)
-    _check_orientation(across_and_down)
+    cosine_error = _cosine_error(across_and_down)
+    axes = _unit_axes(across_and_down, cosine_error)
     position = _needed(dataset, index, "ImagePositionPatient", 3)
     if max(map(abs, position)) > MAX_POSITION_MM:
         raise malformed("ImagePositionPatient", "lies beyond any scanner")
@@ -130,11 +156,21 @@ def plane_of(dataset: Dataset, index: int) -> Plane:
         raise malformed("PixelSpacing", f"is not within {MIN_PIXEL_MM:g} and {MAX_PIXEL_MM:g} mm")
     return Plane(
         cast(Vector, position),
-        cast("tuple[float, float, float, float, float, float]", across_and_down),
+        axes,
         cast("tuple[float, float]", spacing),
         rows,
         columns,
+        cosine_error,
     )
+
+
+def facing(plane: Plane, across: np.ndarray[Any, np.dtype[np.float64]]) -> Plane:
+    """Return the plane, turned by the least angle so that the vector ``across`` is across it."""
+    normal = across / np.linalg.norm(across)
+    if np.abs(normal - plane.normal).max() < _EXACT:
+        return plane
+    axes = np.array(plane.orientation).reshape(2, 3)
+    return replace(plane, orientation=_orthonormal(axes - np.outer(axes @ normal, normal)))
 
 
 def image_type_of(dataset: Dataset, index: int) -> tuple[str, ...]:
@@ -165,10 +201,30 @@ def _side(dataset: Dataset, keyword: str) -> int:
     return value
 
 
-def _check_orientation(values: Sequence[float]) -> None:
+def _cosine_error(values: Sequence[float]) -> float:
+    """Return half of the cosines' last decimal; 0 for more than four decimals, and for axes of the patient."""
+    rounded = np.array([v for v in values if v not in (0, 1, -1)])
+    for unit in (0.01, 0.001, 0.0001) if len(rounded) else ():
+        if np.abs(rounded - unit * np.rint(rounded / unit)).max() < unit / 1000:
+            return unit / 2
+    return 0.0
+
+
+def _unit_axes(values: Sequence[float], cosine_error: float) -> _Orientation:
+    """Return the cosines as two unit vectors at a right angle. Raises GLIO-1213 if rounding does not explain the rest.
+
+    Their products are off by at most twice the length of an axis' rounding error, the root of three cosines' squares.
+    """
     axes = np.array(values).reshape(2, 3)
     with np.errstate(over="ignore", invalid="ignore"):
-        products = axes @ axes.T
+        off = np.abs(axes @ axes.T - np.eye(2))
     # each length's square is off by twice the length's own error
-    if not (np.abs(products - np.eye(2)) <= UNIT_TOLERANCE * (1 + np.eye(2))).all():
+    if not (off <= UNIT_TOLERANCE * (1 + np.eye(2)) + 2 * np.sqrt(3) * cosine_error).all():
         raise malformed("ImageOrientationPatient", "is not two unit vectors at a right angle")
+    return _orthonormal(axes) if off.max() > _EXACT else cast(_Orientation, tuple(values))
+
+
+def _orthonormal(axes: np.ndarray[Any, np.dtype[np.float64]]) -> _Orientation:
+    """Return the nearest two unit vectors at a right angle (polar decomposition)."""
+    left, _, right = np.linalg.svd(axes, full_matrices=False)
+    return cast(_Orientation, tuple(float(v) for v in (left @ right).ravel()))

@@ -21,6 +21,7 @@ from glioserve_contract import GlioserveError
 from glioserve_dicom.agents import agent_in
 from glioserve_dicom.files.attributes import items, numbers, text
 from glioserve_dicom.identity import kept_codes
+from glioserve_dicom.slices.frames import is_multiframe
 from glioserve_dicom.words import LONGEST_TEXT, kept_text
 
 _FRAME_GROUPS = (
@@ -119,9 +120,10 @@ class _Headers:
     """Attributes, looked up in the frame's groups, then all frames' groups, then the data set."""
 
     def __init__(self, dataset: Dataset, frame_index: int) -> None:
-        frames = _items(dataset, "PerFrameFunctionalGroupsSequence")
+        grouped = is_multiframe(dataset)
+        frames = _items(dataset, "PerFrameFunctionalGroupsSequence") if grouped else []
         own = [frames[frame_index]] if 0 <= frame_index < len(frames) else []
-        shared = _items(dataset, "SharedFunctionalGroupsSequence")[:1]
+        shared = _items(dataset, "SharedFunctionalGroupsSequence")[:1] if grouped else []
         self.places: list[Dataset] = [*(place for group in (*own, *shared) for place in _within(group)), dataset]
 
     def text(self, keyword: str) -> str:
