@@ -17,8 +17,8 @@ from glioserve_contract import ErrorCode, GlioserveError, Modality
 from glioserve_contract.limits import MAX_VOLUME_VOXELS
 from glioserve_dicom.files.quiet import quiet
 from glioserve_dicom.slices.decode import decode, same_image
-from glioserve_dicom.slices.frames import Frame, Plane
-from glioserve_dicom.slices.spacing import SAME_POSITION_MM, even_step
+from glioserve_dicom.slices.frames import Frame, Plane, facing
+from glioserve_dicom.slices.spacing import SAME_POSITION_MM, Vector, even_step
 from glioserve_dicom.slices.stacks import Stack
 from glioserve_dicom.volumes.geometry import SequenceVolume, checked_geometry
 
@@ -49,8 +49,10 @@ def _assemble(stack: Stack, modality: Modality) -> SequenceVolume:
     voxels_needed = plane.rows * plane.columns * len(placed)
     if voxels_needed > MAX_VOLUME_VOXELS:
         raise GlioserveError(ErrorCode.STUDY_TOO_LARGE, f"{voxels_needed} voxels; at most {MAX_VOLUME_VOXELS}.")
-    step = even_step(_positions(placed), plane.normal)
-    geometry = checked_geometry((plane.columns, plane.rows, len(placed)), _affine(plane, step), "Its grid")
+    positions = _positions(placed)
+    step = even_step(positions, plane.normal, plane.normal_error)
+    affine = _affine(facing(plane, step), positions.mean(axis=0) - step * (len(placed) - 1) / 2, step)
+    geometry = checked_geometry((plane.columns, plane.rows, len(placed)), affine, "Its grid")
     voxels = np.empty(geometry.shape, dtype=np.float32)
     if any(f.instance.encapsulated for f in placed):
         with ThreadPoolExecutor(THREADS) as pool:
@@ -66,8 +68,8 @@ def _decode_quietly(frame: Frame, out: npt.NDArray[np.float32]) -> None:
         decode(frame, out)
 
 
-def _affine(plane: Plane, step: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return ``lps_from_voxel`` of a stack that starts at ``plane``.
+def _affine(plane: Plane, first_lps_mm: Vector, step: Vector) -> npt.NDArray[np.float64]:
+    """Return ``lps_from_voxel`` of a stack whose first voxel is at ``first_lps_mm``.
 
     It follows PS3.3 C.7.6.2.1.1 within the plane, and the step between slices across it.
     """
@@ -76,7 +78,7 @@ def _affine(plane: Plane, step: npt.NDArray[np.float64]) -> npt.NDArray[np.float
     affine[:3, 0] = np.array(plane.orientation[:3]) * column_mm
     affine[:3, 1] = np.array(plane.orientation[3:]) * row_mm
     affine[:3, 2] = step
-    affine[:3, 3] = plane.position_lps_mm
+    affine[:3, 3] = first_lps_mm
     return affine
 
 

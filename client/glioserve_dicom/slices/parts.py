@@ -200,7 +200,8 @@ _SPLITS = (
 
 def _planes(group: Part) -> list[Part]:
     """Return a part for each view; planes that are nearly, but not quite, the same are one part that cannot be read."""
-    parts = _near(lambda m: m.plane.orientation, ORIENTATION_TOLERANCE)(group.members)
+    rounding = 2 * max(m.plane.cosine_error for m in group.members)
+    parts = _near(lambda m: m.plane.orientation, ORIENTATION_TOLERANCE + rounding)(group.members)
     normals = np.array([part[0].plane.normal for part in parts])
     views: list[list[list[Placed]]] = []
     view_of = np.empty(len(parts), dtype=int)
@@ -260,9 +261,10 @@ def _grid_of(group: Part) -> tuple[float, ...]:
 
 def _complete(group: Part, stray: Part) -> bool:
     """Return whether the two, on one grid, are together one evenly spaced stack."""
+    plane = group.members[0].plane
     positions = [m.plane.position_lps_mm for _, m in along((*group.members, *stray.members))]
     try:
-        even_step(np.array(positions), group.members[0].plane.normal)
+        even_step(np.array(positions), plane.normal, plane.normal_error)
     except GlioserveError:
         return False
     return True

@@ -111,7 +111,7 @@ def _fit(halves: Sequence[Stack]) -> bool:
     positions = np.array([p.position_lps_mm for p in planes])
     positions = positions[np.argsort(positions @ normal)]
     try:
-        step = even_step(positions, normal)
+        step = even_step(positions, normal, planes[0].normal_error)
     except GlioserveError:
         return False
     return float(np.linalg.norm(step)) >= SAME_POSITION_MM

@@ -92,7 +92,7 @@ class SeriesCandidate:
         positions = np.array([plane.position_lps_mm for plane in planes])
         kept = np.diff(positions @ normal, prepend=-np.inf) >= SAME_POSITION_MM
         try:
-            even_step(positions[kept], normal)
+            even_step(positions[kept], normal, planes[0].normal_error)
         except GlioserveError as problem:
             return problem
         return None
