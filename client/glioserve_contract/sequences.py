@@ -101,7 +101,7 @@ class WeightingEntry:
 WEIGHTINGS: Mapping[Weighting, WeightingEntry] = MappingProxyType(
     {
         Weighting.T1: WeightingEntry(
-            words=_words("t1 t1w t1wi mprage mp2rage spgr fspgr irfspgr irspgr efgre3d bravo t1tfe t1ffe"),
+            words=_words("t1 t1w t1wi mprage memprage mp2rage spgr fspgr irfspgr irspgr efgre3d bravo t1tfe t1ffe"),
             # T1-weighted as a rule
             hints=_words("tfl tfl3d vibe lava thrive fl3d fl2d tfe flash turboflash se2d"),
             anchors=("t1", "mprage"),
@@ -137,23 +137,25 @@ OTHER_IMAGE_WORDS: Mapping[str, frozenset[str]] = MappingProxyType(
         kind: _words(words)
         for kind, words in {
             "a localiser": "localizer localiser localizador localizzatore lokalizer scout survey loc scano topogram "
-            "reperage centrage",
+            "reperage centrage 3plane planscan quickscan autoalign pilot",
             "diffusion": "dwi dti dki adc eadc trace tracew diffusion diffusione difusion difusao diff noddi tensor "
             "hardi b0 b500 b800 b1000 b1500 b2000 b3000 colfa resolve ivim",
             "susceptibility or T2*": "swi swan swip venobold hemo qsm t2star minip medic swi3d mpgr",
-            "perfusion": "perfusion perf dsc dce asl pasl pcasl cbf cbv rcbf rcbv mtt ttp tmax pwi",
+            "perfusion": "perfusion perf dsc dce asl pasl pcasl cbf cbv rcbf rcbv rbf rbv relcbf "
+            "relcbv relmtt mtt ttp tmax pwi pbp gbp",
             "angiography": "mra mrv tof tof2d tof3d angio angiography angiografia venography venographie pca cemra "
             "twist tricks inhance",
             "spectroscopy": "mrs spectroscopy svs csi spektroskopie",
             "functional imaging": "fmri bold rsfmri epfid2d",
             "echo-planar": "epi epi2d epi3d ep2d ep3d ep epse2d epse3d epfid3d",
             "a computed image": "subtraction subtraktion sub mip projection proj composed derived fusion screensave "
-            "screenshot syngo",
+            "screenshot syngo mobiview",
             "a proton-density image": "pd pdw pdwi",
             "STIR": "stir",
             "a steady-state cisternogram": "ciss fiesta trufi bffe",
             "calibration or a field map": "fieldmap b0map b1map calibration asset refscan coilsurvey smartbrain "
-            "prescan shim fm2d",
+            "prescan shim fm2d phasemap topup distcorr",
+            "a fat or opposed-phase image of a Dixon acquisition": "opposed fatonly",
             "a quantitative map": "map maps mapping t1map t2map mapit symri synthetic relaxometry",
             "flow or motion": "mre elastography csf cine",
         }.items()

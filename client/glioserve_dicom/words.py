@@ -1,9 +1,10 @@
 """The closed vocabulary of series descriptions: all that leaves the hospital of them, and all that evidence rests on.
 
 A description is free text, and technologists write names into it. So only words of :data:`DESCRIPTION_WORDS` are kept,
-in one spelling: what stands together is taken apart (``AXT1POST``), Siemens' sequence names lose their counters
-(``*tfl3d1_16ns`` is ``tfl3d``), and Chinese, Japanese and Korean terms become their English word. What is kept is
-ASCII, and keeping it again changes nothing. No word is a usual family name, given name or place; none is added that is.
+in one spelling: what stands together is taken apart (``AXT1POST``, ``AAHScout``), Siemens' sequence names lose their
+counters (``*tfl3d1_16ns`` is ``tfl3d``), and terms of other scripts become their English word. Signs and negations
+are put to what they negate first (:mod:`glioserve_dicom.negation`). What is kept is ASCII, and keeping it again
+changes nothing. No word is a usual family name, given name or place; none is added that is.
 """
 
 from __future__ import annotations
@@ -14,24 +15,18 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 from glioserve_contract.sequences import OTHER_IMAGE_WORDS, WEIGHTINGS
-
-# --- contrast agent ---------------------------------------------------------------------------------------------------
-AGENT_WORDS = frozenset(
-    "ce gd gad gado gadolinium gadovist gadavist dotarem magnevist prohance multihance clariscan elucirem omniscan "
-    "dtpa km kontrast kontrastmittel contrast contraste contrasto mdc pdc injection injecte injected inj "
-    "contrastmiddel"
-    .split()
-)  # fmt: skip
-AFTER_WORDS = frozenset("post nach apres after despues depois dopo enhanced postcontrast postgad".split())
-"""Words that mark the agent by themselves."""
-WITH_WORDS = frozenset("with plus mit avec con com met na iv".split())
-"""Words that count beside an agent's word only, because of "with fat sat"."""
-BEFORE_WORDS = frozenset(
-    "pre without ohne sans sin sem senza zonder vor avant antes before native nativ nativo nativa noncontrast "
-    "unenhanced precontrast".split()
+from glioserve_dicom.negation import (
+    AFTER_WORDS,
+    AGENT_WORDS,
+    BEFORE_WORDS,
+    NO_WORDS,
+    TRANSPARENT_WORDS,
+    WITH_AGENT,
+    WITH_WORDS,
+    WITHOUT_AGENT,
+    settled,
+    signed,
 )
-NO_WORDS = frozenset("no non not".split())
-"""Words that count beside an agent's word only."""
 
 # --- body parts and images of several parts --------------------------------------------------------------------------
 PARTIAL_HEADS = frozenset(
@@ -51,12 +46,12 @@ _NEUTRAL = frozenset(
     "tse fse frfse tfse se ge gre grase ffe ir irprep space cube vista spc spcr mvox isofse mpr wats 3d 2d w wi "
     "weighted image images bild bilder c ax axial axiale tra trans transversal transverse transversale sag sagittal "
     "sagital sagittale sagitale sagittaal cor coronal coronale koronar coronaal obl oblique fat water dixon mdixon "
-    "ideal inphase opposed outphase reformat reformatted rekonstruktion recon reconstruction neuro mr mri irm rm "
+    "ideal inphase reformat reformatted rekonstruktion recon reconstruction neuro mr mri irm rm "
     "iso isotropic isotrope thin thick moco repeat rpt motion delayed late delay op fgre smash gradient echo spin "
-    "turbo fast highres hr ns p2 p3 sense arterial".split()
+    "turbo fast highres hr ns p2 p3 sense arterial iv rms mean".split()
 )
 
-_STEMS = "tfl tse tir spcir spcr spc se fl fi ci ep epfid epse swi me h tof fm".split()
+_STEMS = "tfl me tse tir spcir spcr spc se fl fi ci ep epfid epse swi me h tof fm".split()
 _SEQUENCE_NAMES = frozenset(f"{stem}{dimension}" for stem in _STEMS for dimension in ("2d", "3d"))
 _SEQUENCE_NAME = re.compile(
     rf"({'|'.join(sorted(_STEMS, key=len, reverse=True))})r?([23]d)\d{{0,3}}[a-z]{{0,4}}\d{{0,3}}"
@@ -69,8 +64,8 @@ DESCRIPTION_WORDS = frozenset().union(
 )  # fmt: skip
 """Lower case. A description is split at anything but letters, digits and a contrast mark; the rest is dropped."""
 
-WITH_AGENT, WITHOUT_AGENT = "+c", "-c"
-"""Contrast marks: ``+C``, ``C+``; ``-C``, ``C-``, ``Gd-``."""
+WEAK_WORDS = frozenset("loc 3plane quickscan autoalign pilot distcorr".split())
+"""Words of :data:`OTHER_IMAGE_WORDS` that count only where no weighting is named: "T1 loc." is a T1."""
 
 _SPELLINGS = {
     **{spelling: words for entry in WEIGHTINGS.values() for spelling, words in entry.spellings.items()},
@@ -89,8 +84,29 @@ _SPELLINGS = {
     "kontrastverstarkt": "enhanced",
     "gadoteric": "gado",
     "gadobutrol": "gado",
-    "lokalisator": "localizer",
+    **dict.fromkeys(
+        "lokalisator lokalizator lokalisierer localisateur localizadores lokaliser lokalisering lokalizace localizers "
+        "localisers scouts locator prehled ubersicht uebersicht oversigt oversikt".split(),
+        "localizer",
+    ),
+    "fmap": "fieldmap",
+    "sonrasi": "post",
+    "oncesi": "pre",
+    "prekontrast": "pre contrast",
+    **dict.fromkeys(
+        "kontrastu kontrastem kontrascie kontrastni kontrastne kontrastmedel kontrastmiddel".split(), "contrast"
+    ),
+    **dict.fromkeys("noncon nonenhanced nonenh unenh kontrastsiz kontrastfrei kontrastlos".split(), "noncontrast"),
+    "natiivi": "native",
+    "nativni": "native",
+    "natywne": "native",
+    "kontrastli": "with contrast",
+    "postkontrast": "post contrast",
+    "ivkm": "km",
+    "enh": "enhanced",
 }
+_PARTS_ONLY = frozenset("aa aah aahead quick plan planning view multi auto align".split())
+"""Words that stand in compounds ("AAHScout") and say nothing by themselves."""
 _TERMS = {
     **{term: words for entry in WEIGHTINGS.values() for term, words in entry.terms.items()},
     "增强": "enhanced",
@@ -156,10 +172,40 @@ _TERMS = {
     "조영증강": "enhanced",
     "조영후": "enhanced",
     "조영전": "noncontrast",
+    "조영 후": "enhanced",
+    "조영 전": "noncontrast",
+    "비조영": "noncontrast",
+    "造影なし": "noncontrast",
+    "造影無し": "noncontrast",
+    "非造影": "noncontrast",
+    "无增强": "noncontrast",
+    "不增强": "noncontrast",
+    "未强化": "noncontrast",
+    "位置決め": "localizer",
+    "스카우트": "localizer",
+    "локалайзер": "localizer",
+    "локализатор": "localizer",
+    "топограмма": "localizer",
+    "без контраст": "noncontrast",
+    "до контраст": "pre contrast",
+    "после контраст": "post contrast",
+    "после введения": "post",
+    "контраст": "contrast",
+    "нативн": "native",
+    "т1": "t1",
+    "т2": "t2",
+    "сагиттал": "sag",
+    "аксиал": "ax",
+    "корональн": "cor",
+    "χωρίς": "without",
+    "χωρις": "without",
+    "σκιαγραφ": "contrast",
 }
-"""Terms of scripts without word boundaries, found anywhere, the longest first."""
+"""Terms of other scripts, in lower case, found anywhere, the longest first."""
 _DASH = re.compile("[\u2010-\u2015\u2212\ufe58\ufe63\uff0d\u00ad]")
-_TERM = re.compile("|".join(sorted(_TERMS, key=len, reverse=True)))
+_TERM = re.compile("|".join(sorted(_TERMS, key=len, reverse=True)), re.IGNORECASE)
+_LETTERS = str.maketrans({"ø": "o", "æ": "ae", "ł": "l", "đ": "d", "ß": "ss", "ı": "i", "±": "+/-"})
+"""Latin letters that have no decomposition."""
 _LEGACY_ENCODINGS = (
     "gb18030",
     "shift_jis",
@@ -173,46 +219,104 @@ _LEGACY_ENCODINGS = (
 )
 """Tried on bytes that were read as Latin-1 for want of a SpecificCharacterSet that says better."""
 
+_AGENT_FOLLOWS = r"(?=kontra|gado|gd(?![a-z])|km(?![a-z])|k\.\s?[lm]\.)"
+"""Prepositions that are names too count before an agent's word only."""
 _MARKS = (
     (re.compile(r"t2[\s_-]?\*|t2[\s_-]?star"), " t2star "),
     (re.compile(r"field[\s_-]?map(ping)?"), " fieldmap "),
+    (re.compile(r"(?<![a-z0-9])b([01])[\s_-]?map(ping)?(?![a-z])"), r" b\1map "),
+    (re.compile(r"phase[\s_-]?(map|diff)(?![a-z])"), " phasemap "),
+    (re.compile(r"dist(?:ortion)?[\s_-]?corr(?:ection|ected)?(?![a-z])"), " distcorr "),
+    (re.compile(r"(?<![a-z0-9])(3|three|tri)[\s_-]?(pl|planes?|planar)(?=loc|scout|survey|[^a-z]|$)"), " 3plane "),
+    (re.compile(r"(?<![a-z])(plan|quick)[\s_-]?scan(?![a-z])"), r" \1scan "),
+    (re.compile(r"(?<![a-z])in[\s_-]?phase"), " inphase "),
+    (re.compile(r"(?<![a-z])(out|opp|opposed)[\s_-]?(of[\s_-]?)?phase"), " opposed "),
+    (re.compile(r"(?<![a-z0-9])w[\s/&+,_]+(and\s+)?w\s?/?\s?o(?![a-z0-9])"), " with without "),
+    (re.compile(r"(?<![a-z0-9])w\s?/?\s?o[\s/&+,_]+(and\s+)?w(?![a-z0-9])(?!\s?/\s?o)"), " without with "),
     (re.compile(r"(?<![a-z0-9])w\s?/\s?o(?![a-z0-9])"), " without "),
     (re.compile(r"(?<![a-z0-9])w/(?=\s?[a-z])"), " with "),
+    (re.compile(rf"(?<![a-z])(uden|utan|uten|bez|brez)\s+{_AGENT_FOLLOWS}"), " without "),
+    (re.compile(rf"(?<![a-z])(efter|etter|po)\s+{_AGENT_FOLLOWS}"), " post "),
+    (re.compile(rf"(?<![a-z])(foer|for|fore|przed|pred)\s+{_AGENT_FOLLOWS}"), " pre "),
+    (re.compile(r"(?<![a-z])k\.\s?l\."), " km "),
+    (re.compile(r"(?<![a-z])(contrast|kontrast)[\s_-](free|frei|less)(?![a-z])"), " noncontrast "),
     (re.compile(r"dark[\s_-]fluid|(?<![a-z])da[_-]fl(?![a-z])"), " darkfluid "),
     (re.compile(r"mp[\s_-]rage"), " mprage "),
     (re.compile(r"(?<![a-z0-9])b[\s_-]ffe"), " bffe "),
-    (re.compile(r"(?<![a-z0-9])(\+\s?c|c\s?\+)(?![a-z0-9])|(?<=t1)[+]c(?![a-z0-9])|(?<=t1)c\+"), " +c "),
-    (re.compile(r"(?<![^\s_/(])(-\s?c|(c|gd|km|gado|mdc|iv)\s?-)(?=[\s_/)]|$)"), " -c "),
-    (re.compile(r"(?<=[a-z0-9])\+(c|gd|gad|gado|km|ce)(?![a-z0-9])"), " +c "),
 )
-_TOKEN = re.compile(r"[+-]c(?![a-z0-9])|[a-z0-9]+")
-_ANCHOR = re.compile("|".join([*(a for entry in WEIGHTINGS.values() for a in entry.anchors), "[23]d", "contrast"]))
+_TOKEN = re.compile(r"(?<![a-z0-9])[+-]c(?![a-z0-9])|[a-z0-9]+")
+_ANCHORS = [anchor for entry in WEIGHTINGS.values() for anchor in entry.anchors]
+_ANCHORS += "contrast scout localizer localiser lokalizer survey fieldmap mdixon autoalign".split()
+_ANCHORS += "dwi dti fmri diffusion perfusion angio [23]d".split()
+_ANCHOR = re.compile("|".join(_ANCHORS))
 """Words may stand together only where one of these is among them: no name has one."""
+_NUMBERED = re.compile(r"\d{0,4}([a-z]{2,})\d{1,4}")
+_TRANSPARENT = re.compile(r"\d+[a-z]{0,2}")
+_DIXON_WORDS = frozenset("dixon mdixon ideal".split())
+_DIXON_IMAGES = {
+    "w": "water", "f": "fatonly", "ip": "inphase", "in": "inphase", "op": "opposed", "opp": "opposed", "out": "opposed"
+}  # fmt: skip
+"""Abbreviations beside a Dixon sequence's name."""
 _LONGEST_COMPOUND = 32
 
 
+_AGENT_TERMS = AGENT_WORDS | WITH_WORDS | BEFORE_WORDS | NO_WORDS | {WITH_AGENT, WITHOUT_AGENT}
 LONGEST_TEXT = {"SeriesDescription": 64, "ProtocolName": 64, "SequenceName": 16, "PulseSequenceName": 16}
 """Characters of the attributes that hold words, by their value representation (PS3.5 6.2)."""
 
 
+@lru_cache(maxsize=4096)
 def kept_words(description: str) -> str:
     """Return the words of a description that are in the closed vocabulary, in order, in one spelling; else empty."""
-    text = _TERM.sub(lambda found: f" {_TERMS[found.group()]} ", _repaired(description))
-    text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
-    for mark, word in _MARKS:
-        text = mark.sub(word, text)
-    return " ".join(word for token in _TOKEN.findall(text) for word in _words_of(token))
+    kept = _kept_once(_repaired(description))
+    while (again := _kept_once(kept)) != kept:  # what is left out may bring a negation beside another word
+        kept = again
+    return kept
 
 
 def kept_text(description: str, most_characters: int) -> str:
-    """Return :func:`kept_words`, each once, as many as fit into an attribute of ``most_characters``."""
-    text = ""
-    for word in dict.fromkeys(kept_words(description).split()):
+    """Return :func:`kept_words`, each once, as many as fit into an attribute of ``most_characters``.
+
+    Words about the agent are not left out where they are repeated, since "with" and "without" stand beside them.
+    """
+    text, words = "", []
+    for word in kept_words(description).split():
+        if word in words and word not in _AGENT_TERMS:
+            continue
         longer = f"{text} {word}".strip()
         if len(longer) > most_characters:
             break
         text = longer
-    return text
+        words.append(word)
+    return text if kept_words(text) == text else kept_text(text, most_characters)
+
+
+def _kept_once(description: str) -> str:
+    text = plain_dashes(description).lower().translate(_LETTERS)
+    text = _TERM.sub(lambda found: f" {_TERMS[found.group().lower()]} ", text)
+    text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
+    for mark, word in _MARKS:
+        text = mark.sub(word, text)
+    text = " ".join(text.split())
+    tokens = [
+        (raw, word)
+        for token in _TOKEN.findall(signed(text))
+        if token not in TRANSPARENT_WORDS
+        for raw, word in _tokens_of(token)
+    ]
+    if any(word in _DIXON_WORDS for _, word in tokens):
+        tokens = [(raw, _DIXON_IMAGES.get(raw, word)) for raw, word in tokens]
+    return " ".join(settled(tokens))
+
+
+def _tokens_of(token: str) -> list[tuple[str, str]]:
+    """Return a token with its word, or each of its words; with an empty word where it is unknown."""
+    words = _words_of(token)
+    if len(words) == 1:
+        return [(words[0] if token in _SPELLINGS else token, words[0])]
+    if words:
+        return [(word, word) for word in words]
+    return [] if _TRANSPARENT.fullmatch(token) else [(token, "")]
 
 
 @lru_cache(maxsize=4096)
@@ -221,27 +325,32 @@ def _words_of(token: str) -> tuple[str, ...]:
         return (token,)
     if token in _SPELLINGS:
         return tuple(_SPELLINGS[token].split())
+    if len(token) <= _LONGEST_COMPOUND and _ANCHOR.search(token) and (words := _compound(token)):
+        return words
     if named := _SEQUENCE_NAME.fullmatch(token):
         return (named.group(1) + named.group(2),)
-    if len(token) <= _LONGEST_COMPOUND and _ANCHOR.search(token):
-        return _parts(token) or (_parts(token[1:]) if token[0] in "es" else ()) or ()
+    if (numbered := _NUMBERED.fullmatch(token)) and numbered[1] not in NO_WORDS | WITH_WORDS:
+        return _words_of(numbered[1])
     return ()
 
 
-def _parts(token: str) -> tuple[str, ...]:
-    """Return ``token`` as words of the vocabulary, the longest first; empty where a rest remains."""
+def _compound(token: str) -> tuple[str, ...] | None:
+    return _parts(token) or (_parts(token[1:]) if token[0] in "es" else None)
+
+
+def _parts(token: str) -> tuple[str, ...] | None:
+    """Return ``token`` as words of the vocabulary, the longest first; None where a rest remains."""
     if not token:
         return ()
     for length in range(len(token), 0, -1):
         head = token[:length]
         if length == 1 and head != "w":
             continue
-        if head in DESCRIPTION_WORDS or head in _SPELLINGS:
-            words = tuple(_SPELLINGS[head].split()) if head in _SPELLINGS else (head,)
-            rest = _parts(token[length:])
-            if rest or length == len(token):
+        if head in DESCRIPTION_WORDS or head in _SPELLINGS or head in _PARTS_ONLY:
+            words = () if head in _PARTS_ONLY else tuple(_SPELLINGS.get(head, head).split())
+            if (rest := _parts(token[length:])) is not None:
                 return words + rest
-    return ()
+    return None
 
 
 def plain_dashes(text: str) -> str:

@@ -13,14 +13,8 @@ from glioserve_dicom.identity import (
     Treatment,
     kept_codes,
 )
-from glioserve_dicom.words import (
-    DESCRIPTION_WORDS,
-    LONGEST_TEXT,
-    WITH_AGENT,
-    WITHOUT_AGENT,
-    kept_text,
-    kept_words,
-)
+from glioserve_dicom.negation import WITH_AGENT, WITHOUT_AGENT
+from glioserve_dicom.words import DESCRIPTION_WORDS, LONGEST_TEXT, kept_text, kept_words
 
 MARKS = {WITH_AGENT, WITHOUT_AGENT}
 
@@ -73,6 +67,30 @@ def test_only_known_words_survive(description, kept):
         ("T1 w/o GD", "t1 without gd"),
         ("BRAIN W/WO", "brain with without"),
         ("MP-RAGE", "mprage"),
+        ("AAHScout", "scout"),
+        ("AAHead_Scout", "scout"),
+        ("HeadScout", "head scout"),
+        ("ScoutView", "scout"),
+        ("localizer_3D", "localizer 3d"),
+        ("3-plane loc", "3plane loc"),
+        ("tri-plane", "3plane"),
+        ("3pl", "3plane"),
+        ("plan scan", "planscan"),
+        ("přehled", "localizer"),
+        ("T1SagPostGd", "t1 sag post gd"),
+        ("AxT2Flair", "ax t2 flair"),
+        ("ep2dDiff", "ep2d diff"),
+        ("tfl3dpost", "tfl3d post"),
+        ("AxDWI", "ax dwi"),
+        ("DWI1000", "dwi"),
+        ("SpinEchoFieldMap_AP", "fieldmap"),
+        ("gre_field_mapping", "gre fieldmap"),
+        ("B1 map", "b1map"),
+        ("tfl_me3d4_16ns", "tfl me3d"),
+        ("MEMPRAGE RMS", "memprage rms"),
+        ("t1_vibe_dixon_W", "t1 vibe dixon water"),
+        ("T1 mDIXON F", "t1 mdixon fatonly"),
+        ("dixon in/opp", "dixon inphase opposed"),
     ],
 )
 def test_spellings_of_one_word_become_one(description, kept):
@@ -101,7 +119,30 @@ def test_terms_without_word_boundaries_become_their_english_word(description, ke
 
 
 @pytest.mark.parametrize(
-    "name", ["Hans Zyxquist", "Postman", "Cormack", "Flairmont", "Isabel Contrastini", "王平", "Opp"]
+    "name",
+    [
+        "Hans Zyxquist",
+        "Postman",
+        "Cormack",
+        "Flairmont",
+        "Isabel Contrastini",
+        "王平",
+        "Opp",
+        "Surveyor",
+        "Angiolini",
+        "Scoutten",
+        "Dwight",
+        "Nein",
+        "Neg",
+        "Null",
+        "Bez",
+        "Poe",
+        "van Uden",
+        "Etter",
+        "Aahlund",
+        "Fmapson",
+        "Gdansk",
+    ],
 )
 def test_no_part_of_a_name_is_taken_for_a_word(name):
     assert kept_words(f"{name} T1") == "t1"

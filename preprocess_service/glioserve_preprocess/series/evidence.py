@@ -22,7 +22,7 @@ from types import MappingProxyType
 
 from glioserve_contract import Modality
 from glioserve_contract.sequences import OTHER_IMAGE_TYPES, OTHER_IMAGE_WORDS, SEQUENCES, WEIGHTINGS, Weighting
-from glioserve_dicom import words
+from glioserve_dicom import negation, words
 from glioserve_preprocess.series.acquisition import Acquisition
 from glioserve_preprocess.series.timings import Clue, timing_clues
 
@@ -124,7 +124,9 @@ def _excluded(acquisition: Acquisition) -> str:
             return f"{kind} (image type {', '.join(sorted(hit))})"
     described, named = set(_described(acquisition)), set(acquisition.sequence_name)
     if any(described & entry.words for entry in WEIGHTINGS.values()):
-        described -= {"loc"}  # as in "T1 loc."; a localiser names no weighting
+        described -= words.WEAK_WORDS  # as in "T1 loc."; a localiser names no weighting
+    if described & {"inphase", "water"}:  # of all images of a Dixon acquisition: ImageType tells which this is
+        described -= OTHER_IMAGE_WORDS["a fat or opposed-phase image of a Dixon acquisition"]
     if described & WEIGHTINGS[Weighting.T2].words:  # "PD/T2" is a dual echo: timings say which of the two this stack is
         described -= OTHER_IMAGE_WORDS["a proton-density image"]
     for kind, known in OTHER_IMAGE_WORDS.items():
@@ -201,14 +203,14 @@ def _contrast(acquisition: Acquisition) -> tuple[float, str]:
 def _contrast_words(description: tuple[str, ...]) -> tuple[float, str]:
     """Return points and reason; (0, "") where the words name neither or both ("with and without")."""
     marks = set(description)
-    agent = marks & (words.AGENT_WORDS | {words.WITH_AGENT})
-    without = marks & (words.BEFORE_WORDS | {words.WITHOUT_AGENT})
-    after = marks & words.AFTER_WORDS
+    agent = marks & (negation.AGENT_WORDS | {negation.WITH_AGENT})
+    without = marks & (negation.BEFORE_WORDS | {negation.WITHOUT_AGENT})
+    after = marks & negation.AFTER_WORDS
     if "op" in marks and not agent:  # "post op" is after an operation
         after -= {"post"}
     if agent:
-        without |= marks & words.NO_WORDS
-    if without and (after or marks & words.WITH_WORDS):
+        without |= marks & negation.NO_WORDS
+    if without and (after or marks & (negation.WITH_WORDS | {negation.WITH_AGENT})):
         return 0.0, ""
     if without:
         return -4.0, f"described as {' '.join(w for w in description if w in without | agent)}"

@@ -1,0 +1,71 @@
+"""Signs and negations of a description keep their sense through the closed vocabulary, on either side of the word."""
+
+from __future__ import annotations
+
+import pytest
+
+from glioserve_dicom.negation import AGENT_WORDS
+from glioserve_dicom.words import kept_text, kept_words
+from glioserve_preprocess.series.acquisition import Acquisition
+from glioserve_preprocess.series.evidence import DECIDED, judge
+
+AFTER = """
+T1 +Gd|T1 Gd+|T1 +C|T1 C+|T1+C|T1+Gd|T1 + C|T1 + GD|T1 (+)C|T1 C (+)|T1 C(+)|T1C|T1CE|T1GD+|t1-post-gd|T1 POST GAD
+SAG-T1-C+|T1 contrast-enhanced|CE-T1|T1 Gd-DTPA|T1_GD|T1 KM|T1 nach KM|T1 post-contrast|T1 post-C|T1 GD NO FS
+T1 GD WITHOUT FAT SAT|T1 Gd no motion|T1 WITH FS POST GD|T1 without FS with GD|T1 GD PRE OP|T1 post op GD|AXT1POST
+T1SagPostGd|tfl3dpost T1|T1 med kontrast|T1 efter kontrast|T1 po kontrastu|T1 po k.l.|T1 с контрастом|т1 после контраста
+T1 kontrastlı|T1 enh|3D T1 W/CONTRAST|T1 with IV contrast|T1 KM - sag|T1 post - sag
+"""
+BEFORE = """
+T1 -Gd|T1_-GD|AX T1 - GD|T1 (-Gd)|T1 - KM|T1 Gd-|T1 GD NEG|-KM T1|T1 -KM|T1 KM-|T1 - contrast|T1 Gd negative|T1 ohne
+T1 KM nein|T1 no post|T1 sans gado|T1 w/o|T1 WO CONTRAST|T1 non-enhanced|T1 not enhanced|T1 noncon|T1 C(-)|T1 C (-)
+T1 (-)C|T1 (-) Gd|T1 –Gd|T1 −Gd|T1 Gd−|T1 ‐Gd|T1 —Gd|T1 kein KM|T1 no gd|T1 non-contrast|T1 nonenhanced|T1 pre|T1 nativ
+T1 NO CONTRAST|T1 without IV contrast|T1 pas de gado|T1 uden kontrast|T1 utan kontrast|T1 bez kontrastu|T1 bez k.l.
+T1 before contrast|T1 без контраста|T1 БЕЗ КОНТРАСТА|T1 χωρίς σκιαγραφικό|T1 kontrastsız|T1 ohne KM|T1 contrast free
+T1 Gd: none|T1GD-|T1C-|T1 -C|T1 w/o AX|T1 før kontrast|造影なし T1|T1 geen contrast|T1 no iv gd|T1 unenhanced|T1 -IV
+T1 IV-|T1 - gadovist|T1 dotarem-
+"""
+OPEN = """
+T1-Gd|AX-T1-GD|T1-KM|T1-C|t1_mprage-KM|T1 - GD - 3MM|T1 GD-SAG|T1 W/WO|T1 W WO|T1 W & WO|T1 W/O&W|T1 WO/W
+T1 w/wo contrast|T1 with and without contrast|T1 +/- Gd|T1 ± C|T1 pre/post|T1 pre and post gd|T1 C+ C-
+T1 not without contrast
+T1 no unenhanced|T1 nicht nativ|T1|T1 post op|T1 preop|T1 POST RT|T1 with fs|T1 without fs|T1 no fs|T1 ohne Zyxquist
+"""
+TEXTS = [
+    (text, sense)
+    for table, sense in ((AFTER, "after"), (BEFORE, "before"), (OPEN, "open"))
+    for line in table.strip().splitlines()
+    for text in line.split("|")
+]
+
+
+def sense_of(description: str) -> str:
+    """What the evidence makes of a description."""
+    points = judge(Acquisition(description=tuple(kept_text(description, 64).split()))).contrast_points
+    return "after" if points >= DECIDED else "before" if points <= -DECIDED else "open"
+
+
+@pytest.mark.parametrize(("text", "sense"), TEXTS)
+def test_the_sense_of_a_description(text: str, sense: str) -> None:
+    assert sense_of(text) == sense, kept_words(text)
+
+
+@pytest.mark.parametrize(("text", "sense"), TEXTS)
+def test_keeping_the_words_again_changes_nothing(text: str, sense: str) -> None:
+    kept = kept_text(text, 64)
+    assert kept_text(kept, 64) == kept_words(kept) == kept
+    assert sense_of(kept) == sense
+
+
+@pytest.mark.parametrize("word", sorted(AGENT_WORDS))
+@pytest.mark.parametrize("dash", "-‐‑‒–—−－")
+def test_every_agents_word_has_a_minus_on_either_side(word: str, dash: str) -> None:
+    before = (
+        f"T1 {dash}{word}|T1_{dash}{word}|T1 {dash} {word}|T1 ({dash}{word})|T1 {word}{dash}|T1 {word} ({dash})|"
+        f"T1 {word}{dash} tra|{dash}{word} T1|T1 no {word}|T1 {word} neg"
+    )
+    after = f"T1 +{word}|T1 {word}+|T1 + {word}|T1 {word} (+)|T1+{word}|T1 post{dash}{word}"
+    either = f"T1{dash}{word}|T1{dash}{word}{dash}tra|T1 {dash} {word} {dash} tra|T1 +/{dash} {word}"
+    for texts, sense in ((before, "before"), (after, "after"), (either, "open")):
+        for text in texts.split("|"):
+            assert sense_of(text) == sense, text
