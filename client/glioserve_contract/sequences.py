@@ -36,6 +36,26 @@ class Weighting(str, Enum):
     OTHER = "another sequence"
 
 
+class PixelKind(str, Enum):
+    """The kind of image that a series looks like, by its voxels alone."""
+
+    T1 = "T1"
+    T1CE = "T1ce"
+    T2 = "T2"
+    FLAIR = "FLAIR"
+    PD = "PD"
+    DIFFUSION = "diffusion"
+    PERFUSION = "perfusion"
+    """Perfusion and other gradient-echo EPI, and maps of blood flow or volume."""
+    ANGIOGRAPHY = "angiography"
+    OTHER = "other"
+    """None of the others: STIR, susceptibility images, subtractions, maps, noise, no head."""
+    SCOUT = "scout"
+
+    def __str__(self) -> str:
+        return self.value
+
+
 @dataclass(frozen=True)
 class SequenceEntry:
     """One row of :data:`SEQUENCES`."""

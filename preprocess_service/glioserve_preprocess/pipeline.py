@@ -37,7 +37,8 @@ from glioserve_preprocess.arrays import ByteArray, DoubleArray, FloatArray
 from glioserve_preprocess.brain.extraction import find_brain, mask_points_lps_mm
 from glioserve_preprocess.overrides import SeriesName
 from glioserve_preprocess.registration.register import Registration, mean_displacement_mm, register, register_all
-from glioserve_preprocess.series.enhancement import Enhancement, compare_enhancement
+from glioserve_preprocess.series.enhancement import MIN_SHARE, Enhancement, compare_enhancement
+from glioserve_preprocess.series.opinions import opinion_record
 from glioserve_preprocess.series.selection import Choice, choose_series
 from glioserve_preprocess.stopwatch import Stopwatch
 from glioserve_preprocess.tensor.grid import sample, sample_mask
@@ -94,12 +95,14 @@ def preprocess_dicom(
     with watch.stage("read"):
         instances = read(files, accept_identified=accept_identified)
     with watch.stage("series"):
-        choice = choose_series(instances, recipe.channels, recipe.min_slices, named=series, compare=_compared_by_images)
+        choice = choose_series(instances, recipe.channels, recipe.min_slices, named=series, compare=compared_by_images)
     with watch.stage("assemble"):
         volumes = {m: assemble(c.stack, m) for m, c in choice.chosen.items()}
     records = tuple(_series_record(volumes[m], choice) for m in recipe.channels)
     warnings = (*instances.warnings, *choice.warnings)
-    return _finish(volumes, records, warnings, recipe, watch, threads, brain_models)
+    return _finish(
+        volumes, records, warnings, recipe, watch, threads, brain_models, choice.checks, choice.pair_is_comparable
+    )
 
 
 def preprocess_volumes(
@@ -135,6 +138,8 @@ def _finish(
     watch: Stopwatch,
     threads: int | None,
     brain_models: Path | None,
+    checks: Sequence[QualityCheck] = (),
+    pair_is_comparable: bool = False,
 ) -> Preprocessed:
     """Register, extract the brain, resample and normalise: the same for both ways in."""
     threads = threads or available_cores()
@@ -173,7 +178,9 @@ def _finish(
             channels, steps = zip(*pool.map(normalised, series, sampled), strict=True)
             image = np.stack(channels)
             provenance = provenance_of(image, native_mask, steps)
-    judged = (*brain.checks, *(c for r in registrations for c in r.checks))
+    judged = [*checks, *brain.checks, *(c for r in registrations for c in r.checks)]
+    if pair_is_comparable:
+        judged.append(_enhancement_check(volumes, to_moving))
     record = PreprocessRecord(
         contract_version=CONTRACT_VERSION,
         preprocessing_digest=preprocessing_digest(recipe),
@@ -196,13 +203,23 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _compared_by_images(first: Stack, second: Stack) -> Enhancement | None:
+def compared_by_images(first: Stack, second: Stack) -> Enhancement | None:
     """Compare the images of two T1-weighted stacks; return None where they cannot be read or aligned."""
     try:
         a, b = (canonical(assemble(stack, Modality.T1)) for stack in (first, second))
         return compare_enhancement(a, b, register(a, b).moving_lps_from_reference_lps)
     except GlioserveError:
         return None
+
+
+def _enhancement_check(
+    volumes: Mapping[Modality, SequenceVolume], to_moving: Mapping[Modality, Matrix]
+) -> QualityCheck:
+    """Return by how much more of the T1 than of the T1ce stands out, where both are of one technique."""
+    native_from_enhanced = to_moving[Modality.T1] @ np.linalg.inv(to_moving[Modality.T1CE])
+    found = compare_enhancement(volumes[Modality.T1CE], volumes[Modality.T1], native_from_enhanced)
+    swapped = found.second_excess - found.first_excess
+    return _check("t1ce_swapped_with_t1", max(swapped, 0.0), "share", 0.0, MIN_SHARE)
 
 
 def _series_record(volume: SequenceVolume, choice: Choice) -> SeriesRecord:
@@ -217,6 +234,7 @@ def _series_record(volume: SequenceVolume, choice: Choice) -> SeriesRecord:
         reasons=candidate.evidence.reasons,
         part=candidate.stack.part,
         runners_up=choice.runners_up.get(modality, ()),
+        pixels=opinion_record(candidate.pixels),
     )
 
 

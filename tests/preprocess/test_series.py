@@ -16,6 +16,7 @@ from support.scans import FLAIR_HEADER, T1_HEADER, T1CE_HEADER, T2_HEADER, insta
 
 T1, T1CE, T2, FLAIR = Modality
 HEADERS = {T1: T1_HEADER, T1CE: T1CE_HEADER, T2: T2_HEADER, FLAIR: FLAIR_HEADER}
+NATIVE_HEADER = {**T1_HEADER, "ContrastBolusAgent": "NO"}
 AXIAL = np.diag([1.0, 1.0, 1.0])
 SAGITTAL = np.array([[0.0, 0, 1], [1, 0, 0], [0, -1, 0]])
 TOKENS = iter(range(1000))
@@ -92,17 +93,26 @@ def test_many_candidates_are_not_all_listed():
 
 # --- criteria among several that fit ----------------------------------------------------------------------------------
 
+
+def native(**attributes):
+    return scan(NATIVE_HEADER, **attributes)
+
+
 BETTER_AND_WORSE = {
-    "evidence": (scan(), scan({"SeriesDescription": "T1 AX"}, slices=60), "its headers fit less well"),
-    "original": (scan(), scan(ImageType=["DERIVED", "SECONDARY"]), "it is derived"),
-    "coverage": (scan(), scan(slices=60, apart_mm=1.0), "it covers 59 mm against 156 mm"),
-    "fat": (scan(), scan(ScanOptions="FS", slices=80, apart_mm=2.0), "its fat is suppressed"),
-    "thin slices": (scan(slices=160, apart_mm=1.0), scan(), "its slices are 4.0 mm apart, not 1.0 mm"),
-    "slices": (scan(slices=42), scan(), "it has 40 slices, not 42"),
-    "plane": (scan(), scan(axes=SAGITTAL), "it is not axial"),
+    "evidence": (
+        native(),
+        scan({"SeriesDescription": "T1 AX", "ContrastBolusAgent": "NO"}, slices=60),
+        "its headers fit less well",
+    ),
+    "original": (native(), native(ImageType=["DERIVED", "SECONDARY"]), "it is derived"),
+    "coverage": (native(), native(slices=60, apart_mm=1.0), "it covers 59 mm against 156 mm"),
+    "fat": (native(), native(ScanOptions="FS", slices=80, apart_mm=2.0), "its fat is suppressed"),
+    "thin slices": (native(slices=160, apart_mm=1.0), native(), "its slices are 4.0 mm apart, not 1.0 mm"),
+    "slices": (native(slices=42), native(), "it has 40 slices, not 42"),
+    "plane": (native(), native(axes=SAGITTAL), "it is not axial"),
     "repeat": (
-        scan(AcquisitionTime="001000"),
-        scan(AcquisitionTime="000200"),
+        native(AcquisitionTime="001000"),
+        native(AcquisitionTime="000200"),
         "the same protocol was run again later",
     ),
 }
@@ -120,27 +130,27 @@ def test_a_criterion_prefers(better, worse, why, turned):
 
 
 def test_a_later_series_of_another_protocol_is_no_repeat():
-    both = scan(AcquisitionTime="001000", FlipAngle=70) + scan(AcquisitionTime="000200", FlipAngle=90)
+    both = native(AcquisitionTime="001000", FlipAngle=70) + native(AcquisitionTime="000200", FlipAngle=90)
     refused(ErrorCode.AMBIGUOUS_SEQUENCE, both, (T1,))
 
 
 def test_a_short_candidate_never_wins_and_is_told_of():
-    choice = choose(scan(slices=3, apart_mm=60.0) + scan(), (T1,))
+    choice = choose(native(slices=3, apart_mm=60.0) + native(), (T1,))
     assert choice.chosen[T1].slices == 40
     assert choice.runners_up[T1][0].why_not == "it has 3 slices; the recipe needs 5"
 
 
 def test_of_two_equal_ones_that_which_can_be_read_is_taken():
-    broken = scan()
+    broken = native()
     del broken[20]
-    whole = scan(slices=30)
+    whole = native(slices=30)
     choice = choose(broken + whole, (T1,))
     assert choice.chosen[T1].series_instance_uid == uid(whole)
     assert choice.runners_up[T1][0].why_not == "it cannot be read as a volume (GLIO-1401)"
 
 
 def test_a_tie_lists_the_candidates():
-    both = scan(SeriesNumber="4") + scan(SeriesNumber="7")
+    both = native(SeriesNumber="4") + native(SeriesNumber="7")
     message = refused(ErrorCode.AMBIGUOUS_SEQUENCE, both, (T1,))
     assert "2 series fit t1 equally" in message
     assert "series 4 (40 slices, t1 0." in message
@@ -214,12 +224,12 @@ def test_images_tell_what_headers_do_not(enhanced_first):
 
 
 def test_images_tell_among_three():
-    native, thick, thin = scan(), scan(FlipAngle=80), scan(FlipAngle=70, slices=80, apart_mm=2.0)
+    before, thick, thin = scan(FlipAngle=90), scan(slices=39, FlipAngle=80), scan(FlipAngle=80, slices=50, apart_mm=3.0)
     eyes = Eyes(thick, thin)
-    choice = choose(native + thick + thin, (T1, T1CE), compare=eyes)
+    choice = choose(before + thick + thin, (T1, T1CE), compare=eyes)
     assert choice.chosen[T1CE].series_instance_uid == uid(thin)
     assert [r.series_instance_uid for r in choice.runners_up[T1CE]] == [uid(thick)]
-    assert choice.chosen[T1].series_instance_uid == uid(native)
+    assert choice.chosen[T1].series_instance_uid == uid(before)
     assert len(eyes.asked) == 3
 
 
@@ -286,16 +296,16 @@ def test_one_series_cannot_be_two_sequences():
 
 
 def test_a_part_of_a_series_can_be_named():
-    first = scan(EchoNumbers="1", EchoTime=10)
-    second = scan(EchoNumbers="2", EchoTime=12)
+    first = scan(TemporalPositionIdentifier=1)
+    second = scan(TemporalPositionIdentifier=2)
     for dataset in second:
         dataset.SeriesInstanceUID = uid(first)
     both = first + second
     message = refused(ErrorCode.INVALID_OVERRIDE, both, (T1,), named={T1: SeriesName(uid(first))})
-    assert "#echo 1, #echo 2" in message
-    choice = choose(both, (T1,), named={T1: SeriesName(uid(first), "echo 2")})
-    assert choice.chosen[T1].stack.part == "echo 2"
-    refused(ErrorCode.UNKNOWN_SERIES, both, (T1,), named={T1: SeriesName(uid(first), "echo 3")})
+    assert "#phase 1, #phase 2" in message
+    choice = choose(both, (T1,), named={T1: SeriesName(uid(first), "phase 2")})
+    assert choice.chosen[T1].stack.part == "phase 2"
+    refused(ErrorCode.UNKNOWN_SERIES, both, (T1,), named={T1: SeriesName(uid(first), "phase 3")})
 
 
 def test_naming_a_sequence_outside_the_recipe_changes_nothing():

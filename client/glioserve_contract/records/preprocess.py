@@ -10,9 +10,23 @@ from typing import Literal
 
 from glioserve_contract.codec import Digest
 from glioserve_contract.records.grid import Affine, GridRecord, Vector
-from glioserve_contract.sequences import Modality
+from glioserve_contract.sequences import Modality, PixelKind
 
 Verdict = Literal["ok", "review"]
+
+
+@dataclass(frozen=True)
+class PixelOpinionRecord:
+    """The opinion of the network that looks at voxels alone on what a series is."""
+
+    kind: PixelKind | None
+    """Kind of image that it looks like; None where no kind reaches its threshold."""
+    likeliest: PixelKind
+    """Kind of the largest share."""
+    confidence: float
+    """Calibrated share of the likeliest kind, 0 to 1."""
+    threshold: float
+    """Share from which on the likeliest kind counts."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +43,8 @@ class RunnerUpRecord:
     """Fit of the evidence, 0 to 1."""
     why_not: str
     """Reason that the other series was preferred."""
+    reasons: tuple[str, ...] = ()
+    """Evidence of what it is, in words."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +67,8 @@ class SeriesRecord:
     """Words that set it apart within its series (``echo 2``); empty when it is the whole series."""
     runners_up: tuple[RunnerUpRecord, ...] = ()
     """Series that would have fitted too, best first."""
+    pixels: PixelOpinionRecord | None = None
+    """Second opinion by voxels; None where it was not asked."""
 
 
 @dataclass(frozen=True)

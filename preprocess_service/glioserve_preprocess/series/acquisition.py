@@ -75,7 +75,15 @@ class Acquisition:
     sequence_name: tuple[str, ...] = ()
     """Known words of SequenceName and PulseSequenceName."""
     started_s: float | None = None
-    """Start of the acquisition, in seconds; only differences within a study have a meaning."""
+    """Start of the acquisition, else of the series, in seconds; only differences within a study have a meaning."""
+    acquired_s: float | None = None
+    """Start of the acquisition alone: all reconstructions of one acquisition share it. None where it is not stated."""
+    acquisition_number: str = ""
+    """AcquisitionNumber, or the frame's FrameAcquisitionNumber."""
+    phase: str = ""
+    """TemporalPositionIdentifier, or the frame's TemporalPositionIndex."""
+    lossy: bool = False
+    """True where LossyImageCompression states that pixels were compressed with loss."""
 
 
 def acquisition_of(dataset: Dataset, frame_index: int = 0) -> Acquisition:
@@ -113,6 +121,10 @@ def acquisition_of(dataset: Dataset, frame_index: int = 0) -> Acquisition:
         protocol=headers.words("ProtocolName"),
         sequence_name=(*headers.words("SequenceName"), *headers.words("PulseSequenceName")),
         started_s=_started_s(headers),
+        acquired_s=_acquired_s(headers),
+        acquisition_number=headers.text("FrameAcquisitionNumber") or headers.text("AcquisitionNumber"),
+        phase=headers.text("TemporalPositionIndex") or headers.text("TemporalPositionIdentifier"),
+        lossy=headers.text("LossyImageCompression") == "01",
     )
 
 
@@ -201,15 +213,18 @@ def _agent(headers: _Headers) -> bool | None:
     return None if given is False else True
 
 
-def _started_s(headers: _Headers) -> float | None:
-    """Return the start by AcquisitionDateTime, else by AcquisitionTime or SeriesTime, with their dates if present."""
+def _acquired_s(headers: _Headers) -> float | None:
+    """Return the start by AcquisitionDateTime, else by AcquisitionTime with its date if present."""
     stamp = headers.text("AcquisitionDateTime") or headers.text("FrameAcquisitionDateTime")
     if (start_s := _seconds(stamp[:8], stamp[8:])) is not None and stamp[:8]:
         return start_s
-    for time, date in (("AcquisitionTime", "AcquisitionDate"), ("SeriesTime", "SeriesDate")):
-        if (start_s := _seconds(headers.text(date), headers.text(time))) is not None:
-            return start_s
-    return None
+    return _seconds(headers.text("AcquisitionDate"), headers.text("AcquisitionTime"))
+
+
+def _started_s(headers: _Headers) -> float | None:
+    """Return the start of the acquisition, else of the series."""
+    acquired_s = _acquired_s(headers)
+    return _seconds(headers.text("SeriesDate"), headers.text("SeriesTime")) if acquired_s is None else acquired_s
 
 
 def _seconds(date: str, time: str) -> float | None:

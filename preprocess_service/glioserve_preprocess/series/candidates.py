@@ -1,29 +1,17 @@
-"""Stacks as candidates for a sequence, and the criteria by which one is preferred to another.
-
-The criteria apply in this order, each only where the one before leaves a tie:
-
-1. its evidence is clearly stronger (:data:`CLEAR_LEAD`);
-2. it can be a volume (no gap, no shear, readable);
-3. it is original, not derived;
-4. it covers more of the head (:data:`WHOLE_HEAD_MM`, or :data:`SIMILAR` of the other's extent);
-5. its fat is not suppressed (T1 and T1ce);
-6. its slices are nearer together;
-7. it has more slices;
-8. it is axial;
-9. the same protocol was run again later: a repeat, most often because of motion.
-"""
+"""Stacks as candidates for a sequence: what each one is, where it lies, and what speaks for it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
+from pydicom.uid import JPEG2000, JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless
 
 from glioserve_contract import GlioserveError, Modality
-from glioserve_contract.records.preprocess import RunnerUpRecord
-from glioserve_contract.sequences import SEQUENCES, Weighting
+from glioserve_contract.sequences import PixelKind
 from glioserve_dicom import words
 from glioserve_dicom.files.attributes import text
 from glioserve_dicom.slices.spacing import SAME_POSITION_MM, even_step
@@ -31,14 +19,36 @@ from glioserve_dicom.slices.stacks import Stack
 from glioserve_preprocess.series.acquisition import Acquisition
 from glioserve_preprocess.series.evidence import Evidence
 
-CLEAR_LEAD = 0.15
-"""Lead in the share of belief above which no other criterion counts."""
-WHOLE_HEAD_MM = 120.0
-"""Extent of a stack that holds the cerebrum in every plane."""
-SIMILAR = 0.85
-"""Share from which on two extents, or two slice distances, count as alike."""
+_LOSSY_SYNTAXES = frozenset({JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless, JPEG2000})
+"""Transfer syntaxes that lose information, or may: JPEG 2000 has a lossless one of its own (PS3.5 A.4)."""
+_COMBINED = frozenset({"RMS", "MEAN", "COMBINED", "SUM"})
+"""Image types and words of an image that was computed from all echoes."""
 AXIAL_COSINE = 0.8
 """Least cosine between an axial stack's normal and the patient's long axis: oblique axial slices are still axial."""
+
+
+class PixelOpinion(Protocol):
+    """The opinion on a stack by its voxels alone, as the network of the package ``opinion`` gives it."""
+
+    @property
+    def shares(self) -> Mapping[PixelKind, float]:
+        """Calibrated share of every kind; they sum to 1."""
+
+    @property
+    def thresholds(self) -> Mapping[PixelKind, float]:
+        """Share from which each kind is the answer."""
+
+    @property
+    def likeliest(self) -> PixelKind:
+        """Kind of the largest share, decided or not."""
+
+    @property
+    def confidence(self) -> float:
+        """Largest share, 0 to 1."""
+
+    @property
+    def kind(self) -> PixelKind | None:
+        """Likeliest kind, or None where its share is below its threshold."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +60,10 @@ class SeriesCandidate:
     stack: Stack
     acquisition: Acquisition
     evidence: Evidence
+    acquisition_group: int = -1
+    """Number of its acquisition within the study; stacks of equal number are reconstructions of one."""
+    pixels: PixelOpinion | None = None
+    """Opinion of the network that looks at voxels; None where it was not asked."""
 
     @property
     def series_instance_uid(self) -> str:
@@ -60,6 +74,16 @@ class SeriesCandidate:
     def series_instance_uids(self) -> frozenset[str]:
         """SeriesInstanceUIDs of all frames; several where a volume was split over series."""
         return frozenset(text(frame.dataset, "SeriesInstanceUID") for frame in self.stack.frames)
+
+    @property
+    def frame_of_reference(self) -> str:
+        """FrameOfReferenceUID as the files have it; empty where there is none."""
+        return text(self.stack.frames[0].dataset, "FrameOfReferenceUID")
+
+    def timely(self, untimely: Container[float]) -> float | None:
+        """Return the time of its acquisition; None where it is not stated or among ``untimely``."""
+        time_s = self.acquisition.acquired_s
+        return None if time_s is None or time_s in untimely else time_s
 
     @property
     def slices(self) -> int:
@@ -75,6 +99,36 @@ class SeriesCandidate:
     def derived(self) -> bool:
         """True for a stack that was computed from other images."""
         return "DERIVED" in self.acquisition.image_type
+
+    @property
+    def lossy(self) -> bool:
+        """True where the pixels were compressed with loss, now or at some time before."""
+        return self.acquisition.lossy or self.stack.frames[0].instance.transfer_syntax in _LOSSY_SYNTAXES
+
+    @property
+    def marks(self) -> frozenset[str]:
+        """Image types and known words of the description, upper case."""
+        return frozenset({*self.acquisition.image_type, *(w.upper() for w in self.acquisition.description)})
+
+    @property
+    def combines_echoes(self) -> bool:
+        """True for the root mean square, or the mean, of the echoes of a multi-echo acquisition."""
+        return bool(self.marks & _COMBINED)
+
+    @property
+    def is_water(self) -> bool:
+        """True for the water image of a Dixon acquisition."""
+        return bool({*self.acquisition.image_type} & {"WATER", "W"} or {*self.acquisition.description} & {"water"})
+
+    @property
+    def distortion_corrected(self) -> bool:
+        """True where the scanner corrected the gradients' distortion."""
+        return bool(self.marks & {"DIS2D", "DIS3D"})
+
+    @property
+    def normalised(self) -> bool:
+        """True where the scanner divided out the sensitivity of its receive coil."""
+        return "NORM" in self.marks
 
     @property
     def fat_suppressed(self) -> bool:
@@ -112,6 +166,21 @@ class SeriesCandidate:
         return self.extent_mm / max(self.slices - 1, 1)
 
     @property
+    def pixel_spacing_mm(self) -> tuple[float, float]:
+        """Distance of neighbouring rows, then of neighbouring columns; 0 where the headers do not state it."""
+        plane = self.stack.frames[0].plane
+        return plane.pixel_spacing_mm if plane is not None else (0.0, 0.0)
+
+    @property
+    def field_mm(self) -> float:
+        """Larger side of the field of view within a slice; 0 where the headers do not state it."""
+        plane = self.stack.frames[0].plane
+        if plane is None:
+            return 0.0
+        row_mm, column_mm = plane.pixel_spacing_mm
+        return max(row_mm * plane.rows, column_mm * plane.columns)
+
+    @property
     def axial(self) -> bool:
         """True where the slices lie across the patient's long axis."""
         plane = self.stack.frames[0].plane
@@ -121,7 +190,9 @@ class SeriesCandidate:
     def protocol(self) -> Acquisition:
         """The acquisition without its time and without words that only mark a repeat."""
         description = tuple(w for w in self.acquisition.description if w not in ("repeat", "rpt", "motion"))
-        return replace(self.acquisition, started_s=None, description=description)
+        return replace(
+            self.acquisition, started_s=None, acquired_s=None, acquisition_number="", description=description
+        )
 
     @property
     def name(self) -> str:
@@ -136,104 +207,3 @@ class SeriesCandidate:
         best = max(self.evidence.scores, key=self.score, default=None)
         likeliest = f"{best} {self.score(best):.2f}" if best else "none of the sequences"
         return f"{self.name} ({self.slices} slices, {likeliest}: {'; '.join(self.evidence.reasons)})"
-
-
-_Worse = Callable[[SeriesCandidate, SeriesCandidate, Modality], str]
-_Rivals = Callable[[Sequence[SeriesCandidate], Modality], Sequence[SeriesCandidate]]
-
-# Each returns the reason why ``one`` is worse than ``best``, or nothing where it is not.
-
-
-def _weaker(one: SeriesCandidate, best: SeriesCandidate, modality: Modality) -> str:
-    lead = best.score(modality) - one.score(modality)
-    reason = f"its headers fit less well ({one.score(modality):.2f} against {best.score(modality):.2f})"
-    return reason if lead > CLEAR_LEAD else ""
-
-
-def _no_volume(one: SeriesCandidate, best: SeriesCandidate, modality: Modality) -> str:
-    if one.problem is None or best.problem is not None:
-        return ""
-    return f"it cannot be read as a volume ({one.problem.code.token})"
-
-
-def _derived(one: SeriesCandidate, best: SeriesCandidate, modality: Modality) -> str:
-    return "it is derived from other images" if one.derived and not best.derived else ""
-
-
-def _covers_less(one: SeriesCandidate, best: SeriesCandidate, modality: Modality) -> str:
-    enough = min(WHOLE_HEAD_MM, SIMILAR * best.extent_mm)
-    return f"it covers {one.extent_mm:.0f} mm against {best.extent_mm:.0f} mm" if one.extent_mm < enough else ""
-
-
-def _fat_suppressed(one: SeriesCandidate, best: SeriesCandidate, modality: Modality) -> str:
-    counts = SEQUENCES[modality].weighting is Weighting.T1 and one.fat_suppressed and not best.fat_suppressed
-    return "its fat is suppressed" if counts else ""
-
-
-def _thicker(one: SeriesCandidate, best: SeriesCandidate, modality: Modality) -> str:
-    mine, its = one.slice_distance_mm, best.slice_distance_mm
-    return f"its slices are {mine:.1f} mm apart, not {its:.1f} mm" if its < SIMILAR * mine else ""
-
-
-def _fewer(one: SeriesCandidate, best: SeriesCandidate, modality: Modality) -> str:
-    return f"it has {one.slices} slices, not {best.slices}" if one.slices < best.slices else ""
-
-
-def _not_axial(one: SeriesCandidate, best: SeriesCandidate, modality: Modality) -> str:
-    return "it is not axial" if best.axial and not one.axial else ""
-
-
-def _repeated(one: SeriesCandidate, best: SeriesCandidate, modality: Modality) -> str:
-    mine, its = one.acquisition.started_s, best.acquisition.started_s
-    again = mine is not None and its is not None and mine < its and one.protocol == best.protocol
-    return "the same protocol was run again later" if again else ""
-
-
-def _most(key: Callable[[SeriesCandidate, Modality], float]) -> _Rivals:
-    return lambda leaders, modality: (max(leaders, key=lambda c: key(c, modality)),)
-
-
-def _last_runs(leaders: Sequence[SeriesCandidate], _: Modality) -> tuple[SeriesCandidate, ...]:
-    """Return the latest run of each protocol."""
-    last: dict[Acquisition, SeriesCandidate] = {}
-    for candidate in leaders:
-        rival = last.setdefault(candidate.protocol, candidate)
-        if (rival.acquisition.started_s or 0) < (candidate.acquisition.started_s or 0):
-            last[candidate.protocol] = candidate
-    return tuple(last.values())
-
-
-_CRITERIA: tuple[tuple[_Worse, _Rivals], ...] = (
-    (_weaker, _most(lambda c, modality: c.score(modality))),
-    (_no_volume, _most(lambda c, _: c.problem is None)),
-    (_derived, _most(lambda c, _: not c.derived)),
-    (_covers_less, _most(lambda c, _: c.extent_mm)),
-    (_fat_suppressed, _most(lambda c, _: not c.fat_suppressed)),
-    (_thicker, _most(lambda c, _: -c.slice_distance_mm)),
-    (_fewer, _most(lambda c, _: c.slices)),
-    (_not_axial, _most(lambda c, _: c.axial)),
-    (_repeated, _last_runs),
-)
-"""Each criterion with a selector of its strongest candidates: comparing with those alone is O(n), not O(n²)."""
-
-
-def preferred(candidates: Sequence[SeriesCandidate], modality: Modality) -> tuple[SeriesCandidate, ...]:
-    """Return the best of ``candidates``; several where no criterion separates them."""
-    leaders = tuple(candidates)
-    for worse, strongest in _CRITERIA:
-        rivals = strongest(leaders, modality)
-        kept = tuple(c for c in leaders if not any(worse(c, other, modality) for other in rivals))
-        leaders = kept or leaders  # a criterion that finds a fault in each of them decides nothing
-    return leaders
-
-
-def runner_up(candidate: SeriesCandidate, best: SeriesCandidate, modality: Modality) -> RunnerUpRecord:
-    """Return the record of a candidate that was not chosen."""
-    why = next((reason for worse, _ in _CRITERIA if (reason := worse(candidate, best, modality))), "another was named")
-    return RunnerUpRecord(
-        series_instance_uid=candidate.series_instance_uid,
-        part=candidate.stack.part,
-        slices=candidate.slices,
-        score=candidate.score(modality),
-        why_not=why,
-    )

@@ -6,7 +6,7 @@ points each). So timings alone give 0.71, words that agree 0.95, and words that 
 :data:`MIN_CONFIDENCE`, so no candidate. What certainly is another kind of image is excluded outright.
 
 T1 and T1ce are separated in the same way: by agent, words, order. Below :data:`DECIDED` points the headers leave it
-open, and :mod:`series` looks at the rest of the study, then at the images.
+open, and :mod:`contrast` looks at the rest of the study, then at the images.
 
 Sources: PS3.3 C.8.3.1 (MR Image) and C.8.13 (Enhanced MR) for the attributes; the limits are the ranges of published
 brain protocols at 1.5 and 3 T (Ellingson et al., Neuro Oncol 2015; Kaufmann et al., Neuro Oncol 2020; ADNI; HCP;
@@ -49,13 +49,34 @@ class Evidence:
     """The reason why it cannot be a sequence of the method; empty otherwise."""
     contrast_points: float = 0.0
     """Points for contrast agent: above 0 for T1ce, below for T1; see :data:`DECIDED`."""
+    contrast_reason: str = ""
+    """Reason of those points; empty for what is not T1-weighted."""
     weighting_shares: Mapping[Weighting, float] = field(default_factory=dict)
 
     @property
     def modality(self) -> Modality | None:
-        """The likeliest sequence, if it is likely enough."""
-        best = max(self.scores, key=lambda m: self.scores[m], default=None)
-        return best if best is not None and self.scores[best] >= MIN_CONFIDENCE else None
+        """The sequence, if it is settled. The weighting and the contrast agent are two questions.
+
+        The weighting needs a share of :data:`MIN_CONFIDENCE`. A T1-weighted stack is T1ce from :data:`DECIDED` points
+        for the agent, and T1 where the points are below 0: most native series do not mention an agent. In between
+        it is neither.
+        """
+        weighting = self.weighting
+        if weighting is None:
+            return None
+        enhanced = True if self.contrast_points >= DECIDED else False if self.contrast_points < 0 else None
+        for modality, entry in SEQUENCES.items():
+            if entry.weighting is weighting and (entry.enhanced is None or entry.enhanced is enhanced):
+                return modality
+        return None
+
+    @property
+    def weighting(self) -> Weighting | None:
+        """The weighting, if its share is large enough; None for what is not one of the method's."""
+        best = max(self.weighting_shares, key=lambda w: self.weighting_shares[w], default=None)
+        if best is None or best is Weighting.OTHER or self.weighting_shares[best] < MIN_CONFIDENCE:
+            return None
+        return best
 
     @property
     def confidence(self) -> float:
@@ -65,7 +86,7 @@ class Evidence:
     @property
     def is_t1_weighted(self) -> bool:
         """True for T1 or T1ce, settled or not."""
-        return self.weighting_shares.get(Weighting.T1, 0.0) >= MIN_CONFIDENCE
+        return self.weighting is Weighting.T1
 
     @property
     def contrast_open(self) -> bool:
@@ -74,7 +95,18 @@ class Evidence:
 
     def with_contrast(self, points: float, reason: str) -> Evidence:
         """Return the evidence with more points for (or, below 0, against) contrast agent, and the reason."""
-        return _evidence(self.weighting_shares, self.contrast_points + points, (*self.reasons, reason))
+        return _evidence(self.weighting_shares, self.contrast_points + points, (*self.reasons, reason), reason)
+
+    def by_voxels(self, weighting: Weighting, share: float, reason: str) -> Evidence:
+        """Return the evidence of a stack whose headers are silent and whose voxels show ``weighting``."""
+        rest = (1 - share) / (len(Weighting) - 1)
+        shares = {w: share if w is weighting else rest for w in Weighting}
+        points = -DECIDED if weighting is Weighting.T1 else 0.0
+        return _evidence(shares, points, (*self.reasons, reason), reason)
+
+    def without(self, reason: str) -> Evidence:
+        """Return the evidence of a stack that the rest of the study shows to be another kind of image."""
+        return Evidence(reasons=(*self.reasons, reason), excluded=reason)
 
 
 def judge(acquisition: Acquisition) -> Evidence:
@@ -92,18 +124,22 @@ def judge(acquisition: Acquisition) -> Evidence:
         reasons.append("derived image")
     if not reasons:
         reasons.append("no timings, no words")
-    contrast_points = 0.0
+    contrast_points, contrast_reason = 0.0, ""
     if shares[Weighting.T1] >= MIN_CONFIDENCE:
-        contrast_points, reason = _contrast(acquisition)
-        reasons.append(reason)
-    return _evidence(shares, contrast_points, tuple(dict.fromkeys(reasons)))
+        contrast_points, contrast_reason = _contrast(acquisition)
+        reasons.append(contrast_reason)
+    return _evidence(shares, contrast_points, tuple(dict.fromkeys(reasons)), contrast_reason)
 
 
-def _evidence(shares: Mapping[Weighting, float], contrast_points: float, reasons: tuple[str, ...]) -> Evidence:
+def _evidence(
+    shares: Mapping[Weighting, float], contrast_points: float, reasons: tuple[str, ...], contrast_reason: str
+) -> Evidence:
     enhanced = 1 / (1 + math.exp(-contrast_points))
     share_of_weighting = {True: enhanced, False: 1 - enhanced, None: 1.0}
     scores = {m: shares[s.weighting] * share_of_weighting[s.enhanced] for m, s in SEQUENCES.items()}
-    return Evidence(MappingProxyType(scores), reasons, "", contrast_points, MappingProxyType(dict(shares)))
+    return Evidence(
+        MappingProxyType(scores), reasons, "", contrast_points, contrast_reason, MappingProxyType(dict(shares))
+    )
 
 
 def _softmax(points: Mapping[Weighting, float]) -> dict[Weighting, float]:

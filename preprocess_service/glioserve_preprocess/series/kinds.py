@@ -1,0 +1,150 @@
+"""Kinds of images that a stack alone does not give away, but its geometry and the study's other stacks do.
+
+A scout is known by what it is: three planes, few seconds, a large field of view, coarse voxels, a TR under 4 ms with a
+small flip angle, the first images of the study. A field map is known by the phase images beside its magnitude, a
+T2* acquisition by its later echoes.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from glioserve_preprocess.arrays import DoubleArray
+from glioserve_preprocess.series.candidates import SeriesCandidate
+from glioserve_preprocess.series.reconstructions import timings_key
+
+SCOUT_POINTS = 3
+"""Points from which on a stack is a localiser; each mark below is worth one or two."""
+SCOUT_TR_MS, SCOUT_FLIP_DEG = 4.0, 15.0
+"""TR below which, and flip angle up to which, a gradient echo has too little contrast for anything but a scout."""
+SCOUT_SLICES = 15
+"""Largest number of slices of a two-dimensional scout."""
+SCOUT_STEP_MM = 8.0
+"""Slice distance from which on slices are a scout's: those of an examination of the head are nearer."""
+SCOUT_VOXEL_MM = 1.5
+"""Least side of the voxels, in all three directions, of a three-dimensional scout."""
+SCOUT_FIELD_MM = 280.0
+"""Field of view from which on it is larger than a head needs."""
+SCOUT_SECONDS = 45.0
+"""Time to the next acquisition below which the first one of a study is a scout's."""
+OTHER_VIEW_COSINE = 0.5
+"""Cosine of two normals below which two stacks are different views."""
+FIELD_MAP_VOXEL_MM = 1.9
+"""Least in-plane voxel size at which two echoes of a gradient echo are a field map's, even without its phase images."""
+LATE_ECHO_MS = 12.0
+"""Echo time from which on a gradient echo shows T2*."""
+
+
+def by_study(candidates: Sequence[SeriesCandidate]) -> list[SeriesCandidate]:
+    """Return the candidates; scouts, field maps and T2* echoes, as the study shows them, are left out with a reason."""
+    study = _Study.of(candidates)
+    return [c if c.evidence.excluded else _judged(c, study) for c in candidates]
+
+
+@dataclass(frozen=True)
+class _Study:
+    """Facts on all stacks that the judgement of one needs."""
+
+    first_s: float | None
+    """Start of the first acquisition."""
+    second_s: float | None
+    """Start of the next one."""
+    views: dict[str, int]
+    """Number of different views of each series, by SeriesInstanceUID."""
+    echoes_ms: dict[int, tuple[float, ...]]
+    """Echo times of each acquisition."""
+    phases: frozenset[Hashable]
+    """Frame of reference and timings of all phase images."""
+
+    @classmethod
+    def of(cls, candidates: Sequence[SeriesCandidate]) -> _Study:
+        """Return the facts on ``candidates``."""
+        times_s = sorted({c.acquisition.acquired_s for c in candidates if c.acquisition.acquired_s is not None})
+        normals: dict[str, list[DoubleArray]] = defaultdict(list)
+        echoes: dict[int, set[float]] = defaultdict(set)
+        for candidate in candidates:
+            plane = candidate.stack.frames[0].plane
+            known = normals[candidate.series_instance_uid]
+            if plane is not None and all(abs(float(plane.normal @ n)) < OTHER_VIEW_COSINE for n in known):
+                known.append(plane.normal)
+            if candidate.acquisition.echo_time_ms is not None:
+                echoes[candidate.acquisition_group].add(round(candidate.acquisition.echo_time_ms, 1))
+        return cls(
+            first_s=times_s[0] if len(times_s) > 2 else None,
+            second_s=times_s[1] if len(times_s) > 2 else None,
+            views={uid: len(known) for uid, known in normals.items()},
+            echoes_ms={group: tuple(sorted(known)) for group, known in echoes.items()},
+            phases=frozenset(_beside(c) for c in candidates if {"PHASE", "P"} & {*c.acquisition.image_type}),
+        )
+
+
+def _beside(candidate: SeriesCandidate) -> Hashable:
+    return (candidate.frame_of_reference, timings_key(candidate.acquisition))
+
+
+def _judged(candidate: SeriesCandidate, study: _Study) -> SeriesCandidate:
+    reason = _scout(candidate, study) or _field_map(candidate, study) or _late_echoes(candidate, study)
+    return replace(candidate, evidence=candidate.evidence.without(reason)) if reason else candidate
+
+
+def _scout(candidate: SeriesCandidate, study: _Study) -> str:
+    """Return the reason why it is a localiser; empty where its marks are too few."""
+    a = candidate.acquisition
+    gradient = "GR" in a.scanning_sequence or not a.scanning_sequence
+    voxel_mm = min(*candidate.pixel_spacing_mm, candidate.slice_distance_mm or np.inf)
+    few = candidate.slices <= SCOUT_SLICES
+    marks = [
+        (2, "several views in one series", study.views.get(candidate.series_instance_uid, 0) > 1 and few),
+        (
+            2,
+            f"TR {a.repetition_time_ms or 0:.3g} ms with a small flip angle",
+            gradient
+            and a.inversion_time_ms is None
+            and 0 < (a.repetition_time_ms or 0) < SCOUT_TR_MS
+            and 0 < (a.flip_angle_deg or 0) <= SCOUT_FLIP_DEG,
+        ),
+        (1, f"{candidate.slices} slices", few),
+        (1, f"slices {candidate.slice_distance_mm:.0f} mm apart", candidate.slice_distance_mm >= SCOUT_STEP_MM),
+        (1, f"voxels of at least {voxel_mm:.2g} mm", voxel_mm >= SCOUT_VOXEL_MM),
+        (1, f"a field of view of {candidate.field_mm:.0f} mm", candidate.field_mm >= SCOUT_FIELD_MM),
+        (1, "the first images of the study", a.acquired_s is not None and a.acquired_s == study.first_s),
+        (
+            1,
+            "done within seconds",
+            a.acquired_s is not None
+            and a.acquired_s == study.first_s
+            and (study.second_s or np.inf) - a.acquired_s < SCOUT_SECONDS,
+        ),
+    ]
+    met = [(points, mark) for points, mark, holds in marks if holds]
+    if candidate.derived or sum(points for points, _ in met) < SCOUT_POINTS:
+        return ""
+    return f"a localiser ({', '.join(mark for _, mark in met)})"
+
+
+def _field_map(candidate: SeriesCandidate, study: _Study) -> str:
+    """Return the reason why it is the magnitude of a field map: a gradient echo that was made for its phase."""
+    a = candidate.acquisition
+    if "GR" not in a.scanning_sequence or a.inversion_time_ms is not None or a.in_3d:
+        return ""
+    echoes_ms = study.echoes_ms.get(candidate.acquisition_group, ())
+    if _beside(candidate) in study.phases:
+        return "a field map (phase images beside it)"
+    if len(echoes_ms) == 2 and min(candidate.pixel_spacing_mm) >= FIELD_MAP_VOXEL_MM:
+        return f"a field map (two echoes of coarse images, {echoes_ms[0]:g} and {echoes_ms[1]:g} ms)"
+    return ""
+
+
+def _late_echoes(candidate: SeriesCandidate, study: _Study) -> str:
+    """Return the reason why it is an echo of a T2* acquisition: a gradient echo with echoes up to late ones."""
+    a = candidate.acquisition
+    echoes_ms = study.echoes_ms.get(candidate.acquisition_group, ())
+    if "GR" not in a.scanning_sequence or a.inversion_time_ms is not None or len(echoes_ms) < 3:
+        return ""
+    if echoes_ms[-1] < LATE_ECHO_MS:
+        return ""
+    return f"a T2* acquisition ({len(echoes_ms)} echoes, the last at {echoes_ms[-1]:g} ms)"

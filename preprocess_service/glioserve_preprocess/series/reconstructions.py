@@ -1,0 +1,199 @@
+"""Stacks that are reconstructions of one acquisition, told by what they share.
+
+A scanner saves one measurement several times: with and without prescan normalisation (NORM, ND), with distortion
+correction (DIS2D, DIS3D), as reformats and projections, as the echoes of a multi-echo sequence with their root mean
+square (RMS), as water and in-phase images. Such stacks are never before and after an injection, whatever they look
+like, and what headers of one of them state of the contrast agent holds for all.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import replace
+
+from glioserve_dicom.slices.frames import Frame
+from glioserve_preprocess.series.acquisition import Acquisition, acquisition_of
+from glioserve_preprocess.series.candidates import SeriesCandidate
+from glioserve_preprocess.series.evidence import DECIDED
+
+
+def with_first_time(frames: Sequence[Frame]) -> Acquisition:
+    """Return the headers of a stack's middle frame, with the earliest acquisition time of first, middle and last."""
+    middle = frames[len(frames) // 2]
+    acquisition = acquisition_of(middle.dataset, middle.index)
+    ends = [acquisition_of(f.dataset, f.index) for f in (frames[0], frames[-1]) if f is not middle]
+    times_s = [a.acquired_s for a in (acquisition, *ends) if a.acquired_s is not None]
+    return replace(acquisition, acquired_s=min(times_s, default=None))
+
+
+def in_acquisitions(candidates: Sequence[SeriesCandidate]) -> list[SeriesCandidate]:
+    """Return the candidates with the number of their acquisition and the evidence of agent that its stacks share.
+
+    Two stacks belong to one acquisition where their timings agree and either their acquisition times and numbers do,
+    or they are parts of one series, or copies to the bit. A derived stack that has no acquisition by these rules goes
+    to the one original acquisition that it can come from.
+    """
+    groups = _Groups(len(candidates))
+    untimely = _times_of_several(candidates)
+    for key in (_by_time(untimely), _within_series, _copies):
+        same: dict[Hashable, int] = {}
+        for at, candidate in enumerate(candidates):
+            if (found := key(candidate)) is not None:
+                groups.join(same.setdefault(found, at), at)
+    _adopt_derived(candidates, groups, untimely)
+    numbered = [replace(c, acquisition_group=groups.of(at)) for at, c in enumerate(candidates)]
+    return _with_shared_agent(_with_originals_time(numbered))
+
+
+def may_be_one_acquisition(one: SeriesCandidate, other: SeriesCandidate) -> bool:
+    """Return whether nothing rules out that both are reconstructions of one acquisition: doubt counts as yes.
+
+    Originals of equal image type whose times differ, or are not stated, are two runs of a protocol.
+    """
+    a, b = one.acquisition, other.acquisition
+    if one.acquisition_group == other.acquisition_group:
+        return True
+    if timings_key(a) != timings_key(b):
+        return False
+    if one.derived or other.derived:
+        return True
+    timed = a.acquired_s is not None and b.acquired_s is not None and a.acquired_s != b.acquired_s
+    return not timed and a.image_type != b.image_type
+
+
+def timings_key(acquisition: Acquisition) -> tuple[Hashable, ...]:
+    """Return what all reconstructions of one acquisition share: no echo time, since its echoes differ in that."""
+    numbers = (acquisition.repetition_time_ms, acquisition.inversion_time_ms, acquisition.flip_angle_deg)
+    return (
+        *("" if value is None else f"{value:.3g}" for value in numbers),
+        acquisition.scanning_sequence,
+        acquisition.in_3d,
+    )
+
+
+class _Groups:
+    """Disjoint sets of the numbers below ``count``."""
+
+    def __init__(self, count: int) -> None:
+        self._parents = list(range(count))
+
+    def of(self, at: int) -> int:
+        """Return the number of the set that holds ``at``: its least member."""
+        while self._parents[at] != at:
+            self._parents[at] = at = self._parents[self._parents[at]]
+        return at
+
+    def join(self, one: int, other: int) -> None:
+        """Make one set of two."""
+        one, other = self.of(one), self.of(other)
+        self._parents[max(one, other)] = min(one, other)
+
+
+def _by_time(untimely: set[float]) -> Callable[[SeriesCandidate], Hashable | None]:
+    def key(candidate: SeriesCandidate) -> Hashable | None:
+        a = candidate.acquisition
+        if a.acquired_s is None or a.acquired_s in untimely:
+            return None
+        number = "" if candidate.derived else a.acquisition_number
+        return (round(a.acquired_s, 1), number, a.phase, timings_key(a))
+
+    return key
+
+
+def _within_series(candidate: SeriesCandidate) -> Hashable | None:
+    a = candidate.acquisition
+    return (candidate.series_instance_uid, candidate.frame_of_reference, a.acquisition_number, a.phase, timings_key(a))
+
+
+def _copies(candidate: SeriesCandidate) -> Hashable | None:
+    """Return a key of the middle image, equal for a series that was stored twice."""
+    frame = candidate.stack.frames[len(candidate.stack.frames) // 2]
+    position = None if frame.plane is None else frame.plane.position_lps_mm
+    return (
+        candidate.slices,
+        frame.index,
+        position,
+        zlib.crc32(frame.instance.pixels),
+        timings_key(candidate.acquisition),
+    )
+
+
+def _times_of_several(candidates: Iterable[SeriesCandidate]) -> set[float]:
+    """Return the acquisition times that several protocols share: they are an anonymiser's, not the scanner's."""
+    protocols: dict[float, set[Hashable]] = defaultdict(set)
+    for candidate in candidates:
+        a = candidate.acquisition
+        if a.acquired_s is not None and not candidate.derived:
+            protocols[a.acquired_s].add(f"{a.repetition_time_ms or 0:.3g}")
+    return {time_s for time_s, known in protocols.items() if len(known) > 1}
+
+
+def _adopt_derived(candidates: Sequence[SeriesCandidate], groups: _Groups, untimely: set[float]) -> None:
+    """Join each derived stack to the one original acquisition that it can come from, if there is exactly one.
+
+    A scanner's reformats have the acquisition's time, a workstation's have a later one or none.
+    """
+    originals: dict[Hashable, dict[int, float | None]] = defaultdict(dict)
+    for at, candidate in enumerate(candidates):
+        if not candidate.derived:
+            originals[_source(candidate)].setdefault(groups.of(at), candidate.timely(untimely))
+    for at, candidate in enumerate(candidates):
+        if not candidate.derived:
+            continue
+        sources = originals[_source(candidate)]
+        time_s = candidate.timely(untimely)
+        at_once = {group for group, own_s in sources.items() if own_s is not None and own_s == time_s}
+        before = {group for group, own_s in sources.items() if own_s is None or time_s is None or own_s <= time_s}
+        possible = at_once or before
+        if len(possible) == 1:
+            groups.join(at, possible.pop())
+
+
+def _source(candidate: SeriesCandidate) -> Hashable:
+    return (candidate.frame_of_reference, timings_key(candidate.acquisition))
+
+
+def _with_originals_time(candidates: Sequence[SeriesCandidate]) -> list[SeriesCandidate]:
+    """Return the candidates; a derived stack has the times of its originals, and none where they are not there.
+
+    Its own times may be those of its making, long after an injection that its originals do not show.
+    """
+    originals = {c.acquisition_group: c.acquisition for c in reversed(candidates) if not c.derived}
+    unknown = Acquisition()
+    return [_timed_as(c, originals.get(c.acquisition_group, unknown)) if c.derived else c for c in candidates]
+
+
+def _timed_as(candidate: SeriesCandidate, original: Acquisition) -> SeriesCandidate:
+    times = replace(candidate.acquisition, acquired_s=original.acquired_s, started_s=original.started_s)
+    return replace(candidate, acquisition=times)
+
+
+def _with_shared_agent(candidates: Sequence[SeriesCandidate]) -> list[SeriesCandidate]:
+    """Return the candidates; each T1-weighted one has the strongest evidence of agent among its acquisition's."""
+    groups: dict[int, list[SeriesCandidate]] = defaultdict(list)
+    for candidate in candidates:
+        if candidate.evidence.is_t1_weighted:
+            groups[candidate.acquisition_group].append(candidate)
+    ends = {number: _weakest_and_strongest(group) for number, group in groups.items()}
+    return [_sharing(c, *ends[c.acquisition_group]) if c.evidence.is_t1_weighted else c for c in candidates]
+
+
+def _weakest_and_strongest(group: Sequence[SeriesCandidate]) -> tuple[SeriesCandidate, SeriesCandidate]:
+    ordered = sorted(group, key=lambda c: c.evidence.contrast_points)
+    return ordered[0], ordered[-1]
+
+
+def _sharing(candidate: SeriesCandidate, least: SeriesCandidate, most: SeriesCandidate) -> SeriesCandidate:
+    own = candidate.evidence.contrast_points
+    low, high = least.evidence.contrast_points, most.evidence.contrast_points
+    if low <= -DECIDED and high >= DECIDED:
+        reason = f"{most.name} and {least.name}, of one acquisition, disagree on the contrast agent"
+        return replace(candidate, evidence=candidate.evidence.with_contrast(-own, reason))
+    strongest = most if high > 0 else least
+    points = strongest.evidence.contrast_points
+    if points == own:
+        return candidate
+    reason = f"of one acquisition with {strongest.name}, and there: {strongest.evidence.contrast_reason}"
+    return replace(candidate, evidence=candidate.evidence.with_contrast(points - own, reason))
