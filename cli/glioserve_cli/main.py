@@ -33,6 +33,9 @@ COMMANDS = {
     "preprocess": Command(
         "glioserve_cli.serving.preprocess", "preprocess", "run the preprocessing offline, to NIfTI files"
     ),
+    "explain": Command(
+        "glioserve_cli.diagnosis.explain", "preprocess", "show which series is taken for which sequence, and why"
+    ),
     "phantom": Command("glioserve_cli.training.phantom", "preprocess", "write a phantom DICOM study"),
     "train": Command("glioserve_cli.training.train", "train", "train a network into an artifact"),
     "dataset": Command(

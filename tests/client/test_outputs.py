@@ -1,6 +1,7 @@
 """The files that an answer leaves: each complete, right and safe to open."""
 
 import json
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from glioserve_client import Modality, Prediction, Volume, VolumeStudy, outputs,
 from glioserve_client.outputs.page import draw_page
 from glioserve_client.outputs.words import position_words
 from glioserve_contract import NOT_FOR_CLINICAL_USE, from_dict
+from glioserve_contract.records.preprocess import PixelOpinionRecord, RunnerUpRecord
 from glioserve_contract.records.report import Report
+from glioserve_contract.sequences import PixelKind
 from support.answers import DIGEST, blob, outputs_of, report_of, small_answer
 from support.heads import MARKER_LPS_MM, ORIENTATIONS, head_grid, head_volume
 
@@ -156,6 +159,35 @@ def test_the_page_says_everything_and_refers_to_nothing(tmp_path: Path) -> None:
         "3.1 mm",
     ):
         assert said in page.words, said
+
+
+def test_the_page_shows_the_evidence_of_each_series() -> None:
+    """A radiologist can disagree: why, how sure, what the voxels say, and which others would have done."""
+    other = RunnerUpRecord("1.2.3", "echo 2", 40, 0.71, "its slices are 4.0 mm apart, not 1.0 mm", ("timings of T1",))
+    looked = PixelOpinionRecord(PixelKind.T1, PixelKind.T1, 0.97, 0.9)
+    undecided = PixelOpinionRecord(None, PixelKind.T2, 0.55, 0.9)
+    series = {
+        Modality.T1: {"runners_up": (other,), "pixels": looked},
+        Modality.T1CE: {"pixels": undecided},
+    }
+    report = from_dict(Report, json.loads(small_answer()["REPORT"][0]))
+    records = tuple(replace(s, **series.get(s.modality, {})) for s in report.preprocess.series)
+    preprocess = replace(report.preprocess, series=records)
+    prediction = Prediction.from_outputs(small_answer(preprocess=preprocess), heatmap=True, request_id="r1")
+    words = " ".join(Page(draw_page(prediction, None)).words.split())
+    for said in (
+        "Which series",
+        "0.95",
+        "description says t1; TR and TE fit",
+        "T1 0.97",
+        "undecided (T2 0.55, below 0.90)",
+        "not asked",
+        "beside t1",
+        "40 slices, echo 2",
+        "0.71",
+        "not taken: its slices are 4.0 mm apart, not 1.0 mm. timings of T1",
+    ):
+        assert said in words, said
 
 
 def test_reasons_to_abstain_are_told_on_the_page_and_the_screen() -> None:

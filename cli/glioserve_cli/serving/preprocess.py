@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from glioserve_cli import argtypes
+from glioserve_cli.study_arguments import add_named_series
 from glioserve_contract import ErrorCode, GlioserveError, Modality
 from glioserve_contract.records.recipe import Recipe
 from glioserve_dicom.files.folder import study_files
@@ -13,7 +14,6 @@ from glioserve_dicom.volumes.arrays import volume_of_nifti
 from glioserve_preprocess.brain.model import site_folder
 from glioserve_preprocess.files import load_recipe
 from glioserve_preprocess.offline import MASK_FILE, RECORD_FILE, is_replayed, write_files
-from glioserve_preprocess.overrides import SeriesName
 from glioserve_preprocess.pipeline import Preprocessed, preprocess_dicom, preprocess_volumes
 
 
@@ -29,14 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=FILE",
         help=f"a sequence as a NIfTI file; NAME is one of {', '.join(Modality)}; once per sequence",
     )
-    parser.add_argument(
-        "--series",
-        action="append",
-        default=[],
-        type=_series_name,
-        metavar="SEQUENCE=UID",
-        help="take the DICOM series of this SeriesInstanceUID (or UID#part) for a sequence; may be repeated",
-    )
+    add_named_series(parser)
     parser.add_argument("--recipe", type=Path, required=True, help="recipe.json of the network")
     parser.add_argument("--out", type=Path, required=True, help="folder for the results; made if it is not there")
     parser.add_argument(
@@ -80,11 +73,3 @@ def _preprocess(args: argparse.Namespace, recipe: Recipe) -> Preprocessed:
         raise GlioserveError(ErrorCode.NO_INPUT, "Name a STUDY, or one --volume per sequence.")
     files = study_files(args.study)
     return preprocess_dicom(files, recipe, accept_identified=True, series=dict(args.series), brain_models=site_folder())
-
-
-def _series_name(text: str) -> tuple[Modality, SeriesName]:
-    modality, name = argtypes.series(text)
-    try:
-        return modality, SeriesName.parse(name)
-    except GlioserveError as error:
-        raise argparse.ArgumentTypeError(error.detail) from error
