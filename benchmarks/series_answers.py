@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-import numpy as np
+from pydicom.dataset import Dataset
 
 from glioserve_client.deidentify import Pseudonyms, deidentify
 from glioserve_client.study import DicomStudy
@@ -20,7 +20,8 @@ from glioserve_dicom.slices.assemble import assemble
 from glioserve_dicom.slices.stacks import Stack
 from glioserve_phantom.clinical.series import ClinicalSeries, ImageKey, files_of
 from glioserve_preprocess.pipeline import compared_by_images, preprocess_dicom
-from glioserve_preprocess.series.selection import choose_series
+from glioserve_preprocess.series.enhancement import MIN_SHARE
+from glioserve_preprocess.series.selection import Choice, choose_series
 
 MIN_SLICES = 20
 OFFLINE, CLIENT = "offline", "client"
@@ -110,13 +111,21 @@ def _answered(files: list[bytes], case: StudyCase, *, identified: bool) -> _Answ
         choice = choose_series(instances, case.channels, MIN_SLICES, compare=compared_by_images)
         for modality, candidate in choice.chosen.items():
             assemble(candidate.stack, modality)
-        review = False
+        review = any(check.verdict == "review" for check in choice.checks) or _swapped(choice)
         if case.whole:
             result = preprocess_dicom(files, recipe(case.channels), accept_identified=identified, threads=1)
             review = result.record.quality.verdict == "review"
     except GlioserveError as error:
         return _Answer(code=error.code.token, detail=error.detail)
     return _Answer({m: c.stack for m, c in choice.chosen.items()}, review)
+
+
+def _swapped(choice: Choice) -> bool:
+    """Return whether the pipeline's last check of T1 and T1ce, by their images, would ask for a review."""
+    if not choice.pair_is_comparable:
+        return False
+    found = compared_by_images(choice.chosen[Modality.T1CE].stack, choice.chosen[Modality.T1].stack)
+    return found is not None and found.second_excess - found.first_excess > MIN_SHARE
 
 
 def recipe(channels: tuple[Modality, ...]) -> Recipe:
@@ -139,7 +148,7 @@ def _verdict(case: StudyCase, answer: _Answer, truth: Mapping[ImageKey, str]) ->
         right = (missing and answer.code in MISSING_CODES) or case.accept_review
         return replace(outcome, verdict=RIGHT if right else REFUSED)
     by_name = {s.name: s for s in case.series}
-    names = {m: sorted({truth[_key(frame.dataset)] for frame in s.frames}) for m, s in answer.chosen.items()}
+    names = {m: sorted({truth[image_key(frame.dataset)] for frame in s.frames}) for m, s in answer.chosen.items()}
     chosen = {m.value: " + ".join(found) for m, found in names.items()}
     true = all(by_name[n].shows is m for m, found in names.items() for n in found)
     preferred = all(by_name[n].preferred for found in names.values() for n in found)
@@ -149,15 +158,11 @@ def _verdict(case: StudyCase, answer: _Answer, truth: Mapping[ImageKey, str]) ->
     return replace(outcome, verdict=RIGHT if true and not missing and not case.accept_review else WRONG)
 
 
-def _key(dataset: object) -> ImageKey:
-    return int(getattr(dataset, "SeriesNumber")), int(getattr(dataset, "InstanceNumber"))  # noqa: B009
+def image_key(dataset: Dataset) -> ImageKey:
+    """Return what tells an image of the study from any other, before and after de-identification."""
+    return int(dataset.SeriesNumber), int(dataset.InstanceNumber)
 
 
 def shares(outcomes: list[Outcome]) -> dict[str, int]:
     """Return the number of each verdict, in a fixed order."""
     return {v: sum(o.verdict == v for o in outcomes) for v in (RIGHT, REFUSED, WRONG)}
-
-
-def median_cpu_s(outcomes: list[Outcome]) -> float:
-    """Return the median of the CPU seconds."""
-    return float(np.median([o.cpu_s for o in outcomes])) if outcomes else float("nan")
