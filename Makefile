@@ -19,7 +19,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONDONTWRITEBYTECODE := 1
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: help demo test test-slow lint peers bench fuzz brain-model demo-model docs docs-site tools clean
+.PHONY: help demo test test-slow lint peers bench fuzz brain-model opinion-model demo-model docs docs-site tools clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -82,6 +82,9 @@ fuzz: $(VENV)/.dev ## N mutated studies from SEED, each to an answer or a code (
 
 brain-model: $(VENV)/.dev ## train the brain extraction network again (over an hour on two cores; goes on where it stopped)
 	@$(BIN)/python scripts/make_brain_model.py $(ARGS)
+
+opinion-model: $(VENV)/.dev ## train the network that tells kinds of images again (an hour on one core; goes on where it stopped)
+	@$(BIN)/python scripts/make_opinion_model.py $(ARGS)
 
 demo-model: $(VENV)/.dev ## make examples/demo_model again from nothing: train, export, parity, manifest
 	@$(BIN)/python scripts/make_demo_model.py

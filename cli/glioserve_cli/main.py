@@ -45,6 +45,9 @@ COMMANDS = {
         "glioserve_cli.training.train_grid", "train", "train every network on every combination of sequences"
     ),
     "train-brain": Command("glioserve_cli.training.train_brain", "train", "train the brain extraction network"),
+    "train-opinion": Command(
+        "glioserve_cli.training.train_opinion", "train", "train the network that tells kinds of images"
+    ),
     "import": Command("glioserve_cli.models.import_", "export", "import an outside checkpoint into an artifact"),
     "export": Command("glioserve_cli.models.export", "export", "export an artifact into a model repository"),
     "engine": Command("glioserve_cli.models.engine", "export", "build and check TensorRT plans where they serve"),

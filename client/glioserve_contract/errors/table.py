@@ -356,6 +356,10 @@ class ErrorCode(Enum):
         "GLIO-5125", Status.UNAVAILABLE, _YES, "A remote store cannot be read or written.",
         "Check the store's URL, credentials and network; an upload that was cut off is ignored until it is whole.",
     )
+    INVALID_OPINION_MODEL = ErrorRow(
+        "GLIO-5126", _BAD, _FIX, "The network that tells kinds of series by their voxels is missing or damaged.",
+        "Install the package again; after training the network anew, let `make opinion-model` write its digest.",
+    )
     # fmt: on
 
     @property

@@ -134,6 +134,12 @@ def canonical(volume: SequenceVolume) -> SequenceVolume:
 
     However a file orders and turns its axes, everything computed from the canonical volume is the same to the bit.
     """
+    turned = canonical_view(volume)
+    return SequenceVolume(turned.modality, np.ascontiguousarray(turned.voxels), turned.geometry)
+
+
+def canonical_view(volume: SequenceVolume) -> SequenceVolume:
+    """Return the canonical volume without a copy: its array is a view of the given voxels, with any strides."""
     geometry = volume.geometry
     directions = geometry.lps_from_voxel[:3, :3] / np.array(geometry.spacing_mm)
     # permutations() lists in order, so a tie (45 degrees) is decided the same way every time
@@ -147,7 +153,7 @@ def canonical(volume: SequenceVolume) -> SequenceVolume:
             affine[:3, 3] += affine[:3, axis] * (array.shape[axis] - 1)
             affine[:3, axis] *= -1
     x, y, z = array.shape
-    return SequenceVolume(volume.modality, np.ascontiguousarray(array.transpose(2, 1, 0)), Geometry((x, y, z), affine))
+    return SequenceVolume(volume.modality, array.transpose(2, 1, 0), Geometry((x, y, z), affine))
 
 
 def isotropic_cover(geometry: Geometry, spacing_mm: float) -> Geometry:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -54,20 +55,20 @@ def draw_size(rng: np.random.Generator) -> tuple[int, int, int]:
 def scan_head(head: SyntheticHead, rng: np.random.Generator, size_voxels: tuple[int, int, int]) -> Sample:
     """Draw one scan of ``head`` on a grid of ``size_voxels`` (x, y, z) of GRID_MM."""
     volume = _rendered(head, rng, draw_contrast)
-    axis, step_mm = _slices(rng)
+    axis, step_mm = draw_slices(rng)
     volume = _slice_profile(volume, axis, step_mm * float(rng.uniform(0.75, 1.0)))
-    pose = _pose(rng)
-    warp = _warp(rng)
-    field_mm, start_mm = _field_of_view(rng, size_voxels)
+    pose = draw_pose(rng)
+    warp = draw_warp(rng)
+    field_mm, start_mm = draw_field_of_view(rng, size_voxels)
     fine = _centres(size_voxels, start_mm)
     distance = torch.from_numpy(head.distance.astype(np.float32) / 10)
-    target = _sampled(distance, fine, pose, warp, padding=12.7)
+    target = sampled(distance, fine, pose, warp, padding=12.7)
     taken, places = list(fine), fine[axis]
     if step_mm > GRID_MM * 0.67:
         first = start_mm[axis] + float(rng.uniform(0, step_mm))
         taken[axis] = np.arange(first, start_mm[axis] + field_mm[axis], step_mm, dtype=np.float32)
-    image = _sampled(volume, taken, pose, warp, padding=0.0)
-    image = _degraded(image, rng, axis)
+    image = sampled(volume, taken, pose, warp, padding=0.0)
+    image = degraded(image, rng, axis)
     if len(taken[axis]) != len(places) or taken[axis] is not fine[axis]:
         image = _interpolated(image, 2 - axis, taken[axis], places)
     seen = np.ones(image.shape, dtype=bool)
@@ -90,9 +91,9 @@ def scan_volume(
     did not move. ``contrast`` draws what tissues look like.
     """
     where = rng if placing is None else placing
-    pose, warp = _pose(where), _warp(where)
-    extent, start = _field_of_view(where, (SIZES[0][-1], SIZES[1][-1], SIZES[2][-1]))
-    axis, step_mm = _slices(rng)
+    pose, warp = draw_pose(where), draw_warp(where)
+    extent, start = draw_field_of_view(where, (SIZES[0][-1], SIZES[1][-1], SIZES[2][-1]))
+    axis, step_mm = draw_slices(rng)
     volume = _slice_profile(_rendered(head, rng, contrast), axis, step_mm * float(rng.uniform(0.75, 1.0)))
     spacing = np.full(3, rng.uniform(0.9, 1.3))
     spacing[axis] = step_mm
@@ -100,8 +101,8 @@ def scan_volume(
         (first + step * (np.arange(max(8, int(length / step))) + 0.5)).astype(np.float32)
         for first, step, length in zip(start, spacing, extent, strict=True)
     ]
-    image = _degraded(_sampled(volume, places, pose, warp, padding=0.0), rng, axis)
-    distance = _sampled(torch.from_numpy(head.distance.astype(np.float32) / 10), places, pose, warp, padding=12.7)
+    image = degraded(sampled(volume, places, pose, warp, padding=0.0), rng, axis)
+    distance = sampled(torch.from_numpy(head.distance.astype(np.float32) / 10), places, pose, warp, padding=12.7)
     affine = np.diag([*spacing, 1.0])
     affine[:3, 3] = [p[0] for p in places]
     x, y, z = (len(p) for p in places)
@@ -122,12 +123,12 @@ def _rendered(
     labels = operate(head, rng)
     means = contrast(rng)
     volume = torch.from_numpy(means[labels])
-    texture = _smooth_noise(rng, volume.shape, int(rng.choice((2, 3, 5))))
+    texture = smooth_noise(rng, volume.shape, int(rng.choice((2, 3, 5))))
     volume = volume * (1 + float(rng.uniform(0, 0.14)) * texture)
     return _blurred(volume, float(rng.uniform(0.35, 1.0)))
 
 
-def _slices(rng: np.random.Generator) -> tuple[int, float]:
+def draw_slices(rng: np.random.Generator) -> tuple[int, float]:
     """Draw (axis x, y or z, slice step in mm): mostly axial, half of them thick."""
     axis = int(rng.choice(3, p=(0.15, 0.15, 0.7)))
     return axis, float(rng.uniform(3.0, 7.0)) if rng.random() < 0.65 else float(rng.uniform(0.9, 3.0))
@@ -144,7 +145,7 @@ def _slice_profile(volume: torch.Tensor, axis: int, thickness_mm: float) -> torc
     return _convolved(volume, taps / taps.sum(), 2 - axis)
 
 
-def _pose(rng: np.random.Generator) -> npt.NDArray[np.float64]:
+def draw_pose(rng: np.random.Generator) -> npt.NDArray[np.float64]:
     """Draw the 4 x 4 from the scanner's LPS to the head's: tilt, shift, and one half of the heads mirrored."""
     matrix = np.eye(4)
     spread = 9.0 if rng.random() < 0.7 else 18.0
@@ -154,14 +155,14 @@ def _pose(rng: np.random.Generator) -> npt.NDArray[np.float64]:
     return matrix
 
 
-def _warp(rng: np.random.Generator) -> torch.Tensor:
+def draw_warp(rng: np.random.Generator) -> torch.Tensor:
     """Draw displacements in mm [1, 3 (x, y, z), d, h, w] on control points over the scanner's cube of 300 mm."""
     amplitude = float(rng.uniform(0, 5.0))
     points = rng.normal(0, amplitude, (1, 3, 7, 7, 7)).astype(np.float32)
     return torch.from_numpy(points)
 
 
-def _field_of_view(
+def draw_field_of_view(
     rng: np.random.Generator, size_voxels: tuple[int, int, int]
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """Draw (extent, lower corner) in mm about the brain's centre, (x, y, z); the corner starts the network's grid."""
@@ -179,15 +180,25 @@ def _centres(size_voxels: tuple[int, int, int], start_mm: npt.NDArray[np.float32
     ]
 
 
-def _sampled(
+def sampled(
     volume: torch.Tensor,
     places: list[FloatArray],
     pose: npt.NDArray[np.float64],
     warp: torch.Tensor,
     *,
     padding: float,
+    mode: Literal["bilinear", "nearest"] = "bilinear",
 ) -> FloatArray:
-    """Sample ``volume`` of the head's frame at the scanner points of three lists of coordinates, FP32 [z, y, x]."""
+    """Sample ``volume`` of the head's frame at the scanner points of three lists of coordinates, FP32 [z, y, x].
+
+    Args:
+        volume: FP32 [z, y, x] on the head's own grid.
+        places: Coordinates in mm along x, y and z, in the scanner's LPS.
+        pose: 4 x 4 from the scanner's LPS to the head's, as :func:`draw_pose` gives it.
+        warp: Displacements as :func:`draw_warp` gives them.
+        padding: Value outside the head's grid.
+        mode: Linear interpolation, or the value of the nearest voxel (labels).
+    """
     x, y, z = (torch.from_numpy(p) for p in places)
     zz, yy, xx = torch.meshgrid(z, y, x, indexing="ij")
     points = torch.stack([xx, yy, zz], dim=-1)
@@ -197,14 +208,14 @@ def _sampled(
     points = points @ matrix[:3, :3].T + matrix[:3, 3]
     low, high = (torch.tensor(v) for v in (BOX_LOW_MM, BOX_HIGH_MM))
     unit = (points - low) / (high - low) * 2 - 1
-    found = F.grid_sample(volume[None, None] - padding, unit[None], mode="bilinear", align_corners=False)
+    found = F.grid_sample(volume[None, None] - padding, unit[None], mode=mode, align_corners=False)
     return np.asarray(found[0, 0].numpy() + np.float32(padding))
 
 
-def _degraded(image: FloatArray, rng: np.random.Generator, axis: int) -> FloatArray:
+def degraded(image: FloatArray, rng: np.random.Generator, axis: int) -> FloatArray:
     """Add a coil field, gamma, ghosts of a moving head, slices of uneven gain, Rician noise."""
     tensor = torch.from_numpy(image)
-    tensor = tensor * torch.exp(float(rng.uniform(0, 0.45)) * _smooth_noise(rng, tensor.shape, 0))
+    tensor = tensor * torch.exp(float(rng.uniform(0, 0.45)) * smooth_noise(rng, tensor.shape, 0))
     top = float(tensor.max()) or 1.0
     tensor = top * (tensor.clamp(min=0) / top) ** float(np.exp(rng.normal(0, 0.2)))
     if rng.random() < 0.2:  # ghosts along one in-plane axis
@@ -233,7 +244,7 @@ def _interpolated(image: FloatArray, array_axis: int, taken: FloatArray, places:
     return np.asarray(image.take(lower, array_axis) * (1 - weight) + image.take(lower + 1, array_axis) * weight)
 
 
-def _smooth_noise(rng: np.random.Generator, shape: tuple[int, ...] | torch.Size, step: int) -> torch.Tensor:
+def smooth_noise(rng: np.random.Generator, shape: tuple[int, ...] | torch.Size, step: int) -> torch.Tensor:
     """Draw noise of mean 0 and standard deviation about 1.
 
     It is correlated over ``step`` voxels; 0 means a handful of waves over the volume.
