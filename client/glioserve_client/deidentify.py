@@ -41,7 +41,7 @@ from glioserve_dicom.agents import agent_in
 from glioserve_dicom.files.attributes import numbers, texts
 from glioserve_dicom.files.part10 import MR_STORAGE, NATIVE_SYNTAXES, Instance, parse
 from glioserve_dicom.files.quiet import quiet
-from glioserve_dicom.identity import KEPT_ATTRIBUTES, Treatment, kept_codes
+from glioserve_dicom.identity import KEPT_ATTRIBUTES, Treatment, kept_codes, value_order, values_to_number
 from glioserve_dicom.slices.decode import COLOURS
 from glioserve_dicom.slices.frames import FUNCTIONAL_GROUPS, is_multiframe
 from glioserve_dicom.slices.mosaic import has_tiles
@@ -80,7 +80,6 @@ _CODES = {
         ),
         re.compile(r"YES|NO"),
     ),
-    "StackID": re.compile(r"[0-9]{1,4}"),
 }
 """Kept text attributes that are not numbers, and all that they may hold."""
 
@@ -103,10 +102,30 @@ class Pseudonyms:
 
     def __init__(self, key: bytes | None = None) -> None:
         self._key = secrets.token_bytes(32) if key is None else key
+        self._uids: Mapping[str, str] = {}
+        self._numbered: Mapping[str, str] = {}
+
+    def of_study(self, files: Sequence[DicomFile]) -> Pseudonyms:
+        """Return stand-ins under the same key that sort as the originals of these files do.
+
+        So that stacks come in one order, and have one name, whether a study is read as it is or as it is sent.
+        """
+        names = Pseudonyms(self._key)
+        uids = {uid for file in files for uid in file.uids}
+        names._uids = dict(zip(sorted(uids), sorted(map(self.uid, uids)), strict=True))
+        values = sorted({value for file in files for value in file.to_number}, key=value_order)
+        names._numbered = {value: f"OTHER{number}" for number, value in enumerate(values, 1)}
+        return names
 
     def uid(self, original: str) -> str:
         """Return a DICOM UID of the form ``2.25.<128-bit number>`` (PS3.5 B.2)."""
+        if original in self._uids:
+            return self._uids[original]
         return f"2.25.{int.from_bytes(self._digest('uid', original)[:16], 'big')}"
+
+    def numbered(self, value: str) -> str:
+        """Return ``OTHER<number>`` for a value that the study's files hold, else ``OTHER``."""
+        return self._numbered.get(value, "OTHER")
 
     def patient_id(self, dataset: Dataset) -> str:
         """Return ``PSN-<16 hex digits>``; without a PatientID the name and birth date tell patients apart."""
@@ -131,7 +150,7 @@ def deidentify(files: Sequence[DicomFile], pseudonyms: Pseudonyms | None = None)
     Raises:
         TruncatedFileError: a file's elements cannot be read one by one.
     """
-    names = pseudonyms or Pseudonyms()
+    names = (pseudonyms or Pseudonyms()).of_study(files)
     origin_us = min((f.first_us for f in files if f.first_us is not None), default=0)
     contents = tuple(_rebuilt(file, names, origin_us, f"File {i + 1}") for i, file in enumerate(files))
     series = {names.uid(f.series_instance_uid): f.series_instance_uid for f in files if f.series_instance_uid}
@@ -274,7 +293,9 @@ def _treated(source: Dataset, keyword: str, treatment: Treatment, names: Pseudon
         return _relative_time(clock_us(source, keyword), origin_us)
     if treatment is Treatment.WORDS:
         return kept_text(text, LONGEST_TEXT[keyword])
-    return ("\\" if dictionary_VR(keyword) == "CS" else " ").join(kept_codes(keyword, text))
+    if treatment is Treatment.NUMBERED:
+        return names.numbered(text) if values_to_number(keyword, text) else text
+    return ("\\" if dictionary_VR(keyword) == "CS" else " ").join(kept_codes(keyword, text, names.numbered))
 
 
 def _agent(source: Dataset) -> str:

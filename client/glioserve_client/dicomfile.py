@@ -7,18 +7,25 @@ into pixels, clocks, and the reasons why a file is not sent.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from pydicom.dataset import Dataset
 
 from glioserve_contract import GlioserveError
-from glioserve_dicom.files.attributes import text
+from glioserve_dicom.files.attributes import items, text
 from glioserve_dicom.files.part10 import MR_STORAGE, Instance, object_name, parse
 from glioserve_dicom.files.quiet import quiet
+from glioserve_dicom.identity import NUMBERED_ATTRIBUTES, values_to_number
+from glioserve_dicom.slices.frames import FUNCTIONAL_GROUPS
 
 CLOCKS = {"AcquisitionTime": "AcquisitionDate", "SeriesTime": "SeriesDate", "ContentTime": "ContentDate"}
 """Times that are sent, relative, and the date that each belongs to."""
+UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "FrameOfReferenceUID")
+"""UIDs that are sent as pseudonyms."""
+_NUMBERED_IN = ("FrameContentSequence", "MRImageFrameTypeSequence")
+"""Functional groups that hold attributes of :data:`glioserve_dicom.identity.NUMBERED_ATTRIBUTES`."""
 _TIME = re.compile(r"(\d{2}):?(\d{2})?:?(\d{2})?(?:\.(\d{1,6}))?\d*")
 MICROSECONDS_PER_DAY = 86_400_000_000
 
@@ -36,6 +43,10 @@ class DicomFile:
     """True where the file itself states it (BurnedInAnnotation); False proves nothing."""
     first_us: int | None = field(repr=False)
     """Earliest clock of the file in microseconds, for times relative to the study's first; None where it has none."""
+    uids: frozenset[str] = field(repr=False)
+    """The file's own UIDs that are sent as pseudonyms."""
+    to_number: frozenset[str] = field(repr=False)
+    """Values that tell stacks apart and are sent as numbers of the request."""
 
     @property
     def reason_not_sent(self) -> str:
@@ -69,6 +80,8 @@ def dicom_file(instance: Instance, content: bytes, name: str) -> DicomFile:
             series_instance_uid=text_of(instance.dataset, "SeriesInstanceUID"),
             burnt_in_text=text_of(instance.dataset, "BurnedInAnnotation").upper() == "YES",
             first_us=_first_us(instance.dataset),
+            uids=frozenset(filter(None, (text_of(instance.dataset, keyword) for keyword in UIDS))),
+            to_number=frozenset(_to_number(instance.dataset)) if instance.is_mr else frozenset(),
         )
 
 
@@ -100,6 +113,21 @@ def datetime_us(dataset: Dataset) -> int | None:
     if clock is None or day is None:
         return None
     return day * MICROSECONDS_PER_DAY + _since_midnight_us(clock)
+
+
+def _to_number(dataset: Dataset) -> Iterator[str]:
+    groups = [group for keyword in FUNCTIONAL_GROUPS for group in _items(dataset, keyword)]
+    for holder in (dataset, *(item for group in groups for keyword in _NUMBERED_IN for item in _items(group, keyword))):
+        for keyword in NUMBERED_ATTRIBUTES:
+            if keyword in holder:
+                yield from values_to_number(keyword, text_of(holder, keyword))
+
+
+def _items(dataset: Dataset, keyword: str) -> Sequence[Dataset]:
+    try:
+        return items(dataset, keyword)
+    except GlioserveError:  # raised where the frames are rebuilt or read
+        return ()
 
 
 def _first_us(dataset: Dataset) -> int | None:

@@ -190,16 +190,19 @@ OTHER_IMAGE_TYPES: Mapping[str, frozenset[str]] = MappingProxyType(
             "a localiser": "LOCALIZER",
             "diffusion": "ADC,EADC,TRACEW,FA,DIFFUSION",
             "a projection": "MIP,MNP,MINIP,MIN,MAX,PROJECTION,PROJECTION IMAGE,MAX_IP,MIN_IP,VOLUME_RENDER,"
-            "SURFACE_RENDER",
+            "SURFACE_RENDER,MIN IP,MAX IP,PJN",
             "a subtraction": "SUB,SUBTRACT,SUBTRACTED,SUBTRACTION",
-            "phase or complex parts": "PHASE,P,PHASE MAP,REAL,IMAGINARY,R,I,VELOCITY MAP,PCA,M_PCA,FLOW_ENCODED",
+            "phase or complex parts": "PHASE,P,PHASE MAP,REAL,IMAGINARY,R,I,VELOCITY MAP,PCA,M_PCA,FLOW_ENCODED,"
+            "PHASE_MAP,P_FFE,P_SE,P_IR,P_PCA,R_FFE,R_SE,R_IR,I_FFE,I_SE,I_IR,SW_P_FFE",
             "perfusion": "ASL,RCBF,RCBV,RELCBV,RELCBF,RELMTT,MTT,TTP,PBP,PERFUSION",
-            "susceptibility or T2*": "SWI,T2_STAR",
+            "susceptibility or T2*": "SWI,SW_M_FFE,T2_STAR",
             "angiography": "ANGIO,TOF",
             "functional imaging": "FMRI",
-            "a quantitative map": "T1 MAP,T2 MAP,T2_STAR MAP,B0,B1,B0 MAP,B1 MAP,FIELD MAP,MAP",
+            "a quantitative map": "T1 MAP,T2 MAP,T2_STAR MAP,B0,B1,B0 MAP,B1 MAP,FIELD MAP,MAP,T1_MAP,T2_MAP,M_B0,"
+            "M_B1,B0_MAP,B1_MAP,FIELD_MAP,R2,R2_STAR,FF,FAT_FRACTION",
             "an inversion image of MP2RAGE": "INV1,INV2",
-            "a fat or opposed-phase image of a Dixon acquisition": "FAT,F,OUT_PHASE,OPP_PHASE",
+            "a fat or opposed-phase image of a Dixon acquisition": "FAT,F,OUT_PHASE,OPP_PHASE,OP,OPP,OUT,"
+            "OUTPHASE,OPPOSED_PHASE",
             "a proton-density image": "PROTON_DENSITY",
             "STIR": "STIR",
             "a screenshot": "SCREENSAVE,SCREEN SAVE,CSA REPORT",

@@ -154,6 +154,8 @@ _ROUTE = re.compile(r"(?<!\w)(i\.?\s?/?\s?v\.?|e\.\s?v\.|в\s?/\s?в)(?!\w)")
 _DOSE = re.compile(
     r"(?<![\w.,])(\d*[.,]?\d+)\s*(ml|mls|cc|ccm|cm3|мл|mmol|umol|μmol|ммоль|mg|g|l)(\s?/\s?(kg|кг|ml|l|s|sec|min)\w*)?(?!\w)"
 )
+_ATTRIBUTION = re.compile(r"\s(by|durch|par)\s+((dr|mr|mrs|ms|md|rn|nurse|prof|frau|herr)\.?\s+)?[^\W\d_]+$")
+"""The person who injected, at a text's end."""
 _NUMBER = re.compile(r"[a-z]{0,4}\d[\w.,]*")
 _BRACKETED_SIGN = re.compile(r"[(\[{]\s*([+-])\s*[)\]}]")
 _EITHER_SIGN = re.compile(r"\+\s*/?\s*-|-\s*/?\s*\+")
@@ -238,7 +240,7 @@ def _name_says(name: str) -> bool | None:
 
 
 def _says(value: str) -> bool | None:
-    value = value.replace("_", " ").strip(" \0'\"")
+    value = _ATTRIBUTION.sub("", value.replace("_", " ").strip(" \0'\""))
     if not value or "\ufffd" in value:
         return None
     if not value.strip("-") or value in ("n", "na") or not value.strip(" 0.,"):

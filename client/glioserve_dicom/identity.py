@@ -8,6 +8,7 @@ is not a pseudonym. Text burnt into the pixels is outside both: see docs/privacy
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable
 from enum import Enum
 
 from glioserve_contract.sequences import SEQUENCE_IMAGE_TYPES, SEQUENCE_SCAN_OPTIONS
@@ -21,7 +22,8 @@ class Treatment(str, Enum):
     RELATIVE_TIME = "time since the study's first, as TM from 000000"
     AGENT = "YES or NO: whether an agent was given, by its name, codes, dose and start; left out where they do not say"
     WORDS = "words of the closed vocabulary only"
-    CODES = "terms of the closed list only"
+    CODES = "terms of the closed list only; where their place tells them apart, others as numbers (`OTHER1`)"
+    NUMBERED = "a number of up to four digits; any other text as a number of the request (`OTHER1`)"
 
 
 _KEEP = (
@@ -34,7 +36,7 @@ _KEEP = (
     # Enhanced MR (PS3.3 C.7.6.16, C.8.13): the functional groups that carry geometry and timings.
     "SharedFunctionalGroupsSequence PerFrameFunctionalGroupsSequence PixelMeasuresSequence PlaneOrientationSequence "
     "PlanePositionSequence PixelValueTransformationSequence MRTimingAndRelatedParametersSequence MREchoSequence "
-    "EffectiveEchoTime MRModifierSequence InversionRecovery InversionTimes FrameContentSequence StackID "
+    "EffectiveEchoTime MRModifierSequence InversionRecovery InversionTimes FrameContentSequence "
     "InStackPositionNumber TemporalPositionIndex FrameAcquisitionNumber DimensionIndexValues "
     "MRImageFrameTypeSequence RFEchoTrainLength MRDiffusionSequence DiffusionBValue "
     "ContrastBolusUsageSequence "
@@ -51,6 +53,7 @@ KEPT_ATTRIBUTES: dict[str, Treatment] = {
     ),
     **dict.fromkeys(("AcquisitionTime", "SeriesTime", "ContentTime"), Treatment.RELATIVE_TIME),
     "ContrastBolusAgent": Treatment.AGENT,
+    "StackID": Treatment.NUMBERED,
     **dict.fromkeys(("SeriesDescription", "ProtocolName", "SequenceName", "PulseSequenceName"), Treatment.WORDS),
     **dict.fromkeys(
         (
@@ -83,12 +86,13 @@ _CONTRASTS = (
 _CALCULATIONS = "NONE MIXED MAX_IP MIN_IP VOLUME_RENDER SURFACE_RENDER MPR CURVED_MPR".split()
 
 _IMAGE_TYPES = SEQUENCE_IMAGE_TYPES.union(
-    "ORIGINAL PRIMARY DERIVED SECONDARY AXIAL M M_FFE M_SE M_IR FFE SE IR NORM DIS2D DIS3D ND FM FIL OTHER NONE MPR "
-    "IMAGE MAGNITUDE MIXED VOLUME REFORMATTED AVERAGE RESAMPLED FAST_SPIN_ECHO ADDITION MOCO UNI WATER W IN_PHASE "
-    "DIXON CPR".split(),
+    "ORIGINAL PRIMARY DERIVED SECONDARY AXIAL M M_FFE M_SE M_IR FFE SE IR TSE TFE NORM DIS2D DIS3D ND FM FIL OTHER "
+    "NONE MPR IMAGE MAGNITUDE MIXED VOLUME REFORMATTED AVERAGE RESAMPLED FAST_SPIN_ECHO ADDITION MOCO UNI WATER W IP "
+    "IN IN_PHASE INPHASE DIXON CPR RMS MEAN SUM MSUM ECHO COMPOSED COMP_SP COMP_AD COMP_AN FILTERED FM2 SH MFSPLIT "
+    "MB RETRO STDDEV ADD DIVIDE MULTIPLY PROPELLER EPI COMBINED FUSED PROCESSED".split(),
     _CONTRASTS,
     _CALCULATIONS,
-    ("CSA MPR", "CSA PARALLEL", "CSA RESAMPLED"),
+    ("CSA MPR", "CSA PARALLEL", "CSA RESAMPLED", "CSAPARALLEL"),
 )
 _SCAN_CODES = SEQUENCE_SCAN_OPTIONS.union(
     "SE IR GR EP RM SK MTC SS TRSS SP MP OSP NONE PER RG CG PPG FC PFF PFP FS SFS WE SAT SAT1 SAT2 IR_GEMS "
@@ -112,7 +116,7 @@ CODES: dict[str, frozenset[str]] = {
     "BodyPartExamined": _BODY_PARTS,
     "AngioFlag": frozenset("YN"),
     "AcquisitionContrast": frozenset(_CONTRASTS),
-    "ComplexImageComponent": frozenset("MAGNITUDE PHASE REAL IMAGINARY MIXED".split()),
+    "ComplexImageComponent": _IMAGE_TYPES,
     "VolumeBasedCalculationTechnique": frozenset(_CALCULATIONS),
     "EchoPulseSequence": frozenset("SPIN GRADIENT BOTH".split()),
     "SteadyStatePulseSequence": frozenset("FREE_PRECESSION TRANSVERSE TIME_REVERSED LONGITUDINAL NONE".split()),
@@ -120,8 +124,12 @@ CODES: dict[str, frozenset[str]] = {
 }
 """The terms that each of these attributes may hold when it is sent."""
 
-_IN_PLACE = frozenset({"ImageType", "FrameType"})
+_IN_PLACE = frozenset({"ImageType", "FrameType", "ComplexImageComponent"})
 """Their values are told apart by their place (PS3.3 C.7.6.1.1.2), so none may move."""
+NUMBERED_ATTRIBUTES = ("ImageType", "FrameType", "ComplexImageComponent", "StackID")
+"""Attributes whose unknown values tell stacks apart: the client sends a number of the request for each value."""
+PLAIN_NUMBER = re.compile(r"[0-9]{1,4}")
+_NUMBERED = re.compile(r"OTHER([1-9][0-9]{0,5})")
 
 IDENTIFYING_ATTRIBUTES = (
     "PatientName",
@@ -189,15 +197,45 @@ PATIENT_PSEUDONYM = re.compile(r"PSN-[0-9a-f]{8,32}")
 patient's number in a way that could be repeated."""
 
 
-def kept_codes(keyword: str, text: str) -> tuple[str, ...]:
+def kept_codes(keyword: str, text: str, stand_in: Callable[[str], str] = lambda _: "OTHER") -> tuple[str, ...]:
     """Return the values of an attribute of :data:`CODES` that may be sent, upper case; ``text`` has its backslashes.
 
-    A maker is known by one word of its name. Where values are told apart by their place, another one is ``OTHER``.
+    A maker is known by one word of its name. Where values are told apart by their place, ``stand_in`` gives what stands
+    for another one.
     """
     known = CODES[keyword]
     if keyword == "Manufacturer":
         return tuple(word for word in re.split(r"[^A-Z0-9]+", text.upper()) if word in known)
-    values = [value.strip(" \0") for value in text.upper().split("\\")] if text.strip(" \0") else []
+    values = _values(text)
     if keyword in _IN_PLACE:
-        return tuple(value if value in known else "OTHER" for value in values)
+        return tuple(value if value in known or not value else stand_in(value) for value in values)
     return tuple(value for value in values if value in known)
+
+
+def values_to_number(keyword: str, text: str) -> tuple[str, ...]:
+    """Return the values of one of :data:`NUMBERED_ATTRIBUTES` that are not sent as they are."""
+    if keyword == "StackID":
+        return (text,) if text and not PLAIN_NUMBER.fullmatch(text) else ()
+    return tuple(value for value in _values(text) if value and value not in CODES[keyword])
+
+
+def value_order(value: str) -> tuple[int, int, str]:
+    """Return the place of an attribute's value among others: the same whether as the file has it or as it is sent.
+
+    Numbers come first, then the numbered values of a request, then texts.
+    """
+    if PLAIN_NUMBER.fullmatch(value):
+        return 0, int(value), value
+    if numbered := _NUMBERED.fullmatch(value):
+        return 1, int(numbered[1]), ""
+    return 2, 0, value
+
+
+def image_type_order(values: Iterable[str]) -> tuple[tuple[int, int, str], ...]:
+    """Return a key of an image type, equal for equal ones: known terms come first, others as :func:`value_order`."""
+    upper = (value.strip(" \0").upper() for value in values)
+    return tuple((-1, 0, value) if value in _IMAGE_TYPES or not value else value_order(value) for value in upper)
+
+
+def _values(text: str) -> list[str]:
+    return [value.strip(" \0") for value in text.upper().split("\\")] if text.strip(" \0") else []

@@ -20,7 +20,7 @@ MAGNAVIST|MAGNEVEST|Gadivist|Dotaren|Gadolineum|gadolinum|mangevist|20CC MAG|OMN
 contrast given|with contrast|mit KM|post contrast|nach KM|avec gado|med kontrast|con contraste|Gadovist (given)|true
 Gadavist 1.0 Bayer|Prohance/Bracco|Gadovist, i.v., 7 ml|Contrast: MAGNEVIST|+Gd|Gd+|C+|Gd (+)|Gadovist Handinjektion
 钆布醇|马根维显|钆喷酸葡胺注射液|ガドビスト|マグネビスト|ｶﾞﾄﾞﾋﾞｽﾄ|造影剤あり|가도비스트|조영제 사용
-Гадовист|гадовиста 7,5 мл|Магневист|с контрастом
+Гадовист|гадовиста 7,5 мл|Магневист|с контрастом|Gd given by Dr Zyxquist|Gadovist durch Frau Zyxquist
 """
 NOT_GIVEN = """
 off|OFF|(none)|None given|none|no|No|NO CONTRAST|non contrast|Noncontrast|NC|pre|pre contrast|unenhanced|0 ml
@@ -39,7 +39,8 @@ SILENT = """
 unknown|see notes|contrast|oral|oral contrast|Kontrast|contraste|Dr Smith|Müller|John Gadomski|test|anonymized|REMOVED
 Gadovist?|?|.|1|12|T1|allergic to gadolinium|Gadovist no reaction|Gadovist planned|not known|not specified|keine Angabe
 unbekannt|inconnu|desconocido|不明|造影剤|조영제|контраст|yes/no|Ja/Nein|w/wo|with and without|pre/post|pre and post Gd
-+/- Gd|±|not without contrast|nicht nativ|- Gadovist|Omnipaque 300|barium|iodine|Bayer|agent|saline|Gadovist or nothing
++/- Gd|±|not without contrast|nicht nativ|- Gadovist|Omnipaque 300|barium|iodine|Bayer|agent|saline
+Gadovist or nothing|Gadovist by protocol, see notes
 """
 TEXTS = [
     (text, given)

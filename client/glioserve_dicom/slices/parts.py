@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,7 @@ import numpy.typing as npt
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_dicom.files.attributes import comparable, text
 from glioserve_dicom.files.part10 import Instance
+from glioserve_dicom.identity import image_type_order, value_order
 from glioserve_dicom.slices.decode import refuse_unreadable, same_image
 from glioserve_dicom.slices.frames import (
     Frame,
@@ -28,6 +30,8 @@ from glioserve_dicom.slices.frames import (
 )
 from glioserve_dicom.slices.spacing import SAME_POSITION_MM, even_step
 
+ImageTypeKey = tuple[tuple[int, int, str], ...]
+"""An image type as :func:`glioserve_dicom.identity.image_type_order` has it."""
 ORIENTATION_TOLERANCE = 1e-3
 """Largest difference of a direction cosine within a stack."""
 PIXEL_TOLERANCE_MM = 1e-3
@@ -59,7 +63,7 @@ class Placed:
 
     frame: Frame
     frame_of_reference: str = ""
-    image_type: tuple[str, ...] | None = ()
+    image_type: ImageTypeKey | None = ()
     """None where it cannot be read: the image may be of any kind."""
     echo: str = ""
     echo_ms: float = 0.0
@@ -96,9 +100,7 @@ def _placed(instance: Instance, index: int) -> Placed:
     dataset = instance.dataset
     image_type = _image_type_if_any(instance, index)
     try:
-        if image_type is None:
-            image_type = image_type_of(dataset, index)  # raises, and says why
-        refuse_unreadable(instance, image_type)
+        refuse_unreadable(instance, image_type_of(dataset, index))
         plane = plane_of(dataset, index)
         echo = frame_value(dataset, index, "MREchoSequence", "EffectiveEchoTime", "EchoTime")
         return Placed(
@@ -113,9 +115,9 @@ def _placed(instance: Instance, index: int) -> Placed:
         return Placed(Frame(instance, index), image_type=image_type, problem=problem)
 
 
-def _image_type_if_any(instance: Instance, index: int) -> tuple[str, ...] | None:
+def _image_type_if_any(instance: Instance, index: int) -> ImageTypeKey | None:
     try:
-        return image_type_of(instance.dataset, index)
+        return image_type_order(image_type_of(instance.dataset, index))
     except GlioserveError:  # raised again where the frame is resolved
         return None
 
@@ -130,7 +132,7 @@ def parts_of(frames: Sequence[Placed]) -> list[Part]:
     groups = [part for group in groups for part in _matrices(group)]
     groups = [part for group in groups for part in _repeats(group)]
     groups = _without_strays(groups)
-    faulty: dict[tuple[str, ...] | None, list[Placed]] = defaultdict(list)
+    faulty: dict[ImageTypeKey | None, list[Placed]] = defaultdict(list)
     for frame in frames:
         if frame.problem is not None:
             faulty[frame.image_type].append(frame)
@@ -148,14 +150,16 @@ def _split(group: Part, name: str, split: Callable[[Sequence[Placed]], list[list
     return [replace(group, part=(*group.part, f"{name} {n}"), members=tuple(p)) for n, p in enumerate(parts, 1)]
 
 
-def _by(key: Callable[[Placed], object]) -> Callable[[Sequence[Placed]], list[list[Placed]]]:
-    """Return the split into parts of equal keys, in the order of the keys."""
+def _by(
+    key: Callable[[Placed], object], order: Callable[[Any], Any] | None = None
+) -> Callable[[Sequence[Placed]], list[list[Placed]]]:
+    """Return the split into parts of equal keys, sorted by the ``order`` of each key (default: :func:`_natural`)."""
 
     def split(members: Sequence[Placed]) -> list[list[Placed]]:
         parts: dict[object, list[Placed]] = defaultdict(list)
         for member in members:
             parts[key(member)].append(member)
-        return [parts[k] for k in sorted(parts, key=_natural)]
+        return [parts[k] for k in sorted(parts, key=order or _natural)]
 
     return split
 
@@ -190,11 +194,11 @@ def _near(values: Callable[[Placed], Sequence[float]], tolerance: float) -> Call
 
 
 _SPLITS = (
-    ("frame of reference", _by(lambda m: m.frame_of_reference)),
-    ("type", _by(lambda m: m.image_type)),
+    ("frame of reference", _by(lambda m: m.frame_of_reference, str)),
+    ("type", _by(lambda m: m.image_type, tuple)),
     ("echo", _by(lambda m: m.echo)),
     ("echo", _near(lambda m: (m.echo_ms,), ECHO_TOLERANCE_MS)),
-    ("stack", _by(lambda m: m.stack_id)),
+    ("stack", _by(lambda m: m.stack_id, value_order)),
 )
 
 
@@ -326,7 +330,7 @@ def along(members: Iterable[Placed]) -> list[tuple[float, Placed]]:
     return sorted(placed, key=lambda p: (round(p[0], 3), text(p[1].frame.dataset, "SOPInstanceUID"), p[1].frame.index))
 
 
-def _with_problem(groups: list[Part], image_type: tuple[str, ...] | None, faulty: list[Placed]) -> list[Part]:
+def _with_problem(groups: list[Part], image_type: ImageTypeKey | None, faulty: list[Placed]) -> list[Part]:
     """Pass the problem of images without a place to stacks of their kind, which may lack them, or to a new one."""
     problem = min((f.problem for f in faulty if f.problem is not None), key=str)
     spoilt = [g for g in groups if image_type is None or g.members[0].image_type == image_type]

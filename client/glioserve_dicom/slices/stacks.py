@@ -15,18 +15,20 @@ from itertools import pairwise
 import numpy as np
 
 from glioserve_contract import GlioserveError
+from glioserve_dicom.agents import agent_in
 from glioserve_dicom.files.attributes import comparable, text
 from glioserve_dicom.files.quiet import quiet
+from glioserve_dicom.identity import image_type_order, kept_codes
 from glioserve_dicom.read import Instances
 from glioserve_dicom.slices.frames import Frame, frame_value, image_type_of
 from glioserve_dicom.slices.parts import Part, Placed, along, parts_of, placed_frames
 from glioserve_dicom.slices.spacing import SAME_POSITION_MM, even_step
+from glioserve_dicom.words import LONGEST_TEXT, kept_text
 
-_SAME_ACQUISITION = (
-    "Modality SeriesDescription ProtocolName SequenceName ScanningSequence SequenceVariant MRAcquisitionType "
-    "RepetitionTime EchoTime InversionTime FlipAngle EchoTrainLength ContrastBolusAgent"
-).split()
-"""Attributes that two series must agree on to be halves of one."""
+_SAME_NUMBERS = "RepetitionTime EchoTime InversionTime FlipAngle EchoTrainLength".split()
+_SAME_CODES = "ScanningSequence SequenceVariant MRAcquisitionType".split()
+_SAME_WORDS = "SeriesDescription ProtocolName SequenceName".split()
+"""Attributes that two series must agree on to be halves of one, as far as the client sends them."""
 JOINED = "joined with"
 """Start of the ``part`` of a stack that was made of several series."""
 
@@ -97,12 +99,21 @@ def _acquisition_key(stack: Stack) -> tuple[str, ...]:
     if plane is None or not text(dataset, "FrameOfReferenceUID"):
         return ()
     try:
-        values = [comparable(dataset, keyword) for keyword in _SAME_ACQUISITION]
+        values = [text(dataset, keyword) for keyword in ("FrameOfReferenceUID", "Modality")]
+        values += [str(image_type_order(image_type_of(dataset, frame.index))), str(agent_in(dataset))]
+        values += [comparable(dataset, keyword) for keyword in _SAME_NUMBERS]
+        values += ["\\".join(kept_codes(keyword, text(dataset, keyword))) for keyword in _SAME_CODES]
+        values += [kept_text(text(dataset, keyword), LONGEST_TEXT[keyword]) for keyword in _SAME_WORDS]
         values.append(frame_value(dataset, frame.index, "MREchoSequence", "EffectiveEchoTime"))
     except GlioserveError:
         return ()
     grid = [f"{v:.3f}" for v in (*plane.orientation, *plane.pixel_spacing_mm, plane.rows, plane.columns)]
-    return (text(dataset, "FrameOfReferenceUID"), *image_type_of(dataset, frame.index), *values, *grid)
+    return (
+        text(dataset, "FrameOfReferenceUID"),
+        str(image_type_order(image_type_of(dataset, frame.index))),
+        *values,
+        *grid,
+    )
 
 
 def _fit(halves: Sequence[Stack]) -> bool:
