@@ -111,6 +111,9 @@ def _is_sequence(tag: BaseTag, element: object) -> bool:
 
 
 def _refuse_several(datasets: Iterable[FileDataset], keyword: str, code: ErrorCode) -> None:
-    values = {value for d in datasets if (value := text(d, keyword))}
+    values = Counter(value for d in datasets if (value := text(d, keyword)))
     if len(values) > 1:
-        raise GlioserveError(code, f"The files carry {len(values)} different values of {keyword}.")
+        detail = f"The files carry {len(values)} different values of {keyword}."
+        if len(values) == values.total() > 2:
+            detail = f"Each of {len(values)} files carries a {keyword} of its own; an anonymiser must keep one a study."
+        raise GlioserveError(code, detail)

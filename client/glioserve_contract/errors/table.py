@@ -129,8 +129,9 @@ class ErrorCode(Enum):
         "Name the series that is meant (parameter `series`), or send it alone; the message lists the candidates.",
     )
     TOO_FEW_SLICES = ErrorRow(
-        "GLIO-1303", _BAD, _NO, "A sequence has fewer slices than the recipe's min_slices.",
-        "Acquire thinner slices, or use a model whose recipe allows fewer.",
+        "GLIO-1303", _BAD, _FIX, "A sequence has fewer slices than the recipe's min_slices.",
+        "Send all images of the series, under one SeriesInstanceUID; if it has no more, acquire thinner slices, or use "
+        "a model whose recipe allows fewer.",
     )
     UNKNOWN_SERIES = ErrorRow(
         "GLIO-1304", _BAD, _FIX, "A series that the caller named is not among the study's MR images.",

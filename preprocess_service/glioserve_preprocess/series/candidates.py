@@ -15,7 +15,7 @@ from glioserve_contract.sequences import PixelKind
 from glioserve_dicom import words
 from glioserve_dicom.files.attributes import text
 from glioserve_dicom.slices.spacing import SAME_POSITION_MM, even_step
-from glioserve_dicom.slices.stacks import Stack
+from glioserve_dicom.slices.stacks import Stack, counted
 from glioserve_preprocess.series.acquisition import Acquisition
 from glioserve_preprocess.series.evidence import Evidence
 
@@ -206,4 +206,4 @@ class SeriesCandidate:
     def __str__(self) -> str:
         best = max(self.evidence.scores, key=self.score, default=None)
         likeliest = f"{best} {self.score(best):.2f}" if best else "none of the sequences"
-        return f"{self.name} ({self.slices} slices, {likeliest}: {'; '.join(self.evidence.reasons)})"
+        return f"{self.name} ({counted(self.slices)}, {likeliest}: {'; '.join(self.evidence.reasons)})"

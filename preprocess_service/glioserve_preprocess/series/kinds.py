@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from glioserve_dicom.slices.stacks import counted
 from glioserve_preprocess.arrays import DoubleArray
 from glioserve_preprocess.series.candidates import SeriesCandidate
 from glioserve_preprocess.series.reconstructions import timings_key
@@ -107,7 +108,7 @@ def _scout(candidate: SeriesCandidate, study: _Study) -> str:
             and 0 < (a.repetition_time_ms or 0) < SCOUT_TR_MS
             and 0 < (a.flip_angle_deg or 0) <= SCOUT_FLIP_DEG,
         ),
-        (1, f"{candidate.slices} slices", few),
+        (1, counted(candidate.slices), few),
         (1, f"slices {candidate.slice_distance_mm:.0f} mm apart", candidate.slice_distance_mm >= SCOUT_STEP_MM),
         (1, f"voxels of at least {voxel_mm:.2g} mm", voxel_mm >= SCOUT_VOXEL_MM),
         (1, f"a field of view of {candidate.field_mm:.0f} mm", candidate.field_mm >= SCOUT_FIELD_MM),

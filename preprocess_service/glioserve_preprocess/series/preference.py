@@ -35,6 +35,7 @@ from collections.abc import Callable, Sequence
 from glioserve_contract import Modality
 from glioserve_contract.records.preprocess import RunnerUpRecord
 from glioserve_contract.sequences import SEQUENCES, Weighting
+from glioserve_dicom.slices.stacks import counted
 from glioserve_preprocess.series.acquisition import Acquisition
 from glioserve_preprocess.series.candidates import SeriesCandidate
 
@@ -117,7 +118,7 @@ def _thicker(one: SeriesCandidate, best: SeriesCandidate, modality: Modality) ->
 
 
 def _fewer(one: SeriesCandidate, best: SeriesCandidate, modality: Modality) -> str:
-    return f"it has {one.slices} slices, not {best.slices}" if one.slices < best.slices else ""
+    return f"it has {counted(one.slices)}, not {best.slices}" if one.slices < best.slices else ""
 
 
 def _not_axial(one: SeriesCandidate, best: SeriesCandidate, modality: Modality) -> str:

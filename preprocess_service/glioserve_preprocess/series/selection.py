@@ -16,7 +16,7 @@ from glioserve_contract import ErrorCode, GlioserveError, Modality
 from glioserve_contract.records.preprocess import QualityCheck, RunnerUpRecord
 from glioserve_dicom.files.attributes import text
 from glioserve_dicom.read import Instances
-from glioserve_dicom.slices.stacks import Stack, stacks_of
+from glioserve_dicom.slices.stacks import Stack, counted, scattered, stacks_of, too_few
 from glioserve_preprocess.overrides import SeriesName
 from glioserve_preprocess.series.candidates import SeriesCandidate
 from glioserve_preprocess.series.contrast import (
@@ -158,7 +158,7 @@ def choose_among(judged: Judged, channels: Sequence[Modality], min_slices: int, 
         if (check := opinion_check(chosen[modality], modality)) is not None:
             checks.append(check)
     warnings += [
-        f"The {c.modality} series of {c.slices} slices is not in the recipe; left out."
+        f"The {c.modality} series of {counted(c.slices)} is not in the recipe; left out."
         for c in pool
         if c.modality is not None and c.modality not in channels
     ]
@@ -205,11 +205,8 @@ def _named(
             )
     enough = [c for c in matching if c.slices >= min_slices]
     if not enough:
-        most = max(c.slices for c in matching)
-        raise GlioserveError(
-            ErrorCode.TOO_FEW_SLICES,
-            f"The series named for {modality} has {most} slices; the recipe needs {min_slices}.",
-        )
+        detail = f"The series named for {modality} {too_few([c.stack for c in matching], min_slices)}"
+        raise GlioserveError(ErrorCode.TOO_FEW_SLICES, detail)
     fitting = [c for c in enough if c.modality is modality] or enough
     best = preferred(fitting, modality)
     if len(best) > 1:
@@ -242,22 +239,21 @@ def _best(pool: Sequence[SeriesCandidate], modality: Modality, min_slices: int, 
     fitting = [c for c in pool if c.modality is modality]
     if not fitting:
         open_ = [c for c in pool if modality in CONTRAST_PAIR and c.evidence.is_t1_weighted]
+        if len(open_) > 1 and not _long_enough(open_, min_slices):
+            detail = f"Each of {len(open_)} T1-weighted series {too_few([c.stack for c in open_], min_slices)}"
+            raise GlioserveError(ErrorCode.TOO_FEW_SLICES, detail)
         if len(open_) > 1 and any(c.evidence.contrast_open for c in open_):
             raise GlioserveError(
                 ErrorCode.AMBIGUOUS_SEQUENCE,
                 f"Neither headers nor images tell which of {len(open_)} T1-weighted series is {modality}: "
                 f"{_listed(open_)}. {_how_to_name(modality)}",
             )
-        among = f"{len(judged.candidates)}: {_listed(pool) or 'nothing'}"
-        raise GlioserveError(
-            ErrorCode.MISSING_SEQUENCE, f"No {modality} series among {among}. {_how_to_name(modality)}"
-        )
-    enough = [c for c in fitting if c.slices >= min_slices or c.stack.problem is not None]
+        among = f"{len(judged.candidates)}: {_listed(pool) or 'nothing'}.{scattered(c.stack for c in pool)}"
+        raise GlioserveError(ErrorCode.MISSING_SEQUENCE, f"No {modality} series among {among} {_how_to_name(modality)}")
+    enough = _long_enough(fitting, min_slices)
     if not enough:
-        most = max(c.slices for c in fitting)
-        raise GlioserveError(
-            ErrorCode.TOO_FEW_SLICES, f"The {modality} series has {most} slices; the recipe needs {min_slices}."
-        )
+        detail = f"The {modality} series {too_few([c.stack for c in fitting], min_slices)}"
+        raise GlioserveError(ErrorCode.TOO_FEW_SLICES, detail)
     best = preferred(enough, modality, corrected=judged.corrected)
     if len(best) > 1:
         raise GlioserveError(
@@ -267,12 +263,17 @@ def _best(pool: Sequence[SeriesCandidate], modality: Modality, min_slices: int, 
     return best[0]
 
 
+def _long_enough(candidates: Sequence[SeriesCandidate], min_slices: int) -> list[SeriesCandidate]:
+    """Return those with enough slices, and those whose problem is another."""
+    return [c for c in candidates if c.slices >= min_slices or c.stack.problem is not None]
+
+
 def _runner_up(
     candidate: SeriesCandidate, best: SeriesCandidate, modality: Modality, min_slices: int, corrected: bool
 ) -> RunnerUpRecord:
     record = runner_up(candidate, best, modality, corrected=corrected)
     if candidate.slices < min_slices and candidate.stack.problem is None:
-        return replace(record, why_not=f"it has {candidate.slices} slices; the recipe needs {min_slices}")
+        return replace(record, why_not=f"it {too_few([candidate.stack], min_slices).rstrip('.')}")
     return record
 
 
