@@ -20,7 +20,7 @@ from pydicom.dataset import Dataset
 
 from glioserve_contract import GlioserveError
 from glioserve_dicom.files.attributes import items, text
-from glioserve_dicom.words import plain_dashes, readings
+from glioserve_dicom.readings import plain_dashes, readings
 
 AGENT_ATTRIBUTES = ("ContrastBolusAgent", "ContrastBolusVolume", "ContrastBolusTotalDose", "ContrastBolusStartTime")
 """Attributes that :func:`agent_given` reads."""
@@ -44,9 +44,9 @@ _LONG_NAMES = _table(
     "gadoxetate gadoxetat gadoxetic gadofosveset gadopiclenol gadoquatrane ferumoxytol ferumoxtran gadolinio "
     "gadolinum gadoteraat "
     # trade names
-    "gadovist gadavist gadograf dotarem clariscan dotagraf artirem dotavist dotaspin magnevist magnograf magnegita "
-    "magnetolux magnescope multihance prohance omniscan optimark primovist eovist ablavar vasovist elucirem vueway "
-    "feraheme rienso sinerem combidex cyclolux "
+    "gadovist gadavist gadograf dotarem clariscan dotagraf artirem dotavist dotaspin magnevist magnograf "
+    "magnegita magnetolux magnescope multihance prohance omniscan optimark primovist eovist ablavar vasovist "
+    "elucirem vueway feraheme rienso sinerem combidex cyclolux "
     # other scripts
     "гадолиний гадобутрол гадовист магневист дотарем омнискан проханс прохэнс мультиханс мультихэнс примовист "
     "кларискан магнилек гадодиамид гадотеровая γαδολίνιο γαδοβίστ"
@@ -67,11 +67,11 @@ _AFTER = _table(
 _ACTS = _table(
     "given administered injected applied used verabreicht gegeben appliziert gespritzt verwendet injecté injectée "
     "administré donné utilisé inyectado administrado administrada aplicado usado injetado somministrato iniettato "
-    "gegeven toegediend ingespoten gebruikt givet brukt använt tillfört podano podany podana podán použito введен "
-    "введено"
+    "gegeven toegediend ingespoten gebruikt givet brukt använt tillfört podano podany podana podán použito gitt "
+    "utilizado administró введен введено вводили вводился"
 )
 """Participles, which a negation beside them turns ("not given")."""
-_WITH = _table("with plus mit avec con com met med z ze s se so с со kontrastlı me με")
+_WITH = _table("with plus mit avec con com met med z ze s so с со kontrastlı me με")
 """Words that count as given beside an agent's name or the word contrast only."""
 _ROUTES = _table(
     "iv ev intravenous intravenös intravenosa intravenoso intravenøst endovenosa endovenoso intraveineuse intraveineux"
@@ -79,38 +79,38 @@ _ROUTES = _table(
 _NOT = _table("no not non nicht kein keine pas ne nie nao não geen niet ej ikke inte inga ingen ei nem nu не δεν")
 _NO = _table(
     # English; German; French; Spanish, Portuguese, Italian; Dutch
-    "none never neg negative nil nill null nope zero off false free refused declined cancelled canceled withheld "
-    "aborted omitted nein keins keines keiner keinen keinerlei abgelehnt verweigert entfällt entfallen negativ frei "
-    "aucun aucune refus refusé annulé négatif ninguno ninguna nada rechazado nenhum nenhuma recusado nessuno nessuna "
-    "niente rifiutato negativo nee geweigerd "
+    "none nothing minus never neg negative nil nill null nope zero off false free refused declined cancelled "
+    "canceled withheld aborted omitted nein keins keines keiner keinen keinerlei abgelehnt verweigert entfällt "
+    "entfallen negativ frei aucun aucune refus refusé annulé négatif ninguno ninguna nada rechazado nenhum "
+    "nenhuma recusado nessuno nessun nessuna niente rifiutato negativo nee geweigerd "
     # Danish, Norwegian, Swedish; Polish, Czech, Slovak, Slovene, Croatian; Hungarian; Romanian; Turkish; others
     "nej nei inget intet brak není žádný žádná žiadny žiadna nema nista nincs nincsen niciun yok yoktur hayır "
-    "puudub nėra nav tidak không όχι κανένα καμία нет нету ні немає няма нема отсутствует לא אין لا nc"
+    "puudub verilmedi neaplikováno nėra nav tidak không όχι κανένα καμία нет нету ні немає няма нема отсутствует "
+    "לא אין لا nc"
 )
 _WITHOUT = _table(
     "without wo sans ohne sin sem senza zonder uden utan uten ilman bez brez nélkül fără olmadan ilma tanpa без "
     "χωρίς ללא בלי بدون بلا pre before vor prä avant antes prima voor före przed před pred öncesi до перед "
     "precontrast prekm pregd plain native nativ natif nativo nativa natywne natywny nativní natiivi blanco blank "
-    "basale basal нативное нативная нативный unenhanced nonenhanced noncontrast noncon contrastfree kontrastfrei "
-    "kontrastlos kontrastsız ilaçsız simple"
+    "basale basal нативно нативное нативная нативный unenhanced nonenhanced noncontrast noncon contrastfree "
+    "kontrastfrei kontrastlos kontrastsız ilaçsız simple"
 )
-_GENERIC = tuple(_table("contrast kontrast контраст σκιαγραφ varjoain tehostea"))
+_GENERIC = tuple(_table("contrast kontrast kontraszt контраст σκιαγραφ varjoain tehostea"))
 """Beginnings of the word contrast: a label by itself, which does not say that an agent was given."""
 _FILLERS = _table(
     # articles, forms and salts, makers, the injection itself
-    "a an the of and at for to by in de du des la le les el il lo di del della do das der die den dem von et und "
-    "e och og i u en een het d l was were is has been wurde wird worden ist mr mri mrt irm rm c g m mol molar based "
-    "agent agente agents medium media medio mezzo mittel middel medel material product produit produkt dye bolus "
-    "boluses dose dosis doses vol volume volumen amount single double triple half full standard hand manual power "
-    "pump injector injection injektion handinjektion injections injectie injezione injeccion inyección iniezione "
-    "injeção inj gabe zastrzyk injektionslösung solution lösung solución soluzione "
-    "solução ampoule ampulle vial flasche syringe spritze "
-    "prefilled flow rate ml cc ccm mmol mg kg mls saline nacl flush ns chaser followed patient pt "
-    "macrocyclic linear applicable required needed zutreffend anwendbar cm k kl dimeglumine meglumine disodium "
-    "trisodium acid acide acido säure sodium hp bt bma bayer guerbet bracco ge healthcare schering "
-    "nycomed mallinckrodt "
-    "lantheus sanochemia curium arm right left ac antecubital gauge ga needle approx ca x total кислота препарат "
-    "препарата вещество вещества веществ"
+    "a an the se of and at for to by in de du des la le les el il lo di del della do das der die den dem von et und "
+    "e och og i u en een het d l was were is has been wurde wird worden ist mr mri mrt irm rm c g m mol molar "
+    "based agent agente agents medium media medio mezzo mittel middel medel material product produit produkt dye "
+    "bolus boluses dose dosis doses vol volume volumen amount single double triple half full standard hand manual "
+    "power pump injector injection injektion handinjektion injections injectie injezione injeccion inyección "
+    "iniezione injeção inj gabe zastrzyk injektionslösung solution lösung solución soluzione solução ampoule "
+    "ampulle vial flasche syringe spritze prefilled flow rate ml cc ccm mmol mg kg mls saline nacl flush ns "
+    "chaser followed patient pt macrocyclic linear applicable required needed zutreffend anwendbar cm k kl látky "
+    "látka środka srodka iii r tm chelate civ dimeglumine meglumine disodium trisodium acid acide acido säure "
+    "sodium hp bt bma bayer guerbet bracco ge healthcare schering nycomed mallinckrodt lantheus sanochemia curium "
+    "arm right left ac antecubital gauge ga needle approx ca x total кислота препарат препарата вещество вещества "
+    "веществ"
 )
 _KINDS = {
     "act": _ACTS, "yes": _YES | _AFTER, "with": _WITH, "route": _ROUTES, "not": _NOT, "no": _NO, "without": _WITHOUT,
@@ -121,8 +121,9 @@ _TERMS = {
     **dict.fromkeys(("钆", "釓", "马根维显", "馬根維顯", "加乐显", "多它灵", "莫迪司", "欧乃影", "普美显"), "gd"),
     **dict.fromkeys(("造影剂", "造影劑", "对比剂", "對比劑", "显影剂"), "contrast"),
     **dict.fromkeys(("喷酸葡胺", "布醇", "特酸葡胺", "双胺", "贝葡胺", "塞酸二钠", "注射液", "葡胺"), ""),
-    **dict.fromkeys(("未使用", "未注射", "不使用", "没有", "沒有", "未用", "无", "無", "否", "没", "不", "未"), "none"),
-    **dict.fromkeys(("平扫", "平掃", "未增强", "非增强", "增强前", "注射前"), "native"),
+    **dict.fromkeys(("未使用", "未注射", "不使用", "不用", "没有", "沒有", "未用"), "none"),
+    **dict.fromkeys(("无", "無", "否", "没", "不", "未"), "none"),
+    **dict.fromkeys(("平扫", "平掃", "未增强扫描", "未增强", "非增强", "增强前", "注射前"), "native"),
     **dict.fromkeys(("增强后", "增强", "增強", "注射后", "已注射"), "enhanced"),
     **dict.fromkeys(("有", "是", "使用"), "yes"),
     # Japanese
@@ -130,7 +131,7 @@ _TERMS = {
         ("ガドリニウム", "ガドビスト", "マグネビスト", "マグネスコープ", "オムニスキャン", "プロハンス", "プリモビスト",
          "ガドテル酸", "ガドブトロール", "ガドテリドール", "ガドジアミド"), "gd"),
     **dict.fromkeys(("造影剤", "造影"), "contrast"),
-    **dict.fromkeys(("なし", "無し", "ナシ", "使用せず", "注射せず", "使用しない"), "none"),
+    **dict.fromkeys(("なし", "無し", "ナシ", "使用せず", "使用なし", "注射せず", "使用しない"), "none"),
     **dict.fromkeys(("単純", "非造影", "造影前"), "native"),
     **dict.fromkeys(("あり", "有り", "アリ"), "yes"),
     "造影後": "enhanced",
@@ -139,7 +140,7 @@ _TERMS = {
         ("가돌리늄", "가도비스트", "가도부트롤", "도타렘", "마그네비스트", "옴니스캔", "프로한스",
          "멀티핸스", "프리모비스트", "클라리스캔", "유니레이"), "gd"),
     **dict.fromkeys(("조영제", "조영"), "contrast"),
-    **dict.fromkeys(("없음", "안함", "미사용", "아니오", "아니요", "미투여"), "none"),
+    **dict.fromkeys(("없음", "없다", "안함", "미사용", "아니오", "아니요", "미투여"), "none"),
     **dict.fromkeys(("비조영", "조영전"), "native"),
     **dict.fromkeys(("있음", "사용", "투여"), "yes"),
     "조영후": "enhanced",
@@ -149,7 +150,8 @@ _TERMS = {
 
 _FOLDED_TERMS = {_folded(term): word for term, word in _TERMS.items()}
 _TERM = re.compile("|".join(sorted(map(re.escape, _FOLDED_TERMS), key=len, reverse=True)))
-_NONE_CODES = re.compile(r"(?<!\w)(n\s?/\s?a|n\.\s?a\.|w\s?/\s?o)(?!\w)")
+_NONE_CODES = re.compile(r"(?<!\w)(n\s?/\s?a|n\.\s?a\.|w\s?/\s?o|w\s?/\s?out|-\s?ve)(?!\w)")
+_WITH_SLASH = re.compile(r"(?<!\w)w\s?/")
 _ROUTE = re.compile(r"(?<!\w)(i\.?\s?/?\s?v\.?|e\.\s?v\.|в\s?/\s?в)(?!\w)")
 _DOSE = re.compile(
     r"(?<![\w.,])(\d*[.,]?\d+)\s*(ml|mls|cc|ccm|cm3|мл|mmol|umol|μmol|ммоль|mg|g|l)(\s?/\s?(kg|кг|ml|l|s|sec|min)\w*)?(?!\w)"
@@ -246,7 +248,7 @@ def _says(value: str) -> bool | None:
     if not value.strip("-") or value in ("n", "na") or not value.strip(" 0.,"):
         return False if value.strip(" .,") else None
     value = _TERM.sub(lambda found: f" {_FOLDED_TERMS[found.group()]} ", value)
-    value = _ROUTE.sub(" iv ", _NONE_CODES.sub(" none ", value))
+    value = _WITH_SLASH.sub(" with ", _ROUTE.sub(" iv ", _NONE_CODES.sub(" none ", value)))
     value = _BRACKETED_SIGN.sub(lambda found: " yes " if found[1] == "+" else " none ", _EITHER_SIGN.sub("±", value))
     kinds = {_sign_of(value)}
     for dose in _DOSE.finditer(value):
@@ -257,7 +259,7 @@ def _says(value: str) -> bool | None:
     if "unknown" in kinds or ("not", "without") in pairwise(words):  # "not without"
         return None
     if kinds & {"not", "no", "without"}:
-        return None if kinds & {"with", "yes"} else False
+        return None if kinds & {"with", "yes", "dose"} else False
     told = {"name", "route", "dose", "act", "yes"} & kinds
     return True if told or {"with", "generic"} <= kinds else None
 
@@ -276,7 +278,7 @@ def _kinds_of(words: Sequence[str]) -> list[str]:
     at = 0
     while at < len(words):
         joined = words[at] + words[at + 1] if at + 1 < len(words) else ""
-        if joined.isalpha() and "unknown" in map(_kind_of, words[at : at + 2]) and _is_name(joined):  # "multi hance"
+        if "unknown" in map(_kind_of, words[at : at + 2]) and joined in _LONG_NAMES:  # "multi hance"
             kinds.append("name")
             at += 2
             continue
@@ -293,6 +295,8 @@ def _kind_of(word: str) -> str:
         return "name"
     if word.startswith(_GENERIC):
         return "generic"
+    if not word.strip("0.,"):
+        return "no"
     return "filler" if _NUMBER.fullmatch(word) else "unknown"
 
 

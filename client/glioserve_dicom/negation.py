@@ -44,8 +44,13 @@ TRANSPARENT_WORDS = frozenset(
 )
 """Words that may stand between a negation and what it negates, and are not kept."""
 
-_NOT = NO_WORDS.union("kein keine keinen keiner pas geen ingen inget inga ikke inte nicht niet nie nao ne".split())
-_NEGATIVE = frozenset("neg negative negativ negativo negatif nein none off nej nee nei ninguno nessuno aucun".split())
+_NOT = NO_WORDS.union(
+    "minus zero kein keine keinen keiner pas geen ingen inget inga ikke inte nicht niet nie nao ne".split()
+)
+_NEGATIVE = frozenset(
+    "minus zero nelkul yok yoktur olmadan nincs nema "
+    "neg negative negativ negativo negatif nein none off nej nee nei ninguno nessuno aucun".split()
+)
 _AGENTS = AGENT_WORDS | {WITH_AGENT}
 _PLANES = frozenset("ax axial tra trans sag sagittal cor coronal 3d 2d".split())
 _TURNED = frozenset("pre post vor nach avant apres after before antes despues depois dopo".split())
@@ -63,6 +68,10 @@ _GAP = r"[\s_]*"
 _SIGNS = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in (
+        (r"-{2,}", "-"),
+        (r"([+-])\s?ve(?![a-z])", r"\1 "),
+        (rf"{_START}{_AGENT}\s?\?", " with without "),
+        (rf"{_START}{_AGENT}[\s_-](?:free|frei|less|los)(?![a-z]|\s?breath)", " noncontrast "),
         (rf"{_EITHER_SIGN}\s*{_AGENT}{_END}|{_START}{_AGENT}\s*{_EITHER_SIGN}", " with without "),
         (rf"{_START}({_AGENT})\s*[(\[]\s*([+-])\s*[)\]]", r" \1\2 "),
         (rf"[(\[]\s*([+-])\s*[)\]]\s*({_AGENT}){_END}", r" \1\2 "),

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
 from functools import lru_cache
 
 from glioserve_contract.sequences import OTHER_IMAGE_WORDS, WEIGHTINGS
@@ -27,6 +26,7 @@ from glioserve_dicom.negation import (
     settled,
     signed,
 )
+from glioserve_dicom.readings import plain_dashes, readings
 
 # --- body parts and images of several parts --------------------------------------------------------------------------
 PARTIAL_HEADS = frozenset(
@@ -103,6 +103,16 @@ _SPELLINGS = {
     "kontrastli": "with contrast",
     "postkontrast": "post contrast",
     "ivkm": "km",
+    "gadolinio": "gadolinium",
+    "prec": "pre",
+    "pregd": "pre gd",
+    "pregad": "pre gad",
+    "prekm": "pre km",
+    "ohnekm": "ohne km",
+    "mitkm": "mit km",
+    "nachkm": "nach km",
+    "vorkm": "vor km",
+    **dict.fromkeys("nogd nogad nogado nokm noce nonce nocon".split(), "noncontrast"),
     "enh": "enhanced",
 }
 _PARTS_ONLY = frozenset("aa aah aahead quick plan planning view multi auto align".split())
@@ -175,7 +185,12 @@ _TERMS = {
     "조영 후": "enhanced",
     "조영 전": "noncontrast",
     "비조영": "noncontrast",
-    "造影なし": "noncontrast",
+    **dict.fromkeys("造影なし 増強なし 無造影 未造影 不造影 无造影 未打药 투여전".split(), "noncontrast"),
+    **dict.fromkeys(
+        ("투여 전", "조영제 없이", "조영제없이", "조영제 없음", "조영제없음", "조영제 미사용"), "noncontrast"
+    ),
+    **dict.fromkeys(("조영제 투여전", "조영제 투여 전", "без ку", "до ку"), "noncontrast"),
+    **dict.fromkeys(("투여후", "투여 후", "после ку"), "post"),
     "造影無し": "noncontrast",
     "非造影": "noncontrast",
     "无增强": "noncontrast",
@@ -202,24 +217,11 @@ _TERMS = {
     "σκιαγραφ": "contrast",
 }
 """Terms of other scripts, in lower case, found anywhere, the longest first."""
-_DASH = re.compile("[\u2010-\u2015\u2212\ufe58\ufe63\uff0d\u00ad]")
 _TERM = re.compile("|".join(sorted(_TERMS, key=len, reverse=True)), re.IGNORECASE)
 _LETTERS = str.maketrans({"ø": "o", "æ": "ae", "ł": "l", "đ": "d", "ß": "ss", "ı": "i", "±": "+/-"})
 """Latin letters that have no decomposition."""
-_LEGACY_ENCODINGS = (
-    "gb18030",
-    "shift_jis",
-    "euc_kr",
-    "big5",
-    "iso8859_5",
-    "cp1251",
-    "iso8859_7",
-    "iso8859_9",
-    "koi8_r",
-)
-"""Tried on bytes that were read as Latin-1 for want of a SpecificCharacterSet that says better."""
 
-_AGENT_FOLLOWS = r"(?=kontra|gado|gd(?![a-z])|km(?![a-z])|k\.\s?[lm]\.)"
+_AGENT_FOLLOWS = r"(?=[ck]ontra|gado?(?![a-z])|gado|gd(?![a-z])|km(?![a-z])|k\.\s?[lm]\.)"
 """Prepositions that are names too count before an agent's word only."""
 _MARKS = (
     (re.compile(r"t2[\s_-]?\*|t2[\s_-]?star"), " t2star "),
@@ -233,13 +235,19 @@ _MARKS = (
     (re.compile(r"(?<![a-z])(out|opp|opposed)[\s_-]?(of[\s_-]?)?phase"), " opposed "),
     (re.compile(r"(?<![a-z0-9])w[\s/&+,_]+(and\s+)?w\s?/?\s?o(?![a-z0-9])"), " with without "),
     (re.compile(r"(?<![a-z0-9])w\s?/?\s?o[\s/&+,_]+(and\s+)?w(?![a-z0-9])(?!\s?/\s?o)"), " without with "),
-    (re.compile(r"(?<![a-z0-9])w\s?/\s?o(?![a-z0-9])"), " without "),
+    (re.compile(r"(?<![a-z0-9])w(\s?/\s?|[.-])o\.?(?![a-z0-9])|(?<![a-z0-9])w\s?/\s?out(?![a-z0-9])"), " without "),
     (re.compile(r"(?<![a-z0-9])w/(?=\s?[a-z])"), " with "),
-    (re.compile(rf"(?<![a-z])(uden|utan|uten|bez|brez)\s+{_AGENT_FOLLOWS}"), " without "),
+    (re.compile(rf"(?<![a-z])(uden|utan|uten|bez|brez|fara|ilman|sense)\s+{_AGENT_FOLLOWS}"), " without "),
+    (re.compile(rf"(?<![a-z])(s/|o\.)\s?{_AGENT_FOLLOWS}"), " without "),
+    (re.compile(rf"(?<![a-z])(c/|m\.)\s?{_AGENT_FOLLOWS}"), " with "),
+    (re.compile(rf"(?<![a-z])v\.\s?{_AGENT_FOLLOWS}"), " pre "),
+    (re.compile(rf"(?<![a-z])n\.\s?{_AGENT_FOLLOWS}"), " post "),
+    (re.compile(r"(?<![a-z0-9])s/c(?![a-z0-9])"), " -c "),
+    (re.compile(r"(?<![a-z0-9])c/c(?![a-z0-9])"), " +c "),
+    (re.compile(r"(?<![\w.,])0\s?(ml|cc)?(?![\w.,])"), " zero "),
     (re.compile(rf"(?<![a-z])(efter|etter|po)\s+{_AGENT_FOLLOWS}"), " post "),
     (re.compile(rf"(?<![a-z])(foer|for|fore|przed|pred)\s+{_AGENT_FOLLOWS}"), " pre "),
     (re.compile(r"(?<![a-z])k\.\s?l\."), " km "),
-    (re.compile(r"(?<![a-z])(contrast|kontrast)[\s_-](free|frei|less)(?![a-z])"), " noncontrast "),
     (re.compile(r"dark[\s_-]fluid|(?<![a-z])da[_-]fl(?![a-z])"), " darkfluid "),
     (re.compile(r"mp[\s_-]rage"), " mprage "),
     (re.compile(r"(?<![a-z0-9])b[\s_-]ffe"), " bffe "),
@@ -353,32 +361,7 @@ def _parts(token: str) -> tuple[str, ...] | None:
     return None
 
 
-def plain_dashes(text: str) -> str:
-    """Return text with every kind of hyphen, dash and minus as ``-``."""
-    return _DASH.sub("-", text)
-
-
-def readings(text: str) -> Iterator[str]:
-    """Return what a text may have been: itself, then, if it was read as Latin-1, its bytes in other encodings."""
-    yield _unescaped(text)
-    if text.isascii():
-        return
-    try:
-        content = text.encode("latin-1")
-    except UnicodeEncodeError:
-        return
-    for encoding in _LEGACY_ENCODINGS:
-        yield content.decode(encoding, "replace")
-
-
 def _repaired(text: str) -> str:
     """Return the first reading of a text that has known terms; the text as it is where none has."""
     found = list(readings(text))
     return next((reading for reading in found if _TERM.search(reading)), found[0])
-
-
-def _unescaped(text: str) -> str:
-    """Decode ISO 2022 text (PS3.5 6.1.2.5)."""
-    if "\x1b$" not in text or not text.isascii():
-        return text
-    return text.encode("ascii").decode("iso2022_jp_2", "ignore")

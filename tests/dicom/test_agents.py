@@ -15,12 +15,16 @@ MAGNEVIST|Magnevist 20 ml|Gadavist|Gadovist|GADOVIST 7.5 ml|Gadobutrol|DOTAREM|D
 gadoterate meglumine|Gadoteric acid|Gadotersäure|Dotagraf|Artirem|Gadopentetate dimeglumine|Magnograf|gadobenate
 MultiHance|Multi Hance|MULTIHANCE 15CC|ProHance|PRO-HANCE|Pro hance|Omniscan|20cc Omniscan|gadodiamide|OptiMARK
 Primovist|Eovist|gadoxetate disodium|Ablavar|Elucirem|Vueway|gadopiclenol|Feraheme|Ferumoxytol|Sinerem|Gd-DTPA|Gd-DOTA
-Gd-BOPTA|Gd-BT-DO3A|Gd-EOB-DTPA|GD|Gd|KM|IV|i.v.|7.5 ml|7,5ml|0.1 mmol/kg|0,2 ml/kg|YES|JA|OUI|si|Sim|tak|ano|Evet|да|on
+Gd-BOPTA|Gd-BT-DO3A|Gd-EOB-DTPA|GD|Gd|KM|IV|i.v.|7.5 ml|7,5ml|0.1 mmol/kg|0,2 ml/kg|YES|JA|OUI|si|Sim|tak|ano|Evet
+да|on
 MAGNAVIST|MAGNEVEST|Gadivist|Dotaren|Gadolineum|gadolinum|mangevist|20CC MAG|OMNI 15|GAD|gado|IV Gadovist|IV contrast
 contrast given|with contrast|mit KM|post contrast|nach KM|avec gado|med kontrast|con contraste|Gadovist (given)|true
 Gadavist 1.0 Bayer|Prohance/Bracco|Gadovist, i.v., 7 ml|Contrast: MAGNEVIST|+Gd|Gd+|C+|Gd (+)|Gadovist Handinjektion
 钆布醇|马根维显|钆喷酸葡胺注射液|ガドビスト|マグネビスト|ｶﾞﾄﾞﾋﾞｽﾄ|造影剤あり|가도비스트|조영제 사용
-Гадовист|гадовиста 7,5 мл|Магневист|с контрастом|Gd given by Dr Zyxquist|Gadovist durch Frau Zyxquist
+Гадовист|гадовиста 7,5 мл|Магневист|с контрастом|W/CONTRAST|CONTRAST+|GADAVIST;GADAVIST|Gadavist^7.5ml
+Dotarem® 0,5 mmol/ml|MAGNEVIST (R)|GD_DTPA|gadolinium(III)|YES - 15 ML GADAVIST|PROHANCE 279.3MG/ML|GADOVIST1mmol
+mdc ev
+Gd given by Dr Zyxquist|Gadovist durch Frau Zyxquist
 """
 NOT_GIVEN = """
 off|OFF|(none)|None given|none|no|No|NO CONTRAST|non contrast|Noncontrast|NC|pre|pre contrast|unenhanced|0 ml
@@ -34,13 +38,21 @@ sin contraste|ninguno|sem contraste|nenhum|não|senza mdc|nessuno|zonder contras
 ingen|nej|nei|ei|brak|nie|bez kontrastu|Nie podano|ne|není|bez k.l.|nem|nincs|kontrastsız|yok|hayır
 χωρίς σκιαγραφικό|όχι
 без контраста|БЕЗ КОНТРАСТА|нет|无|無|没有|未使用|平扫|未增强|無し|なし|造影剤なし|없음|조영제 없음|ללא|بدون
+Gd 0|Gadavist 0.0|Gadovist=0|w/out contrast|Gd -ve|minus Gd|NONE;NONE|[none]|Not Administered|GAD NOT USED
+IV contrast: no
+no gadolinium administered|SIN GADOLINIO|no se administró|não utilizado|nessun mdc|ikke gitt|inte given|fără contrast
+bez kontrastní látky|kontrast yok|kontrast verilmedi|не вводили|нативно|未增强扫描|使用なし|造影剤未使用
+조영제 미사용|없다
 """
 SILENT = """
 unknown|see notes|contrast|oral|oral contrast|Kontrast|contraste|Dr Smith|Müller|John Gadomski|test|anonymized|REMOVED
-Gadovist?|?|.|1|12|T1|allergic to gadolinium|Gadovist no reaction|Gadovist planned|not known|not specified|keine Angabe
-unbekannt|inconnu|desconocido|不明|造影剤|조영제|контраст|yes/no|Ja/Nein|w/wo|with and without|pre/post|pre and post Gd
+Gadovist?|?|.|1|12|T1|allergic to gadolinium|Gadovist no reaction|Gadovist planned|not known|not specified
+keine Angabe
+unbekannt|inconnu|desconocido|不明|造影剤|조영제|контраст|yes/no|Ja/Nein|w/wo|with and without|pre/post
+pre and post Gd
 +/- Gd|±|not without contrast|nicht nativ|- Gadovist|Omnipaque 300|barium|iodine|Bayer|agent|saline
-Gadovist or nothing|Gadovist by protocol, see notes
+Gadovist or nothing|Gadovist by protocol, see notes|no Gadovist; Dotarem 10ml
+Gadovist or none|Y/N|+|With|w/|Bolus|UNSPECIFIED|not given due to allergy|Gadovist? no
 """
 TEXTS = [
     (text, given)

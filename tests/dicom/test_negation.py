@@ -13,23 +13,33 @@ AFTER = """
 T1 +Gd|T1 Gd+|T1 +C|T1 C+|T1+C|T1+Gd|T1 + C|T1 + GD|T1 (+)C|T1 C (+)|T1 C(+)|T1C|T1CE|T1GD+|t1-post-gd|T1 POST GAD
 SAG-T1-C+|T1 contrast-enhanced|CE-T1|T1 Gd-DTPA|T1_GD|T1 KM|T1 nach KM|T1 post-contrast|T1 post-C|T1 GD NO FS
 T1 GD WITHOUT FAT SAT|T1 Gd no motion|T1 WITH FS POST GD|T1 without FS with GD|T1 GD PRE OP|T1 post op GD|AXT1POST
-T1SagPostGd|tfl3dpost T1|T1 med kontrast|T1 efter kontrast|T1 po kontrastu|T1 po k.l.|T1 с контрастом|т1 после контраста
+T1SagPostGd|tfl3dpost T1|T1 med kontrast|T1 efter kontrast|T1 po kontrastu|T1 po k.l.|T1 с контрастом
+т1 после контраста
 T1 kontrastlı|T1 enh|3D T1 W/CONTRAST|T1 with IV contrast|T1 KM - sag|T1 post - sag
+T1 c/c|T1 C/GADO|T1 m. KM|T1 n. KM|T1 plus Gd|T1 GD 0.9mm|T1 com gadolinio|T1 после КУ|T1 조영제 투여후
+T1 NON FS POST GD
 """
 BEFORE = """
 T1 -Gd|T1_-GD|AX T1 - GD|T1 (-Gd)|T1 - KM|T1 Gd-|T1 GD NEG|-KM T1|T1 -KM|T1 KM-|T1 - contrast|T1 Gd negative|T1 ohne
 T1 KM nein|T1 no post|T1 sans gado|T1 w/o|T1 WO CONTRAST|T1 non-enhanced|T1 not enhanced|T1 noncon|T1 C(-)|T1 C (-)
-T1 (-)C|T1 (-) Gd|T1 –Gd|T1 −Gd|T1 Gd−|T1 ‐Gd|T1 —Gd|T1 kein KM|T1 no gd|T1 non-contrast|T1 nonenhanced|T1 pre|T1 nativ
+T1 (-)C|T1 (-) Gd|T1 –Gd|T1 −Gd|T1 Gd−|T1 ‐Gd|T1 —Gd|T1 kein KM|T1 no gd|T1 non-contrast|T1 nonenhanced|T1 pre
+T1 nativ
 T1 NO CONTRAST|T1 without IV contrast|T1 pas de gado|T1 uden kontrast|T1 utan kontrast|T1 bez kontrastu|T1 bez k.l.
 T1 before contrast|T1 без контраста|T1 БЕЗ КОНТРАСТА|T1 χωρίς σκιαγραφικό|T1 kontrastsız|T1 ohne KM|T1 contrast free
 T1 Gd: none|T1GD-|T1C-|T1 -C|T1 w/o AX|T1 før kontrast|造影なし T1|T1 geen contrast|T1 no iv gd|T1 unenhanced|T1 -IV
-T1 IV-|T1 - gadovist|T1 dotarem-
+T1 IV-|T1 - gadovist|T1 dotarem-|T1 Gd -ve|T1 -- GD|T1 Gd --|T1 minus Gd|T1 contrast minus|T1 w/out contrast
+T1 W-O CONTRAST
+T1 w.o. Gd|T1 s/c|T1 S/GADO|T1 s/ contraste|T1 o. KM|T1 v. KM|T1 zero Gd|T1 Gd 0|T1 Gd 0ml|T1 Gd free|T1 KM-frei
+T1 sem gadolinio|T1 contrast-less|T1 noGd|T1 ohneKM|T1preC|T1 無造影|T1 未造影|T1 조영제 없이|T1 조영제 투여전
+T1 до КУ
+T1 kontrast nélkül|T1 kontrast yok|T1 non injecté|T1 GD=NO|T1 fat sat no contrast|T1 post-op pre Gd
 """
 OPEN = """
 T1-Gd|AX-T1-GD|T1-KM|T1-C|t1_mprage-KM|T1 - GD - 3MM|T1 GD-SAG|T1 W/WO|T1 W WO|T1 W & WO|T1 W/O&W|T1 WO/W
 T1 w/wo contrast|T1 with and without contrast|T1 +/- Gd|T1 ± C|T1 pre/post|T1 pre and post gd|T1 C+ C-
 T1 not without contrast
-T1 no unenhanced|T1 nicht nativ|T1|T1 post op|T1 preop|T1 POST RT|T1 with fs|T1 without fs|T1 no fs|T1 ohne Zyxquist
+T1 Gd?|T1 ohne/mit KM|T1 平扫+增强|T1 no unenhanced|T1 nicht nativ|T1|T1 post op|T1 preop|T1 POST RT|T1 with fs
+T1 without fs|T1 no fs|T1 ohne Zyxquist
 """
 TEXTS = [
     (text, sense)
