@@ -148,6 +148,12 @@ def with_groups(shared=None, per_frame=None, **header):
     return files(edited(scan(**header), edit))
 
 
+def one_tile(dataset, _):
+    """United Imaging's and Siemens' private attributes of an image that is not a mosaic."""
+    dataset.private_block(0x0065, "Image Private Header", create=True).add_new(0x51, "SQ", [Dataset()])
+    dataset.private_block(0x0019, "SIEMENS MR HEADER", create=True).add_new(0x0A, "US", 1)
+
+
 def private_group():
     group = Dataset()
     group.private_block(0x0019, "HITACHI", create=True).add_new(1, "LO", "x")
@@ -245,6 +251,7 @@ READ_RIGHT = {
     "legacy converted enhanced": exactly(lambda: files([enhanced(scan(), LegacyConvertedEnhancedMRImageStorage)])),
     "enhanced with classic attributes": exactly(enhanced_with_attributes_of_another_place),
     "enhanced, unpacked mosaic": exactly(lambda: files([enhanced(scan(ImageType=MOSAIC), ImageType=MOSAIC)])),
+    "private attributes of one tile": exactly(lambda: files(edited(scan(), one_tile))),
     "classic with an empty functional group": exactly(lambda: with_groups([Dataset()])),
     "classic with empty functional groups": exactly(lambda: with_groups([], [])),
     "classic with an empty group a frame": exactly(lambda: with_groups([Dataset()], [Dataset()])),

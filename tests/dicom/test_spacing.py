@@ -135,15 +135,16 @@ def test_files_with_rounded_positions(seed, step_mm, slices, is_enhanced):
     assert off_mm(assemble(found, Modality.T1), geometry) < 0.1
 
 
-@given(SEEDS, st.floats(1.5, 6), st.integers(2, 5))
+@given(SEEDS, st.floats(1.5, 6), st.integers(2, 5), st.sampled_from([1, 3, 6]))
 @settings(max_examples=15, deadline=None)
-def test_files_with_rounded_orientations(seed, step_mm, decimals):
+def test_files_with_rounded_orientations(seed, step_mm, decimals, decimals_of_positions):
     geometry, datasets = scan(seed, step_mm, int(150 / step_mm))
+    datasets = rounded(datasets, "ImagePositionPatient", decimals_of_positions)
     (found,) = stacks(rounded(datasets, "ImageOrientationPatient", decimals))
     volume = assemble(found, Modality.T1)
     axes = volume.geometry.lps_from_voxel[:3, :3] / volume.geometry.spacing_mm
     np.testing.assert_allclose(axes.T @ axes, np.eye(3), atol=1e-6)
-    assert off_mm(volume, geometry) < 0.1
+    assert off_mm(volume, geometry) < 0.25
 
 
 @pytest.mark.parametrize("decimals", [2, 3, 4])

@@ -49,7 +49,8 @@ class ErrorCode(Enum):
     INVALID_AFFINE = ErrorRow(
         "GLIO-1107", _BAD, _FIX, "An affine is not an invertible, unsheared voxel-to-LPS map in mm.",
         "Send FP64 [4, 4] from voxel (x, y, z) to LPS in mm (a NIfTI affine is RAS: negate its first two rows); "
-        "in a NIfTI file, correct sform and qform.",
+        "in a NIfTI file, correct sform and qform; of a DICOM series, send the scanner's own files, whose PixelSpacing "
+        "and positions are in mm.",
     )
     UNSUPPORTED_VOXELS = ErrorRow(
         "GLIO-1108", _BAD, _FIX, "A volume's voxels are not one real number each: complex, colour or text.",

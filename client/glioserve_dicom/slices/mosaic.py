@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence as DicomSequence
 
 from glioserve_contract.sequences import MOSAIC_IMAGE_TYPES
 from glioserve_dicom.files.attributes import texts
@@ -33,8 +34,8 @@ def is_mosaic(dataset: Dataset, image_type: Iterable[str]) -> bool:
 
 def has_tiles(dataset: Dataset) -> bool:
     """Return whether private attributes of Siemens or United Imaging state that the image has tiles."""
-    tiles = _private_value(dataset, *_SIEMENS_TILES)
-    return bool(_private_value(dataset, *_UNITED_IMAGING_TILES)) or (isinstance(tiles, int) and tiles > 1)
+    count, tiles = _private_value(dataset, *_SIEMENS_TILES), _private_value(dataset, *_UNITED_IMAGING_TILES)
+    return (isinstance(count, int) and count > 1) or (isinstance(tiles, DicomSequence) and len(tiles) > 1)
 
 
 def _private_value(dataset: Dataset, group: int, creator: str, element: int) -> object:
