@@ -157,7 +157,7 @@ OTHER_IMAGE_WORDS: Mapping[str, frozenset[str]] = MappingProxyType(
         kind: _words(words)
         for kind, words in {
             "a localiser": "localizer localiser localizador localizzatore lokalizer scout survey loc scano topogram "
-            "reperage centrage 3plane planscan quickscan autoalign pilot",
+            "reperage centrage 3plane plan planscan quickscan autoalign pilot",
             "diffusion": "dwi dti dki adc eadc trace tracew diffusion diffusione difusion difusao diff noddi tensor "
             "hardi b0 b500 b800 b1000 b1500 b2000 b3000 colfa resolve ivim",
             "susceptibility or T2*": "swi swan swip venobold hemo qsm t2star minip medic swi3d mpgr",

@@ -58,6 +58,13 @@ _SHORT_NAMES = _table(
 )
 """Abbreviations, which must be written exactly so."""
 _LONG = 10
+_STEMS = tuple(
+    _table("gadobut gadote gadopent gadoben gadodiam gadovers gadoxe gadofos gadopic gadolin")
+    | _table("гадобут гадоте гадопент гадобен гадодиам гадокс гадолин")
+)
+"""Beginnings of the INN, which each language ends in its own way ("gadobutrolum", "gadoteerzuur")."""
+_FREE = ("frei", "free", "los", "less", "fri", "vrij")
+"""Ends of compounds that deny what they begin with."""
 
 _YES = _table("yes y true on positive pos ja j oui si sim da ano tak evet nai var kylla igen ie да так ναι")
 _AFTER = _table(
@@ -303,8 +310,10 @@ def _kind_of(word: str) -> str:
 def _is_name(word: str) -> bool:
     if word in _SHORT_NAMES or word in _LONG_NAMES:
         return True
-    if len(word) < 6:
+    if len(word) < 6 or word.endswith(_FREE):
         return False
+    if word.startswith(_STEMS):
+        return True
     most = 2 if len(word) >= _LONG else 1
     return any(name[0] == word[0] and _edits(word, name, most) <= most for name in _LONG_NAMES)
 

@@ -64,7 +64,7 @@ DESCRIPTION_WORDS = frozenset().union(
 )  # fmt: skip
 """Lower case. A description is split at anything but letters, digits and a contrast mark; the rest is dropped."""
 
-WEAK_WORDS = frozenset("loc 3plane quickscan autoalign pilot distcorr".split())
+WEAK_WORDS = frozenset("loc plan 3plane quickscan autoalign pilot distcorr".split())
 """Words of :data:`OTHER_IMAGE_WORDS` that count only where no weighting is named: "T1 loc." is a T1."""
 
 _SPELLINGS = {

@@ -52,7 +52,7 @@ unbekannt|inconnu|desconocido|不明|造影剤|조영제|контраст|yes/no
 pre and post Gd
 +/- Gd|±|not without contrast|nicht nativ|- Gadovist|Omnipaque 300|barium|iodine|Bayer|agent|saline
 Gadovist or nothing|Gadovist by protocol, see notes|no Gadovist; Dotarem 10ml
-Gadovist or none|Y/N|+|With|w/|Bolus|UNSPECIFIED|not given due to allergy|Gadovist? no
+gadoliniumfrei|Gadovist or none|Y/N|+|With|w/|Bolus|UNSPECIFIED|not given due to allergy|Gadovist? no
 """
 TEXTS = [
     (text, given)
