@@ -350,6 +350,10 @@ TOLD_APART = {
     "two echoes": (lambda: twice(EchoTime=(10, 80)), {"echo 1": 8, "echo 2": 8}),
     "two echo numbers": (lambda: twice(EchoNumbers=(1, 2)), {"echo 1": 8, "echo 2": 8}),
     "two acquisitions": (lambda: twice(AcquisitionNumber=(1, 2)), {"acquisition 1": 8, "acquisition 2": 8}),
+    "two acquisitions of long numbers": (
+        lambda: twice(AcquisitionNumber=(20261127, 20261128)),
+        {"acquisition 1": 8, "acquisition 2": 8},
+    ),
     "two phases": (lambda: twice(TemporalPositionIdentifier=(1, 2)), {"phase 1": 8, "phase 2": 8}),
     "two phases in interleaved passes": (concatenated_phases, {"phase 1": 8, "phase 2": 8}),
     "two inversion times": (lambda: twice(InversionTime=(700, 2500)), {"inversion 1": 8, "inversion 2": 8}),

@@ -1,7 +1,9 @@
 """Series whose identifiers were rewritten, and mosaics: read where that is safe, else refused for what they are."""
 
 import numpy as np
+import pydicom
 import pytest
+from pydicom.dataelem import DataElement
 from pydicom.uid import generate_uid
 
 from glioserve_client import DicomStudy
@@ -166,6 +168,14 @@ def test_what_cannot_be_put_together_is_told_for_what_it_is(way):
     assert caught.value.code is ErrorCode.TOO_FEW_SLICES
     assert "1 slice; the recipe needs 5. There are 8 series of one image each" in str(caught.value)
     assert "keep one for each series" in str(caught.value)
+
+
+def test_a_number_that_is_a_text_counts_for_nothing_both_ways():
+    datasets = edited(scan(), own("SeriesInstanceUID", "FrameOfReferenceUID"))
+    with pydicom.config.disable_value_validation():
+        for dataset in datasets:
+            dataset.add(DataElement("SeriesNumber", "LO", "late", validation_mode=pydicom.config.IGNORE))
+        assert [len(stacks_of(way(datasets))) for way in (offline, by_the_client)] == [8, 8]
 
 
 @BOTH_WAYS

@@ -79,7 +79,7 @@ def comparable(dataset: Dataset, keyword: str) -> str:
     """Return the attribute's value in one spelling, numbers as numbers: to tell images apart by. Empty when absent."""
     if dictionary_VR(keyword).split(" ")[0] not in (*_BINARY, "DS", "IS"):
         return text(dataset, keyword)
-    return "\\".join(f"{v:g}" for v in numbers(dataset, keyword))
+    return "\\".join(str(int(v)) if v.is_integer() else f"{v:g}" for v in numbers(dataset, keyword))
 
 
 def items(dataset: Dataset, keyword: str | BaseTag) -> Sequence[Dataset]:

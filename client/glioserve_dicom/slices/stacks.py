@@ -122,15 +122,23 @@ def _numbered(frames: Sequence[Placed], has_uid: bool) -> list[tuple[str, Sequen
     """Return the images by SeriesNumber, where that tells whole series apart; else all under an empty name."""
     numbers: dict[str, list[Placed]] = defaultdict(list)
     for frame in frames:
-        numbers[text(frame.frame.dataset, "SeriesNumber")].append(frame)
+        numbers[_series_number(frame.frame)].append(frame)
     if len(numbers) == 1 or (has_uid and ("" in numbers or min(map(len, numbers.values())) < MIN_OWN_SLICES)):
         return [("", frames)]
     return [(f"number {number}" if number else "", numbers[number]) for number in sorted(numbers)]
 
 
+def _series_number(frame: Frame) -> str:
+    """Return SeriesNumber; empty where it is absent or is not a number, which the client does not send."""
+    try:
+        return comparable(frame.dataset, "SeriesNumber")
+    except GlioserveError:
+        return ""
+
+
 def _series_key(placed: Placed) -> tuple[str, ...]:
     """Return a key that is equal for images of one series; empty without a SeriesNumber, which proves nothing."""
-    number = text(placed.frame.dataset, "SeriesNumber")
+    number = _series_number(placed.frame)
     values = _acquisition_values(placed.frame) if number else ()
     return (number, *values) if values else ()
 
@@ -156,7 +164,7 @@ def _joined(stacks: Sequence[Stack]) -> list[Stack]:
     for alike in _alike(stacks):
         by_number: dict[str, list[Stack]] = defaultdict(list)
         for stack in alike:
-            by_number[text(stack.frames[0].dataset, "SeriesNumber")].append(stack)
+            by_number[_series_number(stack.frames[0])].append(stack)
         for halves in [alike] if _fit(alike) else [h for h in by_number.values() if _fit(h)]:
             whole = _whole(halves)
             whole_of |= {id(s): whole if s.series_instance_uid == whole.series_instance_uid else None for s in halves}
