@@ -35,6 +35,7 @@ from glioserve_dicom.volumes.geometry import (
 )
 from glioserve_preprocess.arrays import ByteArray, DoubleArray, FloatArray
 from glioserve_preprocess.brain.extraction import find_brain, mask_points_lps_mm
+from glioserve_preprocess.opinion.network import PixelOpinion, opinion_of
 from glioserve_preprocess.overrides import SeriesName
 from glioserve_preprocess.registration.register import Registration, mean_displacement_mm, register, register_all
 from glioserve_preprocess.series.enhancement import MIN_SHARE, Enhancement, compare_enhancement
@@ -210,6 +211,15 @@ def compared_by_images(first: Stack, second: Stack) -> Enhancement | None:
         return compare_enhancement(a, b, register(a, b).moving_lps_from_reference_lps)
     except GlioserveError:
         return None
+
+
+def looked_at(stack: Stack) -> PixelOpinion | None:
+    """Return the opinion on a stack by its voxels alone; None where they cannot be read."""
+    try:
+        volume = assemble(stack, Modality.T1)
+    except GlioserveError:
+        return None
+    return opinion_of(volume)
 
 
 def _enhancement_check(

@@ -81,6 +81,10 @@ PREFERRED = {
     "original": (types(), {"ImageType": ["DERIVED", "SECONDARY", "MPR"]}, "derived from other images"),
     "lossless": ({}, {"LossyImageCompression": "01"}, "compressed with loss"),
     "first echo": ({"EchoTime": 1.7}, {"EchoTime": 3.6}, "a later echo"),
+    "root mean square": (types("RMS"), {"EchoTime": 1.7}, "combines its echoes"),
+    "root mean square, derived": (
+        {"ImageType": ["DERIVED", "PRIMARY", "M", "RMS"]}, {"EchoTime": 1.7}, "combines its echoes",
+    ),
     "in phase": (types("IN_PHASE"), types("WATER"), "the water image"),
 }  # fmt: skip
 
@@ -164,6 +168,14 @@ def test_a_reformat_made_after_the_injection_is_as_native_as_its_original():
     assert [r.series_instance_uid for r in choice.runners_up[T1]] == [uid(reformat)]
 
 
+def test_a_derived_t1_alone_is_native_if_it_was_made_before_the_injection():
+    derived = {"ImageType": ["DERIVED", "SECONDARY"]}
+    enhanced = scan(T1CE_HEADER, seconds=1200)
+    before, after = (scan(MPRAGE, seconds=s, **derived) for s in (300, 1500))
+    assert choose(before + enhanced, (T1, T1CE)).chosen[T1].series_instance_uid == uid(before)
+    assert "from images of unknown time" in refusal(after + enhanced, (T1, T1CE))
+
+
 # --- like with like ---------------------------------------------------------------------------------------------------
 
 UNLIKE = {
@@ -185,6 +197,12 @@ def test_images_of_unlike_series_are_not_compared(attributes):
 @pytest.mark.parametrize("grid", [{"apart_mm": 8.0}, {"pixel_mm": 2.0}, {"axes": SAGITTAL}], ids=str)
 def test_images_of_other_voxels_are_not_compared(grid):
     refusal(scan(T1_HEADER, seconds=300) + scan(T1_HEADER, seconds=900, **grid), (T1, T1CE), compare=never)
+
+
+def test_slabs_at_other_heights_are_not_compared():
+    header = {"ScanningSequence": "GR", "RepetitionTime": 8, "EchoTime": 3, "FlipAngle": 12, "MRAcquisitionType": "3D"}
+    first, second = (scan(header, slices=n, seconds=s) for n, s in ((40, 300), (46, 900)))
+    refusal(first + second, (T1, T1CE), compare=never)
 
 
 def test_like_series_are_compared():

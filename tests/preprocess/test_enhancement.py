@@ -67,9 +67,18 @@ def test_a_suppressed_scalp_does_not_make_the_native_one_look_enhanced() -> None
     assert found.second_excess > found.first_excess
 
 
+def test_coils_that_shade_the_two_too_differently_leave_it_open() -> None:
+    native, enhanced = pair(SEEDS[0])
+    transform = register(native, enhanced).moving_lps_from_reference_lps
+    steep = np.geomspace(1, 10, enhanced.voxels.shape[1], dtype=np.float32)[None, :, None]
+    found = compare_enhancement(native, replace(enhanced, voxels=enhanced.voxels * steep), transform)
+    assert found.ambiguous
+    assert not found.alike
+
+
 def test_images_without_a_head_say_nothing() -> None:
     empty = volume_of_array(Modality.T1, np.zeros((12, 12, 12), np.float32), np.diag([2.0, 2.0, 2.0, 1.0]))
-    assert compare_enhancement(empty, empty, np.eye(4)) == Enhancement(None, 0.0, 0.0, 0.0)
+    assert compare_enhancement(empty, empty, np.eye(4)) == Enhancement(None, 0.0, 0.0, 0.0, compared=False)
 
 
 @pytest.mark.skipif(not FG_6692.is_dir(), reason="the real patient's study (../shared/data) is not here")

@@ -62,6 +62,8 @@ class SeriesCandidate:
     evidence: Evidence
     acquisition_group: int = -1
     """Number of its acquisition within the study; stacks of equal number are reconstructions of one."""
+    time_is_of_making: bool = False
+    """True for a derived stack without its originals: its images are at least as old as its times."""
     pixels: PixelOpinion | None = None
     """Opinion of the network that looks at voxels; None where it was not asked."""
 

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
+import numpy as np
+
 from glioserve_contract import Modality
 from glioserve_contract.sequences import SEQUENCES, PixelKind
 from glioserve_dicom.slices.stacks import Stack
@@ -37,6 +39,8 @@ SAME_VIEW_COSINE = 0.9
 """Least cosine of the normals of two stacks of thick slices that show the same partial volumes."""
 ISOTROPIC = 1.6
 """Largest ratio of slice distance to pixel size of voxels that look the same from every side."""
+SAME_SLAB_MM = 10.0
+"""Largest distance of the ends of two gradient echoes' slabs at which blood enters both equally saturated."""
 CONTRAST_PAIR = tuple(m for m, entry in SEQUENCES.items() if entry.enhanced is not None)
 """T1 and T1ce, which only the contrast agent tells apart."""
 
@@ -97,11 +101,11 @@ def _beside(candidate: SeriesCandidate, others: _Beside) -> SeriesCandidate:
     if others.stronger_from_s is None or started_s is None:
         if not evidence.contrast_open:
             return candidate
-        if candidate.derived:
-            return _opened(candidate, "derived, of unknown time, beside a series that is marked as enhanced")
         return _with_contrast(candidate, -OTHERS_POINTS, "another series is marked as enhanced")
     if started_s < others.stronger_from_s:
         return _with_contrast(candidate, -ORDER_POINTS, "acquired before the series with contrast agent")
+    if candidate.time_is_of_making:
+        return _opened(candidate, "made after the series with contrast agent, from images of unknown time")
     if started_s > others.stronger_from_s and evidence.contrast_points < DECIDED:
         return _with_contrast(candidate, ORDER_POINTS, "acquired after a series with contrast agent, so hardly native")
     return candidate
@@ -202,9 +206,21 @@ def _other_voxels(one: SeriesCandidate, other: SeriesCandidate) -> str:
     planes = [c.stack.frames[0].plane for c in (one, other)]
     if planes[0] is None or planes[1] is None:
         return "they have no place"
+    if "GR" in one.acquisition.scanning_sequence and _ends_apart_mm(one, other) > SAME_SLAB_MM:
+        return "their slabs differ, and so does the inflow of blood"
     turned = abs(float(planes[0].normal @ planes[1].normal)) < SAME_VIEW_COSINE
     thick = any(c.slice_distance_mm > ISOTROPIC * max(c.pixel_spacing_mm) for c in (one, other))
     return "thick slices of different planes" if turned and thick else ""
+
+
+def _ends_apart_mm(one: SeriesCandidate, other: SeriesCandidate) -> float:
+    """Return the largest distance of the two stacks' ends along the first one's normal."""
+    planes = [[f.plane for f in c.stack.frames if f.plane is not None] for c in (one, other)]
+    normal = planes[0][0].normal
+    ends: list[list[float]] = [
+        sorted(float(np.dot(p.position_lps_mm, normal)) for p in (known[0], known[-1])) for known in planes
+    ]
+    return max(abs(a - b) for a, b in zip(ends[0], ends[1], strict=True))
 
 
 def _differ(one: float | None, other: float | None, most: float) -> bool:

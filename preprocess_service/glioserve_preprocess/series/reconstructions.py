@@ -156,16 +156,17 @@ def _source(candidate: SeriesCandidate) -> Hashable:
 
 
 def _with_originals_time(candidates: Sequence[SeriesCandidate]) -> list[SeriesCandidate]:
-    """Return the candidates; a derived stack has the times of its originals, and none where they are not there.
+    """Return the candidates; a derived stack has the times of its originals, where they are there.
 
     Its own times may be those of its making, long after an injection that its originals do not show.
     """
     originals = {c.acquisition_group: c.acquisition for c in reversed(candidates) if not c.derived}
-    unknown = Acquisition()
-    return [_timed_as(c, originals.get(c.acquisition_group, unknown)) if c.derived else c for c in candidates]
+    return [_timed_as(c, originals.get(c.acquisition_group)) if c.derived else c for c in candidates]
 
 
-def _timed_as(candidate: SeriesCandidate, original: Acquisition) -> SeriesCandidate:
+def _timed_as(candidate: SeriesCandidate, original: Acquisition | None) -> SeriesCandidate:
+    if original is None:
+        return replace(candidate, time_is_of_making=True)
     times = replace(candidate.acquisition, acquired_s=original.acquired_s, started_s=original.started_s)
     return replace(candidate, acquisition=times)
 
