@@ -159,13 +159,15 @@ def _multi_echo(one_series: bool, agent: bool) -> StudyCase:
     return StudyCase("multi-echo MPRAGE", (*images, *((b.t1ce,) if agent else ()), b.t2, b.flair))
 
 
-def _derived(words: bool, timings: bool) -> StudyCase:
+def _derived(words: bool, timings: bool, agent: bool = False) -> StudyCase:
     b = base()
     lost = {} if timings else dict.fromkeys(("RepetitionTime", "EchoTime", "FlipAngle", "ScanningSequence"))
     kind = ["DERIVED", "SECONDARY"]
     t1 = b.t1.with_attributes(ImageType=kind, SequenceName=None, **lost)
     t1 = t1 if words else t1.described("", "")
-    return StudyCase("derived T1", (t1, b.t1ce, b.t2, b.flair))
+    if agent:
+        return StudyCase("derived T1", (t1, b.t1ce, b.t2, b.flair))
+    return StudyCase("derived T1", (t1, b.t2, b.flair), WITHOUT_T1CE)
 
 
 def _blank(first: float, last: float) -> StudyCase:
@@ -295,6 +297,8 @@ CASES: Mapping[str, Maker] = {
         "words": partial(_derived, True, False),
         "timings": partial(_derived, False, True),
         "both": partial(_derived, True, True),
+        "words, before the agent": partial(_derived, True, False, True),
+        "timings, before the agent": partial(_derived, False, True, True),
     }),
     **_group("blank slices", {
         "none": partial(_blank, 0, 0),
