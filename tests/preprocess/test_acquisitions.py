@@ -215,6 +215,15 @@ def test_like_series_are_compared():
 # --- undecided stays undecided ----------------------------------------------------------------------------------------
 
 
+def test_a_series_marked_native_after_the_enhanced_one_is_undecided_and_asks_for_a_review():
+    enhanced, native = scan(T1CE_HEADER, seconds=300), scan({**T1_HEADER, "ContrastBolusAgent": "none"}, seconds=900)
+    assert "marked as native, but acquired after" in refusal(enhanced + native, (T1, T1CE))
+    (check,) = choose(enhanced + native, (T1CE,)).checks
+    assert (check.name, check.value, check.verdict) == ("t1ce_before_native", 1, "review")
+    (check,) = choose(enhanced + scan({**T1_HEADER, "ContrastBolusAgent": "none"}, seconds=100), (T1CE,)).checks
+    assert check.verdict == "ok"
+
+
 def test_of_several_silent_t1_the_first_is_native():
     first, second = scan(T1_HEADER, seconds=300), scan(MPRAGE, seconds=900)
     assert choose(second + first, (T1,)).chosen[T1].series_instance_uid == uid(first)
@@ -332,7 +341,7 @@ def test_voxels_that_contradict_an_open_agent_refuse():
 )
 def test_voxels_that_contradict_sure_headers_ask_for_a_review(header, modality, kind):
     stack = scan(header)
-    (check,) = choose(stack, (modality,), look=looks({uid(stack): kind})).checks
+    check = choose(stack, (modality,), look=looks({uid(stack): kind})).checks[0]
     assert (check.name, check.verdict) == (f"{modality}_other_kind", "review")
 
 

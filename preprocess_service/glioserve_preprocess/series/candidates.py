@@ -64,6 +64,8 @@ class SeriesCandidate:
     """Number of its acquisition within the study; stacks of equal number are reconstructions of one."""
     time_is_of_making: bool = False
     """True for a derived stack without its originals: its images are at least as old as its times."""
+    marked_native: bool = False
+    """True where its own headers, or those of its acquisition, settle that no agent was given before it."""
     pixels: PixelOpinion | None = None
     """Opinion of the network that looks at voxels; None where it was not asked."""
 

@@ -106,6 +106,10 @@ def _beside(candidate: SeriesCandidate, others: _Beside) -> SeriesCandidate:
         return _with_contrast(candidate, -ORDER_POINTS, "acquired before the series with contrast agent")
     if candidate.time_is_of_making:
         return _opened(candidate, "made after the series with contrast agent, from images of unknown time")
+    if started_s > others.stronger_from_s and evidence.contrast_points <= -DECIDED:
+        return _with_contrast(
+            candidate, -evidence.contrast_points, "marked as native, but acquired after a series with contrast agent"
+        )
     if started_s > others.stronger_from_s and evidence.contrast_points < DECIDED:
         return _with_contrast(candidate, ORDER_POINTS, "acquired after a series with contrast agent, so hardly native")
     return candidate
@@ -113,6 +117,23 @@ def _beside(candidate: SeriesCandidate, others: _Beside) -> SeriesCandidate:
 
 def _with_contrast(candidate: SeriesCandidate, points: float, reason: str) -> SeriesCandidate:
     return replace(candidate, evidence=candidate.evidence.with_contrast(points, reason))
+
+
+def natives_after(enhanced: SeriesCandidate, candidates: Sequence[SeriesCandidate]) -> int:
+    """Return the number of acquisitions whose own headers mark them as native although they came after ``enhanced``.
+
+    An agent stays for hours, so the headers of one of the two are wrong.
+    """
+    from_s = enhanced.acquisition.started_s
+    if from_s is None:
+        return 0
+    return len(
+        {
+            c.acquisition_group
+            for c in candidates
+            if c.marked_native and c.acquisition.started_s is not None and c.acquisition.started_s > from_s
+        }
+    )
 
 
 # --- by images --------------------------------------------------------------------------------------------------------

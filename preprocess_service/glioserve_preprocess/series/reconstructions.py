@@ -44,7 +44,10 @@ def in_acquisitions(candidates: Sequence[SeriesCandidate]) -> list[SeriesCandida
                 groups.join(same.setdefault(found, at), at)
     _adopt_derived(candidates, groups, untimely)
     numbered = [replace(c, acquisition_group=groups.of(at)) for at, c in enumerate(candidates)]
-    return _with_shared_agent(_with_originals_time(numbered))
+    shared = _with_shared_agent(_with_originals_time(numbered))
+    return [
+        replace(c, marked_native=c.evidence.is_t1_weighted and c.evidence.contrast_points <= -DECIDED) for c in shared
+    ]
 
 
 def may_be_one_acquisition(one: SeriesCandidate, other: SeriesCandidate) -> bool:

@@ -26,6 +26,7 @@ from glioserve_preprocess.series.contrast import (
     by_images,
     first_is_native,
     in_context,
+    natives_after,
     why_unlike,
 )
 from glioserve_preprocess.series.evidence import judge
@@ -157,6 +158,9 @@ def choose_among(judged: Judged, channels: Sequence[Modality], min_slices: int, 
         chosen[modality] = best if look is None else second_opinion(best, modality, look)
         if (check := opinion_check(chosen[modality], modality)) is not None:
             checks.append(check)
+    if Modality.T1CE in wanted:
+        later = natives_after(chosen[Modality.T1CE], judged.candidates)
+        checks.append(QualityCheck("t1ce_before_native", later, "count", 0, 0, "review" if later else "ok"))
     warnings += [
         f"The {c.modality} series of {counted(c.slices)} is not in the recipe; left out."
         for c in pool
