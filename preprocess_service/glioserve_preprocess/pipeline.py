@@ -96,7 +96,9 @@ def preprocess_dicom(
     with watch.stage("read"):
         instances = read(files, accept_identified=accept_identified)
     with watch.stage("series"):
-        choice = choose_series(instances, recipe.channels, recipe.min_slices, named=series, compare=compared_by_images)
+        choice = choose_series(
+            instances, recipe.channels, recipe.min_slices, named=series, compare=compared_by_images, look=looked_at
+        )
     with watch.stage("assemble"):
         volumes = {m: assemble(c.stack, m) for m, c in choice.chosen.items()}
     records = tuple(_series_record(volumes[m], choice) for m in recipe.channels)
