@@ -5,11 +5,14 @@ import json
 import numpy as np
 import pytest
 
+from glioserve_cli.diagnosis import explain
 from glioserve_cli.main import main
 from glioserve_contract import Modality
 from glioserve_contract.records.recipe import RECIPE_SCHEMA, Architecture, Grid, Recipe
+from glioserve_contract.sequences import PixelKind
 from glioserve_dicom.volumes.geometry import Geometry
 from glioserve_preprocess.files import save_recipe
+from glioserve_preprocess.opinion.network import PixelOpinion
 from support.scans import FLAIR_HEADER, T1_HEADER, T1CE_HEADER, T2_HEADER, part10, series
 
 SLICES = 34
@@ -125,3 +128,23 @@ def test_a_series_that_the_caller_names_is_taken(write, capsys):
     said = capsys.readouterr().out
     assert "t1      series 3" in said
     assert "named by the caller" in said
+
+
+@pytest.mark.parametrize(
+    ("share", "said"), [(0.97, "voxels: T1 0.97"), (0.6, "below the threshold of 0.90: undecided")]
+)
+def test_what_the_voxels_say_is_shown_for_the_chosen_and_for_all_stacks_of_a_refusal(
+    write, capsys, monkeypatch, share, said
+):
+    rest = (1 - share) / (len(PixelKind) - 1)
+    shares = {kind: share if kind is PixelKind.T1 else rest for kind in PixelKind}
+    opinion = PixelOpinion(shares, dict.fromkeys(PixelKind, 0.9))
+    monkeypatch.setattr(explain, "looked_at", lambda stack: opinion)
+    folder, _ = write(scan(T1_HEADER, 2), scan({"SeriesDescription": "ep2d_diff"}, 6, ScanningSequence="EP"))
+    assert main(["explain", str(folder)]) == 1
+    assert capsys.readouterr().out.count(said) == 1
+    assert main(["explain", str(folder), "--json"]) == 1
+    looked, not_possible = json.loads(capsys.readouterr().out)["stacks"]
+    assert looked["pixels"]["confidence"] == pytest.approx(share)
+    assert looked["pixels"].get("kind") == ("T1" if share > 0.9 else None)
+    assert not_possible["pixels"] is None

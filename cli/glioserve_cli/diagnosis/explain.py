@@ -19,9 +19,9 @@ from glioserve_contract.records.preprocess import PixelOpinionRecord, RunnerUpRe
 from glioserve_dicom.files.folder import study_files
 from glioserve_dicom.read import read
 from glioserve_preprocess.files import load_recipe
-from glioserve_preprocess.pipeline import compared_by_images
+from glioserve_preprocess.pipeline import compared_by_images, looked_at
 from glioserve_preprocess.series.candidates import SeriesCandidate
-from glioserve_preprocess.series.opinions import opinion_record
+from glioserve_preprocess.series.opinions import asked_about, opinion_record
 from glioserve_preprocess.series.selection import Choice, choose_among, judge_study
 
 MIN_SLICES = 32
@@ -49,13 +49,15 @@ def run(args: argparse.Namespace) -> int:
     channels = tuple(Modality) if recipe is None else recipe.channels
     min_slices = MIN_SLICES if recipe is None else recipe.min_slices
     instances = read(study_files(args.study), accept_identified=True)
-    judged = judge_study(instances, channels, min_slices, named=dict(args.series), compare=compared_by_images)
+    judged = judge_study(
+        instances, channels, min_slices, named=dict(args.series), compare=compared_by_images, look=looked_at
+    )
     choice, refusal = None, None
     try:
-        choice = choose_among(judged, channels, min_slices)
+        choice = choose_among(judged, channels, min_slices, look=looked_at)
     except GlioserveError as error:
         refusal = error
-    stacks = _ordered(judged.candidates)
+    stacks = [_looked_at(c, min_slices) for c in _ordered(judged.candidates)]
     warnings = (*instances.warnings, *(choice.warnings if choice else ()))
     if args.json:
         print(json.dumps(as_json(choice, stacks, warnings, refusal), indent=2, ensure_ascii=False))
@@ -69,6 +71,12 @@ def run(args: argparse.Namespace) -> int:
 def _ordered(candidates: Sequence[SeriesCandidate]) -> list[SeriesCandidate]:
     """Return the stacks by SeriesNumber, as a viewer lists them."""
     return sorted(candidates, key=lambda c: (int(c.number) if c.number.isdigit() else 10**9, c.stack.part))
+
+
+def _looked_at(candidate: SeriesCandidate, min_slices: int) -> SeriesCandidate:
+    """Return the stack with the opinion of its voxels, where it could stand for a sequence at all."""
+    possible = not candidate.evidence.excluded and candidate.slices >= min_slices and candidate.problem is None
+    return asked_about(candidate, looked_at) if possible else candidate
 
 
 def as_json(
