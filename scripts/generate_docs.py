@@ -14,6 +14,7 @@ from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_contract.errors import classes
 from glioserve_contract.errors.base import class_of, families
 from glioserve_contract.metrics import STAGE_SECONDS, STAGE_SECONDS_HELP, STAGES, STUDIES, STUDIES_HELP
+from glioserve_contract.parameters import PARAMETERS
 from glioserve_contract.tensors import MODELS, Tensor
 from glioserve_dicom.identity import IDENTIFYING_ATTRIBUTES, KEPT_ATTRIBUTES, Treatment
 from json_schemas import schema_files
@@ -90,6 +91,12 @@ def _tensor_row(tensor: Tensor) -> tuple[str, ...]:
     return f"`{tensor.name}`", tensor.dtype, f"[{shape}]", tensor.axes, tensor.unit, tensor.description
 
 
+def parameters() -> str:
+    """Return the table of the request parameters."""
+    rows = [(f"`{p.name}`", p.type_name, p.description, p.without) for p in PARAMETERS]
+    return table(("parameter", "type", "what it does", "without it"), rows)
+
+
 def kept() -> str:
     """Return the table of what the client sends of a DICOM file."""
     rows = [(t.value, ", ".join(f"`{k}`" for k, v in KEPT_ATTRIBUTES.items() if v is t)) for t in Treatment]
@@ -115,6 +122,7 @@ def metrics() -> str:
 PARTS = {
     "error tree": ("errors.md", error_tree),
     "errors": ("errors.md", errors),
+    "parameters": ("wire.md", parameters),
     "tensors": ("wire.md", tensors),
     "kept": ("privacy.md", kept),
     "identifying": ("privacy.md", identifying),

@@ -115,6 +115,8 @@ class GliomaClient:
             ValueError: an argument is malformed.
         """
         self._check_usable()
+        if not isinstance(heatmap, bool):
+            raise ValueError("heatmap must be True or False")
         deadline = time.monotonic() + (self.timeout_s if timeout_s is None else _positive(timeout_s))
         identifier = _checked_request_id(request_id)
         metadata = {**self._headers, **check_headers(headers or {})}

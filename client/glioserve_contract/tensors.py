@@ -147,15 +147,9 @@ HEATMAP = Tensor(
     "Grad-CAM of the predicted class on the reference series' own grid.",
 )
 HEATMAP_PARAMETER = "heatmap"
-"""Request parameter (boolean). ``false``: no heat map is computed and HEATMAP comes back as [0, 0, 0]. Leaving
-HEATMAP out of the requested outputs only spares its transport: an ensemble asks its steps for everything."""
+"""Name of a request parameter, as the next two are; :mod:`glioserve_contract.parameters` has types and meanings."""
 SERIES_PARAMETER = "series"
-"""Request parameter (string: a JSON object): which series stands for which sequence, where headers cannot tell or are
-wrong. ``{"t1": "2.25.1234", "t1ce": "2.25.5678#echo 2"}``: SeriesInstanceUIDs as the request's files carry them, with
-``#`` and the part where a series holds several stacks (a report names them)."""
 MODALITIES_PARAMETER = "modalities"
-"""Request parameter (string: a JSON object): which sequence each volume tensor holds, where it is another than its
-name says. ``{"T1": "t1ce"}``."""
 HEATMAP_AFFINE = Tensor("HEATMAP_AFFINE", "FP64", (4, 4), "row, column", "mm", "Voxel (x, y, z) of HEATMAP to LPS.")
 REPORT = Tensor("REPORT", "BYTES", (1,), "–", "JSON", "The whole answer but for the heat map's voxels.")
 

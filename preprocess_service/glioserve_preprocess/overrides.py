@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from glioserve_contract import ErrorCode, GlioserveError, Modality
+from glioserve_contract.parameters import parse_parameters
 from glioserve_contract.tensors import MODALITIES_PARAMETER, SERIES_PARAMETER, volume_tensor
 from glioserve_dicom.volumes.geometry import SequenceVolume
 
@@ -45,11 +46,12 @@ class Overrides:
         """Parse a Triton request's parameters, a JSON object as ``request.parameters()`` has it.
 
         Raises:
-            GlioserveError: GLIO-1305 for parameters of another form.
+            GlioserveError: GLIO-1110 for parameters that the contract does not have, GLIO-1305 for a choice that cannot
+                be read.
         """
-        given = _object(parameters or "{}", "The request's parameters")
-        series = _object(given.get(SERIES_PARAMETER) or "{}", SERIES_PARAMETER)
-        modalities = _object(given.get(MODALITIES_PARAMETER) or "{}", MODALITIES_PARAMETER)
+        given = parse_parameters(parameters)
+        series = _object(given.get(SERIES_PARAMETER, "{}"), SERIES_PARAMETER)
+        modalities = _object(given.get(MODALITIES_PARAMETER, "{}"), MODALITIES_PARAMETER)
         tensors = {volume_tensor(m): m for m in Modality}
         unknown = sorted(set(modalities) - set(tensors))
         if unknown:
@@ -62,12 +64,25 @@ class Overrides:
             {tensors[k]: _modality(v, MODALITIES_PARAMETER) for k, v in modalities.items()},
         )
 
+    def for_files(self) -> Mapping[Modality, SeriesName]:
+        """Return the series that are named for a DICOM study; raise GLIO-1305 for choices that are for volumes."""
+        if self.modalities:
+            raise GlioserveError(
+                ErrorCode.INVALID_OVERRIDE, f"{MODALITIES_PARAMETER} is for volumes; of DICOM files, name the series."
+            )
+        return self.series
+
     def renamed(self, volumes: Mapping[Modality, SequenceVolume]) -> dict[Modality, SequenceVolume]:
         """Return ``volumes``, which are by tensor, by sequence.
 
         Raises:
-            GlioserveError: GLIO-1305 where two volumes are of one sequence, or a named one was not sent.
+            GlioserveError: GLIO-1305 where two volumes are of one sequence, a named one was not sent, or series are
+                named, which volumes do not have.
         """
+        if self.series:
+            raise GlioserveError(
+                ErrorCode.INVALID_OVERRIDE, f"{SERIES_PARAMETER} is for DICOM files; of volumes, name the modalities."
+            )
         missing = [volume_tensor(m) for m in self.modalities if m not in volumes]
         if missing:
             raise GlioserveError(
@@ -82,14 +97,24 @@ class Overrides:
         return named
 
 
-def _object(value: object, name: str) -> dict[str, Any]:
-    """Return a JSON object that is given as such or as text; raise GLIO-1305 for anything else."""
+def _object(value: str, name: str) -> dict[str, Any]:
+    """Return a JSON object that is given as text; raise GLIO-1305 for anything else and for a key that is repeated."""
     try:
-        found = json.loads(value) if isinstance(value, str) and len(value) <= _MOST_CHARACTERS else value
-    except (json.JSONDecodeError, RecursionError):
+        found = json.loads(value, object_pairs_hook=_once) if len(value) <= _MOST_CHARACTERS else None
+    except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        raise GlioserveError(ErrorCode.INVALID_OVERRIDE, f"{name} must be a JSON object.")
+        raise GlioserveError(
+            ErrorCode.INVALID_OVERRIDE,
+            f"{name} must be a JSON object of at most {_MOST_CHARACTERS} characters, each key once.",
+        )
+    return found
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key is repeated")
     return found
 
 

@@ -1,5 +1,6 @@
 """The client against a scripted peer: deadlines, retries, statuses, malformed answers, threads, forks, TLS."""
 
+import json
 import os
 import socket
 import threading
@@ -27,6 +28,7 @@ from glioserve_client import (
 from glioserve_client import client as client_module
 from glioserve_client.options import check_headers, check_url
 from glioserve_contract import GlioserveError
+from glioserve_contract.parameters import parse_parameters
 from support.answers import outputs_of, report_of, small_answer
 from support.dicom_files import file_bytes, mr_dataset
 from support.fake_server import Answer, Fail, FakeServer, Raw
@@ -70,6 +72,22 @@ def test_the_heat_map_is_not_asked_for_in_vain() -> None:
     with FakeServer(Answer(outputs_of(report, None))) as server, GliomaClient(server.url) as client:
         assert client.predict(STUDY, heatmap=False).heatmap is None
     assert server.requests[0].outputs == ("SCORE", "LABEL", "PROBABILITIES", "REPORT")
+    assert server.requests[0].parameters == {"heatmap": False}
+
+
+def test_every_parameter_that_is_sent_is_one_of_the_contract() -> None:
+    dataset = mr_dataset()
+    study = DicomStudy.from_bytes([file_bytes(dataset)])
+    with FakeServer(Answer(small_answer())) as server, GliomaClient(server.url) as client:
+        client.predict(STUDY)
+        client.predict(study, series={Modality.T1: dataset.SeriesInstanceUID})
+        for wrong in ("false", 0, None):
+            with pytest.raises(ValueError, match="heatmap"):
+                client.predict(STUDY, heatmap=wrong)  # type: ignore[arg-type]
+    plain, named = server.requests
+    assert plain.parameters == {}
+    assert parse_parameters(json.dumps(named.parameters)) == named.parameters
+    assert set(named.parameters) == {"series"}
 
 
 def test_there_is_always_a_deadline_and_the_server_is_told() -> None:

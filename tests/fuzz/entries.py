@@ -106,4 +106,4 @@ def _check_nobody_in(content: bytes) -> None:
 def with_parameters(files: Files, recipe: Recipe, parameters: str | None) -> Preprocessed:
     """As the model server hands a request's parameters on."""
     overrides = Overrides.of_parameters(parameters)
-    return offline(files, recipe, overrides.series)
+    return offline(files, recipe, overrides.for_files())

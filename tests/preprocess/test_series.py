@@ -324,7 +324,7 @@ def test_request_parameters_are_parsed():
     assert overrides.modalities == {T1: T1CE, T1CE: T1}
 
 
-@pytest.mark.parametrize("parameters", [None, "", "{}", '{"heatmap": false}'])
+@pytest.mark.parametrize("parameters", [None, "", "{}", '{"heatmap": false}', '{"series": "{}"}'])
 def test_without_parameters_nothing_is_overridden(parameters):
     assert Overrides.of_parameters(parameters) == Overrides()
 
@@ -337,7 +337,9 @@ def test_without_parameters_nothing_is_overridden(parameters):
         {"series": '{"t3": "1.2.3"}'},
         {"series": '{"t1": 12}'},
         {"series": '{"t1": "Zyxquist"}'},
-        {"series": True},
+        {"series": ""},
+        {"series": '{"t1": "1.2.3", "t1": "1.2.4"}'},
+        {"series": '{"t1": null}'},
         {"modalities": '{"T9": "t1"}'},
         {"modalities": '{"T1": "pd"}'},
         {"series": "[" * 5000},
@@ -348,6 +350,15 @@ def test_malformed_parameters_are_refused_by_code(parameters):
         Overrides.of_parameters(json.dumps(parameters))
     assert caught.value.code is ErrorCode.INVALID_OVERRIDE
     assert "yxquist" not in str(caught.value)
+
+
+def test_a_choice_for_the_other_kind_of_input_is_refused():
+    series, modalities = Overrides(series={T1: SeriesName("1.2.3")}), Overrides(modalities={T1: T1CE})
+    assert series.for_files() == series.series
+    for wrong in (modalities.for_files, lambda: series.renamed({T1: volume(T1)})):
+        with pytest.raises(GlioserveError) as caught:
+            wrong()
+        assert caught.value.code is ErrorCode.INVALID_OVERRIDE
 
 
 def volume(modality):

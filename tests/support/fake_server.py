@@ -21,6 +21,8 @@ import numpy as np
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 from tritonclient.utils import deserialize_bytes_tensor, np_to_triton_dtype, serialize_byte_tensor, triton_to_np_dtype
 
+from glioserve_contract.parameters import TRITON_PARAMETERS
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -61,8 +63,8 @@ class Received:
     metadata: dict[str, str]
     timeout_us: int
     remaining_s: float
-    parameters: dict[str, str]
-    """The text ones."""
+    parameters: dict[str, Any]
+    """All but Triton's own."""
     inputs: dict[str, Any] = field(repr=False, default_factory=dict)
 
 
@@ -140,7 +142,11 @@ def _received(request: Any, context: Any) -> Received:
         metadata=dict(context.invocation_metadata()),
         timeout_us=request.parameters["timeout"].int64_param,
         remaining_s=context.time_remaining(),
-        parameters={k: v.string_param for k, v in request.parameters.items() if v.HasField("string_param")},
+        parameters={
+            k: getattr(v, v.WhichOneof("parameter_choice"))
+            for k, v in request.parameters.items()
+            if k not in TRITON_PARAMETERS
+        },
         inputs=inputs,
     )
 

@@ -60,6 +60,10 @@ class ErrorCode(Enum):
         "GLIO-1109", _BAD, _FIX, "A volume has infinite voxels, or NaN that is not the outside of its field of view.",
         "Write finite voxels; NaN may only fill an outside that reaches the volume's border, at most half of it.",
     )
+    INVALID_PARAMETER = ErrorRow(
+        "GLIO-1110", _BAD, _FIX, "A request parameter is unknown, or its value is of another type.",
+        "Send the parameters of docs/wire.md only, each by its exact name and type (`false` is a boolean, not a text).",
+    )
 
     NOT_DICOM = ErrorRow(
         "GLIO-1201", _BAD, _FIX, "A file is not DICOM.",

@@ -41,8 +41,8 @@ class TritonPythonModel:
 
     def handle(self, request: Request) -> tuple[NamedTensor, ...]:
         """Return the tensors of one request's answer."""
-        files, volumes = _files(request), _volumes(request)
         overrides = Overrides.of_parameters(request.parameters())
+        files, volumes = _files(request), _volumes(request)
         if files is not None and volumes:
             raise GlioserveError(ErrorCode.BOTH_INPUTS)
         if files is not None:
@@ -50,7 +50,7 @@ class TritonPythonModel:
                 files,
                 self.recipe,
                 accept_identified=self.accept_identified,
-                series=overrides.series,
+                series=overrides.for_files(),
                 threads=self.threads,
                 brain_models=self.brain_models,
             )

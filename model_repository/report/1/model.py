@@ -9,6 +9,7 @@ import triton_python_backend_utils as pb_utils
 
 from glioserve_contract import from_dict, to_dict
 from glioserve_contract import tensors as t
+from glioserve_contract.parameters import parse_parameters
 from glioserve_contract.records.manifest import digest_of_model_id
 from glioserve_contract.records.preprocess import PreprocessRecord
 from glioserve_preprocess.report.answer import answer
@@ -60,4 +61,4 @@ class TritonPythonModel:
 
 def _wants_heatmap(request: Request, wanted: set[str]) -> bool:
     # An ensemble asks its steps for everything, whatever its caller asked for; parameters do reach the steps.
-    return t.HEATMAP.name in wanted and json.loads(request.parameters() or "{}").get(t.HEATMAP_PARAMETER) is not False
+    return t.HEATMAP.name in wanted and parse_parameters(request.parameters()).get(t.HEATMAP_PARAMETER, True)

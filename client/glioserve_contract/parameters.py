@@ -1,0 +1,106 @@
+"""Request parameters: the name, type and meaning of each, and the strict reading of a request's.
+
+``docs/wire.md`` is generated from the table. A parameter that is unknown or of another type is refused, never ignored:
+a caller who misspells one would get the answer to another question.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+from glioserve_contract.errors.base import GlioserveError
+from glioserve_contract.errors.table import ErrorCode
+from glioserve_contract.tensors import HEATMAP_PARAMETER, MODALITIES_PARAMETER, SERIES_PARAMETER
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One request parameter; ``type`` is what JSON makes of its value."""
+
+    name: str
+    type: type[bool] | type[str]
+    without: str
+    """Effect of leaving it out."""
+    description: str
+
+    @property
+    def type_name(self) -> str:
+        """Name of the type, as gRPC and JSON callers know it."""
+        return TYPE_NAMES[self.type]
+
+
+TYPE_NAMES: dict[type, str] = {
+    bool: "boolean",
+    str: "string",
+    int: "whole number",
+    float: "decimal number",
+    dict: "object",
+    list: "list",
+    type(None): "null",
+}
+PARAMETERS = (
+    Parameter(
+        HEATMAP_PARAMETER,
+        bool,
+        "the heat map is computed",
+        "`false`: no heat map is computed, and `HEATMAP` comes back as [0, 0, 0].",
+    ),
+    Parameter(
+        SERIES_PARAMETER,
+        str,
+        "headers and images decide",
+        'A JSON object: which series of `INSTANCES` stands for which sequence, `{"t1": "UID", "t1ce": "UID#part"}`.',
+    ),
+    Parameter(
+        MODALITIES_PARAMETER,
+        str,
+        "each tensor holds what its name says",
+        'A JSON object: which sequence a volume tensor holds, `{"T1": "t1ce"}`.',
+    ),
+)
+TRITON_PARAMETERS = ("timeout", "priority", "sequence_id", "sequence_start", "sequence_end", "binary_data_output")
+"""Triton's own, which it checks and takes out of a request before any model sees it."""
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+
+
+def parse_parameters(text: str | None) -> dict[str, Any]:
+    """Return the values of a request's parameters by name, each of its type in :data:`PARAMETERS`.
+
+    Args:
+        text: JSON object, as the ``request.parameters()`` of Triton's Python backend has it; empty for none.
+
+    Raises:
+        GlioserveError: GLIO-1110 for text of another form, an unknown parameter or a value of another type.
+    """
+    try:
+        given = json.loads(text or "{}")
+    except (json.JSONDecodeError, RecursionError):
+        given = None
+    if not isinstance(given, dict):
+        raise GlioserveError(ErrorCode.INVALID_PARAMETER, "The request's parameters must be a JSON object.")
+    known = {parameter.name: parameter for parameter in PARAMETERS}
+    for name, value in sorted(given.items()):
+        if name not in known:
+            raise GlioserveError(ErrorCode.INVALID_PARAMETER, _unknown(name))
+        wanted = known[name]
+        if type(value) is not wanted.type:
+            found = TYPE_NAMES[type(value)]
+            raise GlioserveError(
+                ErrorCode.INVALID_PARAMETER,
+                f"The request parameter {name!r} must be a {wanted.type_name}; a {found} was sent.",
+            )
+    return given
+
+
+def _unknown(name: str) -> str:
+    """Return the message; a name that is not a plain word is not repeated, since it may hold anything."""
+    said = repr(name) if _PLAIN_NAME.fullmatch(name) else f"of {len(name)} characters"
+    names = [parameter.name for parameter in PARAMETERS]
+    near = get_close_matches(name[:64].lower(), [*names, *TRITON_PARAMETERS], n=1)
+    advice = f" Did you mean {near[0]!r}?" if near else ""
+    known = ", ".join(f"{parameter.name} ({parameter.type_name})" for parameter in PARAMETERS)
+    return f"The request parameter {said} is unknown.{advice} Known are {known}, and Triton's own."
