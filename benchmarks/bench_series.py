@@ -205,7 +205,7 @@ def main() -> None:
         "synthetic studies": answered(
             [partial(drawn_study, i) for i in range(args.studies)], args.jobs, "studies", CLIENT_SHARE
         ),
-        "renamed studies": answered(renamed, args.jobs, "renamed", 2 * CLIENT_SHARE),
+        "renamed studies": answered(renamed, args.jobs, "renamed", 4 * CLIENT_SHARE),
     }
     print_outcomes(groups)
     differing = [pair for found in groups.values() for pair in disagreements(found)]

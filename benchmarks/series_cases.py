@@ -108,8 +108,7 @@ def _agent_text(text: str, given: bool, maker: str = "HITACHI") -> StudyCase:
     source = b.t1ce if given else b.t1
     plain = str(b.t1.attributes["SeriesDescription"])
     asked = source.described(plain).with_attributes(ContrastBolusAgent=text)
-    others = [s.with_attributes(ContrastBolusAgent=text) for s in (b.t2, b.flair)]
-    return StudyCase(f"agent {text!r}", (asked, *others), (T1CE, T2, FLAIR))
+    return StudyCase(f"agent {text!r}", (asked,), (T1CE,))
 
 
 def _scout(description: str, t1: bool) -> StudyCase:
@@ -134,9 +133,9 @@ def _minus(text: str, enhanced: bool) -> StudyCase:
     b = base()
     native = b.t1.described(text, "")
     if not enhanced:
-        return StudyCase(f"described as {text!r}", (native, b.t2, b.flair), (T1CE, T2, FLAIR))
+        return StudyCase(f"described as {text!r}", (native,), (T1CE,))
     after = b.t1ce.described("T1 +Gd", "").with_attributes(ContrastBolusAgent=None)
-    return StudyCase(f"described as {text!r}, and +Gd", (native, after, b.t2, b.flair))
+    return StudyCase(f"described as {text!r}, and +Gd", (native, after), (T1, T1CE))
 
 
 def _dixon(one_series: bool, agent: float, marks: tuple[str, str, str, str] = ("W", "F", "IP", "OP")) -> StudyCase:

@@ -28,7 +28,7 @@ EXPECTED = {
     "saved twice: t1": {"t1": "t1", "t1ce": "t1ce", "t2": "t2", "flair": "flair"},
     "saved twice: t1ce": {"t1": "t1", "t1ce": "t1ce", "t2": "t2", "flair": "flair"},
     "minus: 'T1 -Gd'": UNDECIDED,
-    "minus: 'T1 -Gd' and +Gd": {"t1": "t1", "t1ce": "t1ce", "t2": "t2", "flair": "flair"},
+    "minus: 'T1 -Gd' and +Gd": {"t1": "t1", "t1ce": "t1ce"},
     "Dixon: one series": {"t1": "mDIXON in phase", "t1ce": "t1ce", "t2": "t2", "flair": "flair"},
     "multi-echo: one series": {"t1": "MEMPRAGE RMS", "t1ce": "t1ce", "t2": "t2", "flair": "flair"},
     "multi-echo: no agent": UNDECIDED,

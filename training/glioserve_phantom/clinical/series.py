@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -101,7 +102,7 @@ def _dataset(
     ds.SOPClassUID = MRImageStorage
     ds.SOPInstanceUID = generate_uid(entropy_srcs=[series_uid, series.name, str(number)])
     ds.Modality, ds.PatientPosition = "MR", "HFS"
-    ds.PatientName, ds.PatientID = "Phantom^Fictitious", f"FICTITIOUS-{study_name}"
+    ds.PatientName, ds.PatientID = "Phantom^Fictitious", f"FICTITIOUS-{zlib.crc32(study_name.encode()):08x}"
     ds.StudyInstanceUID = generate_uid(entropy_srcs=["glioserve clinical", study_name])
     ds.FrameOfReferenceUID = generate_uid(entropy_srcs=["glioserve clinical", study_name, "frame"])
     ds.SeriesInstanceUID, ds.SeriesNumber, ds.InstanceNumber = series_uid, series.number, number
