@@ -224,6 +224,11 @@ def test_a_series_marked_native_after_the_enhanced_one_is_undecided_and_asks_for
     assert check.verdict == "ok"
 
 
+def test_a_series_whose_headers_contradict_each_other_is_not_native_by_elimination():
+    torn = scan({**T1_HEADER, "SeriesDescription": "T1 AX PRE", "ContrastBolusAgent": "Gadovist"})
+    assert "contrast agent given, but described as pre" in refusal(torn + scan(T1CE_HEADER), (T1, T1CE))
+
+
 def test_of_several_silent_t1_the_first_is_native():
     first, second = scan(T1_HEADER, seconds=300), scan(MPRAGE, seconds=900)
     assert choose(second + first, (T1,)).chosen[T1].series_instance_uid == uid(first)

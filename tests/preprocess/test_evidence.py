@@ -94,7 +94,7 @@ def test_a_derived_image_is_believed_less() -> None:
         (("t1", "post", "op"), None, -1.0),
         (("t1",), True, 3.0),
         (("t1",), False, -2.5),
-        (("t1", "pre"), True, -1.0),
+        (("t1", "pre"), True, 0.0),
         (("t1", "+c"), True, 6.0),
     ],
 )

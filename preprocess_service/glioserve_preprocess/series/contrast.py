@@ -99,7 +99,7 @@ def _beside(candidate: SeriesCandidate, others: _Beside) -> SeriesCandidate:
     if not others.stronger:
         return candidate
     if others.stronger_from_s is None or started_s is None:
-        if not evidence.contrast_open:
+        if not evidence.contrast_open or evidence.contrast_points >= 0:  # its own headers contradict each other
             return candidate
         return _with_contrast(candidate, -OTHERS_POINTS, "another series is marked as enhanced")
     if started_s < others.stronger_from_s:

@@ -229,8 +229,10 @@ def _contrast(acquisition: Acquisition) -> tuple[float, str]:
     if not reason and acquisition.manufacturer != "GE":  # GE's protocol is the examination's, "BRAIN W WO"
         points, reason = _contrast_words(acquisition.protocol)
         points, reason = points / 2, f"{reason} by its protocol" if reason else ""
+    if acquisition.agent is True and points < 0:  # one of the two is wrong, and neither is a sign of a native series
+        return 0.0, f"contrast agent given, but {reason}"
     if acquisition.agent is True:
-        return points + 3.0, "contrast agent given" + (f", but {reason}" if points < 0 else "")
+        return points + 3.0, "contrast agent given"
     if acquisition.agent is False:
         return points - 2.5, "no contrast agent given" + (f", but {reason}" if points > 0 else "")
     return (points, reason) if reason else (-1.0, "nothing said of a contrast agent")
