@@ -18,14 +18,15 @@ from glioserve_contract import GlioserveError, Modality, to_dict
 from glioserve_contract.records.preprocess import PixelOpinionRecord, RunnerUpRecord
 from glioserve_dicom.files.folder import study_files
 from glioserve_dicom.read import read
+from glioserve_dicom.slices.stacks import counted
 from glioserve_preprocess.files import load_recipe
 from glioserve_preprocess.pipeline import compared_by_images, looked_at
 from glioserve_preprocess.series.candidates import SeriesCandidate
 from glioserve_preprocess.series.opinions import asked_about, opinion_record
 from glioserve_preprocess.series.selection import Choice, choose_among, judge_study
 
-MIN_SLICES = 32
-"""Least number of slices without a recipe: a new recipe's."""
+MIN_SLICES = 2
+"""Least number of slices where no recipe has a rule: any volume is explained."""
 WIDTH = 118
 """Columns of a terminal that the text is set for."""
 _INDENT = " " * 8
@@ -37,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--recipe",
         type=Path,
-        help="recipe.json of a network: its sequences and slice rule (default: all four sequences)",
+        help="recipe.json of a network: its sequences and slice rule (default: all four sequences, no rule)",
     )
     add_named_series(parser)
     parser.add_argument("--json", action="store_true", help="machine-readable")
@@ -162,13 +163,13 @@ def _block(
     """Return the lines on one sequence: the series, why, what the voxels say, and the runners-up."""
     names = {_key(c.series_instance_uid, c.stack.part): c.name for c in stacks}
     score = candidate.score(modality)
-    lines = [f"{modality.value:<8}{candidate.name}, {candidate.slices} slices, sure to {score:.2f}"]
+    lines = [f"{modality.value:<8}{candidate.name}, {counted(candidate.slices)}, sure to {score:.2f}"]
     lines += _wrapped("uid: ", _name_for_the_choice(candidate))
     lines += _wrapped("why: ", "; ".join(candidate.evidence.reasons))
     lines += _wrapped("voxels: ", _said(opinion_record(candidate.pixels)))
     for other in runners_up:
         name = names.get(_key(other.series_instance_uid, other.part), other.series_instance_uid)
-        lines += _wrapped("beside: ", f"{name}, {other.slices} slices, {other.score:.2f}: {other.why_not}")
+        lines += _wrapped("beside: ", f"{name}, {counted(other.slices)}, {other.score:.2f}: {other.why_not}")
         lines += _wrapped("        ", "; ".join(other.reasons))
     return lines
 
@@ -177,7 +178,7 @@ def _other(candidate: SeriesCandidate) -> list[str]:
     """Return the lines on a stack that stands for no sequence."""
     shares = ", ".join(f"{m} {share:.2f}" for m, share in candidate.evidence.scores.items() if share >= 0.05)
     problem = "" if candidate.problem is None else f"; cannot be read ({candidate.problem.code.token})"
-    lines = [f"{_INDENT}{candidate.name}, {candidate.slices} slices: {shares or 'none of the sequences'}{problem}"]
+    lines = [f"{_INDENT}{candidate.name}, {counted(candidate.slices)}: {shares or 'none of the sequences'}{problem}"]
     lines += _wrapped("uid: ", _name_for_the_choice(candidate), deeper=True)
     lines += _wrapped("why: ", "; ".join(candidate.evidence.reasons), deeper=True)
     if candidate.pixels is not None:
