@@ -222,6 +222,21 @@ def _one_uid_per_file() -> StudyCase:
     return StudyCase("one SeriesInstanceUID a file", tuple(parts))
 
 
+def _mosaic() -> StudyCase:
+    """Return a study whose T1 is one image of tiles without a place, as United Imaging stores a volume."""
+    b = base("UIH")
+    z, y, x = b.t1.voxels.shape
+    columns = int(np.ceil(np.sqrt(z)))
+    tiles = np.zeros((columns * columns, y, x), np.float32)
+    tiles[:z] = b.t1.voxels
+    sheet = tiles.reshape(columns, columns, y, x).swapaxes(1, 2).reshape(1, columns * y, columns * x)
+    grid = replace(b.t1.geometry, size_voxels=(columns * x, columns * y, 1))
+    places = dict.fromkeys(("ImagePositionPatient", "ImageOrientationPatient"))
+    t1 = replace(b.t1, voxels=sheet, geometry=grid)
+    t1 = t1.with_attributes(ImageType=["ORIGINAL", "PRIMARY", "M", "VFRAME"], **places)
+    return StudyCase("mosaic", (t1, b.t1ce, b.t2, b.flair), accept_review=True)
+
+
 def twenty_series() -> StudyCase:
     """Return a study of 20 series whose T1-weighted ones do not mention the agent."""
     b, patient = base(), clinical_patient(SEED)
@@ -313,6 +328,7 @@ CASES: Mapping[str, Maker] = {
         "rounded to 0.01 mm": partial(_rounded, 2),
     }),
     **_group("field map", {"with T1": partial(_field_map, True), "without": partial(_field_map, False)}),
+    **_group("mosaic", {"UIH": _mosaic}),
     **_group("anonymised", {"one UID a file": _one_uid_per_file}),
 }  # fmt: skip
 """Every case by ``group: name``."""

@@ -40,6 +40,7 @@ EXPECTED = {
     "places: rounded to 0.1 mm": {"t1": "t1 3D", "t1ce": "t1ce", "t2": "t2", "flair": "flair"},
     "field map: with T1": {"t1": "t1", "t2": "t2", "flair": "flair"},
     "field map: without": UNDECIDED,
+    "mosaic: UIH": {"GLIO-1211"},
     "anonymised: one UID a file": {"t1": "t1", "t1ce": "t1ce", "t2": "t2", "flair": "flair"},
 }
 """The series of each sequence, by the name in the case; or the codes of which one has to refuse."""
