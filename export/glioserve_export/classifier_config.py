@@ -111,6 +111,9 @@ TENSORRT_GPU = ServingProfile(
     queue_delay_us=5000,
     preferred_batch_sizes=(4, 8),
     warmup_batch_sizes=(1, 4, 8),
+    # The backend makes one context for each optimisation profile. By default each takes the memory of the largest of
+    # them; so each takes its own. A Triton that is older than the parameter passes over it.
+    parameters=(("execution_context_allocation_strategy", "ON_PROFILE_CHANGE"),),
     plan_profiles=PROFILE_INDICES,
 )
 PROFILES = (ONNXRUNTIME_CPU, OPENVINO_CPU, OPENVINO_CPU_BF16, OPENVINO_CPU_INT8, ONNXRUNTIME_GPU, TENSORRT_GPU)

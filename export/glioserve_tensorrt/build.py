@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 import time
@@ -18,11 +19,12 @@ from glioserve_export.graphs.vectors import Vectors, load_vectors
 from glioserve_export.progress import Progress
 from glioserve_export.version_files import FP16_FILE, ONNX_FILE
 from glioserve_preprocess.files import file_digest
+from glioserve_tensorrt.attempts import killed_before, marked
 from glioserve_tensorrt.cache import LOCK_FILE, PlanCache, publish_plan
 from glioserve_tensorrt.check import ProfileFigures, check
 from glioserve_tensorrt.discovery import find_toolkit
 from glioserve_tensorrt.options import BuildOptions, build_options
-from glioserve_tensorrt.toolkit import BuildRequest, Toolkit
+from glioserve_tensorrt.toolkit import BuildRequest, KilledError, Toolkit
 from glioserve_triton.plans.accelerator import Device, find_device, no_device_reason
 from glioserve_triton.plans.records import check_plan, load_plan_record
 from glioserve_triton.served.versions import load_manifest
@@ -99,22 +101,32 @@ def this_machine(timeout_s: float) -> tuple[Toolkit, Device]:
 
 
 def build_plan(
-    wanted: WantedPlan, cache: PlanCache, *, timeout_s: float = DEFAULT_TIMEOUT_S, progress: Progress = print
+    wanted: WantedPlan,
+    cache: PlanCache,
+    *,
+    timeout_s: float = DEFAULT_TIMEOUT_S,
+    after_kill: bool = True,
+    progress: Progress = print,
 ) -> Built:
     """Make the version's folder hold a plan for this machine that answers as its ONNX file does.
 
     GLIO-5119 where none can be built, GLIO-5120 where it answers otherwise (nothing is published then), GLIO-5103
     where the version is damaged or has no stored answers, GLIO-5112 where another process builds the same for longer
     than the time that is left.
+
+    ``after_kill``: try although the attempt before was killed; GLIO-5119 instead where it is False, because memory that
+    ran out once would run out at every start of a container.
     """
     deadline = time.monotonic() + timeout_s
     try:
-        return _build(wanted, cache, deadline, progress)
+        return _build(wanted, cache, deadline, after_kill, progress)
+    except KilledError as killed:
+        raise killed.error from killed
     except OSError as error:
         raise _failed(f"A file cannot be written: {error.strerror}.") from error
 
 
-def _build(wanted: WantedPlan, cache: PlanCache, deadline: float, progress: Progress) -> Built:
+def _build(wanted: WantedPlan, cache: PlanCache, deadline: float, after_kill: bool, progress: Progress) -> Built:
     manifest = manifest_of(wanted)
     check_operators(wanted.folder / wanted.onnx_file, progress)
     toolkit, device = this_machine(_left(deadline))
@@ -128,11 +140,15 @@ def _build(wanted: WantedPlan, cache: PlanCache, deadline: float, progress: Prog
         raise _failed("The version's folder cannot be written. Serve a copy: --repository and --into.")
     vectors = load_vectors(wanted.folder, manifest.recipe)  # before minutes are spent: without them nothing serves
     with cache.locked(key, _left(deadline)) as entry, staging(entry) as work:
+        reason = None if after_kill else killed_before(entry)
+        if reason is not None:
+            raise _failed(reason)
         job = _Job(wanted, manifest, vectors, cache, key, device, toolkit, work, deadline, progress)
-        figures = job.figures_of_cached()
-        origin: Literal["cache", "built"] = "built" if figures is None else "cache"
-        if figures is None:
-            figures = job.build()
+        with marked(entry):
+            figures = job.figures_of_cached()
+            origin: Literal["cache", "built"] = "built" if figures is None else "cache"
+            if figures is None:
+                figures = job.build()
         record = replace(load_plan_record(entry), onnx_file=wanted.onnx_file, check_figures=figures)
         with exclusive(wanted.folder / LOCK_FILE, _left(deadline)):
             publish_plan(wanted.folder, entry / PLAN_FILE, record)
@@ -170,14 +186,37 @@ class _Job:
             return None
 
     def build(self) -> ProfileFigures:
-        """Build, keep what was learnt, store the plan, check it; a plan that fails is not kept."""
+        """Build, keep what was learnt, store the plan, check it; a plan that fails is not kept.
+
+        A build that fails with a kept timing cache is repeated without it, and the cache is dropped: trtexec crashes on
+        one that TensorRT refuses, and would do so each time.
+        """
         self.progress(f"building from {self.wanted.onnx_file}; this takes minutes")
-        folder = self._folder("build")
-        learnt, plan = folder / "learnt.cache", folder / "built.plan"
-        known = self.cache.timing_cache(self.key)
-        if known.is_file():
-            learnt.write_bytes(known.read_bytes())
         started = time.monotonic()
+        known = self.cache.timing_cache(self.key)
+        try:
+            plan, learnt = self._build_in(self._folder("build"), known)
+        except GlioserveError as error:
+            if not known.is_file() or not _left(self.deadline):
+                raise
+            self.progress(f"the kept timing cache is dropped, and the plan built once more without it: {error.detail}")
+            known.unlink(missing_ok=True)
+            plan, learnt = self._build_in(self._folder("build-anew"), known)
+        self.cache.keep_timing_cache(self.key, learnt)
+        self.progress(f"built {plan.stat().st_size / 1e6:.1f} MB in {time.monotonic() - started:.0f} s")
+        entry = self.cache.store(plan, self._record(plan))
+        self.progress("checking the plan against the stored answers")
+        try:
+            return self._check(entry, "built")
+        except GlioserveError:
+            self.cache.drop(self.key)
+            raise
+
+    def _build_in(self, folder: Path, known: Path) -> tuple[Path, Path]:
+        """Return the plan and what was learnt, begun with the timing cache ``known`` if it is there."""
+        learnt, plan = folder / "learnt.cache", folder / "built.plan"
+        with contextlib.suppress(FileNotFoundError):  # the cache may be emptied at any time
+            learnt.write_bytes(known.read_bytes())
         self.toolkit.build(
             BuildRequest(
                 onnx=self.wanted.folder / self.wanted.onnx_file,
@@ -188,15 +227,7 @@ class _Job:
                 timeout_s=_left(self.deadline),
             )
         )
-        self.cache.keep_timing_cache(self.key, learnt)
-        self.progress(f"built {plan.stat().st_size / 1e6:.1f} MB in {time.monotonic() - started:.0f} s")
-        entry = self.cache.store(plan, self._record(plan))
-        self.progress("checking the plan against the stored answers")
-        try:
-            return self._check(entry, "built")
-        except GlioserveError:
-            self.cache.drop(self.key)
-            raise
+        return plan, learnt
 
     def _record(self, plan: Path) -> PlanRecord:
         return PlanRecord(
@@ -232,8 +263,11 @@ def check_published(folder: Path, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> tu
         compute_capability=device.compute_capability,
     )
     vectors = load_vectors(folder, manifest.recipe)
-    with tempfile.TemporaryDirectory(prefix="glioserve-plan-") as work:
-        return record, check(folder / PLAN_FILE, vectors, manifest, toolkit, Path(work), _left(deadline))
+    try:
+        with tempfile.TemporaryDirectory(prefix="glioserve-plan-") as work:
+            return record, check(folder / PLAN_FILE, vectors, manifest, toolkit, Path(work), _left(deadline))
+    except KilledError as killed:
+        raise killed.error from killed
 
 
 def check_operators(onnx_file: Path, progress: Progress) -> None:

@@ -3,21 +3,41 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_tensorrt.builders.python_api import PythonApi
 from glioserve_tensorrt.builders.trtexec import Trtexec
-from glioserve_tensorrt.toolkit import OLDEST, Toolkit
+from glioserve_tensorrt.toolkit import OLDEST
 from glioserve_triton.plans.accelerator import (
     QUERY_TIMEOUT_S,
     find_trtexec,
+    library_version,
     python_package_version,
     trtexec_version,
 )
 
 
-def find_toolkit(timeout_s: float = QUERY_TIMEOUT_S) -> Toolkit:
-    """Return the Python API where it is installed, else trtexec; GLIO-5119 where neither is, or TensorRT is too old."""
+def find_toolkit(timeout_s: float = QUERY_TIMEOUT_S) -> PythonApi | Trtexec:
+    """Return the Python API where it is installed, else trtexec.
+
+    GLIO-5119 where neither is, where TensorRT is too old, or where it is another TensorRT than the system's library,
+    which Triton would load the plan with.
+    """
+    toolkit, library = _installed(timeout_s), library_version(timeout_s)
+    if library is None:
+        return toolkit
+    if library != toolkit.version and not library.startswith(f"{toolkit.version}."):  # a banner may lack the build
+        raise GlioserveError(
+            ErrorCode.ENGINE_BUILD_FAILED,
+            f"The builder ({toolkit.name}) is TensorRT {toolkit.version}, but Triton loads the system's libnvinfer "
+            f"{library}, which cannot read its plans. Install the builder in version {library}, for Python the "
+            "bindings without libraries (docs/tensorrt.md).",
+        )
+    return replace(toolkit, version=library)
+
+
+def _installed(timeout_s: float) -> PythonApi | Trtexec:
     version = python_package_version(timeout_s)
     if version is not None:
         _check_version(version)

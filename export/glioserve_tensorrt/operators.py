@@ -89,6 +89,11 @@ def _one_output(node: Node, _graph: Graph) -> str | None:
     return None if len([o for o in node.outputs if o]) == 1 else "its second output is not supported"
 
 
+def _fp32_output(node: Node, graph: Graph) -> str | None:
+    kind = graph.types.get(node.outputs[0])
+    return None if kind in (None, "FLOAT") else f"its output {node.outputs[0]} is {kind}; supported: FLOAT"
+
+
 def _constant_input(index: int, what: str) -> OperatorRule:
     def rule(node: Node, graph: Graph) -> str | None:
         given = node.inputs[index] if len(node.inputs) > index else ""
@@ -108,7 +113,7 @@ TABLE: dict[str, OperatorRow] = {
     "Cast": OperatorRow(ANY | {"UINT8"}),
     "Concat": OperatorRow(ANY),
     "Constant": OperatorRow(ANY, value_inputs=()),
-    "ConstantOfShape": OperatorRow(ANY, value_inputs=()),
+    "ConstantOfShape": OperatorRow(ANY, (_fp32_output,), value_inputs=()),
     "Conv": OperatorRow(FLOATS, (_spatial_2d_or_3d,), value_inputs=(0, 1)),
     "Div": _PAIR,
     "Expand": OperatorRow(ANY),

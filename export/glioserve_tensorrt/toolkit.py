@@ -9,6 +9,7 @@ from typing import Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from glioserve_contract import GlioserveError
 from glioserve_contract.records.plan import mismatch
 from glioserve_contract.tensors import CAM, CLASSIFIER_MODEL, LOGITS, MODEL_ID
 from glioserve_export.graphs.probes import Array
@@ -61,6 +62,17 @@ class PlanAnswers:
     """[n, 8]."""
 
 
+class KilledError(Exception):
+    """A program of NVIDIA's was killed from outside, as the kernel does where memory runs out.
+
+    It says nothing against the plan or the timing cache at hand, so neither is dropped. ``error`` is what to tell.
+    """
+
+    def __init__(self, error: GlioserveError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
 class Toolkit(Protocol):
     """One way to TensorRT."""
 
@@ -73,10 +85,16 @@ class Toolkit(Protocol):
         """TensorRT's, all four numbers."""
 
     def build(self, request: BuildRequest) -> None:
-        """Write the plan; GLIO-5119, with the end of the builder's log, where none came of it."""
+        """Write the plan; GLIO-5119, with the end of the builder's log, where none came of it.
+
+        KilledError where the builder was killed.
+        """
 
     def run(self, request: RunRequest) -> tuple[PlanAnswers, ...]:
-        """Return the answers by profile; GLIO-5120 where the plan does not run here."""
+        """Return the answers by profile; GLIO-5120 where the plan does not run here.
+
+        KilledError where the program was killed.
+        """
 
 
 def batches_of(count: int, batch: int) -> list[slice]:

@@ -104,6 +104,8 @@ def test_the_cpu_profile_waits_for_nobody_and_the_gpus_do() -> None:
         assert list(gpu.dynamic_batching.preferred_batch_size) == [4, 8]
     plan = configs["configs/tensorrt-gpu.pbtxt"]
     assert (plan.backend, plan.platform, plan.default_model_filename) == ("tensorrt", "tensorrt_plan", "model.plan")
+    # Three contexts with the memory of the largest profile each would fill a MIG slice.
+    assert plan.parameters["execution_context_allocation_strategy"].string_value == "ON_PROFILE_CHANGE"
 
 
 def test_openvino_s_profiles_differ_in_precision_alone() -> None:

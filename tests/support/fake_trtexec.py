@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -18,14 +19,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from support.tensorrt_options import refused
+from support.tensorrt_options import VERSIONS, refused
 
 SEPARATOR = b"\n--- onnx ---\n"
 
 
 def main() -> int:
     version = os.environ.get("FAKE_TRT_VERSION", "10.16.1.11")
-    major, minor, patch, number = (int(n) for n in version.split("."))
+    major, minor, patch, number = (int(n) for n in version.split(".")[:4])
     fault = os.environ.get("FAKE_TRT_FAULT", "")
     arguments = sys.argv[1:]
     where = f"[TensorRT v{major * 10000 + minor * 100 + patch}] [b{number}] # {sys.argv[0]} {' '.join(arguments)}"
@@ -33,7 +34,7 @@ def main() -> int:
     if arguments == ["--help"]:
         print("=== Model Options ===\n  --onnx=<file>               ONNX model")
         return 0
-    documented = {"10.12": "10.12", "10.16": "10.16"}.get(f"{major}.{minor}", "11.4" if major == 11 else "10.16")
+    documented = f"{major}.{minor}" if f"{major}.{minor}" in VERSIONS else {11: "11.4"}.get(major, "10.16")
     problems = refused(arguments, documented)
     given = dict(argument.partition("=")[::2] for argument in arguments)
     if problems:
@@ -63,8 +64,12 @@ def build(given: dict[str, str], arguments: list[str], version: str, fault: str)
     building()
     if "--skipInference" not in given:
         return ["would time the plan for seconds"]
+    if fault == "is killed":
+        os.kill(os.getpid(), signal.SIGKILL)
     cache = Path(given["--timingCacheFile"])
     known = cache.read_text() if cache.is_file() else ""
+    if not set(known.splitlines()) <= {"timing", f"timed once for {version}"}:
+        os.kill(os.getpid(), signal.SIGSEGV)  # a cache that TensorRT refuses is dereferenced after the build
     cache.write_text(f"{known}timed once for {version}\n")
     if fault == "writes nothing":
         return []

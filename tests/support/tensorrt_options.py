@@ -3,14 +3,14 @@
 Read from NVIDIA/TensorRT: the help text of trtexec 10.6 (banner ``v100600``), ``samples/common/sampleOptions.cpp`` of a
 10.x release that has ``--remoteAutoTuningConfig`` (10.13 or later) and of 11.x (``--stronglyTyped`` "[Deprecated] ...
 This flag is a no-op", ``--refPair``), and the page "Migrating trtexec Usage from TensorRT 10.x to 11.x" of 11.0 and
-11.4. What 10.6 and a later 10.x both have, 10.12 has. 10.16 is taken to be as the later 10.x.
+11.4. Held to trtexec's own option parser of 10.12, 10.13, 10.16, 11.0 and 11.1, compiled from NVIDIA's source.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-VERSIONS = ("10.12", "10.16", "11.4")
+VERSIONS = ("10.12", "10.16", "11.0", "11.1", "11.4")
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,8 @@ class Option:
 
 
 ONLY_10 = ("10.12", "10.16")
-ONLY_11 = ("11.4",)
+ONLY_11 = ("11.0", "11.1", "11.4")
+FROM_11_1 = ("11.1", "11.4")
 
 OPTIONS: dict[str, Option] = {
     # Model and build
@@ -65,9 +66,9 @@ OPTIONS: dict[str, Option] = {
     "--noDataTransfers": Option(False),
     "--includeDataTransfers": Option(False, ONLY_11),
     "--noCudaGraph": Option(False, ONLY_11),
-    "--refPair": Option(True, ONLY_11, repeats=True),
-    "--loadRefOutputs": Option(True, ONLY_11, repeats=True),
-    "--accuracyThreshold": Option(True, ONLY_11),
+    "--refPair": Option(True, FROM_11_1, repeats=True),
+    "--loadRefOutputs": Option(True, FROM_11_1, repeats=True),
+    "--accuracyThreshold": Option(True, FROM_11_1),
     "--exportOutput": Option(True),
     "--dumpOutput": Option(False),
     "--verbose": Option(False),

@@ -46,6 +46,8 @@ def test_the_banner_has_all_four_numbers(line: str, version: str | None) -> None
 def test_debians_list_counts_what_is_installed_alone() -> None:
     assert parse_dpkg(DPKG) == "10.16.1.11"
     assert parse_dpkg(DPKG.replace("ii  libnvinfer10 ", "rc  libnvinfer10 ")) is None
+    held = DPKG.replace("ii  libnvinfer10 ", "hi  libnvinfer10 ")  # apt-mark hold
+    assert parse_dpkg(held) == "10.16.1.11"
     both = DPKG.replace("un  libnvinfer11          <none>  ", "ii  libnvinfer11          11.0.0.114-1+cuda13.3  ")
     assert parse_dpkg(both) == "11.0.0.114"
 
@@ -156,11 +158,9 @@ def test_the_real_package_has_all_that_is_asked() -> None:
     assert {"gpuInstanceSliceCount", "computeInstanceSliceCount", "memorySizeMB"} <= fields
 
 
-def test_the_python_package_is_asked_first_then_trtexec_then_debian(
+def test_the_library_that_triton_loads_is_asked_first_then_the_python_package_then_trtexec(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    machine.program("dpkg", f"#!/bin/sh\ncat <<'EOF'\n{DPKG}EOF\n")
-    assert find_tensorrt_version() == "10.16.1.11"
     machine.trtexec()
     machine.set(FAKE_TRT_VERSION="11.4.0.106")
     assert find_tensorrt_version() == "11.4.0.106"
@@ -169,7 +169,26 @@ def test_the_python_package_is_asked_first_then_trtexec_then_debian(
     asked = []
     monkeypatch.setattr(found_here, "trtexec_version", lambda *_: asked.append("trtexec"))
     assert find_tensorrt_version() == "10.12.0.36"
+    machine.program("dpkg", f"#!/bin/sh\ncat <<'EOF'\n{DPKG}EOF\n")
+    assert find_tensorrt_version() == "10.16.1.11"  # the package has brought another library of its own
     assert asked == []
+
+
+@pytest.mark.parametrize(
+    ("version", "found"),
+    [
+        ("10.14.1.48.post1", "10.14.1.48"),
+        ("10.13.3.9.post1", "10.13.3.9"),
+        ("11.0.0", "11.0.0"),
+        ("10.16.1.11+cuda13", "10.16.1.11"),
+        ("unknown", None),
+    ],
+)
+def test_the_packages_version_is_tensorrts_own(machine: Machine, version: str, found: str | None) -> None:
+    """So that it equals dpkg's and the banner's, whatever the packaging adds to it."""
+    machine.python_package()
+    machine.set(FAKE_TRT_VERSION=version)
+    assert found_here.python_package_version() == found
 
 
 def test_a_package_that_cannot_be_imported_is_not_there(machine: Machine) -> None:

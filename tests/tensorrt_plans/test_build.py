@@ -137,6 +137,47 @@ def test_what_one_build_learnt_the_next_one_knows(machine: Machine, tmp_path: Pa
 
 
 @pytest.mark.parametrize(
+    "content", [b"damaged", b"timed once for 9.9.9.9\n", b""], ids=["damaged", "another TensorRT's", "empty"]
+)
+def test_a_timing_cache_that_is_refused_does_not_stop_this_build_or_the_next(
+    tmp_path: Path, either: str, build: Build, content: bytes
+) -> None:
+    """With trtexec TensorRT's refusal is a crash after the build, which would come again each time."""
+    build()
+    (timing,) = (tmp_path / "cache" / "timing").iterdir()
+    timing.write_bytes(content)
+    assert build(precision="fp32").origin == "built"
+    assert timing.read_bytes().removeprefix(b"timing\n") == b"timed once for 10.16.1.11\n"
+
+
+def test_a_build_that_is_repeated_without_its_timing_cache_is_told(
+    machine: Machine, version: Path, tmp_path: Path
+) -> None:
+    machine.trtexec()
+    machine.set(FAKE_TRT_BUILDS=str(tmp_path / "builds"))
+    cache, said = PlanCache(tmp_path / "cache"), list[str]()
+    build_plan(WantedPlan(version), cache, timeout_s=60)
+    (timing,) = (tmp_path / "cache" / "timing").iterdir()
+    timing.write_bytes(b"damaged")
+    build_plan(WantedPlan(version, "fp32"), cache, timeout_s=60, progress=said.append)
+    (told,) = (line for line in said if "timing cache" in line)
+    assert told.startswith(
+        "the kept timing cache is dropped, and the plan built once more without it: trtexec was ended"
+    )
+    assert len((tmp_path / "builds").read_text().splitlines()) == 3
+
+
+def test_a_build_that_fails_without_the_cache_too_has_its_own_reason(
+    machine: Machine, tmp_path: Path, either: str, build: Build
+) -> None:
+    build()
+    machine.set(FAKE_TRT_FAULT="crashes")
+    with pytest.raises(GlioserveError, match="was ended by SIGABRT"):
+        build(precision="fp32")
+    assert list((tmp_path / "cache" / "timing").iterdir()) == []
+
+
+@pytest.mark.parametrize(
     ("fault", "said"),
     [
         ("answers otherwise", r"profile for batch 8, over 8 studies: SCORE drifts by .* labels flip"),

@@ -286,6 +286,36 @@ def test_a_signal_ends_the_builder_and_all_that_it_started(
     assert engine("build", version) == 0
 
 
+def test_a_container_that_was_killed_serves_at_its_second_start(
+    machine: Machine, tmp_path: Path, engine: Engine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As Kubernetes kills for want of memory: every process at once, so that none can say or undo anything."""
+    repository, builds = engine_repository(tmp_path / "models"), tmp_path / "builds"
+    machine.answers(repository / "classifier" / "1")
+    machine.python_package()
+    machine.set(FAKE_TRT_BUILDS=str(builds), FAKE_TRT_BUILD_S="300")
+    arguments = ("--repository", repository, "--into", tmp_path / "served", "--allow-failure")
+    with process("build", *arguments, "--cache", tmp_path / "cache") as running:
+        wait_until(lambda: builds.is_file() and builds.read_text().endswith("\n"), "the builder")
+        running.kill()
+        builder = int(builds.read_text())
+        os.kill(builder, signal.SIGKILL)
+        running.wait()
+    assert running.returncode == -signal.SIGKILL
+    wait_until(lambda: not living(builder), "the builder is gone")
+    assert engine("build", *arguments) == 0
+    said = capsys.readouterr().err
+    assert said.startswith("[GLIO-5119] The attempt that began at ")
+    assert "is not repeated. Raise the limit, delete " in said
+    assert "ONNX Runtime serves" in said
+    assert len(builds.read_text().splitlines()) == 1
+    assert load_manifest(tmp_path / "served" / "classifier" / "1", verify_files=True)
+    machine.set(FAKE_TRT_BUILD_S="0")
+    assert engine("build", *arguments[:-1]) == 0  # by hand
+    assert load_plan_record(tmp_path / "served" / "classifier" / "1")
+    assert not list((tmp_path / "cache").rglob("attempt.json"))
+
+
 @pytest.mark.parametrize("folders", ["one folder", "two folders"])
 def test_two_that_build_the_same_at_once_build_once(machine: Machine, tmp_path: Path, api: None, folders: str) -> None:
     repository = engine_repository(tmp_path / "models")

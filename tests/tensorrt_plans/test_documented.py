@@ -13,6 +13,7 @@ import pytest
 from glioserve_cli.models import engine as command
 from glioserve_cli.serving import serve as serve_command
 from glioserve_contract.records.recipe import Grid
+from glioserve_tensorrt.attempts import MARK_FILE
 from glioserve_tensorrt.build import DEFAULT_TIMEOUT_S
 from glioserve_tensorrt.options import DEFAULT_OPTIMIZATION_LEVEL, DEFAULT_WORKSPACE_GIB, build_arguments, build_options
 from glioserve_tensorrt.toolkit import OLDEST
@@ -79,10 +80,22 @@ def test_the_command_line_of_trtexec_is_the_one_that_is_run() -> None:
         f"| `--timeout-s` | {DEFAULT_TIMEOUT_S:g} |",
         f"TensorRT {OLDEST[0]}.{OLDEST[1]} or later",
         "no TensorRT plan serves: ONNX Runtime does instead",
+        f"`<cache>/<key>/{MARK_FILE}`",
+        "execution_context_allocation_strategy` to `ON_PROFILE_CHANGE`",
     ],
 )
 def test_figures_and_words_are_the_codes(said: str) -> None:
     assert said in TEXT
+
+
+def test_an_image_is_derived_with_the_bindings_and_without_a_second_library() -> None:
+    """Packages with libraries of their own would build for another TensorRT than the one that Triton loads."""
+    (line,) = re.findall(r"^pip install .*$", TEXT, re.MULTILINE)
+    program, task, option, *packages = line.split()
+    assert (program, task, option) == ("pip", "install", "--no-deps")
+    names, versions = zip(*(package.split("==") for package in packages), strict=True)
+    assert names == ("tensorrt-cu13", "tensorrt-cu13-bindings")
+    assert len(set(versions)) == 1
 
 
 def test_the_logs_words_are_those_that_operators_are_told_to_look_for() -> None:

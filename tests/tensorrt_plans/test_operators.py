@@ -39,6 +39,9 @@ def test_every_node_of_every_network_is_documented(name: str) -> None:
     assert TensorProto.FLOAT16 in half  # the fp16 graph was one
 
 
+ONE = helper.make_tensor("one", TensorProto.INT64, [1], [1])
+
+
 def one_node(
     operator: str,
     *,
@@ -85,6 +88,10 @@ def one_node(
         ),
         (one_node("ReduceMean", extra=("axes",)), "node_x (ReduceMean): axes must be a constant"),
         (one_node("Unsqueeze", extra=("axes",)), "node_x (Unsqueeze): axes must be a constant"),
+        (
+            one_node("ConstantOfShape", kind=TensorProto.INT64, value=ONE),
+            "node_x (ConstantOfShape): its output y is INT64",
+        ),
         (one_node("Relu", opset=8), "the model (opset 8): 9 to 20 is supported"),
         (one_node("Relu", opset=21), "the model (opset 21): 9 to 20 is supported"),
     ],

@@ -100,7 +100,14 @@ def test_the_table_itself_refuses_what_trtexec_would(arguments: list[str], said:
     assert any(re.search(said, problem) for problem in refused(arguments, "10.16")), refused(arguments, "10.16")
 
 
+@pytest.mark.parametrize("option", ["--refPair=a:b", "--loadRefOutputs=a:b", "--accuracyThreshold=1"])
+def test_what_came_with_11_1_is_in_no_earlier_one(option: str) -> None:
+    """Asked of the option parsers of 10.12 to 11.1, compiled from NVIDIA's source."""
+    assert [version for version in VERSIONS if not refused([option], version)] == ["11.1", "11.4"]
+
+
 def test_weak_typing_is_in_no_command_line() -> None:
+    assert refused(["--fp16"], "11.0") == ["Unknown option: --fp16"]
     assert refused(["--fp16"], "11.4") == ["Unknown option: --fp16"]
     weak = {name for name, option in OPTIONS.items() if option.versions == ONLY_10}
     assert not weak & {argument.split("=")[0] for argument in build_arguments(OPTIONS_HERE)}

@@ -9,6 +9,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -138,6 +139,79 @@ def test_a_plan_that_does_not_run_is_a_mismatch(
     assert error.value.code is ErrorCode.ENGINE_MISMATCH
 
 
+@pytest.mark.parametrize("release", RELEASES)
+def test_a_profile_that_the_plan_has_not_is_told(machine: Machine, version: Path, tmp_path: Path, release: str) -> None:
+    """The bindings raise where it is set, and those of 10.12 crash."""
+    machine.python_package()
+    machine.set(FAKE_TRT_VERSION=release)
+    build, run = requests(version, tmp_path)
+    toolkit = find_toolkit()
+    toolkit.build(build)
+    with pytest.raises(
+        GlioserveError, match=r"ended with code 3.*\n.*has 3 optimisation profiles and so none of index 3"
+    ):
+        toolkit.run(replace(run(build.plan), batches=(8, 4, 1, 1)))
+
+
+def test_what_the_bindings_raise_is_a_refusal_and_no_crash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def inconsistent(*_: object) -> None:
+        raise RuntimeError("Shape provided for min, opt or max is inconsistent with other shapes.")
+
+    (tmp_path / "request.json").write_text("{}")
+    monkeypatch.setitem(sys.modules, "tensorrt", ModuleType("tensorrt"))
+    monkeypatch.setattr(worker, "build", inconsistent)
+    assert worker.main(["build", str(tmp_path / "request.json")]) == worker.REFUSED
+    assert capsys.readouterr().err == (
+        "TensorRT refuses a call: Shape provided for min, opt or max is inconsistent with other shapes.\n"
+    )
+
+
+def test_a_tensorrt_that_dropped_the_flag_builds(machine: Machine, version: Path, tmp_path: Path) -> None:
+    """TensorRT 11 declares it deprecated."""
+    machine.python_package()
+    machine.set(FAKE_TRT_VERSION="11.4.0.106", FAKE_TRT_FAULT="has dropped the flag")
+    build, _ = requests(version, tmp_path)
+    find_toolkit().build(build)
+    assert build.plan.is_file()
+
+
+def test_a_version_of_the_packaging_is_found(machine: Machine) -> None:
+    machine.python_package()
+    machine.set(FAKE_TRT_VERSION="10.14.1.48.post1")
+    toolkit = find_toolkit()
+    assert (toolkit.name, toolkit.version) == ("tensorrt", "10.14.1.48")
+
+
+def dpkg(machine: Machine, version: str) -> None:
+    line = f"ii  libnvinfer10  {version}-1+cuda13.2  amd64  TensorRT runtime libraries"
+    machine.program("dpkg", f"#!/bin/sh\necho '{line}'\n")
+
+
+@pytest.mark.parametrize("way", ["tensorrt", "trtexec"])
+def test_a_builder_that_is_not_the_servers_tensorrt_is_refused(machine: Machine, way: str) -> None:
+    machine.python_package() if way == "tensorrt" else machine.trtexec()
+    dpkg(machine, "10.16.1.11")
+    assert find_toolkit().version == "10.16.1.11"
+    dpkg(machine, "10.16.1.12")
+    with pytest.raises(
+        GlioserveError, match=rf"builder \({way}\) is TensorRT 10\.16\.1\.11.*libnvinfer 10\.16\.1\.12, which cannot"
+    ) as error:
+        find_toolkit()
+    assert error.value.code is ErrorCode.ENGINE_BUILD_FAILED
+
+
+def test_a_version_without_its_last_number_is_completed_by_the_library(machine: Machine) -> None:
+    machine.program("trtexec", "#!/bin/sh\necho '&&&& RUNNING TensorRT.trtexec [TensorRT v101601] # trtexec --help'\n")
+    assert find_toolkit().version == "10.16.1"
+    dpkg(machine, "10.16.1.11")
+    assert find_toolkit().version == "10.16.1.11"
+    dpkg(machine, "10.16.12.1")
+    with pytest.raises(GlioserveError, match="cannot read its plans"):
+        find_toolkit()
+
+
 def test_without_cudas_driver_it_says_so(machine: Machine, version: Path, tmp_path: Path) -> None:
     machine.python_package()
     build, run = requests(version, tmp_path)
@@ -181,6 +255,31 @@ def test_all_device_memory_is_given_back(tmp_path: Path) -> None:
     with pytest.raises(KeyError), device.memory() as memory:
         memory.to_host(back, str(memory.allocate("a", 8)))
     assert library.fake_alive() == 0
+
+
+def test_the_first_error_of_the_driver_is_the_one_that_is_told(machine: Machine, version: Path, tmp_path: Path) -> None:
+    """After a broken kernel every call fails, freeing too."""
+    machine.python_package()
+    build, run = requests(version, tmp_path)
+    toolkit = find_toolkit()
+    toolkit.build(build)
+    machine.set(FAKE_CUDA_FAIL="cuMemcpyDtoHAsync_v2")
+    with pytest.raises(GlioserveError, match="cuMemcpyDtoHAsync_v2: an illegal memory access") as error:
+        toolkit.run(run(build.plan))
+    assert "cuMemFree" not in str(error.value)
+
+
+def test_an_error_of_freeing_alone_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    device = cuda.Cuda(ctypes.CDLL(str(libcuda(tmp_path))))
+    monkeypatch.setattr(cuda.Memory, "free", lambda self: device.call("cuMemAlloc_v2", None, 0))
+    monkeypatch.setattr(device, "call", lambda *_: (_ for _ in ()).throw(cuda.CudaError("cuMemFree_v2")))
+    with pytest.raises(cuda.CudaError, match="cuMemFree_v2"), device.memory():
+        pass
+
+
+def test_the_drivers_calls_are_counted_right() -> None:
+    assert len(cuda._SIGNATURES) == 11
+    assert "eleven calls" in str(cuda.__doc__).splitlines()[0]
 
 
 def test_a_driver_without_the_functions_is_told(tmp_path: Path) -> None:

@@ -63,7 +63,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     build.add_argument(
         "--allow-failure",
         action="store_true",
-        help="exit with 0 where no plan can be had: the ONNX classifier serves (for an init container)",
+        help="exit with 0 where no plan can be had: the ONNX classifier serves (for an init container); a build that "
+        "was killed, as for want of memory, is then not begun again",
     )
 
 
@@ -105,7 +106,13 @@ def run(args: argparse.Namespace) -> int:
 def _build(args: argparse.Namespace) -> int:
     folder = _copy(args) if args.into is not None else version_folder(args)
     try:
-        built = build_plan(_wanted(args, folder), PlanCache(args.cache), timeout_s=args.timeout_s, progress=_progress())
+        built = build_plan(
+            _wanted(args, folder),
+            PlanCache(args.cache),
+            timeout_s=args.timeout_s,
+            after_kill=not args.allow_failure,
+            progress=_progress(),
+        )
     except GlioserveError as error:
         if not args.allow_failure:
             raise

@@ -1,4 +1,4 @@
-"""GPU memory by CUDA's driver API, through ctypes: seven calls.
+"""GPU memory by CUDA's driver API, through ctypes: eleven calls.
 
 The driver's library is wherever there is a GPU, under one name. The server's image has neither torch nor cuda-python,
 and the runtime library's name and place change with CUDA's major version. TensorRT works in the device's primary
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from ctypes import byref, c_char_p, c_int, c_size_t, c_uint, c_uint64, c_void_p
 from typing import Any
 
@@ -68,12 +68,18 @@ class Cuda:
 
     @contextmanager
     def memory(self) -> Iterator[Memory]:
-        """Yield device memory that is freed at the end."""
+        """Yield device memory that is freed at the end, after an error too.
+
+        Some errors make every later call fail, so what freeing says then does not replace the first error.
+        """
         memory = Memory(self)
         try:
             yield memory
-        finally:
-            memory.free()
+        except BaseException:
+            with suppress(CudaError):
+                memory.free()
+            raise
+        memory.free()
 
 
 class Memory:

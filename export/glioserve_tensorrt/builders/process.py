@@ -14,6 +14,9 @@ from pathlib import Path
 from types import FrameType
 from typing import BinaryIO
 
+from glioserve_contract import GlioserveError
+from glioserve_tensorrt.toolkit import KilledError
+
 TAIL_LINES = 25
 """Lines of a log in an error: TensorRT's last words are the reason, trtexec's are its summary."""
 MAX_TAIL_BYTES = 6000
@@ -30,9 +33,20 @@ class Ended:
     tail: str
     """The end of all that it printed."""
 
+    @property
+    def killed(self) -> bool:
+        """Return whether another process ended it, most often the kernel where memory runs out."""
+        return self.returncode == -signal.SIGKILL
+
+    def error(self, error: GlioserveError) -> GlioserveError | KilledError:
+        """Return what to raise: ``error``, or it as a KilledError where the program was killed."""
+        return KilledError(error) if self.killed else error
+
     def __str__(self) -> str:
         if self.returncode is None:
             return "was stopped at the time limit"
+        if self.killed:
+            return "was killed by SIGKILL, as happens where there is too little memory"
         if self.returncode < 0:
             return f"was ended by {signal.Signals(-self.returncode).name}"
         return f"ended with code {self.returncode}"

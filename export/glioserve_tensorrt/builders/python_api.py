@@ -41,8 +41,10 @@ class PythonApi:
             request.timeout_s,
         )
         if ended.returncode != 0 or not request.plan.is_file():
-            raise GlioserveError(
-                ErrorCode.ENGINE_BUILD_FAILED, f"TensorRT's builder {ended}. The end of its log:\n{ended.tail}\n"
+            raise ended.error(
+                GlioserveError(
+                    ErrorCode.ENGINE_BUILD_FAILED, f"TensorRT's builder {ended}. The end of its log:\n{ended.tail}\n"
+                )
             )
 
     def run(self, request: RunRequest) -> tuple[PlanAnswers, ...]:
@@ -57,7 +59,9 @@ class PythonApi:
             request.timeout_s,
         )
         if ended.returncode != 0:
-            raise mismatch(f"The plan does not run: the worker {ended}. The end of its log:\n{ended.tail}\n")
+            raise ended.error(
+                mismatch(f"The plan does not run: the worker {ended}. The end of its log:\n{ended.tail}\n")
+            )
         try:
             with np.load(request.work / ANSWERS, allow_pickle=False) as arrays:
                 found = [

@@ -66,7 +66,7 @@ class Trtexec:
             raise _build_failed(f"trtexec cannot be started: {error.strerror}.") from error
         plan = work / PLAN
         if ended.returncode != 0:
-            raise _build_failed(f"trtexec {ended}. The end of its log:\n{ended.tail}\n")
+            raise ended.error(_build_failed(f"trtexec {ended}. The end of its log:\n{ended.tail}\n"))
         if not plan.is_file() or plan.stat().st_size == 0:
             raise _build_failed(f"trtexec {ended} but wrote no plan. The end of its log:\n{ended.tail}\n")
         plan.replace(request.plan)
@@ -107,7 +107,7 @@ class Trtexec:
         except OSError as error:
             raise mismatch(f"trtexec cannot be started: {error.strerror}.") from error
         if ended.returncode != 0:
-            raise mismatch(f"The plan does not run: trtexec {ended}. The end of its log:\n{ended.tail}\n")
+            raise ended.error(mismatch(f"The plan does not run: trtexec {ended}. The end of its log:\n{ended.tail}\n"))
         return read_outputs(work / OUTPUT)
 
 

@@ -41,6 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (RefusedError, CudaError) as error:
         print(error, file=sys.stderr)
         return REFUSED
+    except RuntimeError as error:  # the bindings' word for arguments that TensorRT does not take
+        print(f"TensorRT refuses a call: {error}", file=sys.stderr)
+        return REFUSED
     return 0
 
 
@@ -48,8 +51,7 @@ def build(trt: Any, request: Json) -> None:
     """Write the plan and the timing cache, each whole. RefusedError names every node that the parser refuses."""
     logger = trt.Logger(trt.Logger.WARNING)
     builder = _made(trt.Builder, logger)
-    # By the member's own value: it is 1 in TensorRT 10 and 0 in 11, where the flag is taken and ignored.
-    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    network = builder.create_network(network_flags(trt))
     parser = trt.OnnxParser(network, logger)
     if not parser.parse(Path(request["onnx"]).read_bytes()):
         raise RefusedError("The ONNX parser refuses the graph: " + "; ".join(parser_errors(parser)))
@@ -63,6 +65,15 @@ def build(trt: Any, request: Json) -> None:
     Path(request["plan"]).write_bytes(plan)
     if used is not None:
         cache_file.write_bytes(used.serialize())
+
+
+def network_flags(trt: Any) -> int:
+    """Return the flags of a strongly typed network, by the member's own value: 1 in TensorRT 10 and 0 in 11.
+
+    TensorRT 11 takes the flag and ignores it, and declares it deprecated: 0 where a later one has no such member.
+    """
+    flag = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
+    return 0 if flag is None else 1 << int(flag)
 
 
 def parser_errors(parser: Any) -> list[str]:
@@ -104,6 +115,9 @@ def run(trt: Any, request: Json, cuda: Cuda) -> None:
     engine = runtime.deserialize_cuda_engine(Path(request["plan"]).read_bytes())
     if engine is None:
         raise RefusedError("TensorRT cannot read the plan; its reasons are above.")
+    profiles, wanted = engine.num_optimization_profiles, max(profile for profile, _, _ in request["runs"])
+    if wanted >= profiles:  # TensorRT 10.12 crashes where such a profile is set
+        raise RefusedError(f"The plan has {profiles} optimisation profiles and so none of index {wanted}")
     context = engine.create_execution_context()
     if context is None:
         raise RefusedError("TensorRT cannot make an execution context: too little GPU memory?")
@@ -119,8 +133,7 @@ def answer(
     trt: Any, engine: Any, context: Any, cuda: Cuda, profile: int, input_name: str, images: Any
 ) -> dict[str, Any]:
     """Run one batch by one profile and return output name to array."""
-    if not context.set_optimization_profile_async(profile, cuda.stream):
-        raise RefusedError(f"The plan has no optimisation profile {profile}")
+    context.set_optimization_profile_async(profile, cuda.stream)  # RuntimeError where it is refused
     cuda.synchronise()
     if not context.set_input_shape(input_name, tuple(images.shape)):
         raise RefusedError(f"The plan does not take {input_name} {images.shape} by profile {profile}")

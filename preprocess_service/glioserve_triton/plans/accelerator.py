@@ -33,8 +33,10 @@ _NVML_PROGRAM = Path(__file__).with_name("nvml.py")
 _BANNER = re.compile(r"\[TensorRT v(\d{5,7})\](?: \[b(\d+)\])?")
 """``&&&& RUNNING TensorRT.trtexec [TensorRT v101601] [b11] # …``: the first line of any run of trtexec. The number is
 major * 10000 + minor * 100 + patch since TensorRT 10."""
-_DPKG = re.compile(r"^ii\s+libnvinfer(\d+)(?::\S+)?\s+(\d+\.\d+\.\d+\.\d+)", re.MULTILINE)
-_VERSION = re.compile(r"\d+\.\d+\.\d+(\.\d+)?")
+_DPKG = re.compile(r"^[ih]i\s+libnvinfer(\d+)(?::\S+)?\s+(\d+\.\d+\.\d+\.\d+)", re.MULTILINE)
+"""``ii`` is installed, ``hi`` installed and held back from upgrades (``apt-mark hold``)."""
+_VERSION = re.compile(r"(\d+\.\d+\.\d+(?:\.\d+)?)(?:\.post\d+)?(?:\+[A-Za-z0-9.]+)?")
+"""``__version__`` of the Python package: ``10.14.1.48.post1`` is TensorRT 10.14.1.48, packaged a second time."""
 
 
 @dataclass(frozen=True)
@@ -81,20 +83,25 @@ def parse_devices(text: str) -> tuple[Device, ...]:
 def find_tensorrt_version(trtexec: Path | None = None, timeout_s: float = QUERY_TIMEOUT_S) -> str | None:
     """Return all four numbers of the TensorRT that is installed; None where none is found.
 
-    The Python package is asked first, then trtexec's first line, then Debian's package list.
+    Debian's package list is asked first, because Triton loads the system's library: a Python package may have brought
+    another one of its own. Then come the Python package and trtexec's first line.
     """
     trtexec = trtexec or find_trtexec()
     return (
-        python_package_version(timeout_s)
+        library_version(timeout_s)
+        or python_package_version(timeout_s)
         or (trtexec_version(trtexec, timeout_s) if trtexec else None)
-        or _debian_version(timeout_s)
     )
 
 
 def python_package_version(timeout_s: float = QUERY_TIMEOUT_S) -> str | None:
-    """Return ``tensorrt.__version__``; None where it cannot be imported, as without its libraries."""
+    """Return TensorRT's own numbers in ``tensorrt.__version__``; None where it cannot be imported.
+
+    It cannot be imported without its libraries. A suffix of the packaging (``.post1``) is left out.
+    """
     words = (_answer([sys.executable, "-c", "import tensorrt; print(tensorrt.__version__)"], timeout_s) or "").split()
-    return words[-1] if words and _VERSION.fullmatch(words[-1]) else None
+    match = _VERSION.fullmatch(words[-1]) if words else None
+    return match[1] if match else None
 
 
 def find_trtexec() -> Path | None:
@@ -126,7 +133,8 @@ def parse_dpkg(text: str) -> str | None:
     return max(versions, key=lambda v: [int(n) for n in v.split(".")], default=None)
 
 
-def _debian_version(timeout_s: float) -> str | None:
+def library_version(timeout_s: float = QUERY_TIMEOUT_S) -> str | None:
+    """Return the version of the system's libnvinfer, which Triton loads; None where Debian's list has none."""
     answer = _answer(["dpkg", "-l", "libnvinfer*"], timeout_s) if shutil.which("dpkg") else None
     return parse_dpkg(answer) if answer else None
 

@@ -11,6 +11,7 @@ import ctypes
 import enum
 import json
 import os
+import signal
 import sys
 import weakref
 from pathlib import Path
@@ -29,9 +30,26 @@ _NAMES = json.loads((_TESTS / "support" / "tensorrt_api" / "names.json").read_te
 ]
 
 
+class _BoundEnum(enum.Enum):
+    """A member has a number and is not one itself: ``1 << member`` is a TypeError."""
+
+    def __int__(self) -> int:
+        return int(self.value)
+
+
 def _enumeration(name: str) -> Any:
     """The enumeration with the members that this version of TensorRT has."""
-    return enum.IntEnum(name, _NAMES["enums"][name])
+    members = dict(_NAMES["enums"][name])
+    if _FAULT == "has dropped the flag":
+        members.pop("STRONGLY_TYPED", None)
+    functional: Any = _BoundEnum  # the type checker takes this for a look-up of a member
+    return functional(name, members)
+
+
+def _hold(value: object, kind: Any) -> None:
+    """Hold an argument to its type, as pybind11 does."""
+    if not isinstance(value, kind):
+        raise TypeError(f"incompatible function arguments: {value!r}")
 
 
 NetworkDefinitionCreationFlag = _enumeration("NetworkDefinitionCreationFlag")
@@ -47,16 +65,48 @@ def nptype(dtype: str) -> type[np.generic]:
     return types[dtype]
 
 
-class Logger:
-    __slots__ = ("severity",)
-    WARNING = 2
-
-    def __init__(self, severity: int) -> None:
-        self.severity = severity
+class ILogger:
+    class Severity(_BoundEnum):
+        INTERNAL_ERROR, ERROR, WARNING, INFO, VERBOSE = range(5)
 
 
-class IHostMemory(bytearray):
-    """Bytes with the buffer protocol, as the bindings' class; a bytearray is the nearest that Python 3.10 has."""
+class Logger(ILogger):
+    __slots__ = ("min_severity",)
+    WARNING = ILogger.Severity.WARNING
+
+    def __init__(self, min_severity: ILogger.Severity = WARNING) -> None:
+        _hold(min_severity, ILogger.Severity)
+        self.min_severity = min_severity
+
+
+class Dims:
+    """Numbers that are counted and gone through; neither a tuple nor a list, and equal to tuples all the same."""
+
+    __slots__ = ("_numbers",)
+
+    def __init__(self, numbers: Shape) -> None:
+        self._numbers = tuple(numbers)
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __getitem__(self, index: int) -> int:
+        return self._numbers[index]
+
+
+class IHostMemory(ctypes.Structure):
+    """A buffer and nothing else, as the bindings' class: without a length, and not to be cut."""
+
+    @property
+    def nbytes(self) -> int:
+        return ctypes.sizeof(self)
+
+
+def _host_memory(content: bytes) -> IHostMemory:
+    class Filled(IHostMemory):
+        _fields_ = [("_content", ctypes.c_char * len(content))]
+
+    return Filled.from_buffer_copy(content)
 
 
 class INetworkDefinition:
@@ -84,8 +134,8 @@ class OnnxParser:
     __slots__ = ("_errors", "_network")
 
     def __init__(self, network: INetworkDefinition, logger: Logger) -> None:
-        assert isinstance(network, INetworkDefinition)
-        assert isinstance(logger, Logger)
+        _hold(network, INetworkDefinition)
+        _hold(logger, Logger)
         self._network = network
         self._errors: list[ParserError] = []
 
@@ -114,7 +164,7 @@ class IOptimizationProfile:
     def set_shape(self, input: str, min: Shape, opt: Shape, max: Shape) -> None:
         shapes = [tuple(int(n) for n in shape) for shape in (min, opt, max)]
         if not all(a <= b <= c for a, b, c in zip(*shapes, strict=True)):
-            raise ValueError("inconsistent shapes")
+            raise RuntimeError("Shape provided for min, opt or max is inconsistent with other shapes.")
         self._shapes[input] = shapes
 
 
@@ -125,7 +175,7 @@ class ITimingCache:
         self._content = content
 
     def serialize(self) -> IHostMemory:
-        return IHostMemory(self._content)
+        return _host_memory(self._content)
 
 
 class IBuilderConfig:
@@ -139,11 +189,12 @@ class IBuilderConfig:
         self.builder_optimization_level = 3
 
     def set_memory_pool_limit(self, pool: object, pool_size: int) -> None:
-        assert isinstance(pool, MemoryPoolType)
-        self._pools[pool] = int(pool_size)
+        _hold(pool, MemoryPoolType)
+        _hold(pool_size, int)
+        self._pools[pool] = pool_size
 
     def clear_flag(self, flag: object) -> None:
-        assert isinstance(flag, BuilderFlag)
+        _hold(flag, BuilderFlag)
         self._flags.discard(flag)
 
     def create_timing_cache(self, serialized_timing_cache: bytes) -> ITimingCache | None:
@@ -166,17 +217,23 @@ class IBuilderConfig:
         return len(self._profiles) - 1
 
 
+def _made(logger: object) -> None:
+    """Hold a builder's or runtime's argument to its type; without a GPU there is none."""
+    _hold(logger, ILogger)
+    if _FAULT == "finds no GPU":
+        raise TypeError("pybind11::init(): factory function returned nullptr")
+
+
 class Builder:
     __slots__ = ()
 
     def __init__(self, logger: Logger) -> None:
-        assert isinstance(logger, Logger)
-        if _FAULT == "finds no GPU":
-            raise TypeError("pybind11::init(): factory function returned nullptr")
+        _made(logger)
 
     def create_network(self, flags: int = 0) -> INetworkDefinition:
-        strong = 1 << NetworkDefinitionCreationFlag.STRONGLY_TYPED
-        if flags != strong:  # another bit is another flag: in TensorRT 11 the bit of 10 chooses a kind of plugin
+        member = getattr(NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
+        # Another bit is another flag: in TensorRT 11 the bit of 10 chooses a kind of plugin.
+        if flags != (0 if member is None else 1 << int(member)):
             raise ValueError(f"flags {flags}: not STRONGLY_TYPED and nothing else")
         return INetworkDefinition(flags)
 
@@ -200,6 +257,8 @@ class Builder:
         if _FAULT == "crashes":
             os.abort()
         building()
+        if _FAULT == "is killed":
+            os.kill(os.getpid(), signal.SIGKILL)
         if cache is not None:
             cache._content += f"timed once for {__version__}\n".encode()
         spell = "x".join
@@ -209,7 +268,8 @@ class Builder:
             flags.append(f"--profile={index}")
             for which, shape in zip(("min", "opt", "max"), shapes, strict=True):
                 flags.append(f"--{which}Shapes={name}:{spell(map(str, shape))}")
-        return IHostMemory(json.dumps({"version": __version__, "flags": flags}).encode() + SEPARATOR + network._onnx)
+        head = json.dumps({"version": __version__, "flags": flags}).encode()
+        return _host_memory(head + SEPARATOR + network._onnx)
 
 
 class ICudaEngine:
@@ -225,6 +285,10 @@ class ICudaEngine:
     @property
     def num_io_tensors(self) -> int:
         return 4
+
+    @property
+    def num_optimization_profiles(self) -> int:
+        return sum(flag.startswith("--profile=") for flag in self._head["flags"])
 
     def get_tensor_name(self, index: int) -> str:
         return ("IMAGE", *self._OUTPUTS)[index]
@@ -246,12 +310,16 @@ class IExecutionContext:
         self._addresses: dict[str, int] = {}
 
     def set_optimization_profile_async(self, profile_index: int, stream_handle: int) -> bool:
-        assert isinstance(stream_handle, int)
+        _hold(stream_handle, int)
+        if not 0 <= profile_index < self._engine.num_optimization_profiles:
+            if __version__.startswith("10.12."):
+                os.kill(os.getpid(), signal.SIGSEGV)
+            raise RuntimeError("Error in set optimization profile.")
         self._profile, self._shape, self._addresses = profile_index, None, {}
-        return f"--profile={profile_index}" in self._engine._head["flags"]
+        return True
 
     def set_input_shape(self, name: str, shape: Shape) -> bool:
-        assert isinstance(shape, tuple)
+        _hold(shape, tuple | list | Dims)
         flags = self._engine._head["flags"]
         at = flags.index(f"--profile={self._profile}")
         low, high = ([int(n) for n in flags[at + k].rpartition(":")[2].split("x")] for k in (1, 3))
@@ -261,20 +329,22 @@ class IExecutionContext:
     def infer_shapes(self) -> list[str]:
         return [] if self._shape else ["IMAGE"]
 
-    def get_tensor_shape(self, name: str) -> list[int]:
+    def get_tensor_shape(self, name: str) -> Dims:
         assert self._shape is not None
         with np.load(os.environ["FAKE_TRT_ANSWERS"]) as stored:
             shapes = {"IMAGE": stored["images"], "LOGITS": stored["logits"], "CAM": stored["cam"]}
             rest = (8,) if name == "MODEL_ID" else shapes[name].shape[1:]
-        return [self._shape[0], *rest]
+        return Dims((self._shape[0], *rest))
 
     def set_tensor_address(self, name: str, memory: int) -> bool:
-        assert isinstance(memory, int)
+        _hold(memory, int)
         self._addresses[name] = memory
         return memory != 0
 
     def execute_async_v3(self, stream_handle: int) -> bool:
         assert set(self._addresses) == {"IMAGE", *ICudaEngine._OUTPUTS}
+        if _FAULT == "is killed in the run":
+            os.kill(os.getpid(), signal.SIGKILL)
         if _FAULT == "does not run":
             return False
         assert self._shape is not None
@@ -290,7 +360,7 @@ class Runtime:
     __slots__ = ()
 
     def __init__(self, logger: Logger) -> None:
-        assert isinstance(logger, Logger)
+        _made(logger)
 
     def deserialize_cuda_engine(self, serialized_engine: bytes) -> ICudaEngine | None:
         content = bytes(serialized_engine)
