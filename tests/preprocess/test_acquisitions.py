@@ -350,6 +350,29 @@ def test_voxels_that_contradict_sure_headers_ask_for_a_review(header, modality, 
     assert (check.name, check.verdict) == (f"{modality}_other_kind", "review")
 
 
+@pytest.mark.parametrize(
+    ("seconds", "kinds", "compare", "verdict"),
+    [
+        ((300, 900), {}, None, "ok"),
+        ((None, None), {}, None, "review"),
+        ((None, None), {T1: PixelKind.T1}, None, "ok"),
+        ((None, None), {T1CE: PixelKind.T1CE}, None, "ok"),
+        ((None, None), {}, lambda first, second: Enhancement(False, 0.9, 0.0, 0.01), "ok"),
+        ((None, None), {}, lambda first, second: Enhancement(True, 0.9, 0.01, 0.0), "review"),
+        ((None, None), {}, lambda first, second: None, "review"),
+    ],
+)
+def test_something_beside_the_headers_has_to_tell_t1_from_t1ce(seconds, kinds, compare, verdict):
+    native, enhanced = (
+        scan(header, seconds=s)
+        for header, s in zip(({**T1_HEADER, "ContrastBolusAgent": "none"}, T1CE_HEADER), seconds, strict=True)
+    )
+    look = looks({uid(part): kinds[m] for m, part in ((T1, native), (T1CE, enhanced)) if m in kinds})
+    choice = choose(native + enhanced, (T1, T1CE), compare=compare, look=look)
+    (check,) = [c for c in choice.checks if c.name == "t1ce_corroborations"]
+    assert check.verdict == verdict
+
+
 def test_voxels_decide_where_headers_are_silent():
     silent = {kind: scan({}) for kind in (PixelKind.T1, PixelKind.T2, PixelKind.FLAIR)}
     datasets = [d for part in silent.values() for d in part]

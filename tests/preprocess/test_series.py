@@ -233,9 +233,10 @@ def test_images_tell_among_three():
     assert len(eyes.asked) == 3
 
 
-def test_images_are_not_looked_at_when_headers_tell():
+def test_images_are_not_looked_at_when_headers_and_times_tell():
     eyes = Eyes()
-    choose(study(t1=6, t1ce=6, t2=6), (T1, T1CE, T2), compare=eyes)
+    timed = scan(slices=6, AcquisitionTime="000100") + scan(T1CE_HEADER, slices=6, AcquisitionTime="002000")
+    choose(timed + scan(T2_HEADER), (T1, T1CE, T2), compare=eyes)
     choose(scan() + scan(T2_HEADER), (T1, T2), compare=eyes)
     assert eyes.asked == []
 

@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     )
     choice, refusal = None, None
     try:
-        choice = choose_among(judged, channels, min_slices, look=looked_at)
+        choice = choose_among(judged, channels, min_slices, compare=compared_by_images, look=looked_at)
     except GlioserveError as error:
         refusal = error
     stacks = [_looked_at(c, min_slices) for c in _ordered(judged.candidates)]
@@ -149,7 +149,7 @@ def as_text(choice: Choice | None, stacks: Sequence[SeriesCandidate], warnings: 
         lines += [line for candidate in others for line in _other(candidate)]
         lines.append("")
     if choice is not None:
-        lines += [f"check: {c.name} {c.value:.2f}, at most {c.high:.2f}: {c.verdict}" for c in choice.checks]
+        lines += [f"check: {c.name} {c.value:.2f} ({c.low:.2f} to {c.high:.2f}): {c.verdict}" for c in choice.checks]
     lines += [f"warning: {warning}" for warning in warnings]
     return "\n".join(lines).rstrip()
 

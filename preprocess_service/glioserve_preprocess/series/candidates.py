@@ -66,6 +66,8 @@ class SeriesCandidate:
     """True for a derived stack without its originals: its images are at least as old as its times."""
     marked_native: bool = False
     """True where its own headers, or those of its acquisition, settle that no agent was given before it."""
+    told_by_images: bool = False
+    """True where a comparison with another stack's images counted for or against the agent."""
     pixels: PixelOpinion | None = None
     """Opinion of the network that looks at voxels; None where it was not asked."""
 

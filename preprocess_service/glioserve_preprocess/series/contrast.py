@@ -160,7 +160,10 @@ def by_images(
             points[group] = points.get(group, 0.0) + worth
             reasons.setdefault(group, []).append(reason)
     return [
-        _with_contrast(c, points[c.acquisition_group], "; ".join(reasons[c.acquisition_group]))
+        replace(
+            _with_contrast(c, points[c.acquisition_group], "; ".join(reasons[c.acquisition_group])),
+            told_by_images=points[c.acquisition_group] != 0.0,
+        )
         if c.acquisition_group in points and c.evidence.contrast_open
         else c
         for c in pool

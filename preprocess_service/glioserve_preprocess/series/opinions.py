@@ -14,13 +14,16 @@ from glioserve_contract import ErrorCode, GlioserveError, Modality
 from glioserve_contract.records.preprocess import PixelOpinionRecord, QualityCheck
 from glioserve_contract.sequences import PixelKind, Weighting
 from glioserve_preprocess.series.candidates import PixelOpinion, SeriesCandidate
-from glioserve_preprocess.series.contrast import CONTRAST_PAIR, Look
+from glioserve_preprocess.series.contrast import CONTRAST_PAIR, Compare, Look, why_unlike
 from glioserve_preprocess.series.evidence import MIN_CONFIDENCE
 
 SURE = 0.9
 """Share of the headers' belief in a weighting from which on voxels can at most send the study to review."""
 MOST_ASKED = 4
 """Most silent stacks whose voxels are looked at; each costs some tenths of a CPU second."""
+
+MOST_SIGNS = 4
+"""Most signs that T1 and T1ce are not each other: order, images side by side, and the voxels of both."""
 
 _KINDS = {
     Modality.T1: PixelKind.T1,
@@ -96,6 +99,24 @@ def second_opinion(candidate: SeriesCandidate, modality: Modality, look: Look) -
             f'If it is right, name it: series={{"{modality}": its SeriesInstanceUID}}.',
         )
     return candidate
+
+
+def corroborations(native: SeriesCandidate, enhanced: SeriesCandidate, compare: Compare | None) -> int:
+    """Return the number of signs, beside what headers state of the agent, that T1 and T1ce are not each other.
+
+    They are the order in time, the voxels of either, and the images side by side, which are compared for this alone
+    where nothing else tells and the two are of one technique. Headers alone would not show that two descriptions were
+    exchanged.
+    """
+    started_s = native.acquisition.started_s, enhanced.acquisition.started_s
+    ordered = started_s[0] is not None and started_s[1] is not None and started_s[0] < started_s[1]
+    kinds = [(c.pixels, kind) for c, kind in ((native, PixelKind.T1), (enhanced, PixelKind.T1CE))]
+    signs = int(ordered) + int(native.told_by_images or enhanced.told_by_images)
+    signs += sum(opinion is not None and opinion.kind is kind for opinion, kind in kinds)
+    if signs or compare is None or why_unlike(native, enhanced):
+        return signs
+    found = compare(native.stack, enhanced.stack)
+    return int(found is not None and found.first_is_enhanced is False)
 
 
 def _with_reason(candidate: SeriesCandidate, reason: str) -> SeriesCandidate:

@@ -31,7 +31,14 @@ from glioserve_preprocess.series.contrast import (
 )
 from glioserve_preprocess.series.evidence import judge
 from glioserve_preprocess.series.kinds import by_study
-from glioserve_preprocess.series.opinions import asked_about, by_voxels, opinion_check, second_opinion
+from glioserve_preprocess.series.opinions import (
+    MOST_SIGNS,
+    asked_about,
+    by_voxels,
+    corroborations,
+    opinion_check,
+    second_opinion,
+)
 from glioserve_preprocess.series.preference import preferred, runner_up
 from glioserve_preprocess.series.reconstructions import in_acquisitions, with_first_time
 
@@ -95,7 +102,7 @@ def choose_series(
             not there, or ambiguous. Messages list series by number, slices, score and reasons.
     """
     judged = judge_study(instances, channels, min_slices, named=named, compare=compare, look=look)
-    return choose_among(judged, channels, min_slices, look=look)
+    return choose_among(judged, channels, min_slices, compare=compare, look=look)
 
 
 def judge_study(
@@ -131,7 +138,14 @@ def judge_study(
     return Judged((*chosen.values(), *pool), chosen, _mostly_corrected(candidates))
 
 
-def choose_among(judged: Judged, channels: Sequence[Modality], min_slices: int, *, look: Look | None = None) -> Choice:
+def choose_among(
+    judged: Judged,
+    channels: Sequence[Modality],
+    min_slices: int,
+    *,
+    compare: Compare | None = None,
+    look: Look | None = None,
+) -> Choice:
     """Choose one of the judged candidates for each of ``channels``, as :func:`choose_series` does."""
     chosen = dict(judged.named)
     pool = [c for c in judged.candidates if all(c is not other for other in chosen.values())]
@@ -161,6 +175,9 @@ def choose_among(judged: Judged, channels: Sequence[Modality], min_slices: int, 
     if Modality.T1CE in wanted:
         later = natives_after(chosen[Modality.T1CE], judged.candidates)
         checks.append(QualityCheck("t1ce_before_native", later, "count", 0, 0, "review" if later else "ok"))
+    if all(m in wanted for m in CONTRAST_PAIR):
+        signs = corroborations(chosen[Modality.T1], chosen[Modality.T1CE], compare)
+        checks.append(QualityCheck("t1ce_corroborations", signs, "count", 1, MOST_SIGNS, "ok" if signs else "review"))
     warnings += [
         f"The {c.modality} series of {counted(c.slices)} is not in the recipe; left out."
         for c in pool
