@@ -1,6 +1,6 @@
 """The second opinion by voxels: fresh synthetic heads, real series, the project's phantom, and what it costs.
 
-``make bench NAME=opinion [ARGS='--heads 20 --scenes 120 --phantoms 25']``: a confusion table of ten kinds, how many are
+``make bench NAME=opinion [ARGS='--heads 6 --scenes 60 --phantoms 12']``: a confusion table of ten kinds, how many are
 answered and how many of those wrong; every real series with its answer; CPU seconds of a series of usual sizes.
 """
 
@@ -109,9 +109,9 @@ def bars(synthetic: dict[str, float], real: dict[str, float], phantom: list[Aske
 def main() -> None:
     """Run, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--heads", type=int, default=20, help="fresh synthetic heads")
-    parser.add_argument("--scenes", type=int, default=120, help="scenes of ten scans each")
-    parser.add_argument("--phantoms", type=int, default=25)
+    parser.add_argument("--heads", type=int, default=6, help="fresh synthetic heads")
+    parser.add_argument("--scenes", type=int, default=60, help="scenes of ten scans each")
+    parser.add_argument("--phantoms", type=int, default=12)
     parser.add_argument("--jobs", type=int, default=2, help="processes that make heads")
     args = parser.parse_args()
     real = ask(real_cases())

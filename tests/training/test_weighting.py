@@ -23,7 +23,7 @@ from glioserve_training.weighting.scene import draw_look, draw_scene, scan_look
 from glioserve_training.weighting.tissue import Tissues, draw_concentrations, draw_tissues, with_agent
 from glioserve_training.weighting.trainer import KindProgress, KindSettings, draw_batch, train_kinds
 
-QUICK = KindSettings(steps=2, looks=4, validation_scenes=1, validate_every=1, calibration_scenes=1)
+QUICK = KindSettings(steps=2, batch=4, validation_scenes=1, validate_every=1, calibration_scenes=1)
 ONE = Tissues(*(np.array([v]) for v in (1000.0, 100.0, 50.0, 0.8, 1e-3)), field_tesla=1.5)
 
 
@@ -211,9 +211,9 @@ def test_a_run_that_was_cut_off_goes_on_where_it_was(heads, tmp_path):
 
 
 def test_a_batch_has_both_t1_and_depends_on_its_seed_alone(heads):
-    one, two = (draw_batch(heads[0], np.random.default_rng(5), 4) for _ in range(2))
+    one, two = (draw_batch(heads[0], np.random.default_rng(5)) for _ in range(2))
     assert torch.equal(one.images, two.images)
-    assert set(one.kinds[:2].tolist()) == {0, 1}
+    assert set(one.kinds.tolist()) >= {0, 1}
 
 
 def test_the_package_is_what_serving_takes(tmp_path):

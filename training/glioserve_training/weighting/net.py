@@ -1,4 +1,4 @@
-"""The network: strided 3D convolutions with group normalisation, read by place and by their means and maxima.
+"""The network: 3D convolutions over blocks of four cells, read by place and by their means and maxima.
 
 Heads lie alike on the grid, so the coarsest features are read cell by cell: that is where ventricles, sinuses and face
 are. Means and maxima of the finer features keep what is small and bright anywhere (vessels, mucosa, plexus).
@@ -20,14 +20,14 @@ COARSE_CELLS = 4 * 5 * 4
 class KindNet(nn.Module):
     """[N, 2, 64, 80, 64] as serving makes it to logits [N, number of kinds], in the order of ``PixelKind``."""
 
-    def __init__(self, widths: tuple[int, int, int, int] = (16, 32, 64, 64), by_place: int = 16) -> None:
+    def __init__(self, widths: tuple[int, int, int] = (32, 64, 64), by_place: int = 16) -> None:
         super().__init__()
-        a, b, c, d = widths
-        self.fine = nn.Sequential(_unit(2, a, 2), _unit(a, b, 2))
-        self.middle = nn.Sequential(_unit(b, c, 2), _unit(c, c, 1))
-        self.coarse = nn.Sequential(_unit(c, d, 2), nn.Conv3d(d, by_place, 1))
-        self.pooled, self.placed = nn.LayerNorm(2 * (b + c)), nn.LayerNorm(COARSE_CELLS * by_place)
-        features = 2 * (b + c) + COARSE_CELLS * by_place
+        a, b, c = widths
+        self.fine = nn.Sequential(_unit(2, a, 4, 4), _unit(a, a, 1, 1))
+        self.middle = nn.Sequential(_unit(a, b, 3, 2), _unit(b, b, 3, 1))
+        self.coarse = nn.Sequential(_unit(b, c, 3, 2), nn.Conv3d(c, by_place, 1))
+        self.pooled, self.placed = nn.LayerNorm(2 * (a + b)), nn.LayerNorm(COARSE_CELLS * by_place)
+        features = 2 * (a + b) + COARSE_CELLS * by_place
         self.head = nn.Sequential(nn.Dropout(0.1), nn.Linear(features, 64), nn.SiLU(), nn.Linear(64, len(PixelKind)))
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
@@ -48,9 +48,9 @@ def _largest(x: torch.Tensor) -> torch.Tensor:
     return x.amax(dim=(2, 3, 4))
 
 
-def _unit(width: int, wider: int, stride: int) -> nn.Sequential:
+def _unit(width: int, wider: int, size: int, stride: int) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv3d(width, wider, 3, stride=stride, padding=1, bias=False),
+        nn.Conv3d(width, wider, size, stride=stride, padding=size // 2 if size % 2 else 0, bias=False),
         nn.GroupNorm(wider // GROUP, wider),
         nn.SiLU(inplace=True),
     )

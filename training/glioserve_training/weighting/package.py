@@ -103,7 +103,8 @@ its voxels alone, on a grid of {GRID_MM:g} mm. Digest `{digest}`.
 - **Made** {made} with torch {torch.__version__} by `glioserve train-opinion`, {reached.step} steps.
   On heads held out: {reached.right:.1%} of all scans and {reached.t1_right:.1%} of T1 and T1ce are told right.
 - **Calibrated** on further scans of held-out heads: temperature {calibration.temperature:g}; {calibration.answered:.1%}
-  are answered, {calibration.wrong:.2%} of those wrong. Thresholds: {thresholds}.
+  are answered, {calibration.wrong:.2%} of those wrong.
+- **Thresholds**: {thresholds}.
 - **Meant for** a second opinion beside what headers say. It must not overrule them alone.
 - **Not known** is how it does on children, on animals and on other parts of the body.
 

@@ -27,27 +27,27 @@ from glioserve_training.weighting.scene import draw_look, draw_scene, scan_look
 KINDS = tuple(PixelKind)
 LEVELS = 255 / HIGHEST
 """Levels of a scaled intensity of 1 while scans wait in memory."""
-_ALWAYS = (PixelKind.T1, PixelKind.T1CE, PixelKind.OTHER)
-_SOMETIMES = tuple(kind for kind in KINDS if kind is not PixelKind.OTHER)
-"""Drawn without putting back, so a scene has up to two of T1 and of T1ce."""
+LOOKS = (*KINDS, PixelKind.T1, PixelKind.T1CE)
+"""Looks of a scene: every kind, and T1 and T1ce twice, which are the hardest to tell apart."""
 
 
 @dataclass(frozen=True)
 class KindSettings:
     """Settings of one run; the defaults made the shipped model."""
 
-    steps: int = 1400
-    looks: int = 10
-    """Looks of a step's scene: T1, T1ce and "other", and as many of the other kinds as are left."""
+    steps: int = 1600
+    updates: int = 2
+    """Updates of the weights for each new scene: drawing scans costs more than learning them."""
+    batch: int = 20
     remembered: int = 150
-    """Earlier steps whose scans are learned again, as many in each step as there are new ones: drawing costs most."""
+    """Latest scenes whose scans the batches are drawn from."""
     learning_rate: float = 2e-3
     weight_decay: float = 1e-3
-    averaging: float = 0.99
-    """Decay of the weights' exponential moving average over steps; the average is what is handed over."""
-    validation_scenes: int = 16
-    validate_every: int = 100
-    calibration_scenes: int = 150
+    averaging: float = 0.995
+    """Decay of the weights' exponential moving average over updates; the average is what is handed over."""
+    validation_scenes: int = 12
+    validate_every: int = 50
+    calibration_scenes: int = 100
     seed: int = 0
 
 
@@ -83,17 +83,16 @@ class _Scenes(IterableDataset[tuple[torch.Tensor, torch.Tensor]]):
         torch.set_num_threads(1)
         for step in range(self._first, self._settings.steps + 1):
             rng = np.random.default_rng([self._settings.seed, step])
-            batch = draw_batch(self._heads[int(rng.integers(len(self._heads)))], rng, self._settings.looks)
+            batch = draw_batch(self._heads[int(rng.integers(len(self._heads)))], rng)
             yield batch.images, batch.kinds
 
 
-def draw_batch(head: Path, rng: np.random.Generator, looks: int) -> KindBatch:
-    """Draw one scene of the head and ``looks`` scans of it."""
+def draw_batch(head: Path, rng: np.random.Generator) -> KindBatch:
+    """Draw one scene of the head and all of its looks; those that show nothing are left out."""
     scene = draw_scene(load_head(head), rng)
-    drawn = rng.choice(len(_SOMETIMES), looks - len(_ALWAYS), replace=False)
     images: list[npt.NDArray[np.uint8]] = []
     kinds: list[int] = []
-    for kind in (*_ALWAYS, *(_SOMETIMES[i] for i in drawn)):
+    for kind in LOOKS:
         image = coarse_head(scan_look(scene, draw_look(scene, kind, rng), rng))
         if image is not None:
             images.append(np.rint(image * np.float32(LEVELS)).astype(np.uint8))
@@ -141,24 +140,23 @@ def train_kinds(
     begun = max(1, reached.step + 1 - settings.remembered)  # the memory of a run that was cut off is drawn again
     loader = DataLoader(_Scenes(heads, settings, begun), batch_size=None, num_workers=1, prefetch_factor=4)
     for step, (images, kinds) in enumerate(loader, start=begun):
-        batch = KindBatch(images, kinds)
-        if step > reached.step:
-            torch.manual_seed(settings.seed * 10**6 + step)  # a resumed run goes on alike
-            net.train()
-            learned = _joined(batch, _changed(_recalled(remembered, settings.looks))) if remembered else batch
+        remembered.append(KindBatch(images, kinds))
+        if step <= reached.step:
+            continue
+        torch.manual_seed(settings.seed * 10**6 + step)  # a resumed run goes on alike
+        net.train()
+        for _ in range(settings.updates):
+            batch = _recalled(remembered, settings.batch)
             with torch.autocast("cpu", torch.bfloat16, enabled=low_precision):
-                logits = net(_as_input(learned))
-            loss = F.cross_entropy(logits.float(), learned.kinds)
+                logits = net(_as_input(batch, torch.bfloat16 if low_precision else torch.float32))
+            loss = F.cross_entropy(logits.float(), batch.kinds)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(net.parameters(), 5.0)
             optimiser.step()
-            schedule.step()
             average.update_parameters(net)
             losses.append(loss.item())
-        remembered.append(batch)
-        if step <= reached.step:
-            continue
+        schedule.step()
         if step % settings.validate_every == 0 or step == settings.steps:
             logits, kinds = logits_of(average.module, watched)
             hit = logits.argmax(dim=1) == kinds
@@ -203,34 +201,25 @@ def calibration_logits(net: KindNet, held_out: list[Path], settings: KindSetting
     return logits.numpy(), kinds.numpy()
 
 
-def _as_input(batch: KindBatch) -> torch.Tensor:
-    return (batch.images / LEVELS).contiguous(memory_format=torch.channels_last_3d)
+def _as_input(batch: KindBatch, precision: torch.dtype = torch.float32) -> torch.Tensor:
+    return batch.images.to(precision, memory_format=torch.channels_last_3d).div_(LEVELS)
 
 
 def _recalled(remembered: deque[KindBatch], count: int) -> KindBatch:
-    """Return ``count`` scans of as many steps as there are, at random."""
-    chosen = [remembered[int(i)] for i in torch.randint(len(remembered), (count,))]
-    places = [int(torch.randint(len(b.kinds), (1,))) for b in chosen]
-    pairs = list(zip(chosen, places, strict=True))
-    return KindBatch(torch.stack([b.images[i] for b, i in pairs]), torch.stack([b.kinds[i] for b, i in pairs]))
-
-
-def _joined(one: KindBatch, other: KindBatch) -> KindBatch:
-    return KindBatch(torch.cat([one.images, other.images]), torch.cat([one.kinds, other.kinds]))
-
-
-def _changed(batch: KindBatch) -> KindBatch:
-    """Return the batch with its heads mirrored, shifted by up to three cells an axis, and of another gamma."""
-    images = batch.images.flip(-1) if torch.rand(()) < 0.5 else batch.images
-    shifts = tuple(int(n) for n in torch.randint(-3, 4, (3,)))
-    scaled = images.roll(shifts, (2, 3, 4)) / 255
-    gammas = torch.exp(0.15 * torch.randn(len(scaled), 1, 1, 1, 1))
-    return KindBatch(255 * scaled**gammas, batch.kinds)
+    """Return scans of the remembered scenes at random, mirrored or not and shifted by up to three cells an axis."""
+    images, kinds = [], []
+    for scene in torch.randint(len(remembered), (count,)).tolist():
+        batch = remembered[scene]
+        chosen = int(torch.randint(len(batch.kinds), ()))
+        image = batch.images[chosen].flip(-1) if torch.rand(()) < 0.5 else batch.images[chosen]
+        images.append(image.roll(torch.randint(-3, 4, (3,)).tolist(), (1, 2, 3)))
+        kinds.append(batch.kinds[chosen])
+    return KindBatch(torch.stack(images), torch.stack(kinds))
 
 
 def _fresh(heads: list[Path], settings: KindSettings, first: int, count: int) -> Iterator[KindBatch]:
     for i in range(count):
-        yield draw_batch(heads[i % len(heads)], np.random.default_rng([settings.seed, first + i]), settings.looks)
+        yield draw_batch(heads[i % len(heads)], np.random.default_rng([settings.seed, first + i]))
 
 
 def _rate(step: int, settings: KindSettings) -> float:
