@@ -29,7 +29,7 @@ from glioserve_contract.codec import to_dict
 from glioserve_contract.records.preprocess import BrainRecord
 from glioserve_contract.records.recipe import Recipe, parse_recipe
 from glioserve_preprocess import pipeline
-from glioserve_preprocess.brain.extraction import Brain
+from glioserve_preprocess.brain.extraction import Brain, spread_points_lps_mm
 from glioserve_preprocess.itk import set_itk_threads
 
 TIMEOUT_S = 900.0
@@ -114,7 +114,8 @@ def _with_mask(file: str | None) -> AbstractContextManager[Any]:
     def known(reference: Any, *_: Any, **__: Any) -> Any:
         if reference.voxels.shape != mask.shape:
             raise SystemExit(f"the mask is of {mask.shape}, the reference of {reference.voxels.shape}")
-        return Brain(mask, (), BrainRecord("known", "", "", (reference.modality,)))
+        record = BrainRecord("known", "", "", (reference.modality,))
+        return Brain(mask, (), record, spread_points_lps_mm(mask, reference.geometry))
 
     return mock.patch.object(pipeline, "find_brain", known)
 

@@ -51,7 +51,7 @@ class GliomaClient:
 
     Raises:
         ValueError: an argument is malformed.
-        UnavailableError: a TLS file cannot be read.
+        InvalidTlsError: a TLS file cannot be read or used.
     """
 
     def __init__(
@@ -163,6 +163,7 @@ class GliomaClient:
 
         Raises:
             UnavailableError: the model was not ready in time; the message has the last reason.
+            GlioserveError: a refusal that waiting does not change, such as missing credentials (GLIO-4106).
             ValueError: ``timeout_s`` is not a positive number.
         """
         deadline = time.monotonic() + _positive(timeout_s)
@@ -173,6 +174,8 @@ class GliomaClient:
             if problem is None:
                 return
             if time.monotonic() + pause_s >= deadline:
+                if not problem.retryable:
+                    raise problem
                 detail = f"The model is not ready after {timeout_s:g} s: {problem.detail}"
                 raise GlioserveError(ErrorCode.UNAVAILABLE, detail) from problem
             time.sleep(pause_s)

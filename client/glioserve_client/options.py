@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,18 +33,33 @@ class TlsOptions:
             raise ValueError("mutual TLS needs private_key and certificate_chain, or neither")
 
     def check_files(self) -> None:
-        """Raise UnavailableError if a file cannot be read."""
+        """Raise InvalidTlsError if a file cannot be read, or does not hold certificates or the chain's own key.
+
+        gRPC would take any bytes, and say at every call that the server cannot be reached.
+        """
         for name in ("root_certificates", "private_key", "certificate_chain"):
             path: Path | None = getattr(self, name)
             try:
                 if path is not None:
                     path.read_bytes()
             except OSError as error:
-                raise GlioserveError(
-                    ErrorCode.UNAVAILABLE,
-                    f"The TLS file {name} cannot be read: {error.strerror}.",
-                    "Check the file's path and permissions.",
-                ) from error
+                detail = f"The TLS file {name} cannot be read: {error.strerror}."
+                raise GlioserveError(ErrorCode.INVALID_TLS, detail) from error
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        try:
+            if self.root_certificates is not None:
+                context.load_verify_locations(self.root_certificates)
+        except ssl.SSLError as error:
+            detail = "The TLS file root_certificates holds no certificates in PEM."
+            raise GlioserveError(ErrorCode.INVALID_TLS, detail) from error
+        try:
+            if self.private_key is not None and self.certificate_chain is not None:
+                context.load_cert_chain(self.certificate_chain, self.private_key, password=lambda: b"")
+        except (ssl.SSLError, ValueError) as error:
+            detail = (
+                "The TLS files private_key and certificate_chain are not an unencrypted key and its certificate in PEM."
+            )
+            raise GlioserveError(ErrorCode.INVALID_TLS, detail) from error
 
 
 @dataclass(frozen=True)

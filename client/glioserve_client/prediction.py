@@ -16,6 +16,7 @@ from glioserve_contract import CONTRACT_VERSION, ErrorCode, GlioserveError, Sche
 from glioserve_contract.records.preprocess import Quality
 from glioserve_contract.records.recipe import CLASSES
 from glioserve_contract.records.report import ModelRecord, Report
+from glioserve_contract.rounding import at_least, at_most
 from glioserve_contract.tensors import HEATMAP, HEATMAP_AFFINE, LABEL, PROBABILITIES, REPORT, SCORE, Tensor
 
 PROBABILITY_TOLERANCE = 1e-4
@@ -164,7 +165,8 @@ def _report(text: str) -> Report:
 def _check_report(report: Report) -> None:
     if set(report.probabilities) != set(CLASSES):
         raise _unexpected("the report's probabilities are not those of the two diagnoses")
-    if not all(0 <= p <= 1 for p in (*report.probabilities.values(), report.score, report.threshold)):
+    shares = (*report.probabilities.values(), report.score, report.threshold)
+    if not all(at_least(p, 0) and at_most(p, 1) for p in shares):
         raise _unexpected("the report has a probability outside 0 to 1")
     if abs(sum(report.probabilities.values()) - 1) > PROBABILITY_TOLERANCE:
         raise _unexpected("the report's probabilities do not sum to 1")
@@ -193,7 +195,7 @@ def _heatmap(outputs: Mapping[str, npt.NDArray[Any]], report: Report) -> Heatmap
     voxels, affine = _tensor(outputs, HEATMAP), _tensor(outputs, HEATMAP_AFFINE)
     if voxels.shape != report.preprocess.reference_grid.size_voxels[::-1]:
         raise _unexpected("HEATMAP does not lie on the report's reference grid")
-    if not np.isfinite(voxels).all() or voxels.min() < -1e-6 or voxels.max() > 1 + 1e-6:
+    if not (np.isfinite(voxels).all() and at_least(float(voxels.min()), 0) and at_most(float(voxels.max()), 1)):
         raise _unexpected("HEATMAP has values outside 0 to 1")
     if not (np.abs(affine - np.array(report.preprocess.reference_grid.lps_from_voxel)) <= POSITION_TOLERANCE_MM).all():
         raise _unexpected("HEATMAP_AFFINE is not the report's reference grid")

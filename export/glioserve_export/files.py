@@ -16,7 +16,7 @@ from pathlib import Path
 from filelock import Timeout, UnixFileLock
 
 from glioserve_contract import ErrorCode, GlioserveError
-from glioserve_preprocess.files import replacing
+from glioserve_dicom.files.replacing import replacing
 
 STAGING_PREFIX = ".staging-"
 LOCK_TIMEOUT_S = 60.0

@@ -1,12 +1,9 @@
-"""Recipes on disk, the digests of files, and files that are replaced as a whole."""
+"""Recipes on disk and the digests of files."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from glioserve_contract import ErrorCode, GlioserveError, to_dict
@@ -20,21 +17,6 @@ def file_digest(path: Path) -> str:
         while block := file.read(1 << 20):
             hasher.update(block)
     return "sha256:" + hasher.hexdigest()
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Yield a new name in the folder of ``path``; the file that is written there replaces ``path`` at the end.
-
-    The name is this call's own, so several processes may write the same file at once: each reader meets the whole
-    file of one of them. Nothing is left behind where the block raises.
-    """
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        yield beside
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def load_recipe(path: Path) -> Recipe:

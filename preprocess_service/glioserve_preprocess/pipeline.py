@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,6 @@ from glioserve_dicom.read import read
 from glioserve_dicom.slices.assemble import assemble
 from glioserve_dicom.slices.stacks import Stack
 from glioserve_dicom.volumes.geometry import (
-    Geometry,
     Matrix,
     SequenceVolume,
     affine_record,
@@ -34,6 +34,7 @@ from glioserve_dicom.volumes.geometry import (
     network_geometry,
 )
 from glioserve_preprocess.arrays import ByteArray, DoubleArray, FloatArray
+from glioserve_preprocess.brain.coverage import coverage_checks
 from glioserve_preprocess.brain.extraction import find_brain, mask_points_lps_mm
 from glioserve_preprocess.opinion.network import PixelOpinion, opinion_of
 from glioserve_preprocess.overrides import SeriesName
@@ -47,10 +48,8 @@ from glioserve_preprocess.tensor.normalise import intensity_range, scale
 from glioserve_preprocess.tensor.provenance import provenance_of, sequence_provenance
 from glioserve_preprocess.tensor.volumes import check_contrast, pick_volumes, slice_axis_size
 
-MAX_USUAL_DISPLACEMENT_MM = 40.0
-"""Largest motion of the head between two sequences that does not ask for a review."""
-MIN_USUAL_COVERAGE = 0.95
-"""Least share of the brain in each sequence's field of view that does not ask for a review."""
+USUAL_DISPLACEMENT_MM = (0.0, 40.0)
+"""Motion of the head between two sequences."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,7 +180,8 @@ def _finish(
             channels, steps = zip(*pool.map(normalised, series, sampled), strict=True)
             image = np.stack(channels)
             provenance = provenance_of(image, native_mask, steps)
-    judged = [*checks, *brain.checks, *(c for r in registrations for c in r.checks)]
+        covered = pool.map(lambda m: coverage_checks(volumes[m], apply(to_moving[m], brain.widest_lps_mm)), to_moving)
+        judged = [*checks, *brain.checks, *(c for r in registrations for c in r.checks), *chain.from_iterable(covered)]
     if pair_is_comparable:
         judged.append(_enhancement_check(volumes, to_moving))
     record = PreprocessRecord(
@@ -192,7 +192,7 @@ def _finish(
         network_grid=target.record(),
         series=series,
         registrations=tuple(_registration_record(r, points_lps_mm) for r in registrations),
-        quality=_quality(volumes, to_moving, points_lps_mm, judged),
+        quality=_quality(to_moving, points_lps_mm, judged),
         warnings=warnings,
         timings_s=dict(watch.timings_s),
         provenance=provenance,
@@ -278,27 +278,13 @@ def _registration_record(registration: Registration, points_lps_mm: DoubleArray)
 
 
 def _quality(
-    volumes: Mapping[Modality, SequenceVolume],
     to_moving: Mapping[Modality, Matrix],
     points_lps_mm: DoubleArray,
     judged: Sequence[QualityCheck],
 ) -> Quality:
-    """Join the stages' own checks, ``judged``, with those of motion and coverage."""
+    """Join the stages' own checks, ``judged``, with those of motion."""
     checks = list(judged)
     for modality, matrix in to_moving.items():
         moved_mm = mean_displacement_mm(matrix, points_lps_mm)
-        covered = _coverage(volumes[modality].geometry, apply(matrix, points_lps_mm))
-        checks.append(_check(f"{modality}_displacement", moved_mm, "mm", 0.0, MAX_USUAL_DISPLACEMENT_MM))
-        checks.append(_check(f"{modality}_brain_coverage", covered, "share", MIN_USUAL_COVERAGE, 1.0))
+        checks.append(QualityCheck.judged(f"{modality}_displacement", moved_mm, "mm", USUAL_DISPLACEMENT_MM))
     return Quality("review" if any(c.verdict == "review" for c in checks) else "ok", tuple(checks))
-
-
-def _check(name: str, value: float, unit: str, low: float, high: float) -> QualityCheck:
-    return QualityCheck(name, value, unit, low, high, "ok" if low <= value <= high else "review")
-
-
-def _coverage(geometry: Geometry, points_lps_mm: DoubleArray) -> float:
-    """Return the share of the points that lie in the field of view."""
-    voxels = apply(geometry.voxel_from_lps, points_lps_mm)
-    inside = (voxels >= -0.5) & (voxels <= np.array(geometry.size_voxels) - 0.5)
-    return float(inside.all(axis=1).mean())

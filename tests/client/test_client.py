@@ -244,6 +244,15 @@ def test_readiness_is_waited_for() -> None:
         assert client.is_ready()
 
 
+def test_a_refusal_that_waiting_does_not_change_is_told_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    with FakeServer(Answer(small_answer())) as server, GliomaClient(server.url) as client:
+        refused = GlioserveError(ErrorCode.REQUEST_REFUSED, "no token")
+        monkeypatch.setattr(client, "_probe", lambda timeout_s: refused)
+        with pytest.raises(errors.RequestRefusedError, match="no token") as caught:
+            client.wait_until_ready(0.1)
+        assert not caught.value.retryable
+
+
 def test_a_server_that_comes_up_later_is_found() -> None:
     """gRPC itself would pause for longer and longer between attempts to connect."""
     with socket.create_server(("127.0.0.1", 0)) as probe:

@@ -1,6 +1,8 @@
 """The files that an answer leaves: each complete, right and safe to open."""
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -103,6 +105,23 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_rest(tmp_path: Path, monk
         write_outputs(prediction, tmp_path, study)
     assert [p.name for p in tmp_path.iterdir()] == ["report.json"]
     assert (tmp_path / "report.json").read_text() == "old"
+
+
+def test_threads_that_write_one_folder_leave_whole_files_and_no_rest(tmp_path: Path) -> None:
+    reports = [report_of(None, np.eye(4), shape=(4, 5, 6), score=score) for score in (0.2, 0.8)]
+    answers = [Prediction.from_outputs(outputs_of(r, None), heatmap=False, request_id="r") for r in reports]
+    start = threading.Barrier(len(answers))
+
+    def write(prediction: Prediction) -> None:
+        start.wait(30)
+        for _ in range(40):
+            write_outputs(prediction, tmp_path)
+            json.loads((tmp_path / "report.json").read_text())
+
+    with ThreadPoolExecutor(len(answers)) as pool:
+        list(pool.map(write, answers))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["report.html", "report.json"]
+    assert json.loads((tmp_path / "report.json").read_text())["score"] in (0.2, 0.8)
 
 
 class Page(HTMLParser):

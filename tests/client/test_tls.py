@@ -73,8 +73,38 @@ def test_mutual_tls_needs_the_clients_own_certificate(pki: Path) -> None:
     assert "client.key" not in repr(own)
 
 
-def test_half_a_pair_and_a_missing_file_are_refused(pki: Path) -> None:
+def test_half_a_pair_is_refused(pki: Path) -> None:
     with pytest.raises(ValueError, match="private_key and certificate_chain"):
         TlsOptions(pki / "ca.pem", private_key=pki / "client.key")
-    with pytest.raises(errors.UnavailableError, match=r"root_certificates cannot be read: No such file"):
-        GliomaClient("127.0.0.1:1", tls=TlsOptions(pki / "missing.pem"))
+
+
+def unusable(pki: Path, folder: Path) -> dict[str, tuple[str, TlsOptions]]:
+    """What the message says, and the options, by what is wrong with them."""
+    ca, key, certificate, other = (pki / name for name in ("ca.pem", "client.key", "client.pem", "server.key"))
+    text = folder / "notes.txt"
+    text.write_text("not a certificate")
+    locked = folder / "locked.key"
+    openssl("pkey", "-in", str(key), "-aes128", "-passout", "pass:secret", "-out", str(locked))
+    pair = "private_key and certificate_chain are not"
+    return {
+        "no such file": ("root_certificates cannot be read: No such file", TlsOptions(pki / "missing.pem")),
+        "a folder": ("certificate_chain cannot be read: Is a directory", TlsOptions(ca, key, folder)),
+        "text for roots": ("root_certificates holds no certificates", TlsOptions(text)),
+        "a key for roots": ("root_certificates holds no certificates", TlsOptions(key)),
+        "text for a certificate": (pair, TlsOptions(ca, key, text)),
+        "another's key": (pair, TlsOptions(ca, other, certificate)),
+        "an encrypted key": (pair, TlsOptions(ca, locked, certificate)),
+    }
+
+
+KINDS = ("no such file", "a folder", "text for roots", "a key for roots", "text for a certificate", "another's key",
+         "an encrypted key")  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_file_that_cannot_be_used_is_a_setting_to_mend_and_not_retried(pki: Path, tmp_path: Path, kind: str) -> None:
+    said, options = unusable(pki, tmp_path)[kind]
+    with pytest.raises(errors.InvalidTlsError, match=said) as caught:
+        GliomaClient("127.0.0.1:1", tls=options).wait_until_ready(0.1)
+    assert not caught.value.retryable
+    assert str(tmp_path) not in str(caught.value)

@@ -55,6 +55,17 @@ def test_both_gradients_are_those_of_the_values(information, seed):
         assert abs((above.overlap - below.overlap) / size - found.overlap_gradient[index]) < 0.02 * largest
 
 
+@pytest.mark.parametrize("count", [3, 7, 1001, 4999, 20011])
+@pytest.mark.parametrize("seed", range(3))
+def test_no_more_than_everything_overlaps(count, seed):
+    """The weights of samples that all lie inside are ones, by products whose last bits differ."""
+    rng = np.random.default_rng([count, seed])
+    points = rng.uniform(2, 11, (count, 3)).astype(np.float32)
+    information = MutualInformation(points, rng.integers(0, BINS, count).astype(np.uint8), smooth_image(seed), BINS)
+    assert information(turned(seed, 0.002)).overlap == pytest.approx(1, abs=1e-12)
+    assert information(turned(seed, 0.002)).overlap <= 1
+
+
 def test_the_information_of_a_copy_is_its_entropy_but_for_the_window():
     """Values in the middle of bins, all inside: compared with the same windows on a plain NumPy histogram."""
     rng = np.random.default_rng(3)

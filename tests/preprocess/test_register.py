@@ -141,6 +141,26 @@ def test_a_constant_volume_is_refused(phantom_volumes):
     assert caught.value.code is ErrorCode.REGISTRATION_FAILED
 
 
+@pytest.mark.parametrize("modality", [Modality.T1CE, Modality.T2])
+def test_a_sequence_on_itself_needs_no_review(phantom_volumes, modality):
+    found = register(phantom_volumes[modality], replace(phantom_volumes[modality], modality=Modality.T1))
+    assert found.verdict == "ok"
+    assert found.overlap <= 1
+    assert found.displacement_mm < 0.05
+
+
+@pytest.mark.parametrize("steps", [-4, -1, 0, 1, 4])
+def test_ideal_figures_need_no_review_whatever_rounding_did(phantom_volumes, steps):
+    found = register(phantom_volumes[Modality.T1CE], phantom_volumes[Modality.T1])
+    rounding = steps * np.spacing(1.0)
+    ideal = replace(
+        found, overlap=1 + rounding, similarity_before=found.similarity - rounding, rival=abs(rounding),
+        both_ways_mm=rounding, contrast=1e9,
+    )  # fmt: skip
+    assert ideal.verdict == "ok"
+    assert all(c.low <= c.value <= c.high for c in ideal.checks)
+
+
 def test_each_figure_has_its_range(phantom_volumes):
     found = register(phantom_volumes[Modality.T1CE], phantom_volumes[Modality.T1])
     assert [c.name for c in found.checks] == [

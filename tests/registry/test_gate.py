@@ -112,6 +112,22 @@ def test_limits_on_the_evaluation(evaluated: Manifest, gate: Gate, told: list[st
     assert failed(judge(gate, evaluated)) == told
 
 
+@pytest.mark.parametrize("steps", [-4, -1, 0, 1, 4])
+def test_perfect_figures_pass_a_gate_of_one_whatever_rounding_did(evaluated: Manifest, steps: int) -> None:
+    assert evaluated.evaluation is not None
+    one, none = 1 + steps * 2.2e-16, abs(steps) * 1e-17
+    metrics = replace(
+        evaluated.evaluation.metrics,
+        auc=EvaluationFigure(one, one, one),
+        accuracy=EvaluationFigure(one, one, one),
+        calibration_error=EvaluationFigure(none),
+    )
+    perfect = replace(evaluated, evaluation=replace(evaluated.evaluation, metrics=metrics))
+    for bound in ("point", "lower"):
+        gate = Gate(min_auc=1, min_accuracy=1, max_calibration_error=0, bound=bound)  # type: ignore[arg-type]
+        assert failed(judge(gate, perfect)) == []
+
+
 @pytest.mark.parametrize("gate", [Gate(require_evaluation=True), Gate(min_auc=0.5), Gate(min_cases=1)])
 def test_any_limit_asks_for_an_evaluation(manifest: Manifest, gate: Gate) -> None:
     verdict = judge(gate, manifest)

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from glioserve_contract import ErrorCode, GlioserveError, SchemaError, from_dict, to_dict
 from glioserve_contract.records.recipe import Recipe, preprocessing_digest
-from glioserve_preprocess.files import replacing
+from glioserve_dicom.files.replacing import replacing
 
 INDEX_FILE = "dataset.json"
 

@@ -58,9 +58,9 @@ def write_cohort(folder: Path, seeds: Sequence[int], *, identified: bool = False
     """
     from tqdm import tqdm
 
+    from glioserve_dicom.files.replacing import replacing
     from glioserve_phantom import make_phantom
     from glioserve_phantom.dicom import write_study
-    from glioserve_preprocess.files import replacing
 
     folder.mkdir(parents=True, exist_ok=True)
     rows = []

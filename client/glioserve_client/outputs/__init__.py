@@ -17,6 +17,7 @@ from glioserve_client.outputs.page import draw_page
 from glioserve_client.outputs.screen import summary
 from glioserve_client.prediction import Heatmap, Prediction
 from glioserve_client.study import Study
+from glioserve_dicom.files.replacing import replacing
 
 __all__ = ["Overlay", "WrittenOutputs", "overlay_of", "summary", "write_outputs"]
 
@@ -57,7 +58,8 @@ def write_outputs(
         files["overlay.png"] = png
     files["report.html"] = draw_page(prediction, png).encode()
     for name, content in files.items():
-        _write_whole(folder / name, content)
+        with replacing(folder / name) as beside:
+            beside.write_bytes(content)
     return WrittenOutputs(tuple(folder / name for name in files), warnings)
 
 
@@ -88,13 +90,3 @@ def nifti_bytes(heatmap: Heatmap) -> bytes:
     image.header["cal_min"], image.header["cal_max"] = 0.0, 1.0
     packed: bytes = gzip.compress(image.to_bytes(), compresslevel=6, mtime=0)
     return packed
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    """Write a file beside ``path`` and rename it, so that a reader never meets half a file."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        partial.write_bytes(content)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

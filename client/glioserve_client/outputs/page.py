@@ -5,10 +5,11 @@ from __future__ import annotations
 import base64
 from functools import cache
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from jinja2 import Template
 
 from glioserve_client.outputs.words import heatmap_words, label_words, model_words
 from glioserve_client.prediction import Label, Prediction
+from glioserve_client.templates import page_template
 
 
 def draw_page(prediction: Prediction, overlay_png: bytes | None) -> str:
@@ -26,12 +27,4 @@ def draw_page(prediction: Prediction, overlay_png: bytes | None) -> str:
 
 @cache
 def _template() -> Template:
-    environment = Environment(
-        loader=PackageLoader("glioserve_client", "outputs"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    return environment.get_template("page.html.j2")
+    return page_template("glioserve_client", "outputs", "page.html.j2")

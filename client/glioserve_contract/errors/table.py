@@ -250,6 +250,10 @@ class ErrorCode(Enum):
         "Correct what the message names: credentials, the model's name or version, a tensor or a parameter; a "
         "proxy may have changed the request.",
     )
+    INVALID_TLS = ErrorRow(
+        "GLIO-4107", _BAD, _FIX, "A TLS file of the caller cannot be read or does not hold what it is named for.",
+        "Check the path, the permissions and the PEM content of the file that the message names.",
+    )
 
     INVALID_RECIPE = ErrorRow(
         "GLIO-5101", _BAD, _FIX, "A recipe, or an option beside it, cannot be read or does not fit its schema.",

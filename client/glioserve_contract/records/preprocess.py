@@ -10,6 +10,7 @@ from typing import Literal
 
 from glioserve_contract.codec import Digest
 from glioserve_contract.records.grid import Affine, GridRecord, Vector
+from glioserve_contract.rounding import at_least, at_most
 from glioserve_contract.sequences import Modality, PixelKind
 
 Verdict = Literal["ok", "review"]
@@ -113,6 +114,19 @@ class QualityCheck:
     """Highest value that needs no review."""
     verdict: Verdict
     """``review`` when ``value`` lies outside [low, high]."""
+
+    @classmethod
+    def judged(cls, name: str, value: float, unit: str, usual: tuple[float, float]) -> QualityCheck:
+        """Return the check of one figure against its ``usual`` range, both ends included.
+
+        A value that only rounding carries out of the range is set to its end, so that a reader who compares ``value``
+        with ``low`` and ``high`` finds the same verdict.
+        """
+        low, high = usual
+        usual_value = at_least(value, low) and at_most(value, high)
+        if usual_value:
+            value = min(max(value, low), high)
+        return cls(name, value, unit, low, high, "ok" if usual_value else "review")
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 from functools import cache
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from jinja2 import Template
 
+from glioserve_client.templates import page_template
 from glioserve_contract.errors import find_code
 from glioserve_evaluation.figures.figures import INTERVAL_NAMES, Estimate, Proportion, TTest
 from glioserve_evaluation.reports.plots import calibration_plot, confusion_plot, roc_plot
@@ -43,15 +44,12 @@ def _plots(report: EvaluationReport) -> dict[str, str]:
 
 @cache
 def _template() -> Template:
-    environment = Environment(
-        loader=PackageLoader("glioserve_evaluation", "reports"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+    return page_template(
+        "glioserve_evaluation",
+        "reports",
+        "page.html.j2",
+        {"share": _share, "estimate": _estimate, "number": _number, "test": _test, "meaning": _meaning},
     )
-    environment.filters.update(share=_share, estimate=_estimate, number=_number, test=_test, meaning=_meaning)
-    return environment.get_template("page.html.j2")
 
 
 def _share(found: Proportion | None) -> str:

@@ -190,6 +190,8 @@ def _locked(path: Path) -> BufferedRandom:
         file = path.open("r+b")
     except OSError as error:
         raise _refused(f"{RESULTS_FILE} cannot be written: {error.strerror}") from error
+    # flock on the open results themselves, so that no lock file stays beside them: filelock opens and locks a file of
+    # its own, and would hold another descriptor than the one that writes.
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

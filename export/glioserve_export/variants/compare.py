@@ -14,6 +14,7 @@ import numpy.typing as npt
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_contract.records.facts.variants import ComparisonRecord
 from glioserve_contract.records.recipe import Recipe, VariantLimits
+from glioserve_contract.rounding import at_least, at_most
 from glioserve_export.graphs.probes import Array
 
 NOTHING = 1e-6
@@ -52,16 +53,16 @@ class Comparison:
         found = []
         if self.not_finite:
             found.append(f"{self.not_finite} of {self.studies} studies have answers that are not finite")
-        if not self.max_probability_drift <= limits.max_probability_drift:
+        if not at_most(self.max_probability_drift, limits.max_probability_drift):
             found.append(f"SCORE drifts by {self.max_probability_drift:.2g} (at most {limits.max_probability_drift:g})")
         if self.label_flips > limits.max_label_flips:
             found.append(f"{self.label_flips} labels flip (at most {limits.max_label_flips})")
-        if not self.min_heatmap_correlation >= limits.min_heatmap_correlation:
+        if not at_least(self.min_heatmap_correlation, limits.min_heatmap_correlation):
             found.append(
                 f"the worst heat map correlates at {self.min_heatmap_correlation:.4f} "
                 f"(at least {limits.min_heatmap_correlation:g})"
             )
-        if not self.same_peak >= limits.min_same_peak:
+        if not at_least(self.same_peak, limits.min_same_peak):
             found.append(f"{self.same_peak:.1%} of heat maps keep their peak (at least {limits.min_same_peak:.1%})")
         return found
 

@@ -18,6 +18,7 @@ from glioserve_contract.records.facts.evaluation import Counting, EvaluationFigu
 from glioserve_contract.records.facts.parity import ParityRecord
 from glioserve_contract.records.facts.publication import GateRule, GateVerdict
 from glioserve_contract.records.manifest import Manifest
+from glioserve_contract.rounding import at_least, at_most
 from glioserve_contract.tensors import LOGITS, MODEL_ID
 
 GATE_FILE = "gate.json"
@@ -172,7 +173,7 @@ def _evaluation(gate: Gate, evaluation: EvaluationSummary | None) -> Iterator[Ga
             yield _at_least(name, evaluation.figure(name, counting), limit, gate.bound)
     if gate.max_calibration_error is not None:
         error = evaluation.metrics.calibration_error
-        passed = error is not None and error.value <= gate.max_calibration_error
+        passed = error is not None and at_most(error.value, gate.max_calibration_error)
         found = "not in the evaluation" if error is None else f"{error.value:.3f}"
         yield GateRule("calibration error", passed, found, f"at most {gate.max_calibration_error:g}")
 
@@ -182,4 +183,4 @@ def _at_least(name: str, found: EvaluationFigure | None, limit: float, bound: st
     what = f"at least {limit:g}" if bound == "point" else f"lower bound at least {limit:g}"
     if found is None or value is None:
         return GateRule(name, False, "not in the evaluation" if found is None else f"{found} without an interval", what)
-    return GateRule(name, value >= limit, str(found), what)
+    return GateRule(name, at_least(value, limit), str(found), what)

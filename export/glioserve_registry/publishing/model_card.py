@@ -10,8 +10,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from jinja2 import Template
 
+from glioserve_client.templates import page_template
 from glioserve_contract import NOT_FOR_CLINICAL_USE, to_dict
 from glioserve_contract.records.facts.evaluation import Counting, EvaluationSummary
 from glioserve_contract.records.manifest import Manifest
@@ -95,15 +96,7 @@ def as_html(title: str, content: Sequence[Section]) -> str:
 
 @cache
 def _template() -> Template:
-    environment = Environment(
-        loader=PackageLoader("glioserve_registry", "publishing"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    return environment.get_template("model_card.html.j2")
+    return page_template("glioserve_registry", "publishing", "model_card.html.j2")
 
 
 def _recipe(recipe: Recipe) -> Iterator[tuple[str, str]]:

@@ -15,12 +15,13 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from glioserve_contract import GlioserveError, Modality
 from glioserve_contract.records.preprocess import BrainRecord, QualityCheck
 from glioserve_contract.records.recipe import BrainExtraction
 from glioserve_dicom.volumes.geometry import Geometry, Matrix, SequenceVolume, apply
-from glioserve_preprocess.arrays import ByteArray, DoubleArray, FloatArray
+from glioserve_preprocess.arrays import BoolArray, ByteArray, DoubleArray, FloatArray
 from glioserve_preprocess.brain.classical import classical_mask
 from glioserve_preprocess.brain.gate import agreement_check, margin_checks, volume_check
 from glioserve_preprocess.brain.limits import refuse_volume, refuse_wide_field
@@ -42,6 +43,9 @@ class Brain:
     mask: ByteArray
     checks: tuple[QualityCheck, ...]
     record: BrainRecord
+    widest_lps_mm: DoubleArray
+    """Points [n, 3] all over what any of the masks holds, in the reference's space: where the reference is blank, its
+    own mask lacks what another sequence's has."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +53,8 @@ class _Opinion:
     margin: Margin
     checks: tuple[QualityCheck, ...]
     sequences: tuple[Modality, ...]
+    widest: BoolArray
+    """Union of this margin's mask and the others', on the margin's grid."""
 
     @property
     def doubt(self) -> tuple[bool, int]:
@@ -84,11 +90,14 @@ def find_brain(
     if model is None:
         mask = classical_mask(reference)
         record = BrainRecord("classical", "", "", (reference.modality,))
-        return Brain(mask, (volume_check(mask, reference.geometry),), record)
+        return Brain(
+            mask, (volume_check(mask, reference.geometry),), record, spread_points_lps_mm(mask, reference.geometry)
+        )
     opinion = _opinion(reference, others, to_moving, model, threads)
     mask = mask_of_margin(opinion.margin, reference.geometry)
     refuse_volume(int(mask.sum()), math.prod(reference.geometry.spacing_mm))
-    return Brain(mask, opinion.checks, BrainRecord("network", model.card.name, model.digest, opinion.sequences))
+    record = BrainRecord("network", model.card.name, model.digest, opinion.sequences)
+    return Brain(mask, opinion.checks, record, spread_points_lps_mm(opinion.widest, opinion.margin.geometry))
 
 
 def mask_points_lps_mm(mask: ByteArray, geometry: Geometry, most: int = 20000) -> DoubleArray:
@@ -96,6 +105,17 @@ def mask_points_lps_mm(mask: ByteArray, geometry: Geometry, most: int = 20000) -
     indices = np.argwhere(mask)[:, ::-1]
     indices = indices[:: max(1, len(indices) // most)]
     return apply(geometry.lps_from_voxel, indices.astype(np.float64))
+
+
+def spread_points_lps_mm(mask: npt.NDArray[np.generic], geometry: Geometry, most: int = 60000) -> DoubleArray:
+    """Return at most about ``most`` points within the mask's voxels, at random places, [n, 3].
+
+    The places fill the voxels, so that also the planes of a finer grid have points.
+    """
+    indices = np.argwhere(mask)[:, ::-1]
+    indices = indices[:: max(1, len(indices) // most)]
+    places = indices + np.random.default_rng(0).uniform(-0.5, 0.5, indices.shape)
+    return apply(geometry.lps_from_voxel, places)
 
 
 def _opinion(
@@ -167,14 +187,17 @@ def _judged(
     """Return the margin with its checks and its median agreement with the others, each in its field of view."""
     checks = margin_checks(margin, image, crown_lps_mm)
     mask = one_solid_piece(margin.values > 0)
+    widest = mask
     agreements = []
     for other in beside:
         seen = np.isfinite(other.values)
-        agreements.append(agreement_check(mask & seen, one_solid_piece(np.where(seen, other.values, -1) > 0)))
+        others_mask = one_solid_piece(np.where(seen, other.values, -1) > 0)
+        agreements.append(agreement_check(mask & seen, others_mask))
+        widest = widest | others_mask
     if agreements:
         agreements.sort(key=lambda c: c.value)
         checks = (*checks, agreements[(len(agreements) - 1) // 2])
-    return _Opinion(margin, checks, sequences)
+    return _Opinion(margin, checks, sequences, widest)
 
 
 def _mean(values: Sequence[FloatArray]) -> FloatArray:

@@ -52,7 +52,7 @@ AGREEMENT_DICE = (0.90, 1.0)
 def volume_check(mask: npt.NDArray[np.generic], geometry: Geometry) -> QualityCheck:
     """Check that the mask [z, y, x] holds as much as a brain."""
     litres = float(np.count_nonzero(mask)) * math.prod(geometry.spacing_mm) / 1e6
-    return check("brain_volume", litres, "litre", VOLUME_LITRES)
+    return QualityCheck.judged("brain_volume", litres, "litre", VOLUME_LITRES)
 
 
 def shape_checks(mask: BoolArray, geometry: Geometry) -> tuple[QualityCheck, ...]:
@@ -67,9 +67,9 @@ def shape_checks(mask: BoolArray, geometry: Geometry) -> tuple[QualityCheck, ...
     spread = np.sqrt(np.maximum(np.linalg.eigvalsh(np.atleast_2d(np.cov(places.T))), 1e-9))
     edge = np.argwhere(surface | (mask & border)) * spacing
     return (
-        check("brain_solidity", _solidity(edge, int(mask.sum()), spacing), "share", SOLIDITY),
-        check("brain_slenderness", min(float(spread[-1] / spread[0]), 100.0), "ratio", SLENDERNESS),
-        check("brain_border", touching, "share", BORDER_SHARE),
+        QualityCheck.judged("brain_solidity", _solidity(edge, int(mask.sum()), spacing), "share", SOLIDITY),
+        QualityCheck.judged("brain_slenderness", min(float(spread[-1] / spread[0]), 100.0), "ratio", SLENDERNESS),
+        QualityCheck.judged("brain_border", touching, "share", BORDER_SHARE),
     )
 
 
@@ -77,7 +77,7 @@ def position_check(mask: BoolArray, geometry: Geometry, crown_lps_mm: DoubleArra
     """Check the distance of the top of a non-empty mask [z, y, x] below the head's, along the patient's axis."""
     places = np.argwhere(mask)[:, ::-1].astype(np.float64)
     top_mm = float(apply(geometry.lps_from_voxel, places)[:, 2].max())
-    return check("brain_below_crown", float(crown_lps_mm[2]) - top_mm, "mm", BELOW_CROWN_MM)
+    return QualityCheck.judged("brain_below_crown", float(crown_lps_mm[2]) - top_mm, "mm", BELOW_CROWN_MM)
 
 
 def enclosure_check(mask: BoolArray, image: FloatArray, geometry: Geometry) -> QualityCheck | None:
@@ -109,7 +109,7 @@ def enclosure_check(mask: BoolArray, image: FloatArray, geometry: Geometry) -> Q
         enclosed.append((brightest_after - beyond)[:near].max() > least)
     if len(enclosed) < MIN_RAYS:
         return None
-    return check("brain_enclosure", float(np.mean(enclosed)), "share", ENCLOSED_SHARE)
+    return QualityCheck.judged("brain_enclosure", float(np.mean(enclosed)), "share", ENCLOSED_SHARE)
 
 
 def unsureness_check(margin: Margin) -> QualityCheck | None:
@@ -119,14 +119,14 @@ def unsureness_check(margin: Margin) -> QualityCheck | None:
         return None
     along = np.gradient(margin.values, *margin.geometry.spacing_mm[::-1])
     slope = np.sqrt(sum(g[near] ** 2 for g in along))
-    return check("brain_unsureness", float(np.abs(slope - 1).mean()), "ratio", UNSURENESS)
+    return QualityCheck.judged("brain_unsureness", float(np.abs(slope - 1).mean()), "ratio", UNSURENESS)
 
 
 def agreement_check(one: BoolArray, other: BoolArray) -> QualityCheck:
     """Check the Dice of two masks on one grid."""
     total = int(one.sum()) + int(other.sum())
     dice = 2 * int((one & other).sum()) / total if total else 0.0
-    return check("brain_agreement", dice, "Dice", AGREEMENT_DICE)
+    return QualityCheck.judged("brain_agreement", dice, "Dice", AGREEMENT_DICE)
 
 
 def margin_checks(margin: Margin, image: FloatArray, crown_lps_mm: DoubleArray) -> tuple[QualityCheck, ...]:
@@ -141,12 +141,6 @@ def margin_checks(margin: Margin, image: FloatArray, crown_lps_mm: DoubleArray) 
     may_be_none = (enclosure_check(mask, image, geometry), unsureness_check(margin))
     judged = (c for c in may_be_none if c is not None)
     return (volume_check(mask, geometry), *shape_checks(mask, geometry), where, *judged)
-
-
-def check(name: str, value: float, unit: str, usual: tuple[float, float]) -> QualityCheck:
-    """Return the check of one figure, with the verdict ``review`` outside the usual range."""
-    low, high = usual
-    return QualityCheck(name, value, unit, low, high, "ok" if low <= value <= high else "review")
 
 
 def _solidity(edge_mm: DoubleArray, voxels: int, spacing: DoubleArray) -> float:

@@ -91,7 +91,8 @@ class MutualInformation:
         nats, weight = self._result[:2]
         by_nats, by_weight = self._result[2:].reshape(2, 3, 4)
         count = max(1, len(self._fixed_bins))
-        return Information(float(nats), by_nats.copy(), float(weight) / count, by_weight / count)
+        overlap = min(float(weight) / count, 1.0)  # the sum of weights of 1 may end a few bits above their number
+        return Information(float(nats), by_nats.copy(), overlap, by_weight / count)
 
     def climb(
         self,

@@ -24,6 +24,10 @@ from glioserve_preprocess.registration.search import APART_MM, Found, Pair
 MIDDLE, FINE = 1, len(LEVELS_MM) - 1
 OFF_MM = 15.0
 """Distance from the optimum, in each of the six parameters, at which the similarity is computed for the contrast."""
+USUAL_GAIN_NATS = -0.005
+"""Gain of similarity, over that of the header's position, that needs no review. The position is the optimum of two
+directions at 1 mm and its similarity is that of 4 mm, so that a head which did not move gains nothing and may lose
+this much; a search that ended wrong loses far more."""
 USUAL_CONTRAST, REFUSED_CONTRAST = 1.7, 1.3
 """Similarity at the optimum over the highest 15 mm away: below the first a person should look, below the second
 the registration has failed. Calibrated by ``make bench NAME=registration_check``."""
@@ -71,16 +75,15 @@ class Registration:
     def checks(self) -> tuple[QualityCheck, ...]:
         """Every figure with its usual range; ``review`` outside it. :attr:`refusal` holds what is worse."""
         return (
-            self._check("contrast", min(self.contrast, MOST), "ratio", USUAL_CONTRAST, MOST),
-            self._check("gain", self.similarity - self.similarity_before, "nat", 0.0, MOST),
-            self._check("overlap", self.overlap, "share", USUAL_OVERLAP, 1.0),
-            self._check("rival", min(self.rival, MOST), "ratio", 0.0, USUAL_RIVAL),
-            self._check("both_ways", self.both_ways_mm, "mm", 0.0, AGREEING_MM),
+            self._check("contrast", min(self.contrast, MOST), "ratio", (USUAL_CONTRAST, MOST)),
+            self._check("gain", self.similarity - self.similarity_before, "nat", (USUAL_GAIN_NATS, MOST)),
+            self._check("overlap", self.overlap, "share", (USUAL_OVERLAP, 1.0)),
+            self._check("rival", min(self.rival, MOST), "ratio", (0.0, USUAL_RIVAL)),
+            self._check("both_ways", self.both_ways_mm, "mm", (0.0, AGREEING_MM)),
         )
 
-    def _check(self, name: str, value: float, unit: str, low: float, high: float) -> QualityCheck:
-        verdict: Verdict = "ok" if low <= value <= high else "review"
-        return QualityCheck(f"{self.modality}_registration_{name}", value, unit, low, high, verdict)
+    def _check(self, name: str, value: float, unit: str, usual: tuple[float, float]) -> QualityCheck:
+        return QualityCheck.judged(f"{self.modality}_registration_{name}", value, unit, usual)
 
     @property
     def verdict(self) -> Verdict:

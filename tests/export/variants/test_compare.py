@@ -36,7 +36,16 @@ def test_the_same_answers_are_the_same() -> None:
     found = compare(RECIPE, logits, cam, logits.copy(), cam.copy())
     assert (found.studies, found.max_probability_drift, found.label_flips, found.same_peak) == (STUDIES, 0, 0, 1)
     assert found.min_heatmap_correlation == pytest.approx(1)
-    assert found.problems(VariantLimits(0, 0, 1 - 1e-12, 1)) == []
+    assert found.problems(VariantLimits(0, 0, 1, 1)) == []
+
+
+@pytest.mark.parametrize("steps", [-4, -1, 1, 4])
+def test_ideal_figures_meet_ideal_limits_whatever_rounding_did(steps: int) -> None:
+    logits, cam = answers()
+    one = 1 + steps * np.spacing(1.0)
+    ideal = compare(RECIPE, logits, cam, logits, cam)
+    rounded = replace(ideal, min_heatmap_correlation=one, same_peak=one, max_probability_drift=abs(steps) * 1e-17)
+    assert rounded.problems(VariantLimits(0, 0, 1, 1)) == []
 
 
 @pytest.mark.parametrize("classes", [("necrosis", "recurrence"), ("recurrence", "necrosis")])

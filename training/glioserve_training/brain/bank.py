@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from glioserve_preprocess.files import replacing
+from glioserve_dicom.files.replacing import replacing
 from glioserve_training.brain.head import SyntheticHead, make_head
 
 VERSION = 1
