@@ -97,7 +97,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--phantoms", type=int, default=6)
     parser.add_argument("--first", type=int, default=1000, help="number of the first phantom: others chose the limits")
-    parser.add_argument("--whole", type=int, default=2, help="number of studies that go through the whole pipeline")
+    parser.add_argument("--whole", type=int, default=2, help="number of phantoms that go through the whole pipeline")
     parser.add_argument("--figures", action="store_true", help="print the figures of every sequence")
     args = parser.parse_args()
     counts: dict[str, dict[str, int]] = {}
@@ -112,7 +112,7 @@ def main() -> None:
                 row[column] = row.get(column, 0) + 1
                 if args.figures and flagged != (kind in LOSSES):
                     print(f"{study.name} {modality} {kind}: {figures}")
-            if number < args.whole or real == "FG-6692":
+            if number < args.whole or (args.whole and real == "FG-6692"):
                 for modality in (Modality.T1CE, Modality.T2):
                     verdict = whole_verdict(study, modality, kind, number)
                     row = whole.setdefault(kind, {})

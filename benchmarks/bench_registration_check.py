@@ -1,14 +1,18 @@
 """Count what the self-check of registration catches and what it flags for nothing, on phantoms whose truth is known.
 
 ``python benchmarks/bench_registration_check.py [--phantoms 12] [--first N]``: each phantom as it is (small and large
-motion) and spoilt in each way of ``registration_hard``. A result is a failure above 2 mm of mean error over the brain,
-and always where there is no right answer (mirrored, another head). Caught: ``review`` or refused.
+motion), spoilt in each way of ``registration_hard``, and with realistic noise, shading and slices; then the pairs of
+FG-6692, where ``../shared/data`` is there. A result is a failure above 2 mm of mean error over the brain, and always
+where there is no right answer (mirrored, another head). Caught: ``review`` or refused. Phantoms, realistic phantoms and
+the real patient are counted apart.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import pickle
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -16,8 +20,8 @@ import numpy as np
 from common import ROOT, print_table, write_result
 from glioserve_dicom.volumes.geometry import canonical
 from glioserve_preprocess.registration.register import Registration, examine
-from registration_cases import LEVELS, Case, phantom_case
-from registration_hard import KINDS, hard_case
+from registration_cases import LEVELS, Case, phantom_case, real_study
+from registration_hard import KINDS, REALISTIC, hard_case, real_pairs, realistic_case
 from registration_run import FAILED_MM
 from registration_truth import mean_distance_mm
 
@@ -32,35 +36,40 @@ def judged(case: Case) -> tuple[Registration, bool]:
     return found, mean_distance_mm(found.moving_lps_from_reference_lps, case.true, case.points_lps_mm) > FAILED_MM
 
 
-def main() -> None:
-    """Print and keep the table; the figures of every pair lie in ``build/``."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--phantoms", type=int, default=12)
-    parser.add_argument("--first", type=int, default=1000, help="number of the first phantom: others chose the limits")
-    args = parser.parse_args()
-    counts: dict[str, dict[str, int]] = {}
-    rows: list[dict[str, Any]] = []
-    for number in range(args.first, args.first + args.phantoms):
-        cases = [phantom_case(number, level) for level in LEVELS] + [hard_case(number, kind) for kind in KINDS]
-        for case in cases:
-            found, failed = judged(case)
-            verdict = "refused" if found.refusal else found.verdict
-            row = counts.setdefault(case.group, {})
-            outcome = f"{'wrong' if failed else 'right'}: {verdict}"
-            row[outcome] = row.get(outcome, 0) + 1
-            figures = {"contrast": found.contrast, "overlap": found.overlap, "rival": found.rival}
-            figures["both_ways"] = found.both_ways_mm
-            rows.append({"case": case.name, "group": case.group, "failed": failed, "verdict": verdict, **figures})
-        print(f"phantom {number}: {len(cases)} pairs", flush=True)
+def judged_rows(cases: Iterable[Case]) -> list[dict[str, Any]]:
+    """The verdict and the figures of each pair."""
+    rows = []
+    for case in cases:
+        found, failed = judged(case)
+        verdict = "refused" if found.refusal else found.verdict
+        figures = {"contrast": found.contrast, "overlap": found.overlap, "rival": found.rival}
+        figures |= {"both_ways": found.both_ways_mm, "gain": found.similarity - found.similarity_before}
+        rows.append({"case": case.name, "group": case.group, "failed": failed, "verdict": verdict, **figures})
+    return rows
+
+
+def phantom_rows(number: int) -> list[dict[str, Any]]:
+    """All pairs of one phantom."""
+    cases = [phantom_case(number, level) for level in LEVELS] + [hard_case(number, kind) for kind in KINDS]
+    return judged_rows(cases + [realistic_case(number, kind) for kind in REALISTIC])
+
+
+def report(rows: list[dict[str, Any]], title: str) -> dict[str, Any]:
+    """Print the table of some pairs, and return what is kept of it."""
     columns = [f"{truth}: {verdict}" for truth in ("right", "wrong") for verdict in ("ok", "review", "refused")]
-    print_table("Pairs", ["", *columns], [[group, *(row.get(c, 0) for c in columns)] for group, row in counts.items()])
-    total = {c: sum(row.get(c, 0) for row in counts.values()) for c in columns}
-    right = sum(n for c, n in total.items() if c.startswith("right"))
-    wrong = sum(n for c, n in total.items() if c.startswith("wrong"))
-    caught, flagged = wrong - total["wrong: ok"], right - total["right: ok"]
-    print(f"\nof {wrong} failures {caught} are caught ({caught / max(wrong, 1):.1%})")
+    counts: dict[str, dict[str, int]] = {}
+    for row in rows:
+        outcome = f"{'wrong' if row['failed'] else 'right'}: {row['verdict']}"
+        group = counts.setdefault(row["group"], {})
+        group[outcome] = group.get(outcome, 0) + 1
+    print_table(title, ["", *columns], [[group, *(row.get(c, 0) for c in columns)] for group, row in counts.items()])
+    failures = [r for r in rows if r["failed"]]
+    caught = sum(r["verdict"] != "ok" for r in failures)
+    right = len(rows) - len(failures)
+    flagged = sum(r["verdict"] != "ok" for r in rows if not r["failed"])
+    print(f"\nof {len(failures)} failures {caught} are caught ({caught / max(len(failures), 1):.1%})")
     print(f"of {right} right results {flagged} are flagged ({flagged / max(right, 1):.1%})")
-    for name in ("contrast", "overlap", "rival", "both_ways"):
+    for name in ("contrast", "overlap", "rival", "both_ways", "gain"):
         for failed in (False, True):
             values = [r[name] for r in rows if r["failed"] is failed]
             if values:
@@ -68,11 +77,32 @@ def main() -> None:
                 print(
                     f"  {name:9} {'wrong' if failed else 'right'}: {low:.2f} / {middle:.2f} / {high:.2f} (2, 50, 98 %)"
                 )
+    return {"pairs": counts, "failures": len(failures), "caught": caught, "right": right, "flagged": flagged}
+
+
+def main() -> None:
+    """Print and keep the tables; the figures of every pair lie in ``build/``."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--phantoms", type=int, default=12)
+    parser.add_argument("--first", type=int, default=1000, help="number of the first phantom: others chose the limits")
+    parser.add_argument("--jobs", type=int, default=2)
+    args = parser.parse_args()
+    rows: list[dict[str, Any]] = []
+    with multiprocessing.get_context("spawn").Pool(args.jobs) as pool:
+        for done in pool.imap(phantom_rows, range(args.first, args.first + args.phantoms)):
+            rows += done
+            print(f"{done[0]['case']}: {len(done)} pairs", flush=True)
+    figures = report([r for r in rows if not r["group"].startswith("realistic")], "Phantoms")
+    figures["realistic"] = report([r for r in rows if r["group"].startswith("realistic")], "Realistic phantoms")
+    real = real_study()
+    if real is not None:
+        of_patient = judged_rows(real_pairs(real))
+        figures["real"] = report(of_patient, "A real patient, FG-6692")
+        rows += of_patient
     ROWS.parent.mkdir(parents=True, exist_ok=True)
     ROWS.write_bytes(pickle.dumps(rows))
     settings = {"phantoms": args.phantoms, "first": args.first, "failure_mm": FAILED_MM}
-    figures_kept = {"pairs": counts, "failures": wrong, "caught": caught, "right": right, "flagged": flagged}
-    write_result("registration_check", settings, figures_kept, ("numpy", "scipy", "SimpleITK"))
+    write_result("registration_check", settings, figures, ("numpy", "scipy", "SimpleITK"))
 
 
 if __name__ == "__main__":

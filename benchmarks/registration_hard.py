@@ -1,15 +1,22 @@
-"""Pairs meant to break a registration: what its self-check is for. Phantoms, so that the truth is known."""
+"""Pairs meant to break a registration, which its self-check is for, and pairs as scanners give them, which are right.
+
+Phantoms know the truth. That of a real patient's pairs is our own registration of them as they were scanned, which
+lies within a millimetre of what the other tools agree on (``make bench NAME=registration``).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from itertools import permutations
 
 import numpy as np
 
-from glioserve_dicom.volumes.geometry import Geometry, SequenceVolume
+from glioserve_dicom.volumes.geometry import Geometry, SequenceVolume, apply, canonical
 from glioserve_phantom import make_phantom
-from registration_cases import Case, phantom_case
+from glioserve_preprocess.registration.register import register_all
+from registration_cases import LEVELS, REFERENCE, Case, RealStudy, phantom_case
+from registration_truth import draw_motion, placed
 
 _Change = Callable[[np.random.Generator, Case], Case]
 
@@ -103,3 +110,81 @@ KINDS: Mapping[str, _Change] = {
     "another head": _someone_else,
 }
 """Ways in which a pair is spoilt; ``mirrored`` and ``another head`` have no right answer (``true`` is None)."""
+
+
+def realistic_case(number: int, kind: str) -> Case:
+    """Phantom ``number``, both of whose sequences are as a poorer scan would have them; the registration is right."""
+    case = phantom_case(number, LEVELS[number % 2])
+    rng = np.random.default_rng([number, list(REALISTIC).index(kind), 19])
+    change = REALISTIC[kind]
+    name = f"{case.name}, {kind}"
+    reference, moving = change(rng, case.reference), change(rng, case.moving)
+    return replace(case, name=name, group=f"realistic: {kind}", reference=reference, moving=moving)
+
+
+def real_pairs(study: RealStudy) -> Iterator[Case]:
+    """Yield every ordered pair of the patient's sequences: as scanned, moved and degraded, mirrored, another's head."""
+    volumes = {m: canonical(v) for m, v in study.volumes.items()}
+    others = [v for m, v in volumes.items() if m is not REFERENCE]
+    to = {r.modality: r.moving_lps_from_reference_lps for r in register_all(volumes[REFERENCE], others)}
+    to[REFERENCE] = np.eye(4)
+    for number, (one, other) in enumerate(permutations(volumes, 2)):
+        reference, moving = volumes[one], volumes[other]
+        true, points = to[other] @ np.linalg.inv(to[one]), apply(to[one], study.points_lps_mm)
+        case = Case(f"FG-6692 {one} {other}", "real: as scanned", reference, moving, points, true)
+        yield case
+        for index, (kind, change) in enumerate(REALISTIC.items()):
+            rng = np.random.default_rng([number, index, 29])
+            wanted = draw_motion(rng, LEVELS[(number + index) % 2], points.mean(axis=0))
+            changed = placed(change(rng, moving), true, wanted)
+            name = f"{case.name}, {kind}"
+            yield replace(case, name=name, group=f"real: {kind}", reference=change(rng, reference), moving=changed,
+                          true=wanted)  # fmt: skip
+        rng = np.random.default_rng([number, 39])
+        yield replace(_mirrored(rng, case), name=f"{case.name}, mirrored", group="real: mirrored")
+        if one is REFERENCE:
+            yield replace(_someone_else(rng, case), name=f"{case.name}, another head", group="real: another head")
+
+
+def _scanner_noise(rng: np.random.Generator, volume: SequenceVolume) -> SequenceVolume:
+    """Rician noise of 3 to 10 % of the brightest tissue."""
+    sigma = np.float32(rng.uniform(0.03, 0.1) * np.percentile(volume.voxels, 99))
+    real, imaginary = (sigma * rng.standard_normal(volume.voxels.shape, dtype=np.float32) for _ in range(2))
+    return replace(volume, voxels=np.asarray(np.hypot(volume.voxels + real, imaginary), dtype=np.float32))
+
+
+def _bias(rng: np.random.Generator, volume: SequenceVolume) -> SequenceVolume:
+    """A coil's shading, linear and quadratic, of about a factor of two over the head."""
+    field = np.zeros(volume.voxels.shape, dtype=np.float32)
+    for axis, count in enumerate(volume.voxels.shape):
+        along = np.linspace(-1, 1, count, dtype=np.float32)
+        ramp = along * np.float32(rng.normal() * 0.3) + along**2 * np.float32(rng.normal() * 0.2)
+        field += ramp.reshape([-1 if a == axis else 1 for a in range(3)])
+    return replace(volume, voxels=np.asarray(volume.voxels * np.exp(field), dtype=np.float32))
+
+
+def _thick(rng: np.random.Generator, volume: SequenceVolume) -> SequenceVolume:
+    """Slices joined, by means, to at most 7 mm; left alone where two are thicker than that."""
+    del rng
+    geometry = volume.geometry
+    axis = int(np.argmax(geometry.spacing_mm))
+    joined = int(7.0 / geometry.spacing_mm[axis])
+    if joined < 2:
+        return volume
+    voxels = np.moveaxis(volume.voxels, 2 - axis, 0)
+    count = len(voxels) // joined
+    voxels = voxels[: count * joined].reshape(count, joined, *voxels.shape[1:]).mean(axis=1)
+    affine = geometry.lps_from_voxel.copy()
+    affine[:3, 3] += affine[:3, axis] * (joined - 1) / 2
+    affine[:3, axis] *= joined
+    voxels = np.ascontiguousarray(np.moveaxis(voxels, 0, 2 - axis), dtype=np.float32)
+    z, y, x = voxels.shape
+    return SequenceVolume(volume.modality, voxels, Geometry((x, y, z), affine))
+
+
+REALISTIC: Mapping[str, Callable[[np.random.Generator, SequenceVolume], SequenceVolume]] = {
+    "noise": _scanner_noise,
+    "bias": _bias,
+    "thick": _thick,
+}
+"""Ways in which good scans are poorer than phantoms."""

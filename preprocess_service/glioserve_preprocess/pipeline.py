@@ -154,8 +154,10 @@ def _finish(
         registrations = register_all(reference, others, threads)
     to_moving: dict[Modality, Matrix] = {r.modality: r.moving_lps_from_reference_lps for r in registrations}
     to_moving[recipe.reference] = np.eye(4)
-    with watch.stage("brain"):
+    with watch.stage("brain"), ThreadPoolExecutor(threads) as pool:
         brain = find_brain(reference, others, to_moving, recipe.brain_extraction, brain_models, threads)
+        seen = pool.map(lambda m: coverage_checks(volumes[m], apply(to_moving[m], brain.widest_lps_mm)), to_moving)
+        judged = [*checks, *brain.checks, *(c for r in registrations for c in r.checks), *chain.from_iterable(seen)]
         native_mask = brain.mask
         points_lps_mm = mask_points_lps_mm(native_mask, reference.geometry)
     target = network_geometry(recipe.grid, points_lps_mm.mean(axis=0))
@@ -180,8 +182,6 @@ def _finish(
             channels, steps = zip(*pool.map(normalised, series, sampled), strict=True)
             image = np.stack(channels)
             provenance = provenance_of(image, native_mask, steps)
-        covered = pool.map(lambda m: coverage_checks(volumes[m], apply(to_moving[m], brain.widest_lps_mm)), to_moving)
-        judged = [*checks, *brain.checks, *(c for r in registrations for c in r.checks), *chain.from_iterable(covered)]
     if pair_is_comparable:
         judged.append(_enhancement_check(volumes, to_moving))
     record = PreprocessRecord(
@@ -231,7 +231,7 @@ def _enhancement_check(
     native_from_enhanced = to_moving[Modality.T1] @ np.linalg.inv(to_moving[Modality.T1CE])
     found = compare_enhancement(volumes[Modality.T1CE], volumes[Modality.T1], native_from_enhanced)
     swapped = found.second_excess - found.first_excess
-    return _check("t1ce_swapped_with_t1", max(swapped, 0.0), "share", 0.0, MIN_SHARE)
+    return QualityCheck.judged("t1ce_swapped_with_t1", max(swapped, 0.0), "share", (0.0, MIN_SHARE))
 
 
 def _series_record(volume: SequenceVolume, choice: Choice) -> SeriesRecord:

@@ -89,7 +89,7 @@ class RegistrationRecord:
     verdict: Verdict = "ok"
     """Verdict on the gain in similarity and on the three figures below; their ranges are in ``quality``."""
     contrast: float = 0.0
-    """Similarity over the highest one 15 mm away in any of the six parameters."""
+    """Similarity over the highest one 8 mm away in any of the six parameters."""
     overlap: float = 0.0
     """Share of the reference's head that lies in this sequence's field of view, 0 to 1."""
     rival: float = 0.0

@@ -25,7 +25,7 @@ BRIGHT_PERCENTILE = 95.0
 DARK_PERCENTILE = 1.0
 AIR_LEVEL = 0.1
 """Part of the way from the volume's dark percentile to the brain's bright one at which signal begins."""
-MIN_PLANE_SHARE, MIN_PLANE_POINTS = 0.25, 30
+MIN_PLANE_SHARE, MIN_PLANE_POINTS = 0.15, 30
 """Least number of points of a plane that is judged, as a share of the largest plane's and absolute: towards its ends
 a brain is stem or vertex, where cavities and fluid fill whole planes."""
 EMPTY_SHARE = 0.3

@@ -22,15 +22,18 @@ from glioserve_preprocess.registration.rigid import Rigid
 from glioserve_preprocess.registration.search import APART_MM, Found, Pair
 
 MIDDLE, FINE = 1, len(LEVELS_MM) - 1
-OFF_MM = 15.0
-"""Distance from the optimum, in each of the six parameters, at which the similarity is computed for the contrast."""
+OFF_MM = 8.0
+"""Distance from the optimum, in each of the six parameters, at which the similarity is computed for the contrast. Near
+the optimum it tells sharp from blunt, and noise, shading and thick slices lower it less than they do at 15 mm."""
 USUAL_GAIN_NATS = -0.005
 """Gain of similarity, over that of the header's position, that needs no review. The position is the optimum of two
 directions at 1 mm and its similarity is that of 4 mm, so that a head which did not move gains nothing and may lose
 this much; a search that ended wrong loses far more."""
-USUAL_CONTRAST, REFUSED_CONTRAST = 1.7, 1.3
-"""Similarity at the optimum over the highest 15 mm away: below the first a person should look, below the second
-the registration has failed. Calibrated by ``make bench NAME=registration_check``."""
+USUAL_CONTRAST, REFUSED_CONTRAST = 1.3, 1.12
+"""Similarity at the optimum over the highest OFF_MM away: below the first a person should look, below the second the
+registration has failed. Calibrated on phantoms and a real patient (``make bench NAME=registration_check``)."""
+USUAL_CONTRAST_OF_PART, PART_OVERLAP = 1.2, 0.5
+"""Usual contrast where the overlap is below the second: fewer slices have fewer edges, and the optimum is blunter."""
 USUAL_OVERLAP, REFUSED_OVERLAP = 0.25, 0.1
 """Share of the reference's head in the moving field of view."""
 REFUSED_NATS = 0.05
@@ -74,8 +77,9 @@ class Registration:
     @property
     def checks(self) -> tuple[QualityCheck, ...]:
         """Every figure with its usual range; ``review`` outside it. :attr:`refusal` holds what is worse."""
+        least = USUAL_CONTRAST if self.overlap >= PART_OVERLAP else USUAL_CONTRAST_OF_PART
         return (
-            self._check("contrast", min(self.contrast, MOST), "ratio", (USUAL_CONTRAST, MOST)),
+            self._check("contrast", min(self.contrast, MOST), "ratio", (least, MOST)),
             self._check("gain", self.similarity - self.similarity_before, "nat", (USUAL_GAIN_NATS, MOST)),
             self._check("overlap", self.overlap, "share", (USUAL_OVERLAP, 1.0)),
             self._check("rival", min(self.rival, MOST), "ratio", (0.0, USUAL_RIVAL)),

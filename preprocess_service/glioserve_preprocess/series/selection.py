@@ -174,10 +174,10 @@ def choose_among(
             checks.append(check)
     if Modality.T1CE in wanted:
         later = natives_after(chosen[Modality.T1CE], judged.candidates)
-        checks.append(QualityCheck("t1ce_before_native", later, "count", 0, 0, "review" if later else "ok"))
+        checks.append(QualityCheck.judged("t1ce_before_native", later, "count", (0, 0)))
     if all(m in wanted for m in CONTRAST_PAIR):
         signs = corroborations(chosen[Modality.T1], chosen[Modality.T1CE], compare)
-        checks.append(QualityCheck("t1ce_corroborations", signs, "count", 1, MOST_SIGNS, "ok" if signs else "review"))
+        checks.append(QualityCheck.judged("t1ce_corroborations", signs, "count", (1, MOST_SIGNS)))
     warnings += [
         f"The {c.modality} series of {counted(c.slices)} is not in the recipe; left out."
         for c in pool
