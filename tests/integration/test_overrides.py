@@ -45,13 +45,12 @@ def series_of(prediction):
     return {s.modality: originals[s.series_instance_uid] for s in prediction.report.preprocess.series}
 
 
-def test_headers_that_say_nothing_are_settled_by_the_images(client, silent):
-    contents, uids = silent
-    prediction = client.predict(DicomStudy.from_bytes(contents), heatmap=False)
-    found = series_of(prediction)
-    assert {m: found[m] for m in uids} == uids
-    enhanced = next(s for s in prediction.report.preprocess.series if s.modality is Modality.T1CE)
-    assert any("its images are enhanced" in reason for reason in enhanced.reasons)
+def test_headers_that_say_nothing_are_refused_where_images_cannot_tell(client, silent):
+    """The two are of different techniques, whose images differ as an agent would make them differ."""
+    contents, _ = silent
+    with pytest.raises(errors.AmbiguousSequenceError, match="2 T1-weighted series") as caught:
+        client.predict(DicomStudy.from_bytes(contents), heatmap=False)
+    assert "none mentions an agent" in str(caught.value)
 
 
 def test_series_named_outright_are_taken(client, silent):
