@@ -30,7 +30,7 @@ LOOKED_UP = {"recurrence", "necrosis", "wilsoncc", "GLIO-1301", "shown", "exact"
 """Values by which the pages' code finds something; no free text reaches them."""
 TAGS = set(
     "html head meta title style body main section h1 h2 p span div ul li table thead tbody tr th td img figure "
-    "figcaption code".split()
+    "figcaption code br".split()
 )
 
 

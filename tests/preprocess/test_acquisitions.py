@@ -270,6 +270,15 @@ def test_a_usual_thick_t1_is_no_localiser():
     assert choose(first + scan(T2_HEADER, seconds=300) + scan(FLAIR_HEADER, seconds=600), (T1,)).chosen[T1].slices == 22
 
 
+def test_a_short_or_broken_t1_is_no_localiser_but_short_or_broken():
+    rest = scan(T2_HEADER, seconds=300) + scan(FLAIR_HEADER, seconds=600)
+    short = scan(T1_HEADER, seconds=0, slices=10, apart_mm=9.0, pixel_mm=2.0, side=100)
+    assert choose(short + rest, (T1,)).chosen[T1].slices == 10
+    unnamed = scan({**T1_HEADER, "SeriesDescription": ""}, seconds=0, slices=40, pixel_mm=2.0)
+    broken = [d for i, d in enumerate(unnamed[:16]) if i % 4]
+    assert choose(broken + rest, (T1,)).chosen[T1].problem.code.token == "GLIO-1401"
+
+
 def test_the_magnitude_of_a_field_map_is_told_by_its_phase():
     magnitude = scan(FIELD_MAP, EchoTime=4.92, seconds=100)
     phase = scan(FIELD_MAP, EchoTime=7.38, seconds=100, ImageType=["ORIGINAL", "PRIMARY", "P", "ND"])

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from glioserve_contract.sequences import WEIGHTINGS
 from glioserve_dicom.slices.stacks import counted
 from glioserve_preprocess.arrays import DoubleArray
 from glioserve_preprocess.series.candidates import SeriesCandidate
@@ -20,6 +21,8 @@ from glioserve_preprocess.series.reconstructions import timings_key
 
 SCOUT_POINTS = 3
 """Points from which on a stack is a localiser; each mark below is worth one or two."""
+NAMED_POINTS = 5
+"""The same where the description names a weighting: a short examination of the head has marks of a scout too."""
 SCOUT_TR_MS, SCOUT_FLIP_DEG = 4.0, 15.0
 """TR below which, and flip angle up to which, a gradient echo has too little contrast for anything but a scout."""
 SCOUT_SLICES = 15
@@ -96,8 +99,9 @@ def _scout(candidate: SeriesCandidate, study: _Study) -> str:
     """Return the reason why it is a localiser; empty where its marks are too few."""
     a = candidate.acquisition
     gradient = "GR" in a.scanning_sequence or not a.scanning_sequence
-    voxel_mm = min(*candidate.pixel_spacing_mm, candidate.slice_distance_mm or np.inf)
-    few = candidate.slices <= SCOUT_SLICES
+    few, step_mm = candidate.slices <= SCOUT_SLICES, candidate.slice_distance_mm
+    voxel_mm = min(*candidate.pixel_spacing_mm, step_mm or np.inf)
+    whole = candidate.problem is None  # slices that are missing make any stack short and coarse
     marks = [
         (2, "several views in one series", study.views.get(candidate.series_instance_uid, 0) > 1 and few),
         (
@@ -108,8 +112,8 @@ def _scout(candidate: SeriesCandidate, study: _Study) -> str:
             and 0 < (a.repetition_time_ms or 0) < SCOUT_TR_MS
             and 0 < (a.flip_angle_deg or 0) <= SCOUT_FLIP_DEG,
         ),
-        (1, counted(candidate.slices), few),
-        (1, f"slices {candidate.slice_distance_mm:.0f} mm apart", candidate.slice_distance_mm >= SCOUT_STEP_MM),
+        (1, counted(candidate.slices), few and whole),
+        (1, f"slices {step_mm:.0f} mm apart", whole and step_mm >= SCOUT_STEP_MM),
         (1, f"voxels of at least {voxel_mm:.2g} mm", voxel_mm >= SCOUT_VOXEL_MM),
         (1, f"a field of view of {candidate.field_mm:.0f} mm", candidate.field_mm >= SCOUT_FIELD_MM),
         (1, "the first images of the study", a.acquired_s is not None and a.acquired_s == study.first_s),
@@ -122,7 +126,8 @@ def _scout(candidate: SeriesCandidate, study: _Study) -> str:
         ),
     ]
     met = [(points, mark) for points, mark, holds in marks if holds]
-    if candidate.derived or sum(points for points, _ in met) < SCOUT_POINTS:
+    named = any({*a.description} & entry.words for entry in WEIGHTINGS.values())
+    if candidate.derived or sum(points for points, _ in met) < (NAMED_POINTS if named else SCOUT_POINTS):
         return ""
     return f"a localiser ({', '.join(mark for _, mark in met)})"
 

@@ -35,7 +35,7 @@ LOOKS = (*KINDS, PixelKind.T1, PixelKind.T1CE)
 class KindSettings:
     """Settings of one run; the defaults made the shipped model."""
 
-    steps: int = 1600
+    steps: int = 4000
     updates: int = 2
     """Updates of the weights for each new scene: drawing scans costs more than learning them."""
     batch: int = 20
