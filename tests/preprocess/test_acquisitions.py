@@ -382,6 +382,16 @@ def test_something_beside_the_headers_has_to_tell_t1_from_t1ce(seconds, kinds, c
     assert check.verdict == verdict
 
 
+def test_voxels_of_one_do_not_count_where_those_of_the_other_lean_against():
+    native, enhanced = scan({**T1_HEADER, "ContrastBolusAgent": "none"}), scan(T1CE_HEADER)
+
+    def look(stack):
+        return Opinion(PixelKind.T1, 0.99 if stack.series_instance_uid == uid(native) else 0.8)
+
+    checks = choose(native + enhanced, (T1, T1CE), look=look).checks
+    assert {c.name: c.verdict for c in checks}["t1ce_corroborations"] == "review"
+
+
 def test_voxels_decide_where_headers_are_silent():
     silent = {kind: scan({}) for kind in (PixelKind.T1, PixelKind.T2, PixelKind.FLAIR)}
     datasets = [d for part in silent.values() for d in part]

@@ -22,6 +22,8 @@ SURE = 0.9
 MOST_ASKED = 4
 """Most silent stacks whose voxels are looked at; each costs some tenths of a CPU second."""
 
+LEANING = 0.5
+"""Share from which on the voxels of one of T1 and T1ce lean to the other: then those of its mate do not count."""
 MOST_SIGNS = 4
 """Most signs that T1 and T1ce are not each other: order, images side by side, and the voxels of both."""
 
@@ -110,9 +112,11 @@ def corroborations(native: SeriesCandidate, enhanced: SeriesCandidate, compare: 
     """
     started_s = native.acquisition.started_s, enhanced.acquisition.started_s
     ordered = started_s[0] is not None and started_s[1] is not None and started_s[0] < started_s[1]
-    kinds = [(c.pixels, kind) for c, kind in ((native, PixelKind.T1), (enhanced, PixelKind.T1CE))]
+    kinds = [(native.pixels, PixelKind.T1, PixelKind.T1CE), (enhanced.pixels, PixelKind.T1CE, PixelKind.T1)]
+    told = [(opinion, own, other) for opinion, own, other in kinds if opinion is not None]
     signs = int(ordered) + int(native.told_by_images or enhanced.told_by_images)
-    signs += sum(opinion is not None and opinion.kind is kind for opinion, kind in kinds)
+    if not any(opinion.likeliest is other and opinion.confidence >= LEANING for opinion, _, other in told):
+        signs += sum(opinion.kind is own for opinion, own, _ in told)
     if signs or compare is None or why_unlike(native, enhanced):
         return signs
     found = compare(native.stack, enhanced.stack)
