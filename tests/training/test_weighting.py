@@ -9,18 +9,19 @@ import torch
 
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_contract.sequences import PixelKind
+from glioserve_phantom import signal
+from glioserve_phantom.signal import Tissues
 from glioserve_preprocess.opinion.coarse import GRID_SHAPE, coarse_head
 from glioserve_preprocess.opinion.model import OPINION_MODEL, load_opinion_model
 from glioserve_training.brain.bank import load_head, make_bank
 from glioserve_training.brain.head import HeadTissue
-from glioserve_training.weighting import signal
 from glioserve_training.weighting.anatomy import ARTERY, CHOROID, LABELS, PITUITARY, prepared
 from glioserve_training.weighting.calibration import Calibration, calibrated, shares_of
 from glioserve_training.weighting.net import KindNet
 from glioserve_training.weighting.package import write_package
 from glioserve_training.weighting.protocols import T1Technique, t1_look
 from glioserve_training.weighting.scene import draw_look, draw_scene, scan_look
-from glioserve_training.weighting.tissue import Tissues, draw_concentrations, draw_tissues, with_agent
+from glioserve_training.weighting.tissue import draw_concentrations, draw_tissues, with_agent
 from glioserve_training.weighting.trainer import KindProgress, KindSettings, draw_batch, train_kinds
 
 QUICK = KindSettings(steps=2, batch=4, validation_scenes=1, validate_every=1, calibration_scenes=1)
@@ -80,7 +81,7 @@ def test_mprage_is_the_steady_state_of_its_pulses(settings):
 
 
 def test_a_balanced_echo_tends_to_t2_over_t1():
-    """For TR much below T1 and T2: sin a / (1 + cos a + (1 - cos a) T1 / T2)."""
+    """The limit for TR much below T1 and T2 is sin a / (1 + cos a + (1 - cos a) T1 / T2)."""
     flip = np.deg2rad(50)
     wanted = 0.8 * np.sin(flip) / (1 + np.cos(flip) + (1 - np.cos(flip)) * 10)
     assert signal.balanced_gradient_echo(ONE, 0.05, 50)[0] == pytest.approx(wanted, rel=2e-3)
@@ -117,7 +118,7 @@ def test_an_agent_brightens_veins_mucosa_plexus_and_spares_the_brain():
 
 
 def test_native_blood_may_be_as_bright_as_after_an_agent():
-    """In 3D gradient echoes of native heads some arteries outshine white matter; in spin echoes they are dark."""
+    """Some arteries outshine white matter in 3D gradient echoes of native heads; in spin echoes they are dark."""
     bright = {"gradient echo": 0, "spin echo": 0}
     for seed in range(60):
         rng = np.random.default_rng(seed)

@@ -128,6 +128,11 @@ def acquisition_of(dataset: Dataset, frame_index: int = 0) -> Acquisition:
     )
 
 
+def acquired_at_s(dataset: Dataset, frame_index: int = 0) -> float | None:
+    """Return the start of a frame's acquisition in seconds; None where it is not stated."""
+    return _acquired_s(_Headers(dataset, frame_index))
+
+
 class _Headers:
     """Attributes, looked up in the frame's groups, then all frames' groups, then the data set."""
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import replace
 
 from glioserve_dicom.slices.frames import Frame
-from glioserve_preprocess.series.acquisition import Acquisition, acquisition_of
+from glioserve_preprocess.series.acquisition import Acquisition, acquired_at_s, acquisition_of
 from glioserve_preprocess.series.candidates import SeriesCandidate
 from glioserve_preprocess.series.evidence import DECIDED
 
@@ -23,8 +23,8 @@ def with_first_time(frames: Sequence[Frame]) -> Acquisition:
     """Return the headers of a stack's middle frame, with the earliest acquisition time of first, middle and last."""
     middle = frames[len(frames) // 2]
     acquisition = acquisition_of(middle.dataset, middle.index)
-    ends = [acquisition_of(f.dataset, f.index) for f in (frames[0], frames[-1]) if f is not middle]
-    times_s = [a.acquired_s for a in (acquisition, *ends) if a.acquired_s is not None]
+    ends_s = [acquired_at_s(f.dataset, f.index) for f in (frames[0], frames[-1]) if f is not middle]
+    times_s = [s for s in (acquisition.acquired_s, *ends_s) if s is not None]
     return replace(acquisition, acquired_s=min(times_s, default=None))
 
 

@@ -1,18 +1,25 @@
-"""Signal of tissue by the equations of the pulse sequences, at 1.5 and 3 T, before and after a contrast agent.
+"""Signal of the phantom's tissues in a scan, at 1.5 and 3 T, before and after a contrast agent.
 
-The equations are those of any textbook (Haacke et al., Magnetic Resonance Imaging, 2nd edition, chapters 8, 14 and
-24); relaxation times are rounded from Stanisz et al., Magn Reson Med 2005;54:507 and Bojorquez et al., Magn Reson
-Imaging 2017;35:69. Flow is a factor: a void in spin echoes, inflow in gradient echoes.
+The equations are those of :mod:`glioserve_phantom.signal`; relaxation times are rounded from Stanisz et al., Magn Reson
+Med 2005;54:507 and Bojorquez et al., Magn Reson Imaging 2017;35:69. Flow is a factor: a void in spin echoes, inflow in
+gradient echoes.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
 from glioserve_phantom.anatomy import PhantomTissue
+from glioserve_phantom.signal import (
+    Tissues,
+    diffusion_weighted,
+    fresh_gradient_echo,
+    inversion_recovery,
+    spoiled_gradient_echo,
+)
 from glioserve_preprocess.arrays import DoubleArray, FloatArray
 
 Pulse = Literal["spin echo", "inversion spin echo", "gradient echo", "prepared gradient echo", "diffusion"]
@@ -74,9 +81,9 @@ def tissue_signal(contrast: Contrast) -> FloatArray:
     t1 = t1_low if contrast.field_tesla < 2 else t1_high
     relaxivity = _RELAXIVITY_PER_MMOL_S[1.5 if contrast.field_tesla < 2 else 3.0]
     t1 = 1 / (1 / t1 + relaxivity * contrast.agent * uptake / 1000)
-    signal = density * _magnetisation(contrast, t1) * np.exp(-contrast.echo_time_ms / _decay(contrast, t2, t2_star))
-    signal *= np.exp(-contrast.b_value_s_mm2 * diffusion / 1000)
-    signal[_T.VESSEL] = _blood(contrast, density[_T.VESSEL], signal[_T.VESSEL], t2_star[_T.VESSEL])
+    tissues = Tissues(t1, t2, t2_star, density, diffusion / 1000, contrast.field_tesla)
+    signal = _at_the_echo(contrast, tissues)
+    signal[_T.VESSEL] = _blood(contrast, tissues, signal[_T.VESSEL])
     signal *= _shown_fat(contrast.fat, fat_fraction)
     shown = [_T.FAT, _T.CSF, _T.GREY, _T.WHITE] if contrast.fat == "fat" else [_T.CSF, _T.GREY, _T.WHITE]
     fat = signal[_T.FAT] if contrast.fat in ("all", "in phase", "opposed") else 0.0
@@ -84,28 +91,23 @@ def tissue_signal(contrast: Contrast) -> FloatArray:
     return scaled
 
 
-def _magnetisation(contrast: Contrast, t1: DoubleArray) -> DoubleArray:
-    recovery = np.exp(-contrast.repetition_time_ms / t1)
-    inverted: DoubleArray = np.abs(1 - 2 * np.exp(-contrast.inversion_time_ms / t1) + recovery)
-    if contrast.pulse in ("inversion spin echo", "prepared gradient echo"):
-        return inverted
+def _at_the_echo(contrast: Contrast, t: Tissues) -> DoubleArray:
+    tr_ms, te_ms, ti_ms = contrast.repetition_time_ms, contrast.echo_time_ms, contrast.inversion_time_ms
+    if contrast.pulse == "inversion spin echo":
+        return inversion_recovery(t, tr_ms, te_ms, ti_ms)
+    if contrast.pulse == "prepared gradient echo":
+        return inversion_recovery(replace(t, t2_ms=t.t2_star_ms), tr_ms, te_ms, ti_ms)
     if contrast.pulse == "gradient echo":
-        flip = np.radians(contrast.flip_angle_deg)
-        spoiled: DoubleArray = np.sin(flip) * (1 - recovery) / (1 - np.cos(flip) * recovery)
-        return spoiled
-    return np.asarray(1 - recovery, dtype=np.float64)
+        return spoiled_gradient_echo(t, tr_ms, te_ms, contrast.flip_angle_deg)
+    return diffusion_weighted(t, tr_ms, te_ms, contrast.b_value_s_mm2)
 
 
-def _decay(contrast: Contrast, t2: DoubleArray, t2_star: DoubleArray) -> DoubleArray:
-    return t2_star if contrast.pulse in ("gradient echo", "prepared gradient echo") else t2
-
-
-def _blood(contrast: Contrast, density: float, resting: float, t2_star: float) -> float:
+def _blood(contrast: Contrast, t: Tissues, resting: float) -> float:
     """Return the signal of flowing blood: a void in spin echoes, in part or whole unsaturated in gradient echoes."""
     if contrast.pulse in ("spin echo", "inversion spin echo", "diffusion"):
         return resting * (0.75 if contrast.agent else 0.2)
-    flip = 90.0 if contrast.pulse == "prepared gradient echo" else contrast.flip_angle_deg
-    fresh = density * float(np.sin(np.radians(flip))) * float(np.exp(-contrast.echo_time_ms / t2_star))
+    flip_deg = 90.0 if contrast.pulse == "prepared gradient echo" else contrast.flip_angle_deg
+    fresh = float(fresh_gradient_echo(t, contrast.echo_time_ms, flip_deg)[_T.VESSEL])
     return resting + contrast.inflow * max(0.0, fresh - resting)
 
 

@@ -7,9 +7,6 @@ from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
 
-import numpy as np
-import onnx
-import onnxruntime as ort
 import torch
 
 from glioserve_contract import ErrorCode, GlioserveError, to_dict
@@ -21,12 +18,11 @@ from glioserve_contract.records.brain_model import (
     brain_model_digest,
     sidecar_name,
 )
-from glioserve_networks.traced import quiet_exporter, strip_traces
 from glioserve_training.brain.scan import GRID_MM, SCALED_PERCENTILES, SIZE_MULTIPLE
 from glioserve_training.brain.trainer import BrainProgress, BrainSettings
 from glioserve_training.brain.unet import BrainNet
+from glioserve_training.onnx_graph import drift_of, onnx_graph
 
-OPSET = 20
 MAX_SIZE_VOXELS = (112, 96, 96)
 """(z, y, x): 336 x 288 x 288 mm. A larger field of view is cropped around the head."""
 MAX_DRIFT_MM = 0.02
@@ -50,24 +46,8 @@ def write_package(net: BrainNet, settings: BrainSettings, heads: int, reached: B
 
 def exported(net: BrainNet) -> bytes:
     """Export the network as ONNX with free sizes; refuse it where it answers otherwise than PyTorch."""
-    example = torch.zeros(1, 1, 48, 64, 80)
     depth, height, width = (torch.export.Dim(name, min=1) * SIZE_MULTIPLE for name in ("d", "h", "w"))
-    with quiet_exporter(), torch.no_grad():
-        program = torch.onnx.export(
-            net.eval(),
-            (example,),
-            input_names=["image"],
-            output_names=["distance_mm"],
-            dynamic_shapes={"image": {2: depth, 3: height, 4: width}},
-            opset_version=OPSET,
-            dynamo=True,
-            verbose=False,
-        )
-    assert program is not None
-    model = program.model_proto
-    strip_traces(model)
-    onnx.checker.check_model(model, full_check=True)
-    graph = bytes(model.SerializeToString(deterministic=True))
+    graph = onnx_graph(net, torch.zeros(1, 1, 48, 64, 80), "distance_mm", {"image": {2: depth, 3: height, 4: width}})
     _check_drift(net, graph)
     return graph
 
@@ -93,13 +73,9 @@ def card_of(heads: int) -> BrainModelCard:
 
 
 def _check_drift(net: BrainNet, graph: bytes) -> None:
-    session = ort.InferenceSession(graph, providers=["CPUExecutionProvider"])
     generator = torch.Generator().manual_seed(0)
     for size in ((32, 32, 32), (48, 80, 64), (80, 64, 96)):
-        image = torch.rand((1, 1, *size), generator=generator)
-        with torch.no_grad():
-            wanted = net.eval()(image).numpy()
-        drift = float(np.abs(session.run(None, {"image": image.numpy()})[0] - wanted).max())
+        drift = drift_of(net, graph, torch.rand((1, 1, *size), generator=generator))
         if drift > MAX_DRIFT_MM:
             raise GlioserveError(ErrorCode.PARITY_FAILED, f"The brain model drifts by {drift:.2g} mm at {size}.")
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from glioserve_phantom import signal
+from glioserve_phantom.signal import Tissues
 from glioserve_preprocess.arrays import DoubleArray
 from glioserve_training.brain.contrast import random_contrast
 from glioserve_training.brain.head import HeadTissue
-from glioserve_training.weighting import signal
 from glioserve_training.weighting.anatomy import ARTERY, CHOROID, LABELS, PITUITARY
 from glioserve_training.weighting.protocols import FATTY, Look, draw_t1_technique, draw_t2
-from glioserve_training.weighting.tissue import Tissues, with_agent
+from glioserve_training.weighting.tissue import with_agent
 
 _ODDS = {
     "random": 0.2,

@@ -7,21 +7,17 @@ from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
 
-import numpy as np
-import onnx
-import onnxruntime as ort
 import torch
 
 from glioserve_contract import ErrorCode, GlioserveError, to_dict
 from glioserve_contract.sequences import PixelKind
-from glioserve_networks.traced import quiet_exporter, strip_traces
 from glioserve_preprocess.opinion.coarse import GRID_MM, GRID_SHAPE
 from glioserve_preprocess.opinion.model import OPINION_MODEL, OPINION_SCHEMA, OpinionModelCard, opinion_model_digest
+from glioserve_training.onnx_graph import drift_of, onnx_graph
 from glioserve_training.weighting.calibration import Calibration
 from glioserve_training.weighting.net import KindNet
 from glioserve_training.weighting.trainer import KindProgress, KindSettings
 
-OPSET = 20
 MAX_DRIFT = 0.01
 """Between the logits of PyTorch and of the exported graph: sums are taken in another order."""
 
@@ -56,26 +52,10 @@ def write_package(
 
 def exported(net: KindNet) -> bytes:
     """Export the network as ONNX of one size; refuse it where it answers otherwise than PyTorch."""
-    with quiet_exporter(), torch.no_grad():
-        program = torch.onnx.export(
-            net.eval().to(memory_format=torch.contiguous_format),  # type: ignore[call-overload]
-            (torch.zeros(1, 2, *GRID_SHAPE),),
-            input_names=["image"],
-            output_names=["logits"],
-            opset_version=OPSET,
-            dynamo=True,
-            verbose=False,
-        )
-    assert program is not None
-    model = program.model_proto
-    strip_traces(model)
-    onnx.checker.check_model(model, full_check=True)
-    graph = bytes(model.SerializeToString(deterministic=True))
-    session = ort.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    net.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    graph = onnx_graph(net, torch.zeros(1, 2, *GRID_SHAPE), "logits")
     image = torch.rand((1, 2, *GRID_SHAPE), generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        wanted = net(image).numpy()
-    drift = float(np.abs(session.run(None, {"image": image.numpy()})[0] - wanted).max())
+    drift = drift_of(net, graph, image)
     if drift > MAX_DRIFT:
         raise GlioserveError(ErrorCode.PARITY_FAILED, f"The opinion's network drifts by {drift:.2g}.")
     return graph

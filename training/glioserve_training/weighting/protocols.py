@@ -13,12 +13,13 @@ import numpy as np
 
 from glioserve_contract import Modality
 from glioserve_contract.sequences import PixelKind
+from glioserve_phantom import signal
+from glioserve_phantom.signal import Tissues
 from glioserve_preprocess.arrays import DoubleArray
 from glioserve_training.brain.contrast import sequence_contrast
 from glioserve_training.brain.head import HeadTissue
-from glioserve_training.weighting import signal
 from glioserve_training.weighting.anatomy import ARTERY, CHOROID, LABELS, PITUITARY
-from glioserve_training.weighting.tissue import Tissues, with_agent
+from glioserve_training.weighting.tissue import with_agent
 
 GENERIC = 0.1
 """Share of T1, T1ce, T2 and FLAIR that come from the brain network's table of contrasts in place of an equation."""

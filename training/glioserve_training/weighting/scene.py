@@ -17,6 +17,7 @@ from scipy import ndimage
 from glioserve_contract import Modality
 from glioserve_contract.sequences import PixelKind
 from glioserve_dicom.volumes.geometry import Geometry, SequenceVolume
+from glioserve_phantom.signal import Tissues
 from glioserve_preprocess.arrays import DoubleArray, FloatArray
 from glioserve_training.brain.head import Labels, SyntheticHead
 from glioserve_training.brain.scan import (
@@ -32,7 +33,7 @@ from glioserve_training.brain.scan import (
 from glioserve_training.weighting.anatomy import LABELS, prepared
 from glioserve_training.weighting.others import draw_other
 from glioserve_training.weighting.protocols import BRAIN, DRAWERS, Look, T1Technique, draw_t1_technique, t1_look
-from glioserve_training.weighting.tissue import Tissues, draw_concentrations, draw_tissues
+from glioserve_training.weighting.tissue import draw_concentrations, draw_tissues
 
 LAYER_MM = 2.6
 """Greatest distance of the layers that make up a slice."""

@@ -9,10 +9,11 @@ Rohrer 2005 (Invest Radiol 40:715). Every value is drawn anew for each patient.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
+from glioserve_phantom.signal import Tissues
 from glioserve_preprocess.arrays import DoubleArray
 from glioserve_training.brain.head import HeadTissue
 from glioserve_training.weighting.anatomy import ARTERY, CHOROID, LABELS, PITUITARY
@@ -87,19 +88,6 @@ _R1_PER_MM_S = {1.5: 4.3, 3.0: 3.8}
 _R2_PER_MM_S = {1.5: 5.3, 3.0: 6.0}
 _R2_STAR_PER_MM_S = {1.5: 9.0, 3.0: 14.0}
 """The susceptibility of an agent in vessels adds to R2* beyond its relaxivity."""
-
-
-@dataclass(frozen=True, eq=False)
-class Tissues:
-    """One patient's tissues in one magnet, each field [LABELS]."""
-
-    t1_ms: DoubleArray
-    t2_ms: DoubleArray
-    t2_star_ms: DoubleArray
-    density: DoubleArray
-    """Proton density; water of CSF is 1."""
-    adc_mm2_per_s: DoubleArray
-    field_tesla: float
 
 
 def draw_tissues(rng: np.random.Generator) -> Tissues:

@@ -1,16 +1,30 @@
 """Signal equations of pulse sequences: the transverse magnetisation at the echo of each tissue.
 
-Times in ms, angles in degrees; every result is [LABELS], in units of the proton density, without coil or noise.
-Equations: Haacke et al., Magnetic Resonance Imaging, 2nd ed. (2014); the magnetisation-prepared train after Deichmann
-2000 (NeuroImage 12:112).
+Times in ms, angles in degrees; every result is an array over the tissues, in units of the proton density, without coil
+or noise. Equations: Haacke et al., Magnetic Resonance Imaging, 2nd ed. (2014); the magnetisation-prepared train after
+Deichmann 2000 (NeuroImage 12:112).
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from glioserve_preprocess.arrays import DoubleArray
-from glioserve_training.weighting.tissue import Tissues
+
+
+@dataclass(frozen=True, eq=False)
+class Tissues:
+    """One patient's tissues in one magnet; every array has one entry for each tissue."""
+
+    t1_ms: DoubleArray
+    t2_ms: DoubleArray
+    t2_star_ms: DoubleArray
+    density: DoubleArray
+    """Proton density; water of CSF is 1."""
+    adc_mm2_per_s: DoubleArray
+    field_tesla: float
 
 
 def spin_echo(t: Tissues, tr_ms: float, te_ms: float) -> DoubleArray:
