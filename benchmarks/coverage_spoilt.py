@@ -154,7 +154,7 @@ LOSSES: Mapping[str, Change] = {
     "half of three slices zero": _slices_in_part,
     "an octant zero": _octant,
 }
-"""What a person must look at."""
+"""Losses that a person must look at."""
 
 
 def _as_it_is(volume: SequenceVolume, mask: Mask, rng: np.random.Generator) -> Array:
@@ -228,4 +228,4 @@ LOOKALIKES: Mapping[str, Change] = {
     "air cleaned": _cleaned,
     "eight bits": _eight_bits,
 }
-"""What must not be flagged."""
+"""Sound images that must not be flagged."""

@@ -79,7 +79,7 @@ def test_half_a_pair_is_refused(pki: Path) -> None:
 
 
 def unusable(pki: Path, folder: Path) -> dict[str, tuple[str, TlsOptions]]:
-    """What the message says, and the options, by what is wrong with them."""
+    """The message, and the options, by the fault of the files."""
     ca, key, certificate, other = (pki / name for name in ("ca.pem", "client.key", "client.pem", "server.key"))
     text = folder / "notes.txt"
     text.write_text("not a certificate")

@@ -50,7 +50,7 @@ TEXTS = [
 
 
 def sense_of(description: str) -> str:
-    """What the evidence makes of a description."""
+    """The evidence's judgement of a description."""
     points = judge(Acquisition(description=tuple(kept_text(description, 64).split()))).contrast_points
     return "after" if points >= DECIDED else "before" if points <= -DECIDED else "open"
 

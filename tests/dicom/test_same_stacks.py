@@ -34,7 +34,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Invalid value for VR CS")  # pyd
 
 
 def told(contents: Sequence[bytes], *, identified: bool) -> list[tuple[Any, ...]]:
-    """What each stack is: series, part, slices, problem, sequence, signal; in the order of the stacks."""
+    """Series, part, slices, problem, sequence and signal of each stack, in the order of the stacks."""
     found = []
     for stack in stacks_of(read(list(contents), accept_identified=identified)):
         try:

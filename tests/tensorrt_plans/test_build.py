@@ -142,7 +142,7 @@ def test_what_one_build_learnt_the_next_one_knows(machine: Machine, tmp_path: Pa
 def test_a_timing_cache_that_is_refused_does_not_stop_this_build_or_the_next(
     tmp_path: Path, either: str, build: Build, content: bytes
 ) -> None:
-    """With trtexec TensorRT's refusal is a crash after the build, which would come again each time."""
+    """TensorRT's refusal by trtexec is a crash after the build, which would come again each time."""
     build()
     (timing,) = (tmp_path / "cache" / "timing").iterdir()
     timing.write_bytes(content)

@@ -289,7 +289,7 @@ def test_a_signal_ends_the_builder_and_all_that_it_started(
 def test_a_container_that_was_killed_serves_at_its_second_start(
     machine: Machine, tmp_path: Path, engine: Engine, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As Kubernetes kills for want of memory: every process at once, so that none can say or undo anything."""
+    """Kill every process at once, as Kubernetes does for want of memory, so that none can say or undo anything."""
     repository, builds = engine_repository(tmp_path / "models"), tmp_path / "builds"
     machine.answers(repository / "classifier" / "1")
     machine.python_package()

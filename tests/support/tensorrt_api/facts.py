@@ -1,4 +1,4 @@
-"""What a package ``tensorrt`` really does, as far as it can be asked without a GPU: printed as JSON.
+"""Print what a package ``tensorrt`` really does, as far as it can be asked without a GPU, as JSON.
 
 Run in a process of its own with the real bindings, or with the stand-in, as ``tensorrt``.
 """
@@ -13,7 +13,7 @@ import tensorrt as trt
 
 
 def outcome(call: Callable[[], Any]) -> Any:
-    """What a call gives; the name of the error's class where it raises."""
+    """Return what a call gives; the name of the error's class where it raises."""
     try:
         return call()
     except Exception as error:
