@@ -1,7 +1,7 @@
 """Count what the quality gate of the brain mask catches and what it flags for nothing, on synthetic heads.
 
 ``make bench NAME=brain_gate [ARGS='--heads 40 --first N']``: each head as it is and spoilt in each way of
-``brain_spoilt``: a T1ce alone, and with a sound T2 and FLAIR of the same head beside it. A mask is wrong below a
+``brain.spoilt``: a T1ce alone, and with a sound T2 and FLAIR of the same head beside it. A mask is wrong below a
 Dice of 0.90, and always where there is no right answer (half a brain, no head). Caught: ``review`` or refused.
 """
 
@@ -14,8 +14,8 @@ from functools import partial
 
 import numpy as np
 
-from brain_cases import BrainCase
-from brain_spoilt import KINDS
+from brain.cases import BrainCase
+from brain.spoilt import KINDS
 from common import print_table, write_result
 from glioserve_contract import GlioserveError, Modality
 from glioserve_contract.records.recipe import BrainExtraction

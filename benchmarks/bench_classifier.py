@@ -15,10 +15,10 @@ from typing import Any
 
 import torch
 
-import classifier_gpu
-import classifier_runtimes as cr
+import classifier.gpu as classifier_gpu
+import classifier.runtimes as cr
 from bars import Bar, print_bars
-from classifier_runtimes import Settings
+from classifier.runtimes import Settings
 from common import ROOT, print_table, write_result
 from glioserve_contract.records.recipe import preprocessing_digest
 from glioserve_export.variants.compare import Comparison, compare

@@ -1,8 +1,8 @@
 """Count lost signal that the coverage checks catch, and sound sequences that they flag, on phantoms and FG-6692.
 
 ``make bench NAME=coverage [ARGS='--phantoms 6 --first N --whole 2']``: every sequence of every study, spoilt in each
-way of ``coverage_spoilt`` and looked at in the brain of the sound study; then whole studies through the pipeline, whose
-T1ce (the reference) or T2 is spoilt. FG-6692 takes part where ``../shared/data`` is there.
+way of ``brain.coverage_spoilt`` and looked at in the brain of the sound study; then whole studies through the pipeline,
+whose T1ce (the reference) or T2 is spoilt. FG-6692 takes part where ``../shared/data`` is there.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from brain.coverage_spoilt import LOOKALIKES, LOSSES, Mask, spoilt
 from common import print_table, write_result
-from coverage_spoilt import LOOKALIKES, LOSSES, Mask, spoilt
 from glioserve_contract import GlioserveError, Modality
 from glioserve_contract.records.recipe import RECIPE_SCHEMA, Architecture, BrainExtraction, Grid, Recipe
 from glioserve_dicom.volumes.geometry import SequenceVolume, apply, canonical
@@ -25,7 +25,7 @@ from glioserve_preprocess.brain.extraction import find_brain
 from glioserve_preprocess.pipeline import preprocess_volumes
 from glioserve_preprocess.registration.register import register_all
 from glioserve_preprocess.tensor.grid import sample
-from registration_cases import real_study
+from registration.cases import real_study
 
 FIRST_SEED = 7000
 CHANNELS = (Modality.T1CE, Modality.T1, Modality.T2, Modality.FLAIR)

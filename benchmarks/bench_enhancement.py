@@ -29,7 +29,7 @@ from glioserve_phantom.clinical.techniques import TECHNIQUES, draw
 from glioserve_preprocess.pipeline import compared_by_images
 from glioserve_preprocess.series.enhancement import Enhancement
 from glioserve_preprocess.series.selection import judge_study
-from series_answers import MIN_SLICES, RIGHT, WRONG
+from series.answers import MIN_SLICES, RIGHT, WRONG
 
 FIRST_SEED = 60_000
 ABSTAINED = "abstained"

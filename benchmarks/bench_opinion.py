@@ -21,7 +21,7 @@ from glioserve_contract.sequences import PixelKind
 from glioserve_dicom.volumes.geometry import Geometry, SequenceVolume
 from glioserve_preprocess.opinion.model import OPINION_DIGEST
 from glioserve_preprocess.opinion.network import PixelOpinion, opinion_of
-from opinion_cases import SeriesCase, phantom_cases, real_cases, synthetic_cases
+from series.opinion_cases import SeriesCase, phantom_cases, real_cases, synthetic_cases
 
 HEADS = ROOT / "build" / "bench_opinion"
 SIZES = {

@@ -27,8 +27,8 @@ from common import ROOT, print_table, write_result
 from glioserve_contract import Modality
 from glioserve_dicom.volumes.geometry import Matrix
 from peer_process import ELASTIX, OURS, PEERS, PEERS_PYTHON, Tool, require_peers
-from registration_cases import FIRST_SEED, LEVELS, MOVING, REAL, Case, RealStudy, phantom_case, real_case, real_study
-from registration_report import (
+from registration.cases import FIRST_SEED, LEVELS, MOVING, REAL, Case, RealStudy, phantom_case, real_case, real_study
+from registration.report import (
     accuracy,
     agreement,
     bars,
@@ -37,7 +37,7 @@ from registration_report import (
     pair_rows,
     print_report,
 )
-from registration_run import Outcome, first_call, matrices_of, run_cases
+from registration.run import Outcome, first_call, matrices_of, run_cases
 
 BUILD = ROOT / "build" / "bench_registration"
 CONSENSUS = BUILD / "consensus.json"

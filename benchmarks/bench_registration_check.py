@@ -1,7 +1,7 @@
 """Count what the self-check of registration catches and what it flags for nothing, on phantoms whose truth is known.
 
 ``python benchmarks/bench_registration_check.py [--phantoms 12] [--first N]``: each phantom as it is (small and large
-motion), spoilt in each way of ``registration_hard``, and with realistic noise, shading and slices; then the pairs of
+motion), spoilt in each way of ``registration.hard``, and with realistic noise, shading and slices; then the pairs of
 FG-6692, where ``../shared/data`` is there. A result is a failure above 2 mm of mean error over the brain, and always
 where there is no right answer (mirrored, another head). Caught: ``review`` or refused. Phantoms, realistic phantoms and
 the real patient are counted apart.
@@ -20,10 +20,10 @@ import numpy as np
 from common import ROOT, print_table, write_result
 from glioserve_dicom.volumes.geometry import canonical
 from glioserve_preprocess.registration.register import Registration, examine
-from registration_cases import LEVELS, Case, phantom_case, real_study
-from registration_hard import KINDS, REALISTIC, hard_case, real_pairs, realistic_case
-from registration_run import FAILED_MM
-from registration_truth import mean_distance_mm
+from registration.cases import LEVELS, Case, phantom_case, real_study
+from registration.hard import KINDS, REALISTIC, hard_case, real_pairs, realistic_case
+from registration.run import FAILED_MM
+from registration.truth import mean_distance_mm
 
 ROWS = ROOT / "build" / "bench_registration" / "check.pkl"
 

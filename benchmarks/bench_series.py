@@ -1,8 +1,8 @@
 """Count what the choice of series answers right, refuses or sends to review, and answers wrong.
 
-``make bench NAME=series [ARGS='--studies 300 --renamed 500']``: the table of headers, the cases of ``series_cases.py``,
+``make bench NAME=series [ARGS='--studies 300 --renamed 500']``: the table of headers, the cases of ``series/cases.py``,
 what people write about contrast agents in ten languages, synthetic studies with faults drawn by seed
-(``series_studies.py``), and studies whose T1 and T1ce have each other's descriptions or none. A wanted sequence that is
+(``series/studies.py``), and studies whose T1 and T1ce have each other's descriptions or none. A wanted sequence that is
 not in the study has to be refused. Everything goes through the client's de-identification too, of the synthetic
 studies a share; where the two ways differ, it is a disagreement. ``--case TEXT`` runs what has TEXT in its name alone.
 """
@@ -28,7 +28,7 @@ from glioserve_preprocess.pipeline import compared_by_images, looked_at
 from glioserve_preprocess.series.acquisition import acquisition_of
 from glioserve_preprocess.series.evidence import judge
 from glioserve_preprocess.series.selection import choose_series
-from series_answers import (
+from series.answers import (
     CLIENT,
     MIN_SLICES,
     OFFLINE,
@@ -40,8 +40,8 @@ from series_answers import (
     judged,
     shares,
 )
-from series_cases import AGENT_TEXTS, CASES, twenty_series
-from series_studies import FAULTS, STUDIES_A_PATIENT, drawn_study, renamed_study
+from series.cases import AGENT_TEXTS, CASES, twenty_series
+from series.studies import FAULTS, STUDIES_A_PATIENT, drawn_study, renamed_study
 
 sys.path.insert(0, str(ROOT / "tests"))
 from preprocess.header_table import AMBIGUOUS, EXCLUDED, OPEN, ROWS, Row

@@ -10,8 +10,8 @@ from glioserve_contract import Modality
 from glioserve_dicom.volumes.geometry import Geometry, SequenceVolume
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))  # its modules are scripts, no package
-from brain_cases import BrainCase, perturbed
-from brain_spoilt import KINDS
+from brain.cases import BrainCase, perturbed
+from brain.spoilt import KINDS
 
 
 @pytest.fixture(scope="module")

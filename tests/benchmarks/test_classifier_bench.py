@@ -14,7 +14,7 @@ pytest.importorskip("openvino", reason="the openvino extra is not installed")
 
 @pytest.fixture
 def runtimes() -> ModuleType:
-    return importlib.import_module("classifier_runtimes")
+    return importlib.import_module("classifier.runtimes")
 
 
 @pytest.fixture
@@ -130,4 +130,4 @@ def test_without_bf16_its_speed_is_not_asked_and_unmeasured_flips_never_pass(
     ],
 )
 def test_the_peak_of_a_device_is_looked_up_by_its_name(device: str, dtype: str, peak: float | None) -> None:
-    assert importlib.import_module("classifier_gpu").peak_tflops(device, dtype) == peak
+    assert importlib.import_module("classifier.gpu").peak_tflops(device, dtype) == peak

@@ -14,7 +14,7 @@ POINTS = CENTRE + np.random.default_rng(0).uniform(-60, 60, (500, 3))
 
 @pytest.fixture
 def truth():
-    return importlib.import_module("registration_truth")
+    return importlib.import_module("registration.truth")
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ def accuracies(ours_mm, ours_failures, peer_mm, peer_failures):
 
 def bars_met(ours_mm=0.3, ours_failures=0, peer_mm=0.3, peer_failures=0, cpu_s=0.6, warm_s=0.6, apart_mm=0.1):
     """By the bar's name, with the figures that meet all of them where none is given."""
-    report, run = (importlib.import_module(name) for name in ("registration_report", "registration_run"))
+    report, run = (importlib.import_module(name) for name in ("registration.report", "registration.run"))
     first = run.FirstCall(0.1, 1.0, warm_s, 1.0, warm_s)
     agreements = {"FG-6692 t1 native": {"ANTs to ours": apart_mm, "elastix to ours": apart_mm}}
     seconds = {"glioserve": cpu_s, "ANTs": 15.0, "elastix": 2.0}
@@ -138,7 +138,7 @@ def test_each_bar_can_be_missed(figures, missed):
 
 def test_what_gave_no_answer_is_a_failure_and_in_no_mean():
     peers, report, run = (
-        importlib.import_module(n) for n in ("peer_process", "registration_report", "registration_run")
+        importlib.import_module(n) for n in ("peer_process", "registration.report", "registration.run")
     )
     answers = [(np.eye(4), "ok", 0.5), (np.eye(4), "review", 3.0), (None, "", None)]
     outcomes = [
@@ -169,7 +169,7 @@ def test_a_peer_that_crashes_or_hangs_is_a_failure_and_is_started_again(monkeypa
 
 
 def test_ours_answers_through_its_worker(tmp_path, phantom_pair):
-    peers, truth = (importlib.import_module(name) for name in ("peer_process", "registration_truth"))
+    peers, truth = (importlib.import_module(name) for name in ("peer_process", "registration.truth"))
     reference, moving, true, points = phantom_pair
     with peers.Worker(peers.OURS, tmp_path) as worker:
         answer = worker.register(peers.write_pair(reference, moving, tmp_path / "pair.npz"))

@@ -15,11 +15,11 @@ from glioserve_dicom.volumes.geometry import Geometry
 from glioserve_phantom.clinical.series import ClinicalSeries
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))  # its modules are scripts, no package
-import series_answers
+import series.answers as series_answers
 from bench_series import disagreements, silent_swaps
-from series_answers import REFUSED, RIGHT, WRONG, StudyCase
-from series_cases import AGENT_TEXTS, CASES
-from series_studies import FAULTS, drawn_study, renamed_study
+from series.answers import REFUSED, RIGHT, WRONG, StudyCase
+from series.cases import AGENT_TEXTS, CASES
+from series.studies import FAULTS, drawn_study, renamed_study
 
 T1, T1CE, T2, FLAIR = Modality
 

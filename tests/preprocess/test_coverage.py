@@ -18,8 +18,8 @@ from glioserve_preprocess.brain.extraction import find_brain, spread_points_lps_
 from glioserve_preprocess.pipeline import preprocess_dicom, preprocess_volumes
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))  # its modules are scripts, no package
-from coverage_spoilt import LOOKALIKES, LOSSES, spoilt
-from registration_cases import real_study
+from brain.coverage_spoilt import LOOKALIKES, LOSSES, spoilt
+from registration.cases import real_study
 
 SEQUENCES = (Modality.T1CE, Modality.T2)
 

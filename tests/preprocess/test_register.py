@@ -18,8 +18,8 @@ from glioserve_preprocess.registration.register import examine, mean_displacemen
 from glioserve_preprocess.registration.rigid import RADIUS_MM, Rigid, Similarity, rotation_of
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))  # its modules are scripts, no package
-from registration_cases import real_study
-from registration_hard import REALISTIC
+from registration.cases import real_study
+from registration.hard import REALISTIC
 
 
 def motion(angles_deg, shift_mm):

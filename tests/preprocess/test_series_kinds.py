@@ -1,6 +1,6 @@
 """Kinds of series that are easily taken for what they are not: the right answer, offline and through the client.
 
-The cases are those of ``benchmarks/series_cases.py``. One of each kind runs always, the others are slow.
+The cases are those of ``benchmarks/series/cases.py``. One of each kind runs always, the others are slow.
 """
 
 import sys
@@ -13,8 +13,8 @@ from glioserve_dicom.slices.stacks import stacks_of
 from glioserve_phantom.clinical.series import files_of
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))  # its modules are scripts, no package
-from series_answers import CLIENT, OFFLINE, REFUSED, RIGHT, deidentified, image_key, judged
-from series_cases import AGENT_TEXTS, CASES
+from series.answers import CLIENT, OFFLINE, REFUSED, RIGHT, deidentified, image_key, judged
+from series.cases import AGENT_TEXTS, CASES
 
 UNDECIDED = {"GLIO-1301", "GLIO-1302"}
 EXPECTED = {

@@ -13,9 +13,9 @@ from bars import Bar
 from common import print_table
 from glioserve_dicom.volumes.geometry import Matrix
 from peer_process import ANTS, ELASTIX, OURS, Tool
-from registration_cases import RealStudy
-from registration_run import FAILED_MM, FirstCall, Outcome, matrices_of
-from registration_truth import consensus, mean_distance_mm
+from registration.cases import RealStudy
+from registration.run import FAILED_MM, FirstCall, Outcome, matrices_of
+from registration.truth import consensus, mean_distance_mm
 
 MAX_WORSE_MM = 0.05
 MAX_OF_ANTS, MAX_OF_ELASTIX = 1 / 15, 1 / 2

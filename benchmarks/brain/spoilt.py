@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from brain_cases import BrainCase, Mask
+from brain.cases import BrainCase, Mask
 from glioserve_dicom.volumes.geometry import Geometry, SequenceVolume
 
 Array = npt.NDArray[np.float32]

@@ -22,7 +22,7 @@ from glioserve_phantom.clinical.techniques import (
     TECHNIQUES,
     draw,
 )
-from series_answers import StudyCase
+from series.answers import StudyCase
 
 T1, T1CE, T2, FLAIR = Modality
 FIRST_PATIENT = 40_000

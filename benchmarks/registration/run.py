@@ -12,8 +12,8 @@ from statistics import median
 
 from glioserve_dicom.volumes.geometry import Matrix
 from peer_process import Answer, Tool, Worker, write_pair
-from registration_cases import Case
-from registration_truth import mean_distance_mm
+from registration.cases import Case
+from registration.truth import mean_distance_mm
 
 FAILED_MM = 2.0
 """A mean target registration error above it, or no answer, is a failure."""

@@ -15,8 +15,8 @@ import numpy as np
 from glioserve_dicom.volumes.geometry import Geometry, SequenceVolume, apply, canonical
 from glioserve_phantom import make_phantom
 from glioserve_preprocess.registration.register import register_all
-from registration_cases import LEVELS, REFERENCE, Case, RealStudy, phantom_case
-from registration_truth import draw_motion, placed
+from registration.cases import LEVELS, REFERENCE, Case, RealStudy, phantom_case
+from registration.truth import draw_motion, placed
 
 _Change = Callable[[np.random.Generator, Case], Case]
 

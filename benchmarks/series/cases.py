@@ -22,7 +22,7 @@ from glioserve_phantom.clinical.agents import GIVEN, NOT_GIVEN, UNKNOWN
 from glioserve_phantom.clinical.patient import clinical_patient
 from glioserve_phantom.clinical.series import ClinicalSeries
 from glioserve_phantom.clinical.techniques import TECHNIQUES, draw
-from series_answers import StudyCase
+from series.answers import StudyCase
 
 T1, T1CE, T2, FLAIR = Modality
 WITHOUT_T1CE = (T1, T2, FLAIR)

@@ -18,7 +18,7 @@ from common import ROOT
 from glioserve_contract import Modality
 from glioserve_dicom.volumes.geometry import Geometry, Matrix, SequenceVolume, apply
 from glioserve_phantom import make_phantom
-from registration_truth import Level, Points, brain_points_lps_mm, draw_motion, placed
+from registration.truth import Level, Points, brain_points_lps_mm, draw_motion, placed
 
 REAL = ROOT.parent / "shared" / "data" / "tcga-fg-6692" / "nifti"
 REFERENCE = Modality.T1CE

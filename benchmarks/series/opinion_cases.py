@@ -19,7 +19,7 @@ from glioserve_dicom.volumes.geometry import SequenceVolume
 from glioserve_phantom import make_phantom
 from glioserve_training.brain.bank import load_head, make_bank
 from glioserve_training.weighting.scene import draw_look, draw_scene, scan_look
-from registration_cases import real_study
+from registration.cases import real_study
 
 SYNTHETIC_FIRST_SEED = 3_000_000
 """First seed of the heads; training draws from 0."""

@@ -22,7 +22,7 @@ from glioserve_preprocess.tensor.grid import sample
 from glioserve_training.brain.bank import load_head, make_bank
 from glioserve_training.brain.contrast import SEQUENCES, random_contrast, sequence_contrast
 from glioserve_training.brain.scan import scan_volume
-from registration_cases import REAL, REFERENCE, RealStudy, read_nifti
+from registration.cases import REAL, REFERENCE, RealStudy, read_nifti
 
 Mask = npt.NDArray[np.bool_]
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from classifier_runtimes import STUDIES, Settings, drift, map_scale
+from classifier.runtimes import STUDIES, Settings, drift, map_scale
 from common import ROOT
 from glioserve_export.graphs.graph import ServedGraph
 from glioserve_export.graphs.probes import INPUTS, probe_studies
