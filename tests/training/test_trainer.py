@@ -18,7 +18,7 @@ from glioserve_networks import build, load_artifact
 from glioserve_networks.calibration import fit_temperature
 from glioserve_networks.dataset import DatasetSplit, Patient, index_of, save_index, save_patient
 from glioserve_training.augment import MAX_SHIFT_VOXELS, augment
-from glioserve_training.learner import USUAL_CELLS, Learner
+from glioserve_training.learner import USUAL_CELLS, Learner, kernels_fit
 from glioserve_training.metrics import auc, peak_distance_mm
 from glioserve_training.settings import DEMO_RECIPE, PRESETS
 from glioserve_training.trainer import EpochResult, localisation_loss, train
@@ -243,3 +243,26 @@ def test_a_fitted_temperature_undoes_a_scale(true):
     chance = 1 / (1 + np.exp(logits[:, 0] - logits[:, 1]))
     labels = (rng.random(len(logits)) < chance).astype(np.int64)
     assert fit_temperature(logits * true, labels) == pytest.approx(true, rel=0.1)
+
+
+@pytest.mark.parametrize(("side", "fits"), [(2, False), (3, True), (8, True)])
+def test_bf16_is_for_maps_that_hold_the_kernel(side: int, fits: bool) -> None:
+    net = torch.nn.Sequential(torch.nn.Conv3d(1, 4, 3, padding=1), torch.nn.Conv3d(4, 4, 1)).train()
+    assert kernels_fit(net, torch.zeros(1, 1, side, 8, 8)) is fits
+    assert net.training
+    assert not net[0]._forward_pre_hooks
+
+
+def test_gradients_of_small_maps_are_those_of_single_precision() -> None:
+    """The processor's bfloat16 kernels would take them from memory that nothing has written."""
+    torch.manual_seed(0)
+    net = build(RECIPE.architecture, 3)
+    images = torch.rand(2, 3, 8, 8, 8)
+    gradients = []
+    for bf16 in (True, False):
+        learner = Learner(net, amplify=False, bf16=bf16).train()
+        learner.zero_grad()
+        learner(images)[0].square().sum().backward()
+        gradients.append([p.grad.clone() for p in net.parameters() if p.grad is not None])
+    assert not kernels_fit(net, images)
+    assert all(torch.equal(one, other) for one, other in zip(*gradients, strict=True))

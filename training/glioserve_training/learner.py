@@ -28,6 +28,7 @@ class Learner(nn.Module):
         super().__init__()
         self.net = net
         self._bf16 = bf16 and cpu_has_bf16()
+        self._fits: dict[torch.Size, bool] = {}
         self._explains = has_closed_form(net)
         self._amplify = amplify and self._explains and isinstance(net.head, nn.Linear)
         self.register_buffer("mean", torch.zeros(self._head.in_features if self._amplify else 0))
@@ -50,7 +51,7 @@ class Learner(nn.Module):
         The evidence is the Grad-CAM before its ReLU, but for a positive factor; None where it has no closed form.
         """
         images = images.contiguous(memory_format=torch.channels_last_3d)
-        with torch.autocast("cpu", torch.bfloat16, enabled=self._bf16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=self._bf16 and self._kernels_fit(images)):
             if not self._explains:
                 plain: torch.Tensor = self.net(images)
                 return plain.float(), None
@@ -66,6 +67,13 @@ class Learner(nn.Module):
             self.mean.lerp_(pooled.detach().mean(dim=0), _MOMENTUM)
         weight, bias = self._folded()
         return nn.functional.linear(pooled, weight, bias), torch.einsum("nkdhw,ck->ncdhw", a, self._head.weight)
+
+    def _kernels_fit(self, images: torch.Tensor) -> bool:
+        """Return :func:`kernels_fit` for images of this size, looked up once."""
+        size = images.shape[2:]
+        if size not in self._fits:
+            self._fits[size] = kernels_fit(self.net, images[:1])
+        return self._fits[size]
 
     def network_state(self) -> dict[str, torch.Tensor]:
         """Return a copy of the network's own state dict, centre and gain folded into its head."""
@@ -85,3 +93,28 @@ class Learner(nn.Module):
 def cpu_has_bf16() -> bool:
     """Return True if the CPU computes in bfloat16; without the instructions it is emulated and slower."""
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def kernels_fit(net: nn.Module, images: torch.Tensor) -> bool:
+    """Return whether every map that a 3D convolution of ``net`` reads is at least as large as its kernel on each axis.
+
+    Where one is smaller, oneDNN (torch 2.13, AVX512-BF16) computes the kernel's gradient in bfloat16 from memory that
+    nothing has written: it is not a number, or any number, and the heap may be damaged. ``images`` are [N, C, D, H, W].
+    """
+    fits: list[bool] = []
+
+    def look(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        convolution = cast(nn.Conv3d, module)
+        reaches = [d * (k - 1) + 1 for d, k in zip(convolution.dilation, convolution.kernel_size, strict=True)]
+        fits.append(all(size >= reach for size, reach in zip(inputs[0].shape[2:], reaches, strict=True)))
+
+    hooks = [m.register_forward_pre_hook(look) for m in net.modules() if isinstance(m, nn.Conv3d)]
+    was_training = net.training
+    try:
+        with torch.no_grad():
+            net.eval()(images)
+    finally:
+        net.train(was_training)
+        for hook in hooks:
+            hook.remove()
+    return all(fits)
