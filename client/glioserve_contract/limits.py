@@ -12,6 +12,13 @@ MAX_CLASSIFIER_BATCH = 8
 """Studies that the classifier takes in one batch."""
 DEFAULT_TIMEOUT_S = 120.0
 """Deadline of the client where the caller names none; a call always has one."""
+MAX_WAITING_STUDIES = 16
+"""Studies that wait for preprocessing. One more is refused at once (GLIO-4101), so that its caller asks elsewhere and
+the server's memory stays bounded: every one of them waits with all its bytes."""
+MAX_WAITING_ANSWERS = 32
+"""Preprocessed studies that wait for the classifier, or classified ones for their report: four full batches."""
+MAX_WAIT_S = DEFAULT_TIMEOUT_S / 2
+"""Longest time in one model's queue; a study that waited longer is refused, for its caller may have given up."""
 MAX_SHEAR_COSINE = 1e-3
 """Largest cosine between two voxel axes of a grid that counts as rectangular: 0.06 degrees, half a voxel over 500."""
 MIN_SPACING_MM, MAX_SPACING_MM = 0.05, 50.0

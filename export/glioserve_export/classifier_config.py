@@ -13,17 +13,11 @@ from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig
 
 from glioserve_contract import CONTRACT_VERSION
-from glioserve_contract.limits import DEFAULT_TIMEOUT_S
+from glioserve_contract.limits import MAX_WAIT_S, MAX_WAITING_ANSWERS
 from glioserve_contract.records.recipe import Recipe
 from glioserve_contract.tensors import CLASSIFIER_MODEL, Tensor
 from glioserve_export.shape_profiles import PROFILE_INDICES
 from glioserve_export.version_files import INT8_FILE, ONNX_FILE, PLAN_FILE
-
-MAX_QUEUE_SIZE = 32
-"""Studies that wait for the classifier: four full batches. One more is refused at once, so that the caller
-retries elsewhere instead of waiting in vain."""
-QUEUE_TIMEOUT_US = int(DEFAULT_TIMEOUT_S / 2 * 1e6)
-"""Half of the client's default deadline: a study that waited longer is refused, for its caller may have given up."""
 
 CamGrid = tuple[int, int, int]
 """(d, h, w) of CAM: the last feature map's grid."""
@@ -163,8 +157,8 @@ def model_config(profile: ServingProfile, recipe: Recipe, cam_grid: CamGrid, ser
             "preferred_batch_size": profile.preferred_batch_sizes,
             "max_queue_delay_microseconds": profile.queue_delay_us,
             "default_queue_policy": {
-                "max_queue_size": MAX_QUEUE_SIZE,
-                "default_timeout_microseconds": QUEUE_TIMEOUT_US,
+                "max_queue_size": MAX_WAITING_ANSWERS,
+                "default_timeout_microseconds": int(MAX_WAIT_S * 1e6),
                 "allow_timeout_override": True,
                 "timeout_action": "REJECT",
             },

@@ -7,6 +7,7 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from glioserve_contract import CONTRACT_VERSION
+from glioserve_contract.limits import MAX_WAIT_S, MAX_WAITING_ANSWERS, MAX_WAITING_STUDIES
 from glioserve_contract.tensors import CLASSIFIER_MODEL, ENSEMBLE, PREPROCESS_MODEL, REPORT_MODEL
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,3 +48,17 @@ def test_adapters_know_the_contracts_version(model):
     config = config_of(model)
     assert config.backend == "python"
     assert config.parameters["contract_version"].string_value == CONTRACT_VERSION
+
+
+@pytest.mark.parametrize(
+    ("model", "most"),
+    [(PREPROCESS_MODEL, MAX_WAITING_STUDIES), (REPORT_MODEL, MAX_WAITING_ANSWERS)],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_every_queue_has_the_contracts_bounds(model, most):
+    """The classifier's is written by the export, whose tests hold it to the same."""
+    policy = config_of(model).dynamic_batching.default_queue_policy
+    assert policy.max_queue_size == most
+    assert policy.default_timeout_microseconds == MAX_WAIT_S * 1e6
+    assert policy.allow_timeout_override
+    assert policy.timeout_action == model_config_pb2.ModelQueuePolicy.REJECT
