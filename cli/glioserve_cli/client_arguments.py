@@ -7,6 +7,7 @@ from pathlib import Path
 
 from glioserve_cli import argtypes
 from glioserve_client.options import TlsOptions, check_url
+from glioserve_contract import ErrorCode, GlioserveError
 
 
 def url(text: str) -> str:
@@ -28,9 +29,12 @@ def add_tls_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def tls_of(args: argparse.Namespace) -> TlsOptions | None:
-    """Return the TLS options that were given; None for plain text."""
-    encrypted = args.tls or any((args.tls_ca, args.tls_cert, args.tls_key, args.tls_server_name))
-    return TlsOptions(args.tls_ca, args.tls_key, args.tls_cert, args.tls_server_name) if encrypted else None
+    """Return the TLS options that were given; None for plain text. GLIO-4107 for a key without its certificate."""
+    if not (args.tls or any((args.tls_ca, args.tls_cert, args.tls_key, args.tls_server_name))):
+        return None
+    if (args.tls_cert is None) != (args.tls_key is None):
+        raise GlioserveError(ErrorCode.INVALID_TLS, "Mutual TLS needs both --tls-cert and --tls-key.")
+    return TlsOptions(args.tls_ca, args.tls_key, args.tls_cert, args.tls_server_name)
 
 
 def add_series_argument(parser: argparse.ArgumentParser) -> None:

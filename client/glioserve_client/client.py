@@ -19,8 +19,9 @@ from tritonclient.utils import InferenceServerException
 
 from glioserve_client.options import ConnectionOptions, RetryPolicy, TlsOptions, check_headers, check_url
 from glioserve_client.prediction import Prediction
+from glioserve_client.reachability import connection_fault
 from glioserve_client.request import Request, encode
-from glioserve_client.status import error_from_status
+from glioserve_client.status import error_from_status, is_unknown_model
 from glioserve_client.study import Study
 from glioserve_contract import ErrorCode, GlioserveError, Modality
 from glioserve_contract.limits import DEFAULT_TIMEOUT_S
@@ -74,6 +75,7 @@ class GliomaClient:
         self._headers = check_headers(headers or {})
         self._process = os.getpid()
         self._closed = False
+        self._tls = tls
         if tls is not None:
             tls.check_files()  # InferenceServerClient would leave half an object behind
         self._triton = InferenceServerClient(
@@ -217,7 +219,7 @@ class GliomaClient:
                 headers=headers,
             )
         except InferenceServerException as error:
-            raise error_from_status(error.status(), error.message()) from error
+            raise self._failure(error) from error
         return _arrays(result, names)
 
     def _probe(self, timeout_s: float) -> GlioserveError | None:
@@ -226,9 +228,25 @@ class GliomaClient:
         try:
             if self._triton.is_model_ready(self.model_name, headers=self._headers, client_timeout=timeout_s):
                 return None
+            if self.model_name != ENSEMBLE.name:
+                # Of a model that is not ready only its metadata tells whether the server has ever heard of it.
+                self._triton.get_model_metadata(self.model_name, headers=self._headers, client_timeout=timeout_s)
         except InferenceServerException as error:
-            return error_from_status(error.status(), error.message())
+            return self._failure(error)
         return GlioserveError(ErrorCode.NOT_SERVED)
+
+    def _failure(self, error: InferenceServerException) -> GlioserveError:
+        """Return the typed error of a failed call, and what is wrong with the connection where waiting cannot help."""
+        failure = error_from_status(error.status(), error.message())
+        if failure.code is ErrorCode.UNAVAILABLE:
+            return connection_fault(self.url, self._tls, failure.detail) or failure
+        if failure.code is ErrorCode.NOT_SERVED and self.model_name != ENSEMBLE.name and is_unknown_model(failure):
+            return GlioserveError(
+                ErrorCode.REQUEST_REFUSED,
+                f"The server has no model {self.model_name!r}.",
+                f"Correct the model's name; glioserve's own is {ENSEMBLE.name!r}.",
+            )
+        return failure
 
     def _check_usable(self) -> None:
         if self._closed:

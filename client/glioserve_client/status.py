@@ -25,6 +25,7 @@ _ACTIONS = {
 """Actions for the statuses that are narrower than the table's code."""
 _OVER_MESSAGE_LIMIT = re.compile(r"larger than max", re.IGNORECASE)
 _ANSWER_OVER_LIMIT = re.compile(r"CLIENT: Received|SERVER: Sent")
+_UNKNOWN_MODEL = re.compile(r"unknown model: '[^']*' is not found")
 _LONGEST_FOREIGN_TEXT = 300
 """Characters kept of a message that is not ours: a proxy may answer with a page."""
 
@@ -46,6 +47,11 @@ def error_from_status(status: str | None, message: str | None) -> GlioserveError
         action = None if code is ErrorCode.UNAVAILABLE else _ACTIONS.get(name)
         return GlioserveError(code, f"{name or 'No status'}: {_foreign(text)}", action)
     return GlioserveError(ours.code or _code_of_status(name, text), ours.detail, ours.action, ours.token)
+
+
+def is_unknown_model(error: GlioserveError) -> bool:
+    """Return whether Triton says that it has never loaded the model; of one that drains it says otherwise."""
+    return _UNKNOWN_MODEL.search(error.detail) is not None
 
 
 def _code_of_status(name: str, text: str) -> ErrorCode:

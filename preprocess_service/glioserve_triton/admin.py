@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
-import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException
 
+from glioserve_triton.channel import ChannelTls, open_client
 from glioserve_triton.process.options import GRPC_ADMIN_HEADER
 from glioserve_triton.reference_case import check_reference_case
 
@@ -17,49 +16,14 @@ READY_TIMEOUT_S = 1.0
 """Time for one readiness call, in seconds; the call is repeated anyway."""
 UNLOADED = ("UNAVAILABLE", "unloaded")
 """State and reason, in the repository's index, of a model whose last request is done."""
-_CHANNEL_ARGUMENTS = [
-    # gRPC's own second between attempts to connect would be most of a small server's start.
-    ("grpc.initial_reconnect_backoff_ms", 50),
-    ("grpc.min_reconnect_backoff_ms", 50),
-    ("grpc.max_reconnect_backoff_ms", 500),
-    # Servers come and go on reused ports: no channel may be shared with one to an earlier server.
-    ("grpc.use_local_subchannel_pool", 1),
-]
-
-
-@dataclass(frozen=True)
-class AdminTls:
-    """TLS towards a server that asks for it; PEM files."""
-
-    root_certificates: Path | None = None
-    """Authorities that may sign the server's certificate; None: the roots that gRPC brings."""
-    private_key: Path | None = field(default=None, repr=False)
-    certificate_chain: Path | None = None
-    server_name: str | None = None
-    """The name in the server's certificate where it differs from the URL's host."""
-
-    def client_options(self) -> dict[str, bool | str | None]:
-        """Return the options by tritonclient's names."""
-        files = {
-            name: None if path is None else str(path)
-            for name in ("root_certificates", "private_key", "certificate_chain")
-            for path in [getattr(self, name)]
-        }
-        return {"ssl": True, **files}
-
-    def channel_arguments(self) -> list[tuple[str, str]]:
-        """Return the channel's arguments by gRPC's names."""
-        return [] if self.server_name is None else [("grpc.ssl_target_name_override", self.server_name)]
 
 
 class ServerAdmin:
     """A connection with the admin token. Calls raise ``InferenceServerException`` where they cannot be made."""
 
-    def __init__(self, url: str, admin_token: str, tls: AdminTls | None = None) -> None:
+    def __init__(self, url: str, admin_token: str, tls: ChannelTls | None = None) -> None:
         """``tls`` None: plain text, which is for a server of this machine or a trusted network."""
-        options = {} if tls is None else tls.client_options()
-        channel = [*_CHANNEL_ARGUMENTS, *([] if tls is None else tls.channel_arguments())]
-        self._client = triton.InferenceServerClient(url, channel_args=channel, **options)
+        self._client = open_client(url, tls)
         self._headers = {GRPC_ADMIN_HEADER: admin_token}
 
     def __enter__(self) -> ServerAdmin:

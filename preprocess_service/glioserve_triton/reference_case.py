@@ -29,6 +29,7 @@ from glioserve_contract.records.reference_case import (
 )
 from glioserve_contract.tensors import CLASSIFIER_MODEL, IMAGE, LOGITS, MODEL_ID
 from glioserve_preprocess.files import file_digest
+from glioserve_triton.channel import ChannelTls, open_client
 from glioserve_triton.served.versions import load_manifest
 from glioserve_triton.waiting import StopCheck, never
 
@@ -57,16 +58,18 @@ def check_reference_case(
     if recipe.reference_case is None:
         return None
     image = _image(version_folder, recipe)
-    opened = triton.InferenceServerClient(server) if isinstance(server, str) else nullcontext(server)
+    opened = open_client(server) if isinstance(server, str) else nullcontext(server)
     with opened as client:
         logits, model_id = _ask(client, image, version, time.monotonic() + timeout_s, give_up)
     _check_identity(model_id, manifest, version)
     return check_score(logits, recipe, f"version {version} as it is served", served_tolerance(recipe))
 
 
-def check_served_cases(url: str, classifier: Path, *, give_up: StopCheck = never) -> dict[str, float]:
+def check_served_cases(
+    url: str, classifier: Path, *, tls: ChannelTls | None = None, give_up: StopCheck = never
+) -> dict[str, float]:
     """Version to score, of all loaded versions that have a case; ``classifier`` is the repository's folder of them."""
-    with triton.InferenceServerClient(url) as client:
+    with open_client(url, tls) as client:
         scores = {v: check_reference_case(client, classifier / v, v, give_up=give_up) for v in _loaded(client)}
     return {version: score for version, score in scores.items() if score is not None}
 

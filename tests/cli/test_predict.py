@@ -130,7 +130,6 @@ def test_nobody_there_is_exit_code_1(folder: Path, capsys: pytest.CaptureFixture
         ["t1="],
         ["a", "b"],
         ["t1=a.nii", "t1=b.nii"],
-        ["STUDY", "--tls-cert", "only.pem"],
     ],
 )
 def test_wrong_usage_is_exit_code_2(arguments: list[str], folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

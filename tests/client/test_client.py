@@ -124,6 +124,23 @@ def test_what_another_attempt_may_cure_is_tried_again(first: Fail, caplog: pytes
     assert server.requests[0].timeout_us > server.requests[2].timeout_us
 
 
+def test_a_model_that_the_server_has_never_heard_of_is_not_waited_for() -> None:
+    unknown = Fail("NOT_FOUND", "Request for unknown model: 'gliomma' is not found")
+    with FakeServer(unknown) as server, GliomaClient(server.url, retry=QUICK, model_name="gliomma") as client:
+        with pytest.raises(errors.RequestRefusedError, match="no model 'gliomma'") as caught:
+            client.predict(STUDY)
+        assert (caught.value.retryable, caught.value.attempts) == (False, 1)
+        assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_model_that_drains_is_waited_for_and_an_unknown_one_is_not(known: bool) -> None:
+    fake = FakeServer(Answer(small_answer()), ready=False, known=known)
+    error = errors.UnavailableError if known else errors.RequestRefusedError
+    with fake as server, GliomaClient(server.url, model_name="gliomma") as client, pytest.raises(error):
+        client.wait_until_ready(0.1)
+
+
 def test_attempts_are_bounded_and_counted() -> None:
     error, server = failure(full(), request_id="r")
     assert isinstance(error, errors.UnavailableError)

@@ -1,76 +1,142 @@
 """TLS and mutual TLS against the scripted peer, with certificates made on the spot."""
 
-import shutil
-import subprocess
+import contextlib
+import socket
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import grpc
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
-from glioserve_client import NO_RETRY, GliomaClient, Modality, TlsOptions, Volume, VolumeStudy, errors
+from glioserve_client import GliomaClient, Modality, RetryPolicy, TlsOptions, Volume, VolumeStudy, errors
 from support.answers import small_answer
 from support.fake_server import Answer, FakeServer
+from support.pki import Authority, write_key
 
 STUDY = VolumeStudy({Modality.T1: Volume(np.zeros((2, 2, 2)), np.eye(4))})
 NAME = "triton.hospital.example"
-
-pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
-
-
-def openssl(*arguments: str) -> None:
-    subprocess.run(["openssl", *arguments], check=True, capture_output=True, timeout=60)
 
 
 @pytest.fixture(scope="module")
 def pki(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A CA, a server's and a client's certificate signed by it, and a stranger's CA."""
     folder = tmp_path_factory.mktemp("pki")
-    new_key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
-    for ca in ("ca", "stranger"):
-        files = ("-keyout", f"{folder}/{ca}.key", "-out", f"{folder}/{ca}.pem")
-        openssl("req", "-x509", *new_key, *files, "-days", "2", "-subj", f"/CN={ca}")
-    (folder / "names").write_text(f"subjectAltName=DNS:{NAME}")
+    authority = Authority(folder, "ca")
     for who in ("server", "client"):
-        openssl("req", *new_key, "-keyout", f"{folder}/{who}.key", "-out", f"{folder}/{who}.csr", "-subj", f"/CN={who}")
-        signer = ("-CA", f"{folder}/ca.pem", "-CAkey", f"{folder}/ca.key", "-CAcreateserial")
-        files = ("-in", f"{folder}/{who}.csr", "-out", f"{folder}/{who}.pem", "-extfile", f"{folder}/names")
-        openssl("x509", "-req", *signer, *files, "-days", "2")
+        authority.issue(who, hosts=[NAME])
+    Authority(folder, "stranger").issue("strange-client")
+    authority.issue("expired", hosts=[NAME], days=(-2, -1))
     return folder
 
 
-def serving(pki: Path, *, mutual: bool) -> FakeServer:
-    pair = ((pki / "server.key").read_bytes(), (pki / "server.pem").read_bytes())
+def serving(pki: Path, *, mutual: bool, certificate: str = "server") -> FakeServer:
+    pair = ((pki / f"{certificate}.key").read_bytes(), (pki / f"{certificate}.pem").read_bytes())
     roots = (pki / "ca.pem").read_bytes() if mutual else None
     credentials = grpc.ssl_server_credentials([pair], root_certificates=roots, require_client_auth=mutual)
     return FakeServer(Answer(small_answer()), credentials=credentials)
 
 
-def predicts(server: FakeServer, tls: TlsOptions | None) -> bool:
-    with GliomaClient(server.url, tls=tls, retry=NO_RETRY) as client:
+def failure(url: str, tls: TlsOptions | None) -> errors.GlioserveError | None:
+    """What ends a prediction and a wait for the server alike; None where the study is answered."""
+    with GliomaClient(url, tls=tls, retry=RetryPolicy(max_attempts=3, first_pause_s=0.01)) as client:
         try:
             client.predict(STUDY, timeout_s=20)
-        except errors.UnavailableError:
-            return False
-        return True
+        except errors.GlioserveError as error:
+            with pytest.raises(type(error)):
+                client.wait_until_ready(0.2)
+            return error
+        client.wait_until_ready(20)
+        return None
+
+
+def refused(url: str, tls: TlsOptions | None, said: str) -> None:
+    """The fault is named, in one attempt: waiting does not cure it."""
+    error = failure(url, tls)
+    assert isinstance(error, errors.ConnectionMismatchError)
+    assert said in str(error)
+    assert (error.retryable, error.attempts) == (False, 1)
 
 
 def test_tls_with_the_right_authority_and_name_only(pki: Path) -> None:
     with serving(pki, mutual=False) as server:
-        assert predicts(server, TlsOptions(pki / "ca.pem", server_name=NAME))
-        assert not predicts(server, TlsOptions(pki / "stranger.pem", server_name=NAME))
-        assert not predicts(server, TlsOptions(pki / "ca.pem", server_name="other.example"))
-        assert not predicts(server, None)
+        assert failure(server.url, TlsOptions(pki / "ca.pem", server_name=NAME)) is None
+        refused(server.url, TlsOptions(pki / "stranger.pem", server_name=NAME), "is not trusted")
+        refused(server.url, TlsOptions(server_name=NAME), "is not trusted")
+        refused(server.url, TlsOptions(pki / "ca.pem", server_name="other.example"), "another name")
+        refused(server.url, TlsOptions(pki / "ca.pem"), "another name")
+        refused(server.url, None, "speaks TLS only")
     assert len(server.requests) == 1
+
+
+def test_a_certificate_of_the_server_that_has_expired(pki: Path) -> None:
+    with serving(pki, mutual=False, certificate="expired") as server:
+        refused(server.url, TlsOptions(pki / "ca.pem", server_name=NAME), "certificate has expired")
 
 
 def test_mutual_tls_needs_the_clients_own_certificate(pki: Path) -> None:
     own = TlsOptions(pki / "ca.pem", pki / "client.key", pki / "client.pem", server_name=NAME)
     with serving(pki, mutual=True) as server:
-        assert predicts(server, own)
-        assert not predicts(server, TlsOptions(pki / "ca.pem", server_name=NAME))
+        assert failure(server.url, own) is None
+        refused(server.url, TlsOptions(pki / "ca.pem", server_name=NAME), "asks for a client's certificate")
+        for other in ("strange-client", "expired"):
+            wrong = TlsOptions(pki / "ca.pem", pki / f"{other}.key", pki / f"{other}.pem", server_name=NAME)
+            refused(server.url, wrong, "does not take the client's certificate")
+        refused(server.url, None, "speaks TLS only")
     assert len(server.requests) == 1
     assert "client.key" not in repr(own)
+
+
+def test_tls_towards_a_server_in_plain_text(pki: Path) -> None:
+    with FakeServer(Answer(small_answer())) as server:
+        refused(server.url, TlsOptions(pki / "ca.pem", server_name=NAME), "speaks no TLS")
+        refused(server.url, TlsOptions(pki / "ca.pem", pki / "client.key", pki / "client.pem"), "speaks no TLS")
+        assert server.requests == []
+
+
+def test_the_port_of_an_http_server_is_named_as_such(pki: Path) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), SilentHandler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            for tls in (None, TlsOptions(pki / "ca.pem")):
+                refused(f"127.0.0.1:{server.server_port}", tls, f"Port {server.server_port} is an HTTP port")
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+class SilentHandler(BaseHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize("tls", [None, TlsOptions()])
+def test_a_server_that_only_closes_may_come_back(tls: TlsOptions | None) -> None:
+    """As a load balancer does whose servers are down."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        closing = threading.Thread(target=close_all, args=(listener,), daemon=True)
+        closing.start()
+        error = failure(f"127.0.0.1:{listener.getsockname()[1]}", tls)
+    assert isinstance(error, errors.UnavailableError)
+    assert (error.retryable, error.attempts) == (True, 3)
+
+
+def close_all(listener: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while True:
+            listener.accept()[0].close()
+
+
+@pytest.mark.parametrize("tls", [None, TlsOptions()])
+def test_a_closed_port_may_open(tls: TlsOptions | None) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    error = failure(f"127.0.0.1:{port}", tls)
+    assert isinstance(error, errors.UnavailableError)
+    assert error.retryable
 
 
 def test_half_a_pair_is_refused(pki: Path) -> None:
@@ -84,7 +150,7 @@ def unusable(pki: Path, folder: Path) -> dict[str, tuple[str, TlsOptions]]:
     text = folder / "notes.txt"
     text.write_text("not a certificate")
     locked = folder / "locked.key"
-    openssl("pkey", "-in", str(key), "-aes128", "-passout", "pass:secret", "-out", str(locked))
+    write_key(locked, ec.generate_private_key(ec.SECP256R1()), password=b"secret")
     pair = "private_key and certificate_chain are not"
     return {
         "no such file": ("root_certificates cannot be read: No such file", TlsOptions(pki / "missing.pem")),

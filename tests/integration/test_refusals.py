@@ -8,7 +8,7 @@ import pytest
 import tritonclient.grpc as triton
 from pydicom.uid import CTImageStorage
 
-from glioserve_client import errors
+from glioserve_client import GliomaClient, errors
 from glioserve_client.status import error_from_status
 from glioserve_contract import Modality
 from glioserve_phantom.dicom import dicom_files
@@ -174,3 +174,10 @@ def test_modalities_are_all_accepted_as_volumes(server, phantom):
         tensors += [(modality.value.upper(), np.ascontiguousarray(volume.voxels))]
         tensors += [(f"{modality.value.upper()}_AFFINE", volume.geometry.lps_from_voxel)]
     assert 0 <= send(server, volumes=tensors).as_numpy("SCORE")[0] <= 1
+
+
+def test_a_misspelt_model_is_refused_for_good(server):
+    with GliomaClient(server.grpc_url, model_name="gliomma") as client:
+        with pytest.raises(errors.RequestRefusedError, match="no model 'gliomma'"):
+            client.wait_until_ready(30)
+        assert not client.is_ready()

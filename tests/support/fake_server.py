@@ -71,18 +71,20 @@ class Received:
 class FakeServer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]  # tritonclient is not typed
     """See the module. Listens on a free port of 127.0.0.1 unless told its ``address``.
 
-    ``ready`` is what it says of its model, and may change while it runs.
+    ``ready`` is what it says of its model, and may change while it runs. Of a model that is not ``known`` it says that
+    it never had it, as Triton does.
     """
 
     def __init__(
         self,
         *steps: Step,
         ready: bool = True,
+        known: bool = True,
         credentials: Any = None,
         address: str = "127.0.0.1:0",
         threads: int = 16,
     ) -> None:
-        self.ready = ready
+        self.ready, self._known = ready, known
         self.requests: list[Received] = []
         self.together = 0
         """Most requests that were being served at one time."""
@@ -107,6 +109,10 @@ class FakeServer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore
 
     def ModelReady(self, request: Any, context: Any) -> Any:
         return service_pb2.ModelReadyResponse(ready=self.ready)
+
+    def ModelMetadata(self, request: Any, context: Any) -> Any:
+        reason = "has no available versions" if self._known else "is not found"
+        context.abort(grpc.StatusCode.NOT_FOUND, f"Request for unknown model: '{request.name}' {reason}")
 
     def ModelInfer(self, request: Any, context: Any) -> Any:
         with self._lock:

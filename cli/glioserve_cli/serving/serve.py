@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from glioserve_cli import argtypes
+from glioserve_cli.serving.server_tls import add_server_tls_arguments, server_tls_of, tell_expiry
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_contract.tensors import CLASSIFIER_MODEL
 from glioserve_triton.plans.discovery import ONNX_PROFILE, TENSORRT_PROFILE, LoadWatch, profile_to_serve, tell_fallback
@@ -36,7 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--repository", type=Path, required=True, metavar="DIR", help="assembled by `glioserve export` or `make demo`")
     add("--profile", help="how the classifier runs: a file of its configs/ (default: its config.pbtxt)")
     add("--tritonserver", type=Path, metavar="PATH", help="default: the container's, else the nvidia-pytriton wheel's")
-    add("--host", default=_DEFAULTS.host, help="address to bind (default %(default)s; 0.0.0.0 for all)")
+    add(
+        "--host",
+        type=_host,
+        default=_DEFAULTS.host,
+        help="address to bind (default %(default)s; 0.0.0.0 or :: for all)",
+    )
     add("--grpc-port", type=argtypes.port, default=_DEFAULTS.grpc_port, help="default %(default)s; 0 picks a free one")
     add("--http-port", type=argtypes.port, default=_DEFAULTS.http_port, help="default %(default)s")
     add("--metrics-port", type=argtypes.port, default=_DEFAULTS.metrics_port, help="default %(default)s")
@@ -56,6 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=_DEFAULTS.exit_timeout_s,
         help="default %(default)s",
     )
+    add_server_tls_arguments(parser)
     add("--log-format", choices=("text", "json"), default="text")
     add("--log-verbosity", type=int, default=_DEFAULTS.log_verbosity, help="Triton's --log-verbose")
     add(
@@ -90,6 +97,7 @@ def run(args: argparse.Namespace) -> int:
             server.start(give_up=signals.first)
         _check_cases(server, checked, signals, log)
         log.event("ready", grpc=server.grpc_url, http=server.http_url, metrics=server.metrics_url)
+        tell_expiry(server, log)
         _watch(server, signals)
         log.event("draining", timeout_s=server.options.drain_timeout_s)
     except GlioserveError as error:
@@ -112,7 +120,12 @@ def _check_cases(server: TritonServer, checked: CheckedRepository, signals: _Sto
         return signals.first() or server.process.poll() is not None
 
     try:
-        scores = check_served_cases(server.grpc_url, server.repository / CLASSIFIER_MODEL.name, give_up=give_up)
+        scores = check_served_cases(
+            server.grpc_url,
+            server.repository / CLASSIFIER_MODEL.name,
+            tls=server.channel_tls,
+            give_up=give_up,
+        )
     except GlioserveError:
         if (code := server.process.poll()) is not None:
             raise server.failure(f"tritonserver ended by itself with code {code}") from None
@@ -172,6 +185,7 @@ def _options(args: argparse.Namespace) -> ServerOptions:
         http_port=args.http_port,
         metrics_port=args.metrics_port,
         accept_identified_dicom=args.accept_identified_dicom,
+        tls=server_tls_of(args),
         ready_timeout_s=args.ready_timeout_s,
         drain_timeout_s=args.drain_timeout_s,
         exit_timeout_s=args.exit_timeout_s,
@@ -179,6 +193,13 @@ def _options(args: argparse.Namespace) -> ServerOptions:
         extra_flags=tuple(args.triton_flag),
         **token,
     )
+
+
+def _host(text: str) -> str:
+    try:
+        return ServerOptions(host=text).host
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _triton_flag(text: str) -> str:

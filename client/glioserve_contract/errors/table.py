@@ -254,6 +254,11 @@ class ErrorCode(Enum):
         "GLIO-4107", _BAD, _FIX, "A TLS file of the caller cannot be read or does not hold what it is named for.",
         "Check the path, the permissions and the PEM content of the file that the message names.",
     )
+    CONNECTION_MISMATCH = ErrorRow(
+        "GLIO-4108", Status.UNAVAILABLE, _FIX,
+        "Client and server do not fit on how to connect: TLS, a certificate, the host's name, or the port's protocol.",
+        "Correct the address or the TLS setting that the message names; waiting does not help.",
+    )
 
     INVALID_RECIPE = ErrorRow(
         "GLIO-5101", _BAD, _FIX, "A recipe, or an option beside it, cannot be read or does not fit its schema.",
@@ -369,6 +374,10 @@ class ErrorCode(Enum):
     INVALID_OPINION_MODEL = ErrorRow(
         "GLIO-5126", _BAD, _FIX, "The network that tells kinds of series by their voxels is missing or damaged.",
         "Install the package again; after training the network anew, let `make opinion-model` write its digest.",
+    )
+    INVALID_SERVER_TLS = ErrorRow(
+        "GLIO-5127", _BAD, _FIX, "A TLS file of the server is unfit: unreadable, not PEM, expired, or not the key's.",
+        "Replace the file that the message names and start again; docs/operations.md says what the server needs.",
     )
     # fmt: on
 

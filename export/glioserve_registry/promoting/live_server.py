@@ -17,7 +17,8 @@ from glioserve_contract.install import install_advice
 from glioserve_contract.records.manifest import ServedVersion
 from glioserve_contract.records.promotion import CanaryRecord
 from glioserve_contract.tensors import CLASSIFIER_MODEL
-from glioserve_triton.admin import AdminTls, ServerAdmin
+from glioserve_triton.admin import ServerAdmin
+from glioserve_triton.channel import ChannelTls
 
 CANARY_SEED = 7
 _RESTRICTED = "restricted"
@@ -44,8 +45,9 @@ class TritonLive:
         self._study = study
         admin_tls = None
         if tls is not None:
-            admin_tls = AdminTls(tls.root_certificates, tls.private_key, tls.certificate_chain, tls.server_name)
             tls.check_files()
+            files = (tls.root_certificates, tls.private_key, tls.certificate_chain)
+            admin_tls = ChannelTls.from_files(*files, tls.server_name)
         self._admin = ServerAdmin(url, admin_token, admin_tls)
         self._client = GliomaClient(url, timeout_s=timeout_s, tls=tls)
 

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from glioserve_triton.channel import ChannelTls
 from glioserve_triton.diagnosis.brain_models import brain_models
 from glioserve_triton.diagnosis.findings import Finding
 from glioserve_triton.diagnosis.machine import machine_findings
@@ -16,7 +17,11 @@ from glioserve_triton.diagnosis.server import server_findings
 
 
 def examine(
-    repository: Path | None = None, profile: str | None = None, url: str | None = None, tritonserver: Path | None = None
+    repository: Path | None = None,
+    profile: str | None = None,
+    url: str | None = None,
+    tritonserver: Path | None = None,
+    tls: ChannelTls | None = None,
 ) -> Iterator[Finding]:
     """Yield all findings.
 
@@ -25,6 +30,7 @@ def examine(
         profile: The profile that the repository is to be served under.
         url: The gRPC address of a running server to check.
         tritonserver: The server binary to check; it is then needed.
+        tls: The credentials for the server at ``url``; None for plain text.
     """
     yield from machine_findings()
     yield from package_findings()
@@ -34,4 +40,4 @@ def examine(
     if repository is not None:
         yield from repository_findings(repository, profile)
     if url is not None:
-        yield from reached_findings(url)
+        yield from reached_findings(url, tls)

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException
 
 from glioserve_contract import CONTRACT_VERSION
 from glioserve_contract.tensors import ENSEMBLE
+from glioserve_triton.channel import ChannelTls, open_client
 from glioserve_triton.diagnosis.findings import Finding
 
 CALL_TIMEOUT_S = 5.0
 
 
-def reached_findings(url: str) -> Iterator[Finding]:
+def reached_findings(url: str, tls: ChannelTls | None = None) -> Iterator[Finding]:
     """Yield the findings of the area ``reached``, of the server at the gRPC address ``url``."""
-    client = triton.InferenceServerClient(url)
+    client = open_client(url, tls)
     try:
         server = client.get_server_metadata(client_timeout=CALL_TIMEOUT_S)
         yield Finding("reached", url, "ok", f"Triton {server.version}")

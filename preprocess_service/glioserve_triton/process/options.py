@@ -6,9 +6,15 @@ import re
 import secrets
 import socket
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_triton.process.locate import Installation
+
+if TYPE_CHECKING:  # its library is loaded only where TLS is asked for
+    from glioserve_triton.process.tls import ServerTls
 
 ADMIN_KEY = "admin-key"
 """Name of the key; over gRPC its header is ``triton-grpc-protocol-admin-key``."""
@@ -18,6 +24,13 @@ RESTRICTED = ("model-repository", "model-config", "shared-memory", "trace", "log
 ACCEPT_IDENTIFIED_DICOM = "GLIOSERVE_ACCEPT_IDENTIFIED_DICOM"
 """Set to 1 in the environment of the Python models where identified DICOM is accepted."""
 
+_TLS_FLAGS = (
+    "--grpc-use-ssl",
+    "--grpc-use-ssl-mutual",
+    "--grpc-server-cert",
+    "--grpc-server-key",
+    "--grpc-root-cert",
+)
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{16,256}")
 
 
@@ -32,7 +45,7 @@ class ServerOptions:
     tritonserver: Path | None = None
     """The server's binary; None looks for one."""
     host: str = "127.0.0.1"
-    """Address that all ports bind to."""
+    """IP address that all ports bind to; an IPv6 address with or without brackets."""
     grpc_port: int = 0
     http: bool = True
     http_port: int = 0
@@ -49,16 +62,27 @@ class ServerOptions:
     """Bound on waiting for studies in flight before the server is told to stop."""
     exit_timeout_s: int = 30
     """Bound that Triton itself puts on its exit; afterwards everything is killed."""
+    tls: ServerTls | None = None
+    """TLS of the gRPC port; None: plain text. Triton's HTTP and metrics ports have none."""
     extra_flags: tuple[str, ...] = ()
     """Further flags of tritonserver (``--trace-config=…``, ``--backend-config=…``)."""
 
     def __post_init__(self) -> None:
         if not _TOKEN.fullmatch(self.admin_token):
             raise ValueError("admin_token must be 16 to 256 letters, digits, '-' or '_'")
+        object.__setattr__(self, "host", _address(self.host))
+        if self.tls is not None and self.http and not ip_address(self.host).is_loopback:
+            raise GlioserveError(
+                ErrorCode.INVALID_SERVER_TLS,
+                "Triton's HTTP port has no TLS, so that a study could pass it unencrypted.",
+                "Leave HTTP off (--no-http), or bind to the loopback (--host 127.0.0.1).",
+            )
         owned = {flag.split("=")[0] for flag in self._own_flags(Ports(0, 0, 0), Path())}
         for name in (flag.split("=")[0] for flag in self.extra_flags):
             if name in owned:
                 raise ValueError(f"{name} is set by the options, not by extra_flags")
+            if name in _TLS_FLAGS:
+                raise ValueError(f"{name} is set by --tls-cert, --tls-key and --tls-client-ca")
 
     def flags(self, ports: Ports, repository: Path) -> list[str]:
         """Return the flags that say what is served, where, and to whom; the extra ones last."""
@@ -75,7 +99,7 @@ class ServerOptions:
             f"--exit-timeout-secs={self.exit_timeout_s}",
             f"--log-verbose={self.log_verbosity}",
             "--log-format=ISO8601",
-            f"--grpc-address={self.host}",
+            f"--grpc-address={_in_brackets(self.host)}",
             f"--grpc-port={ports.grpc}",
             f"--grpc-restricted-protocol={protocols}:{ADMIN_KEY}={self.admin_token}",
             f"--allow-http={str(self.http).lower()}",
@@ -83,12 +107,12 @@ class ServerOptions:
         ]
         if self.http:
             flags += [
-                f"--http-address={self.host}",
+                f"--http-address={_for_http(self.host)}",
                 f"--http-port={ports.http}",
                 f"--http-restricted-api={protocols}:{ADMIN_KEY}={self.admin_token}",
             ]
         if self.metrics:
-            flags += [f"--metrics-address={self.host}", f"--metrics-port={ports.metrics}"]
+            flags += [f"--metrics-address={_for_http(self.host)}", f"--metrics-port={ports.metrics}"]
         if self.profile:
             flags.append(f"--model-config-name={self.profile}")
         return flags
@@ -116,8 +140,27 @@ class ServerOptions:
     @property
     def local_host(self) -> str:
         """The host as this machine reaches it: the loopback for a wildcard, an IPv6 address in brackets."""
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104
-        return f"[{host}]" if ":" in host else host
+        return _in_brackets({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host))  # noqa: S104
+
+
+def _address(host: str) -> str:
+    """Return the address without brackets. ValueError for a name, on which Triton's HTTP ports open nothing."""
+    try:
+        return str(ip_address(host[1:-1] if host.startswith("[") and host.endswith("]") else host))
+    except ValueError as error:
+        raise ValueError(
+            f"{host!r} is not an IP address: bind to 127.0.0.1 or ::1, to 0.0.0.0 or :: for all addresses, or to one "
+            "of this machine's own"
+        ) from error
+
+
+def _in_brackets(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _for_http(host: str) -> str:
+    """Return the address as Triton's HTTP servers want it; they say of any other form that they serve, and do not."""
+    return f"ipv6:{host}" if ":" in host else host
 
 
 @dataclass(frozen=True)

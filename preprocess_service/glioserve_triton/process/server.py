@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from tritonclient.utils import InferenceServerException
 
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_triton.admin import UNLOADED, ServerAdmin
+from glioserve_triton.channel import ChannelTls
 from glioserve_triton.process.backend_folder import build_backend_folder
 from glioserve_triton.process.guarded import GuardedProcess, OnLine
 from glioserve_triton.process.locate import Installation, check_libraries, find_installation
@@ -17,6 +19,9 @@ from glioserve_triton.process.options import Ports, ServerOptions
 from glioserve_triton.process.run_folder import RunFolder, sweep_dead_runs
 from glioserve_triton.served.profile import profile_needs
 from glioserve_triton.waiting import StopCheck, never
+
+if TYPE_CHECKING:
+    from glioserve_triton.process.tls import PreparedTls
 
 PORT_ATTEMPTS = 5
 EXIT_MARGIN_S = 5.0
@@ -38,6 +43,7 @@ class TritonServer:
         self._on_line = on_line
         self._process: GuardedProcess | None = None
         self._ports = Ports(0, 0, 0)
+        self._tls: PreparedTls | None = None
 
     def __enter__(self) -> TritonServer:
         self.start()
@@ -64,6 +70,20 @@ class TritonServer:
         return f"http://{self.options.local_host}:{self._ports.metrics}/metrics" if self.options.metrics else None
 
     @property
+    def tls(self) -> PreparedTls | None:
+        """TLS files as this run of the server read them; None where gRPC is in plain text, and before :meth:`start`."""
+        return self._tls
+
+    @property
+    def channel_tls(self) -> ChannelTls | None:
+        """The credentials with which this process connects to the gRPC port; None for plain text."""
+        return None if self._tls is None else self._tls.channel
+
+    def admin(self) -> ServerAdmin:
+        """Connect to the running server with the admin token."""
+        return ServerAdmin(self.grpc_url, self.options.admin_token, self.channel_tls)
+
+    @property
     def process(self) -> GuardedProcess:
         """The running process. RuntimeError before :meth:`start` and after :meth:`stop`."""
         if self._process is None:
@@ -73,8 +93,8 @@ class TritonServer:
     def start(self, give_up: StopCheck = never) -> None:
         """Start and wait until the model is ready.
 
-        GLIO-5109 or 5110 where no server can run here; GLIO-5111, with the tail of the log, where it ended, was
-        not ready in time, or ``give_up`` said so.
+        GLIO-5109 or 5110 where no server can run here; GLIO-5127 where a TLS file is unfit; GLIO-5111, with the tail
+        of the log, where it ended, was not ready in time, or ``give_up`` said so.
         """
         if self._process is not None:
             raise RuntimeError("the server is running already")
@@ -82,6 +102,10 @@ class TritonServer:
             raise GlioserveError(ErrorCode.INVALID_REPOSITORY, f"{self.repository} is not a folder.")
         installation = find_installation(self.options.tritonserver)
         check_libraries(installation)
+        if self.options.tls is not None:
+            from glioserve_triton.process.tls import prepare_tls  # its library is loaded only here
+
+            self._tls = prepare_tls(self.options.tls)
         sweep_dead_runs()
         for attempt in range(1, PORT_ATTEMPTS + 1):
             self._ports = self._choose_ports()
@@ -104,7 +128,7 @@ class TritonServer:
         deadline = time.monotonic() + (self.options.drain_timeout_s if timeout_s is None else timeout_s)
         model = self.options.model
         try:
-            with ServerAdmin(self.grpc_url, self.options.admin_token) as admin:
+            with self.admin() as admin:
                 admin.unload(model)
                 while time.monotonic() < deadline and self.process.poll() is None:
                     if all(state == UNLOADED for state in admin.states(model)):
@@ -160,6 +184,8 @@ class TritonServer:
                 f"--backend-directory={backends}",
                 f"--backend-config=python,shm-region-prefix-name={run.shared_memory_prefix}",
             ]
+            if self._tls is not None:
+                flags += self._tls.flags(run.path)
             if installation.caches:
                 flags.append(f"--cache-directory={installation.caches}")
             if installation.origin == "wheel":
@@ -173,7 +199,7 @@ class TritonServer:
     def _wait_until_ready(self, give_up: StopCheck) -> None:
         process, model = self.process, self.options.model
         deadline = time.monotonic() + self.options.ready_timeout_s
-        with ServerAdmin(self.grpc_url, self.options.admin_token) as admin:
+        with self.admin() as admin:
             while not admin.is_ready(model, process.run.path.name):
                 if (code := process.poll()) is not None:
                     raise self.failure(f"tritonserver ended with code {code} before {model} was ready")
