@@ -6,8 +6,9 @@ import importlib.util
 import json
 import sys
 import types
+from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy.typing as npt
 import onnx
@@ -22,11 +23,16 @@ BACKENDS = Path(glioserve_triton.__file__).parent / "backends"
 class Request:
     """A request as a Python backend sees it."""
 
-    def __init__(self, image: Array | None, outputs: tuple[str, ...] = ("LOGITS",), cancelled: bool = False) -> None:
-        self.image, self.outputs, self.cancelled = image, outputs, cancelled
+    def __init__(
+        self, image: Array | None, outputs: tuple[str, ...] = ("LOGITS",), cancelled: bool = False, **parameters: Any
+    ) -> None:
+        self.image, self.outputs, self.cancelled, self._parameters = image, outputs, cancelled, parameters
 
     def is_cancelled(self) -> bool:
         return self.cancelled
+
+    def parameters(self) -> str:
+        return json.dumps(self._parameters)
 
     def requested_output_names(self) -> tuple[str, ...]:
         return self.outputs
@@ -54,10 +60,26 @@ class Response:
         self.error = error
 
 
+class MetricFamily:
+    """Counts into ``counted``, which all families share, by the labels of a series."""
+
+    COUNTER, HISTOGRAM = range(2)
+    counted: ClassVar[Counter[tuple[str, ...]]] = Counter()
+
+    def __init__(self, *, name: str, description: str, kind: int) -> None:
+        del name, description, kind
+
+    def Metric(self, labels: dict[str, str], buckets: object = None) -> types.SimpleNamespace:
+        del buckets
+        return types.SimpleNamespace(increment=lambda value: self.counted.update({tuple(labels.values()): value}))
+
+
 def backend_module(name: str, monkeypatch: pytest.MonkeyPatch, logged: list[str]) -> types.ModuleType:
     """The module of our backend ``name``; what it logs is added to ``logged``."""
+    MetricFamily.counted.clear()
     utils = types.ModuleType("triton_python_backend_utils")
     utils.Tensor, utils.TritonError, utils.InferenceResponse = Tensor, TritonError, Response  # type: ignore[attr-defined]
+    utils.MetricFamily = MetricFamily  # type: ignore[attr-defined]
     utils.Logger = types.SimpleNamespace(log_error=logged.append, log_warn=logged.append)  # type: ignore[attr-defined]
     utils.get_input_tensor_by_name = (  # type: ignore[attr-defined]
         lambda request, name: None if request.image is None else Tensor(name, request.image)

@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from glioserve_contract import ErrorCode, find_code
-from support.scripted_triton import BACKENDS, Request, TritonError, backend_module, load_model
+from support.scripted_triton import BACKENDS, MetricFamily, Request, TritonError, backend_module, load_model
 from support.tiny_repository import TABLE, WEIGHTS, tiny_graph
 
 WRONG_SHAPE = np.ones((1, 5), dtype=np.float32)
@@ -69,6 +69,18 @@ def test_a_cancelled_request_is_dropped(backend: Any, tmp_path: Path, logged: li
     assert find_code(str(answers[1].error)) is ErrorCode.CANCELLED
     assert logged == []
     np.testing.assert_allclose(answers[2].outputs["LOGITS"], rows(3) @ WEIGHTS)
+
+
+def test_a_request_past_its_deadline_is_dropped_and_counted(backend: Any, tmp_path: Path, logged: list[str]) -> None:
+    model = load_model(backend, tmp_path, tiny_graph())
+    long_ago = Request(rows(2), deadline_unix_ms=1_500_000_000_000)
+    misspelt = Request(rows(2), deadline_unix_s=1_500_000_000)
+    in_time = Request(rows(1), deadline_unix_ms=9_000_000_000_000)
+    answers = model.execute([in_time, long_ago, misspelt])
+    assert model.runs == [(["LOGITS"], 1)]
+    assert [find_code(str(a.error)) for a in answers[1:]] == [ErrorCode.DEADLINE_PASSED, ErrorCode.INVALID_PARAMETER]
+    assert MetricFamily.counted == {("cancelled", "GLIO-3104"): 1, ("refused", "GLIO-1110"): 1}
+    assert logged == []
 
 
 def test_shapes_that_do_not_fit_together_run_apart(backend: Any, tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from enum import Enum
 
+from glioserve_contract.errors import setup_rows
 from glioserve_contract.errors.row import ErrorRow, Retry, Status
-from glioserve_contract.install import install_advice
 
 _BAD, _NO, _FIX, _YES = Status.INVALID_ARG, Retry.NO, Retry.AFTER_FIX, Retry.YES
 
@@ -221,6 +221,17 @@ class ErrorCode(Enum):
         "GLIO-3102", Status.CANCELLED, _YES, "The request was cancelled, or its deadline passed, before it was done.",
         "Send the request again, with a longer deadline if the deadline passed.",
     )
+    DEADLINE_PASSED = ErrorRow(
+        "GLIO-3104", Status.CANCELLED, _YES,
+        "By the server's clock, the deadline that the request states passed before the study was done.",
+        "Send it again with a later `deadline_unix_ms`; if it had not passed by the caller's clock, set both clocks, "
+        "or leave the parameter out.",
+    )
+    STUDY_TIMEOUT = ErrorRow(
+        "GLIO-3105", Status.INTERNAL, _FIX, "The server worked on the study for as long as it works on any.",
+        "Send only the series of the recipe's sequences; if it has no others, the server's operator must find out what "
+        "slows the server down.",
+    )
 
     UNAVAILABLE = ErrorRow(
         "GLIO-4101", Status.UNAVAILABLE, _YES, "The server cannot be reached, is overloaded or is stopping.",
@@ -260,125 +271,33 @@ class ErrorCode(Enum):
         "Correct the address or the TLS setting that the message names; waiting does not help.",
     )
 
-    INVALID_RECIPE = ErrorRow(
-        "GLIO-5101", _BAD, _FIX, "A recipe, or an option beside it, cannot be read or does not fit its schema.",
-        "Correct the file, key or option that the message names.",
-    )
-    INVALID_ARTIFACT = ErrorRow(
-        "GLIO-5102", _BAD, _FIX, "An artifact or a data set is incomplete, cannot be read or does not fit the recipe.",
-        "Correct what the message names; `glioserve train` and `glioserve import` write artifacts, `glioserve "
-        "dataset` data sets.",
-    )
-    INVALID_MANIFEST = ErrorRow(
-        "GLIO-5103", _BAD, _FIX, "A version's manifest is missing, or does not fit its schema or its files.",
-        "Export the version again or restore its files; never edit a version in place.",
-    )
-    PREPROCESSING_MISMATCH = ErrorRow(
-        "GLIO-5104", _BAD, _FIX,
-        "A version's preprocessing or CAM grid differs from its repository's, or a data set's from the recipe's.",
-        "Export the version into a repository of its own; make the data set anew with the recipe (`glioserve "
-        "dataset`).",
-    )
-    PARITY_FAILED = ErrorRow(
-        "GLIO-5105", Status.INTERNAL, _NO, "The exported graph does not answer as the trained network does.",
-        "Do not serve it; the message names the outputs that differ, and by how much.",
-    )
-    UNSUPPORTED_ARCHITECTURE = ErrorRow(
-        "GLIO-5106", _BAD, _FIX, "The recipe's architecture or heat map is not known, or cannot be exported.",
-        "Correct recipe.architecture or recipe.heatmap as the message says; docs/networks.md lists what is supported.",
-    )
-    VERSION_EXISTS = ErrorRow(
-        "GLIO-5107", _BAD, _FIX, "The repository has this version already, and versions are never replaced.",
-        "Take the next number, or a repository of its own.",
-    )
-    INVALID_REPOSITORY = ErrorRow(
-        "GLIO-5108", _BAD, _FIX, "A model repository is incomplete or cannot be used as the command asks.",
-        "Correct what the message names; `glioserve repository verify` checks a repository, `glioserve export` "
-        "assembles one.",
-    )
-    SERVER_NOT_FOUND = ErrorRow(
-        "GLIO-5109", Status.NOT_FOUND, _FIX, "No usable tritonserver was found.",
-        f"Install what the message names, or all of it ({install_advice('serve')}); or name a tritonserver "
-        "with --tritonserver.",
-    )
-    MISSING_LIBRARY = ErrorRow(
-        "GLIO-5110", Status.NOT_FOUND, _FIX,
-        "A compiled library that the server or the preprocessing needs is missing.",
-        "Install the package that the message names.",
-    )
-    SERVER_FAILED = ErrorRow(
-        "GLIO-5111", Status.UNAVAILABLE, _FIX, "The server ended or did not become ready.",
-        "Correct the cause that the message or the end of the log in it names; `glioserve doctor` checks the set-up.",
-    )
-    REPOSITORY_BUSY = ErrorRow(
-        "GLIO-5112", Status.UNAVAILABLE, _YES,
-        "Another process is writing to the model repository, or it cannot be locked.",
-        "Try again when the other process is done; if there is none, check the folder's permissions and whether "
-        "its file system supports locks.",
-    )
-    BRAIN_MODEL_MISSING = ErrorRow(
-        "GLIO-5113", Status.NOT_FOUND, _FIX, "The brain extraction model that the recipe names is not there.",
-        "Put its .onnx and .json files into the folder that GLIOSERVE_BRAIN_MODELS names (docs/brain-extraction.md).",
-    )
-    BRAIN_MODEL_MISMATCH = ErrorRow(
-        "GLIO-5114", _BAD, _FIX, "The brain extraction model is not the one that the recipe was made with.",
-        "Restore the files whose digest the recipe has; a changed model or card needs a recipe of its own.",
-    )
-    INVALID_BRAIN_MODEL = ErrorRow(
-        "GLIO-5115", _BAD, _FIX, "A brain extraction model does not fit its card, or the card its schema.",
-        "Correct what the message names; docs/brain-extraction.md has the contract.",
-    )
-    INVALID_CHECKPOINT = ErrorRow(
-        "GLIO-5116", _BAD, _FIX,
-        "A checkpoint cannot be imported: its format, keys, shapes or values are not those of the recipe's network.",
-        "Correct the recipe, or export a plain state dict of the network; docs/networks.md says how.",
-    )
-    REFERENCE_CASE_FAILED = ErrorRow(
-        "GLIO-5117", Status.INTERNAL, _NO, "The network does not give the reference case its expected score.",
-        "Do not serve it; check the order of channels and classes, and the strides.",
-    )
-    VARIANT_REFUSED = ErrorRow(
-        "GLIO-5118", Status.INTERNAL, _FIX,
-        "A variant cannot be made or checked, or strays from the fp32 network by more than the recipe allows.",
-        "Serve fp32 meanwhile, and correct what the message names; widen recipe.variant_limits only for a good reason.",
-    )
-    ENGINE_BUILD_FAILED = ErrorRow(
-        "GLIO-5119", Status.INTERNAL, _FIX, "The TensorRT plan could not be built.",
-        "Correct what the message or the end of the builder's log in it names; the ONNX classifier serves meanwhile.",
-    )
-    ENGINE_MISMATCH = ErrorRow(
-        "GLIO-5120", Status.INTERNAL, _FIX,
-        "A TensorRT plan is missing, is not this version's, or answers otherwise than ONNX.",
-        "Build it again on the GPU and with the TensorRT that serve it (`glioserve engine build`).",
-    )
-    INVALID_COHORT = ErrorRow(
-        "GLIO-5121", _BAD, _FIX, "A cohort, its results or its data cannot be evaluated.",
-        "Correct what the message names; docs/evaluation.md describes the cohort's table and the results.",
-    )
-    GATE_REFUSED = ErrorRow(
-        "GLIO-5122", _BAD, _FIX, "A version does not meet the repository's gate.",
-        "Evaluate or export the version again, or override the gate with a reason, which is recorded.",
-    )
-    PROMOTION_UNDONE = ErrorRow(
-        "GLIO-5123", Status.INTERNAL, _FIX, "A promotion failed on the live server and was undone.",
-        "Correct the failure that the message names, then promote again.",
-    )
-    VERSION_NOT_FOUND = ErrorRow(
-        "GLIO-5124", Status.NOT_FOUND, _FIX, "The repository or store has no such version.",
-        "Use a version that `glioserve repository list` shows.",
-    )
-    STORE_FAILED = ErrorRow(
-        "GLIO-5125", Status.UNAVAILABLE, _YES, "A remote store cannot be read or written.",
-        "Check the store's URL, credentials and network; an upload that was cut off is ignored until it is whole.",
-    )
-    INVALID_OPINION_MODEL = ErrorRow(
-        "GLIO-5126", _BAD, _FIX, "The network that tells kinds of series by their voxels is missing or damaged.",
-        "Install the package again; after training the network anew, let `make opinion-model` write its digest.",
-    )
-    INVALID_SERVER_TLS = ErrorRow(
-        "GLIO-5127", _BAD, _FIX, "A TLS file of the server is unfit: unreadable, not PEM, expired, or not the key's.",
-        "Replace the file that the message names and start again; docs/operations.md says what the server needs.",
-    )
+    INVALID_RECIPE = setup_rows.INVALID_RECIPE
+    INVALID_ARTIFACT = setup_rows.INVALID_ARTIFACT
+    INVALID_MANIFEST = setup_rows.INVALID_MANIFEST
+    PREPROCESSING_MISMATCH = setup_rows.PREPROCESSING_MISMATCH
+    PARITY_FAILED = setup_rows.PARITY_FAILED
+    UNSUPPORTED_ARCHITECTURE = setup_rows.UNSUPPORTED_ARCHITECTURE
+    VERSION_EXISTS = setup_rows.VERSION_EXISTS
+    INVALID_REPOSITORY = setup_rows.INVALID_REPOSITORY
+    SERVER_NOT_FOUND = setup_rows.SERVER_NOT_FOUND
+    MISSING_LIBRARY = setup_rows.MISSING_LIBRARY
+    SERVER_FAILED = setup_rows.SERVER_FAILED
+    REPOSITORY_BUSY = setup_rows.REPOSITORY_BUSY
+    BRAIN_MODEL_MISSING = setup_rows.BRAIN_MODEL_MISSING
+    BRAIN_MODEL_MISMATCH = setup_rows.BRAIN_MODEL_MISMATCH
+    INVALID_BRAIN_MODEL = setup_rows.INVALID_BRAIN_MODEL
+    INVALID_CHECKPOINT = setup_rows.INVALID_CHECKPOINT
+    REFERENCE_CASE_FAILED = setup_rows.REFERENCE_CASE_FAILED
+    VARIANT_REFUSED = setup_rows.VARIANT_REFUSED
+    ENGINE_BUILD_FAILED = setup_rows.ENGINE_BUILD_FAILED
+    ENGINE_MISMATCH = setup_rows.ENGINE_MISMATCH
+    INVALID_COHORT = setup_rows.INVALID_COHORT
+    GATE_REFUSED = setup_rows.GATE_REFUSED
+    PROMOTION_UNDONE = setup_rows.PROMOTION_UNDONE
+    VERSION_NOT_FOUND = setup_rows.VERSION_NOT_FOUND
+    STORE_FAILED = setup_rows.STORE_FAILED
+    INVALID_OPINION_MODEL = setup_rows.INVALID_OPINION_MODEL
+    INVALID_SERVER_TLS = setup_rows.INVALID_SERVER_TLS
     # fmt: on
 
     @property

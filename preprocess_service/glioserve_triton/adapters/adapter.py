@@ -22,6 +22,7 @@ from glioserve_contract.metrics import (
     outcome_of,
 )
 from glioserve_triton.adapters.backend_api import BackendUtils, NamedTensor, Request, RequestError, Response
+from glioserve_triton.adapters.wanted import still_wanted
 
 Handler = Callable[[Request], Sequence[NamedTensor]]
 """Function from a request to its output tensors; it may raise :class:`GlioserveError`."""
@@ -61,8 +62,7 @@ def respond(pb_utils: BackendUtils, requests: Sequence[Request], handle: Handler
 
 def _respond_one(pb_utils: BackendUtils, request: Request, handle: Handler, metrics: Metrics) -> Response:
     try:
-        if request.is_cancelled():  # an ensemble tells its steps only between them
-            raise GlioserveError(ErrorCode.CANCELLED)
+        still_wanted(request)()
         return pb_utils.InferenceResponse(output_tensors=list(handle(request)))
     except BaseException as error:  # noqa: BLE001 - see respond()
         ours = isinstance(error, GlioserveError) and error.code in SERVER_CODES

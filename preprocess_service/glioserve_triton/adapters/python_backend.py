@@ -12,9 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-from glioserve_contract import ErrorCode, GlioserveError
-from glioserve_triton.adapters.adapter import incident, triton_error
+from glioserve_contract import GlioserveError
+from glioserve_contract.metrics import outcome_of
+from glioserve_triton.adapters.adapter import Metrics, incident, triton_error
 from glioserve_triton.adapters.backend_api import Array, BackendUtils, Request, Response
+from glioserve_triton.adapters.wanted import still_wanted
 
 Arrays = dict[str, Array]
 Run = Callable[[list[str], Arrays], Sequence[Array]]
@@ -63,6 +65,7 @@ class Batcher:
 
     def __init__(self, pb_utils: BackendUtils, config: ModelConfig, run: Run) -> None:
         self._pb_utils, self._config, self._run_graph = pb_utils, config, run
+        self._metrics = Metrics(pb_utils)
 
     def execute(self, requests: Sequence[Request]) -> list[Response]:
         """One response for each request, in order."""
@@ -71,8 +74,7 @@ class Batcher:
         groups: dict[Hashable, list[int]] = defaultdict(list)
         for index, request in enumerate(requests):
             try:
-                if request.is_cancelled():
-                    raise GlioserveError(ErrorCode.CANCELLED)
+                still_wanted(request)()
                 inputs[index] = {name: self._input(request, name) for name in self._config.inputs}
                 shapes = tuple(array.shape[1:] for array in inputs[index].values())
                 groups[shapes if self._config.batched else index].append(index)
@@ -118,4 +120,5 @@ class Batcher:
     def _failed(self, error: Exception) -> Response:
         # The runtimes' texts name nodes and shapes, never values: safe to log, and what one needs at 3 a.m.
         known = error if isinstance(error, GlioserveError) else incident(self._pb_utils, error, str(error))
+        self._metrics.count(outcome_of(known.code), known.code.token)
         return self._pb_utils.InferenceResponse(error=triton_error(self._pb_utils, known))
