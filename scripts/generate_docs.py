@@ -13,7 +13,14 @@ from pathlib import Path
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_contract.errors import classes
 from glioserve_contract.errors.base import class_of, families
-from glioserve_contract.metrics import STAGE_SECONDS, STAGE_SECONDS_HELP, STAGES, STUDIES, STUDIES_HELP
+from glioserve_contract.metrics import (
+    STAGE_SECONDS,
+    STAGE_SECONDS_HELP,
+    STAGES,
+    STUDIES,
+    STUDIES_HELP,
+    SUPERVISOR_METRICS,
+)
 from glioserve_contract.parameters import PARAMETERS
 from glioserve_contract.tensors import MODELS, Tensor
 from glioserve_dicom.identity import IDENTIFYING_ATTRIBUTES, KEPT_ATTRIBUTES, Treatment
@@ -115,6 +122,10 @@ def metrics() -> str:
         [
             (f"`{STUDIES}`", "counter", "`outcome`, `code`", STUDIES_HELP),
             (f"`{STAGE_SECONDS}`", "histogram", "`stage`: " + ", ".join(STAGES), STAGE_SECONDS_HELP),
+            *(
+                (f"`{m.name}`", m.kind, ", ".join(f"`{label}`" for label in m.labels), m.description)
+                for m in SUPERVISOR_METRICS
+            ),
         ],
     )
 

@@ -7,11 +7,17 @@ packages only in ``run``: their ``--help`` stays quick.
 
 from __future__ import annotations
 
+import sys
+
+from glioserve_cli import stop_signals
+
+if __name__ == "__main__" or sys.argv[0].endswith("glioserve"):
+    stop_signals.catch_for(sys.argv[1:])
+
 import argparse
 import importlib
 import os
 import signal
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import time
 from pathlib import Path
 from types import TracebackType
 
@@ -16,6 +18,7 @@ READY_TIMEOUT_S = 1.0
 """Time for one readiness call, in seconds; the call is repeated anyway."""
 UNLOADED = ("UNAVAILABLE", "unloaded")
 """State and reason, in the repository's index, of a model whose last request is done."""
+_GENERATION = "glioserve_generation"
 
 
 class ServerAdmin:
@@ -56,6 +59,19 @@ class ServerAdmin:
         What served before goes on serving until then, and after a failure.
         """
         self._client.load_model(model, self._headers, client_timeout=timeout_s)
+
+    def reload(self, model: str, timeout_s: float) -> None:
+        """Replace all processes of the model by new ones, with the same configuration and files.
+
+        The new ones start before the old ones leave, so requests are answered throughout. Triton reloads only what has
+        changed, and the repository may be read-only, so the changed thing is a parameter of the configuration.
+        """
+        answer = self._client.get_model_config(
+            model, headers=self._headers, as_json=True, client_timeout=CALL_TIMEOUT_S
+        )
+        config = answer["config"]
+        config.setdefault("parameters", {})[_GENERATION] = {"string_value": str(time.time_ns())}
+        self._client.load_model(model, self._headers, config=json.dumps(config), client_timeout=timeout_s)
 
     def ready_versions(self, model: str) -> frozenset[int]:
         """Return the versions of the model that answer, by the repository's index."""

@@ -18,6 +18,7 @@ from glioserve_contract.tensors import CLASSIFIER_MODEL, MODELS
 from glioserve_preprocess.pipeline import preprocess_volumes
 from glioserve_registry.demo_model import demo_repository
 from glioserve_triton.process.options import GRPC_ADMIN_HEADER
+from glioserve_triton.supervisor import canary
 from support.triton import running_server
 
 from .conftest import FG_6692, needs_fg_6692
@@ -199,3 +200,19 @@ def test_the_real_patient_goes_through_with_twenty_slices(tmp_path):
     assert 0 <= prediction.score <= 1
     assert any("lowered the model's min_slices from 32 to 20" in w for w in prediction.warnings)
     assert prediction.heatmap.voxels.shape == (26, 224, 256)
+
+
+def test_a_canary_reaches_every_python_model_and_is_no_study(server):
+    with triton.InferenceServerClient(server.grpc_url) as raw:
+        before = studies_counted(server)
+        for model in ("preprocess", "report"):
+            answer = canary.ask(raw, model, timeout_s=30)
+            assert answer.outcome is canary.Outcome.ALIVE, answer.detail
+        assert canary.ask(raw, "classifier", timeout_s=30).outcome is canary.Outcome.ALIVE
+        assert studies_counted(server) == before
+
+
+def studies_counted(server):
+    with urllib.request.urlopen(server.metrics_url, timeout=10) as page:
+        lines = page.read().decode().splitlines()
+    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith("glioserve_studies_total{"))

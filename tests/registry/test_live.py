@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -277,8 +277,10 @@ def test_the_command_does_it_all(repository: Path, tmp_path: Path, capsys: pytes
 class PollOptions(ServerOptions):
     """A server that looks at its repository every second instead of being told."""
 
-    def flags(self, ports: Ports, repository: Path) -> list[str]:
-        kept = [f for f in super().flags(ports, repository) if not f.startswith(("--load-model", "--model-control"))]
+    def flags(self, ports: Ports, repository: Path, models: Sequence[str]) -> list[str]:
+        kept = [
+            f for f in super().flags(ports, repository, models) if not f.startswith(("--load-model", "--model-control"))
+        ]
         return [*kept, "--model-control-mode=poll", "--repository-poll-secs=1"]
 
 

@@ -23,16 +23,11 @@ BACKENDS = Path(glioserve_triton.__file__).parent / "backends"
 class Request:
     """A request as a Python backend sees it."""
 
-    def __init__(
-        self, image: Array | None, outputs: tuple[str, ...] = ("LOGITS",), cancelled: bool = False, **parameters: Any
-    ) -> None:
-        self.image, self.outputs, self.cancelled, self._parameters = image, outputs, cancelled, parameters
+    def __init__(self, image: Array | None, outputs: tuple[str, ...] = ("LOGITS",), cancelled: bool = False) -> None:
+        self.image, self.outputs, self.cancelled = image, outputs, cancelled
 
     def is_cancelled(self) -> bool:
         return self.cancelled
-
-    def parameters(self) -> str:
-        return json.dumps(self._parameters)
 
     def requested_output_names(self) -> tuple[str, ...]:
         return self.outputs
@@ -61,25 +56,29 @@ class Response:
 
 
 class MetricFamily:
-    """Counts into ``counted``, which all families share, by the labels of a series."""
+    """Counts into ``counted``, by the labels' values."""
 
     COUNTER, HISTOGRAM = range(2)
     counted: ClassVar[Counter[tuple[str, ...]]] = Counter()
 
-    def __init__(self, *, name: str, description: str, kind: int) -> None:
-        del name, description, kind
+    def __init__(self, name: str, description: str, kind: int) -> None:
+        self.name = name
 
-    def Metric(self, labels: dict[str, str], buckets: object = None) -> types.SimpleNamespace:
-        del buckets
-        return types.SimpleNamespace(increment=lambda value: self.counted.update({tuple(labels.values()): value}))
+    def Metric(self, labels: dict[str, str], buckets: object = None) -> MetricFamily:
+        made = MetricFamily(self.name, "", 0)
+        made.labels = tuple(labels.values())  # type: ignore[attr-defined]
+        return made
+
+    def increment(self, value: float) -> None:
+        MetricFamily.counted[self.labels] += int(value)  # type: ignore[attr-defined]
 
 
 def backend_module(name: str, monkeypatch: pytest.MonkeyPatch, logged: list[str]) -> types.ModuleType:
     """The module of our backend ``name``; what it logs is added to ``logged``."""
-    MetricFamily.counted.clear()
     utils = types.ModuleType("triton_python_backend_utils")
     utils.Tensor, utils.TritonError, utils.InferenceResponse = Tensor, TritonError, Response  # type: ignore[attr-defined]
     utils.MetricFamily = MetricFamily  # type: ignore[attr-defined]
+    monkeypatch.setattr(MetricFamily, "counted", Counter())
     utils.Logger = types.SimpleNamespace(log_error=logged.append, log_warn=logged.append)  # type: ignore[attr-defined]
     utils.get_input_tensor_by_name = (  # type: ignore[attr-defined]
         lambda request, name: None if request.image is None else Tensor(name, request.image)

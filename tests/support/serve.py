@@ -43,6 +43,13 @@ class Serve:
         assert match, self.log
         return match[1]
 
+    def probe_url(self, path: str = "") -> str:
+        """Where its probes are, from the start on."""
+        wait_until(lambda: "] probes port=" in self.log or self.process.poll() is not None, "probes")
+        match = re.search(r"probes port=(\d+)", self.log)
+        assert match, self.log
+        return f"http://127.0.0.1:{match[1]}{path}"
+
     def end(self) -> int:
         """Its exit code, once it has ended by itself."""
         code = self.process.wait(TIMEOUT_S)
@@ -59,7 +66,7 @@ class Serve:
 def serving(repository: Path, *arguments: str, prefix: tuple[str, ...] = ()) -> Iterator[Serve]:
     """On free ports; killed at the end, whatever the test did. ``prefix`` is put before the command."""
     command = [*prefix, sys.executable, "-m", "glioserve_cli.main", "serve", "--repository", str(repository)]
-    ports = ["--grpc-port", "0", "--http-port", "0", "--metrics-port", "0"]
+    ports = ["--grpc-port", "0", "--http-port", "0", "--metrics-port", "0", "--probe-port", "0"]
     process = subprocess.Popen([*command, *ports, *arguments], stderr=subprocess.PIPE, text=True)
     serve = Serve(process)
     try:

@@ -30,12 +30,15 @@ from pathlib import Path
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
+from glioserve_triton.adapters.heartbeat import own_heartbeat
+
 HOLD = Path(__file__).parents[1] / "hold"
 
 
 class TritonPythonModel:
     def execute(self, requests):
-        return [self.answer(request) for request in requests]
+        with own_heartbeat().busy():
+            return [self.answer(request) for request in requests]
 
     def answer(self, request):
         value = pb_utils.get_input_tensor_by_name(request, "{input}").as_numpy()

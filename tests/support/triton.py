@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -51,14 +53,42 @@ def living_processes(group: int) -> list[int]:
     return found
 
 
+def stubs(group: int, model: str) -> list[int]:
+    """Process ids of a model's Python stubs in a server's process group."""
+    return [pid for pid in living_processes(group) if f"/{model}/1/model.py" in _command(pid)]
+
+
+@contextmanager
+def halted(server: TritonServer, model: str) -> Iterator[None]:
+    """No instance of the model does anything meanwhile: what is sent to it waits, or runs no further."""
+    processes = stubs(server.process.pid, model)
+    assert processes
+    for pid in processes:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in processes:
+            os.kill(pid, signal.SIGCONT)
+
+
+def _command(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except OSError:  # ended meanwhile
+        return ""
+
+
 def regions(run_folder: Path) -> list[str]:
     """The run's regions in /dev/shm."""
     return [region.name for region in SHARED_MEMORY.glob(f"{run_folder.name}*")]
 
 
-def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = VANISH_TIMEOUT_S) -> None:
+def wait_until(
+    condition: Callable[[], bool], what: str, timeout_s: float = VANISH_TIMEOUT_S, poll_s: float = 0.02
+) -> None:
     """Return when ``condition`` holds; fail with ``what`` if it does not within the bound."""
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, f"after {timeout_s:g} s still not: {what}"
-        time.sleep(0.02)
+        time.sleep(poll_s)

@@ -11,7 +11,7 @@ PORTS = Ports(1001, 1002, 1003)
 
 
 def _flags(options: ServerOptions) -> dict[str, str]:
-    flags = options.flags(PORTS, Path("/models"))
+    flags = options.flags(PORTS, Path("/models"), ["glioma"])
     pairs = [flag.partition("=") for flag in flags]
     assert len({name for name, _, _ in pairs}) == len(pairs)
     return {name: value for name, _, value in pairs}
@@ -40,7 +40,6 @@ def test_services_can_be_off() -> None:
 
 def test_what_an_operator_sets_arrives() -> None:
     options = ServerOptions(
-        model="other",
         profile="onnxruntime-gpu",
         host="0.0.0.0",
         admin_token="x" * 16,
@@ -49,7 +48,7 @@ def test_what_an_operator_sets_arrives() -> None:
         extra_flags=("--trace-config=level=TIMESTAMPS",),
     )
     flags = _flags(options)
-    assert flags["--load-model"] == "other"
+    assert flags["--load-model"] == "glioma"
     assert flags["--model-config-name"] == "onnxruntime-gpu"
     assert flags["--grpc-address"] == "0.0.0.0"
     assert flags["--log-verbose"] == "2"

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from http import HTTPStatus
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +28,7 @@ from glioserve_triton.process.server import TritonServer
 from glioserve_triton.reference_case import check_reference_case, check_served_cases
 from glioserve_triton.served.versions import load_manifest, save_manifest
 from support.recipes import tiny_recipe
-from support.serve import serving
+from support.serve import Serve, serving
 from support.tiny_repository import write_tiny_repository
 from support.triton import running_server, wait_until
 
@@ -210,7 +213,7 @@ def test_serve_is_ready_when_the_case_is_answered(tmp_path: Path) -> None:
         wait_until(lambda: '"message": "ready"' in serve.log, "ready")
         records = [json.loads(line) for line in serve.lines]
         messages = [record["message"] for record in records if record["source"] == "glioserve"]
-        assert messages == ["starting", "reference case answered", "reference case answered", "ready"]
+        assert messages == ["probes", "starting", "reference case answered", "reference case answered", "ready"]
         answered = [record for record in records if record["message"] == "reference case answered"]
         assert {record["classifier_version"] for record in answered} == {"1", "2"}
         assert {record["score"] for record in answered} == {f"{score_of(LOGITS, RECIPE):.4f}"}
@@ -222,7 +225,27 @@ def test_serve_is_ready_when_the_case_is_answered(tmp_path: Path) -> None:
 def test_serve_refuses_to_go_on_when_the_answer_is_wrong(swap: str, tmp_path: Path) -> None:
     recipe, says = SWAPPED[swap]
     with serving(with_case(tmp_path / "repository", recipe)) as serve:
+        answers = list(polled(serve))
         assert serve.end() == 1
+        assert answers
+        assert set(answers) == {HTTPStatus.SERVICE_UNAVAILABLE}
+        assert "successfully loaded 'glioma'" not in serve.log
         assert f"[{ErrorCode.REFERENCE_CASE_FAILED.token}]" in serve.log
         assert says in serve.log
         assert " ready grpc=" not in serve.log
+
+
+def polled(serve: Serve) -> Iterator[int]:
+    """Statuses of the probes, asked every 20 ms for as long as the command answers."""
+    url = serve.probe_url()
+    while serve.process.poll() is None:
+        for path in ("/startupz", "/readyz"):
+            try:
+                with urllib.request.urlopen(url + path, timeout=5) as answer:
+                    yield answer.status
+            except urllib.error.HTTPError as error:
+                with error:
+                    yield error.code
+            except OSError:
+                return
+        time.sleep(0.02)

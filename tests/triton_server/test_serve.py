@@ -137,3 +137,19 @@ def test_as_pid_1_it_reaps_what_it_inherits(repository: Path, tmp_path: Path) ->
         os.kill(pid_1, signal.SIGTERM)
         assert serve.end() == 0
         assert serve.lines[-1].endswith("glioserve] stopped")
+
+
+def test_a_signal_before_the_imports_are_done_is_not_lost(repository: Path) -> None:
+    with serving(repository) as serve:
+        wait_until(lambda: _catches(serve.process.pid, signal.SIGTERM), "the handler set", poll_s=0.001)
+        serve.process.send_signal(signal.SIGTERM)
+        assert serve.end() == 0
+        assert "loading: " not in serve.log
+        assert "ready" not in serve.log
+
+
+def _catches(pid: int, number: signal.Signals) -> bool:
+    """Whether the process has a handler for the signal, by the kernel's mask."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    mask = next(line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:"))
+    return bool(int(mask, 16) >> (number - 1) & 1)

@@ -1,21 +1,21 @@
 """``glioserve serve``: a supervisor in the foreground, the same on a laptop and as PID 1 of a container.
 
 SIGTERM, SIGINT and SIGHUP drain and stop: exit code 0. A second one skips the rest of the drain. A server that
-ends by itself is an error with the end of its log: exit code 1.
+ends by itself is an error with the end of its log: exit code 1. A part that failed and could not be repaired ends
+with exit code 75: the server must be started anew.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
 from glioserve_cli import argtypes
 from glioserve_cli.serving.server_tls import add_server_tls_arguments, server_tls_of, tell_expiry
+from glioserve_cli.stop_signals import STOP
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_contract.tensors import CLASSIFIER_MODEL
 from glioserve_triton.plans.discovery import ONNX_PROFILE, TENSORRT_PROFILE, LoadWatch, profile_to_serve, tell_fallback
@@ -24,8 +24,14 @@ from glioserve_triton.process.options import ServerOptions, read_admin_token
 from glioserve_triton.process.server import TritonServer
 from glioserve_triton.reference_case import check_served_cases
 from glioserve_triton.served.repository import CheckedRepository, check_repository
+from glioserve_triton.supervisor.health import Health, Phase
+from glioserve_triton.supervisor.metrics import SupervisorMetrics, triton_page
+from glioserve_triton.supervisor.probes import ProbeServer
+from glioserve_triton.supervisor.supervisor import Limits, Supervisor
 
-WATCH_INTERVAL_S = 0.2
+EXIT_NOT_HEALED = os.EX_TEMPFAIL
+_PROBE_PORT = 8003
+_LIMITS = Limits()
 _SECONDS = argtypes.seconds(most_s=argtypes.DAY_S, zero=True)
 _DEFAULTS = ServerOptions(grpc_port=8001, http_port=8000, metrics_port=8002)
 """Triton's own port numbers: what a caller expects of a server that stays."""
@@ -46,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--grpc-port", type=argtypes.port, default=_DEFAULTS.grpc_port, help="default %(default)s; 0 picks a free one")
     add("--http-port", type=argtypes.port, default=_DEFAULTS.http_port, help="default %(default)s")
     add("--metrics-port", type=argtypes.port, default=_DEFAULTS.metrics_port, help="default %(default)s")
+    add("--probe-port", type=argtypes.port, default=_PROBE_PORT, help="probes and all metrics (default %(default)s)")
     add("--no-http", action="store_true", help="gRPC and metrics only")
     add("--accept-identified-dicom", action="store_true", help="else DICOM that names its patient is refused")
     add(
@@ -63,6 +70,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="default %(default)s",
     )
     add_server_tls_arguments(parser)
+    add(
+        "--stage-timeout-s",
+        type=argtypes.seconds(most_s=argtypes.DAY_S, zero=False),
+        default=_LIMITS.hung_after_s,
+        help="a stage that works longer on one request is taken for a hang and replaced (default %(default)s)",
+    )
+    add(
+        "--stage-memory-limit-mib",
+        type=argtypes.count,
+        default=_LIMITS.memory_bytes >> 20,
+        metavar="MIB",
+        help="a larger process of a Python model is replaced between two requests (default %(default)s)",
+    )
     add("--log-format", choices=("text", "json"), default="text")
     add("--log-verbosity", type=int, default=_DEFAULTS.log_verbosity, help="Triton's --log-verbose")
     add(
@@ -77,71 +97,100 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until a signal asks to stop: exit code 0."""
+    STOP.catch()
     log = Log(sys.stderr, args.log_format)
-    signals = _StopSignals()
+    if STOP.first():
+        log.event("stopped before the start")
+        return 0
     profile = profile_to_serve(args.repository, args.profile, log)
     checked = check_repository(args.repository, profile)
-    watch = LoadWatch(log)
-    server = TritonServer(args.repository, replace(_options(args), profile=profile), watch)
-    log.event("starting", repository=args.repository, classifier_version=checked.serving.version)
-    try:
+    serving = _Serving(args, checked, log, profile)
+    with ProbeServer(args.host, args.probe_port, serving.health, serving.page) as probes:
+        log.event("probes", port=probes.port)
+        return serving.run()
+
+
+class _Serving:
+    """One run of the command: the server, its health and its metrics."""
+
+    def __init__(self, args: argparse.Namespace, checked: CheckedRepository, log: Log, profile: str | None) -> None:
+        self.health, self._metrics = Health(), SupervisorMetrics()
+        self._checked, self._log, self._profile = checked, log, profile
+        self._watch = LoadWatch(log)
+        self._limits = Limits(args.stage_timeout_s, args.stage_memory_limit_mib << 20)
+        self._server = TritonServer(args.repository, replace(_options(args), profile=profile), self._watch)
+
+    def page(self) -> bytes:
+        """Return all metrics as Prometheus' text."""
+        return self._metrics.page(triton_page(self._server.metrics_url))
+
+    def run(self) -> int:
+        """Start, watch, drain and stop. Return the exit code."""
+        log = self._log
+        log.event("starting", repository=self._server.repository, classifier_version=self._checked.serving.version)
+        code = 0
         try:
-            server.start(give_up=signals.first)
+            self._start()
+            server = self._server
+            log.event("ready", grpc=server.grpc_url, http=server.http_url, metrics=server.metrics_url)
+            tell_expiry(server, log)
+            self.health.begin_serving()
+            Supervisor(server, self.health, self._metrics, log, self._limits).watch(STOP.first, self._reap)
+            log.event("draining", timeout_s=server.options.drain_timeout_s)
+        except GlioserveError as error:
+            if error.code is ErrorCode.NOT_HEALED:
+                log.event("draining what can be drained, then ending", "error", reason=error.detail)
+                print(error, file=sys.stderr, flush=True)
+                code = EXIT_NOT_HEALED
+            elif not STOP.first() or error.code is not ErrorCode.SERVER_FAILED:
+                raise
+        finally:
+            self.health.phase = Phase.FAILED if code else Phase.DRAINING
+            drained = self._server.stop(hurry=STOP.second)
+        if not drained:
+            log.event("studies in flight may have been cut off", "warning")
+        log.event("stopped")
+        return code
+
+    def _start(self) -> None:
+        try:
+            self._server.start(STOP.first, self._check_cases)
         except GlioserveError:
-            if profile != TENSORRT_PROFILE or watch.reason is None or signals.first():
+            if self._profile != TENSORRT_PROFILE or self._watch.reason is None or STOP.first():
                 raise
             # A plan that fits by its record may still not load: too little memory, say.
-            tell_fallback(log, checked.serving, watch.reason)
-            check_repository(args.repository, ONNX_PROFILE)
-            server = TritonServer(args.repository, replace(server.options, profile=ONNX_PROFILE), log.server_line)
-            server.start(give_up=signals.first)
-        _check_cases(server, checked, signals, log)
-        log.event("ready", grpc=server.grpc_url, http=server.http_url, metrics=server.metrics_url)
-        tell_expiry(server, log)
-        _watch(server, signals)
-        log.event("draining", timeout_s=server.options.drain_timeout_s)
-    except GlioserveError as error:
-        if not signals.first() or error.code is not ErrorCode.SERVER_FAILED:
+            tell_fallback(self._log, self._checked.serving, self._watch.reason)
+            check_repository(self._server.repository, ONNX_PROFILE)
+            options = replace(self._server.options, profile=ONNX_PROFILE)
+            self._server = TritonServer(self._server.repository, options, self._log.server_line)
+            self._server.start(STOP.first, self._check_cases)
+
+    def _check_cases(self) -> None:
+        """Raise GLIO-5117 where a loaded version does not give its reference case the expected score."""
+        if all(served.manifest.recipe.reference_case is None for served in self._checked.versions):
+            return
+        server = self._server
+
+        def give_up() -> bool:
+            return STOP.first() or server.process.poll() is not None
+
+        try:
+            scores = check_served_cases(
+                server.grpc_url,
+                server.repository / CLASSIFIER_MODEL.name,
+                tls=server.channel_tls,
+                give_up=give_up,
+            )
+        except GlioserveError:
+            if (code := server.process.poll()) is not None:
+                raise server.failure(f"tritonserver ended by itself with code {code}") from None
             raise
-    finally:
-        drained = server.stop(hurry=signals.second)
-    if not drained:
-        log.event("studies in flight may have been cut off", "warning")
-    log.event("stopped")
-    return 0
+        for version, score in scores.items():
+            self._log.event("reference case answered", classifier_version=version, score=f"{score:.4f}")
 
-
-def _check_cases(server: TritonServer, checked: CheckedRepository, signals: _StopSignals, log: Log) -> None:
-    """Raise GLIO-5117 where a loaded version does not give its reference case the expected score."""
-    if all(served.manifest.recipe.reference_case is None for served in checked.versions):
-        return
-
-    def give_up() -> bool:
-        return signals.first() or server.process.poll() is not None
-
-    try:
-        scores = check_served_cases(
-            server.grpc_url,
-            server.repository / CLASSIFIER_MODEL.name,
-            tls=server.channel_tls,
-            give_up=give_up,
-        )
-    except GlioserveError:
-        if (code := server.process.poll()) is not None:
-            raise server.failure(f"tritonserver ended by itself with code {code}") from None
-        raise
-    for version, score in scores.items():
-        log.event("reference case answered", classifier_version=version, score=f"{score:.4f}")
-
-
-def _watch(server: TritonServer, signals: _StopSignals) -> None:
-    """Return when a signal asks to stop; GLIO-5111 when the server ended by itself."""
-    while not signals.first():
-        if (code := server.process.poll()) is not None:
-            raise server.failure(f"tritonserver ended by itself with code {code}")
+    def _reap(self) -> None:
         if os.getpid() == 1:
-            reap_orphans(server.process.guardian_pid)
-        time.sleep(WATCH_INTERVAL_S)
+            reap_orphans(self._server.process.guardian_pid)
 
 
 def reap_orphans(guardian_pid: int) -> None:
@@ -154,24 +203,6 @@ def reap_orphans(guardian_pid: int) -> None:
         if ended is None or ended.si_pid == guardian_pid:
             return
         os.waitpid(ended.si_pid, os.WNOHANG)
-
-
-class _StopSignals:
-    """Counts stop signals. Plain attributes: a lock taken in a handler could be one the main thread holds."""
-
-    def __init__(self) -> None:
-        self._count = 0
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, self._receive)
-
-    def _receive(self, _number: int, _frame: object) -> None:
-        self._count += 1
-
-    def first(self) -> bool:
-        return self._count >= 1
-
-    def second(self) -> bool:
-        return self._count >= 2
 
 
 def _options(args: argparse.Namespace) -> ServerOptions:

@@ -15,6 +15,9 @@ from glioserve_contract.errors.table import ErrorCode
 ACTION_MARK = "What to do:"
 """Text between a finding and the action; a finding contains it only where it quotes another error whole."""
 
+DEAD_STAGE = re.compile(r"[Ss]tub process\b.*\bis not healthy")
+"""Triton's words, behind status INTERNAL, for a request that a dead process of a Python model had."""
+
 _BY_TOKEN = {code.token: code for code in ErrorCode}
 _TOKEN = re.compile(r"GLIO-\d{4}(?!\d)")
 _BRACKETED = re.compile(rf"\[({_TOKEN.pattern})\]")

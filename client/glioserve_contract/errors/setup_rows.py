@@ -130,4 +130,8 @@ INVALID_SERVER_TLS = ErrorRow(
     "GLIO-5127", _BAD, _FIX, "A TLS file of the server is unfit: unreadable, not PEM, expired, or not the key's.",
     "Replace the file that the message names and start again; docs/operations.md says what the server needs.",
 )
+NOT_HEALED = ErrorRow(
+    "GLIO-5128", Status.UNAVAILABLE, _FIX, "A part of the running server failed and could not be repaired.",
+    "Start the server again (Kubernetes does so by itself); the message names the part and the reason.",
+)
 # fmt: on

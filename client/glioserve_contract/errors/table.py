@@ -221,16 +221,10 @@ class ErrorCode(Enum):
         "GLIO-3102", Status.CANCELLED, _YES, "The request was cancelled, or its deadline passed, before it was done.",
         "Send the request again, with a longer deadline if the deadline passed.",
     )
-    DEADLINE_PASSED = ErrorRow(
-        "GLIO-3104", Status.CANCELLED, _YES,
-        "By the server's clock, the deadline that the request states passed before the study was done.",
-        "Send it again with a later `deadline_unix_ms`; if it had not passed by the caller's clock, set both clocks, "
-        "or leave the parameter out.",
-    )
-    STUDY_TIMEOUT = ErrorRow(
-        "GLIO-3105", Status.INTERNAL, _FIX, "The server worked on the study for as long as it works on any.",
-        "Send only the series of the recipe's sequences; if it has no others, the server's operator must find out what "
-        "slows the server down.",
+    STAGE_LOST = ErrorRow(
+        "GLIO-3103", Status.INTERNAL, _YES, "A process of the server ended while it had the study.",
+        "Send the study again: the server repairs itself within seconds. If the same study fails so each time, report "
+        "it to the server's operator.",
     )
 
     UNAVAILABLE = ErrorRow(
@@ -298,6 +292,7 @@ class ErrorCode(Enum):
     STORE_FAILED = setup_rows.STORE_FAILED
     INVALID_OPINION_MODEL = setup_rows.INVALID_OPINION_MODEL
     INVALID_SERVER_TLS = setup_rows.INVALID_SERVER_TLS
+    NOT_HEALED = setup_rows.NOT_HEALED
     # fmt: on
 
     @property

@@ -5,7 +5,10 @@ Triton's module (``triton_python_backend_utils``) exists only inside its stub pr
 
 from __future__ import annotations
 
+import json
+import os
 import secrets
+import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import cast
@@ -21,8 +24,12 @@ from glioserve_contract.metrics import (
     STUDIES_HELP,
     outcome_of,
 )
+from glioserve_contract.parameters import CANARY_PARAMETER
 from glioserve_triton.adapters.backend_api import BackendUtils, NamedTensor, Request, RequestError, Response
-from glioserve_triton.adapters.wanted import still_wanted
+from glioserve_triton.adapters.heartbeat import own_heartbeat
+
+CANARY_HOLD_S = 0.01
+"""Time for which a canary keeps its process, so that those sent at once reach all processes of a model."""
 
 Handler = Callable[[Request], Sequence[NamedTensor]]
 """Function from a request to its output tensors; it may raise :class:`GlioserveError`."""
@@ -57,18 +64,29 @@ class Metrics:
 
 def respond(pb_utils: BackendUtils, requests: Sequence[Request], handle: Handler, metrics: Metrics) -> list[Response]:
     """Return a response for each request, never an exception: an uncaught one would carry a traceback."""
-    return [_respond_one(pb_utils, request, handle, metrics) for request in requests]
+    with own_heartbeat().busy():
+        return [_respond_one(pb_utils, request, handle, metrics) for request in requests]
 
 
 def _respond_one(pb_utils: BackendUtils, request: Request, handle: Handler, metrics: Metrics) -> Response:
     try:
-        still_wanted(request)()
+        if _is_canary(request):
+            time.sleep(CANARY_HOLD_S)
+            answer = pb_utils.TritonError(f"canary of process {os.getpid()}", pb_utils.TritonError.INVALID_ARG)
+            return pb_utils.InferenceResponse(error=answer)
+        if request.is_cancelled():  # an ensemble tells its steps only between them
+            raise GlioserveError(ErrorCode.CANCELLED)
         return pb_utils.InferenceResponse(output_tensors=list(handle(request)))
     except BaseException as error:  # noqa: BLE001 - see respond()
         ours = isinstance(error, GlioserveError) and error.code in SERVER_CODES
         known = cast(GlioserveError, error) if ours else incident(pb_utils, error)
     metrics.count(outcome_of(known.code), known.code.token)
     return pb_utils.InferenceResponse(error=triton_error(pb_utils, known))
+
+
+def _is_canary(request: Request) -> bool:
+    text = request.parameters()
+    return bool(text) and CANARY_PARAMETER in text and json.loads(text).get(CANARY_PARAMETER) is True
 
 
 def incident(pb_utils: BackendUtils, error: BaseException, text: str = "its text is not logged") -> GlioserveError:

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-from glioserve_contract import GlioserveError
+from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_contract.metrics import outcome_of
 from glioserve_triton.adapters.adapter import Metrics, incident, triton_error
 from glioserve_triton.adapters.backend_api import Array, BackendUtils, Request, Response
-from glioserve_triton.adapters.wanted import still_wanted
+from glioserve_triton.adapters.heartbeat import own_heartbeat
 
 Arrays = dict[str, Array]
 Run = Callable[[list[str], Arrays], Sequence[Array]]
@@ -69,12 +69,17 @@ class Batcher:
 
     def execute(self, requests: Sequence[Request]) -> list[Response]:
         """One response for each request, in order."""
+        with own_heartbeat().busy():
+            return self._execute(requests)
+
+    def _execute(self, requests: Sequence[Request]) -> list[Response]:
         responses: dict[int, Response] = {}
         inputs: list[Arrays] = [{} for _ in requests]
         groups: dict[Hashable, list[int]] = defaultdict(list)
         for index, request in enumerate(requests):
             try:
-                still_wanted(request)()
+                if request.is_cancelled():
+                    raise GlioserveError(ErrorCode.CANCELLED)
                 inputs[index] = {name: self._input(request, name) for name in self._config.inputs}
                 shapes = tuple(array.shape[1:] for array in inputs[index].values())
                 groups[shapes if self._config.batched else index].append(index)

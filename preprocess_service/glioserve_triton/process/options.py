@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
@@ -31,6 +32,7 @@ _TLS_FLAGS = (
     "--grpc-server-key",
     "--grpc-root-cert",
 )
+_LOAD_MODEL = "--load-model"
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{16,256}")
 
 
@@ -39,7 +41,7 @@ class ServerOptions:
     """Options of a server; ports of 0 are chosen free."""
 
     model: str = "glioma"
-    """The model to load and to wait for; an ensemble brings its steps along."""
+    """The model to load and to wait for; the steps of an ensemble are loaded before it."""
     profile: str | None = None
     """``<model>/configs/<profile>.pbtxt`` where a model has it; None takes every ``config.pbtxt``."""
     tritonserver: Path | None = None
@@ -77,23 +79,26 @@ class ServerOptions:
                 "Triton's HTTP port has no TLS, so that a study could pass it unencrypted.",
                 "Leave HTTP off (--no-http), or bind to the loopback (--host 127.0.0.1).",
             )
-        owned = {flag.split("=")[0] for flag in self._own_flags(Ports(0, 0, 0), Path())}
+        owned = {_LOAD_MODEL, *(flag.split("=")[0] for flag in self._own_flags(Ports(0, 0, 0), Path()))}
         for name in (flag.split("=")[0] for flag in self.extra_flags):
             if name in owned:
                 raise ValueError(f"{name} is set by the options, not by extra_flags")
             if name in _TLS_FLAGS:
                 raise ValueError(f"{name} is set by --tls-cert, --tls-key and --tls-client-ca")
 
-    def flags(self, ports: Ports, repository: Path) -> list[str]:
-        """Return the flags that say what is served, where, and to whom; the extra ones last."""
-        return [*self._own_flags(ports, repository), *self.extra_flags]
+    def flags(self, ports: Ports, repository: Path, models: Sequence[str]) -> list[str]:
+        """Return the flags that say what is served, where, and to whom; the extra ones last.
+
+        ``models`` are those that the server loads at its start.
+        """
+        own = self._own_flags(ports, repository)
+        return [*own, *(f"{_LOAD_MODEL}={model}" for model in models), *self.extra_flags]
 
     def _own_flags(self, ports: Ports, repository: Path) -> list[str]:
         protocols = ",".join(RESTRICTED)
         flags = [
             f"--model-repository={repository}",
             "--model-control-mode=explicit",
-            f"--load-model={self.model}",
             "--strict-readiness=false",  # a broken new version must not take the good one out of service
             "--disable-auto-complete-config",
             f"--exit-timeout-secs={self.exit_timeout_s}",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import compileall
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -10,6 +12,7 @@ from typing import TYPE_CHECKING
 from tritonclient.utils import InferenceServerException
 
 from glioserve_contract import ErrorCode, GlioserveError
+from glioserve_triton.adapters.heartbeat import RUN_FOLDER
 from glioserve_triton.admin import UNLOADED, ServerAdmin
 from glioserve_triton.channel import ChannelTls
 from glioserve_triton.process.backend_folder import build_backend_folder
@@ -17,6 +20,7 @@ from glioserve_triton.process.guarded import GuardedProcess, OnLine
 from glioserve_triton.process.locate import Installation, check_libraries, find_installation
 from glioserve_triton.process.options import Ports, ServerOptions
 from glioserve_triton.process.run_folder import RunFolder, sweep_dead_runs
+from glioserve_triton.served.ensemble import steps_of
 from glioserve_triton.served.profile import profile_needs
 from glioserve_triton.waiting import StopCheck, never
 
@@ -28,6 +32,9 @@ EXIT_MARGIN_S = 5.0
 """Triton counts its exit timeout in whole seconds, then still ends its Python stubs."""
 _POLL_S = 0.05
 _CLASH = ":{port}' already in use"
+
+Admission = Callable[[], None]
+"""Check of the loaded steps, before the model itself is loaded and can be asked; it raises to end the start."""
 
 
 class TritonServer:
@@ -44,6 +51,10 @@ class TritonServer:
         self._process: GuardedProcess | None = None
         self._ports = Ports(0, 0, 0)
         self._tls: PreparedTls | None = None
+        self.steps: tuple[str, ...] = ()
+        """The models that the ensemble runs; empty for a model that is not an ensemble."""
+        self.damaged = False
+        """Set where a Python process died: Triton then never ends by itself, so :meth:`stop` does not wait for it."""
 
     def __enter__(self) -> TritonServer:
         self.start()
@@ -90,16 +101,20 @@ class TritonServer:
             raise RuntimeError("the server is not running")
         return self._process
 
-    def start(self, give_up: StopCheck = never) -> None:
+    def start(self, give_up: StopCheck = never, admission: Admission | None = None) -> None:
         """Start and wait until the model is ready.
 
+        The steps of an ensemble are loaded first, then ``admission`` may check them, and only then is the ensemble
+        loaded: until then no study can be answered and no probe finds it ready.
+
         GLIO-5109 or 5110 where no server can run here; GLIO-5127 where a TLS file is unfit; GLIO-5111, with the tail
-        of the log, where it ended, was not ready in time, or ``give_up`` said so.
+        of the log, where it ended, was not ready in time, or ``give_up`` said so; whatever ``admission`` raises.
         """
         if self._process is not None:
             raise RuntimeError("the server is running already")
         if not self.repository.is_dir():
             raise GlioserveError(ErrorCode.INVALID_REPOSITORY, f"{self.repository} is not a folder.")
+        self.steps, self.damaged = steps_of(self.repository, self.options.model), False
         installation = find_installation(self.options.tritonserver)
         check_libraries(installation)
         if self.options.tls is not None:
@@ -111,7 +126,7 @@ class TritonServer:
             self._ports = self._choose_ports()
             self._process = self._spawn(installation)
             try:
-                self._wait_until_ready(give_up)
+                self._wait_until_ready(give_up, admission)
                 return
             except BaseException:
                 clashed = self._lost_a_chosen_port()
@@ -151,7 +166,8 @@ class TritonServer:
         try:
             if self._process.poll() is None:
                 drained = self.drain(hurry=hurry)
-                self._process.terminate(self.options.exit_timeout_s + EXIT_MARGIN_S)
+                if not self.damaged:
+                    self._process.terminate(self.options.exit_timeout_s + EXIT_MARGIN_S)
         finally:
             self._kill()
         return drained
@@ -176,9 +192,11 @@ class TritonServer:
     def _spawn(self, installation: Installation) -> GuardedProcess:
         run = RunFolder()
         try:
+            _compile_models(self.repository)
             needed = profile_needs(self.repository, self.options.profile).backend
             backends = build_backend_folder(installation, run.path / "backends", needed)
-            flags = self.options.flags(self._ports, self.repository.resolve())
+            models = self.steps or (self.options.model,)
+            flags = self.options.flags(self._ports, self.repository.resolve(), models)
             flags += [
                 f"--id={run.path.name}",
                 f"--backend-directory={backends}",
@@ -190,26 +208,49 @@ class TritonServer:
                 flags.append(f"--cache-directory={installation.caches}")
             if installation.origin == "wheel":
                 flags.append("--allow-gpu-metrics=false")  # the wheel brings no working DCGM
-            environment = self.options.environment(installation)
+            environment = {**self.options.environment(installation), RUN_FOLDER: str(run.path)}
             return GuardedProcess([str(installation.binary), *flags], environment, run, self._on_line)
         except BaseException:
             run.remove()
             raise
 
-    def _wait_until_ready(self, give_up: StopCheck) -> None:
-        process, model = self.process, self.options.model
+    def _wait_until_ready(self, give_up: StopCheck, admission: Admission | None) -> None:
+        model = self.options.model
         deadline = time.monotonic() + self.options.ready_timeout_s
         with self.admin() as admin:
-            while not admin.is_ready(model, process.run.path.name):
-                if (code := process.poll()) is not None:
-                    raise self.failure(f"tritonserver ended with code {code} before {model} was ready")
-                if time.monotonic() > deadline:
-                    raise self.failure(f"{model} was not ready after {self.options.ready_timeout_s:g} s")
-                if give_up():
-                    raise self.failure(f"stopped before {model} was ready")
-                time.sleep(_POLL_S)
+            for step in self.steps:
+                self._wait_for(step, admin, deadline, give_up)
+            if admission is not None:
+                admission()
+            if self.steps and not admin.is_ready(model, self.process.run.path.name):
+                try:
+                    admin.load(model, max(deadline - time.monotonic(), 1.0))
+                except InferenceServerException as error:
+                    raise self.failure(f"{model} cannot be loaded: {error.message()}") from error
+            self._wait_for(model, admin, deadline, give_up)
+
+    def _wait_for(self, model: str, admin: ServerAdmin, deadline: float, give_up: StopCheck) -> None:
+        process, served = self.process, self.options.model
+        while not admin.is_ready(model, process.run.path.name):
+            if (code := process.poll()) is not None:
+                raise self.failure(f"tritonserver ended with code {code} before {served} was ready")
+            if time.monotonic() > deadline:
+                raise self.failure(f"{served} was not ready after {self.options.ready_timeout_s:g} s")
+            if give_up():
+                raise self.failure(f"stopped before {served} was ready")
+            time.sleep(_POLL_S)
 
     def failure(self, what: str) -> GlioserveError:
         """GLIO-5111 that says ``what`` and has the tail of the log."""
         tail = self.process.tail().replace(self.options.admin_token, "***")
         return GlioserveError(ErrorCode.SERVER_FAILED, f"{what}; the end of its log:\n{tail}\n")
+
+
+def _compile_models(repository: Path) -> None:
+    """Compile the repository's Python models, where it can be written to.
+
+    A model's first import would write the compiled file beside it, which Triton takes for a change of the model: it
+    would load it a second time, with the ensemble. Triton's stub ignores PYTHONDONTWRITEBYTECODE.
+    """
+    for file in repository.glob("*/[0-9]*/model.py"):
+        compileall.compile_file(file, quiet=2)

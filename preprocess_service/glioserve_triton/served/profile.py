@@ -41,7 +41,7 @@ def profile_needs(repository: Path, profile: str | None) -> ProfileNeeds:
     file = next((f for f in (*files, folder / "config.pbtxt") if f.is_file()), None)
     if file is None:
         return ProfileNeeds()
-    config = _read(file)
+    config = read_config(file)
     return ProfileNeeds(
         backend=config.backend,
         model_file=config.default_model_filename,
@@ -69,12 +69,17 @@ def check_profile(repository: Path, profile: str | None, serving: ServedVersion)
         )
 
 
-def _read(file: Path) -> ModelConfig:
-    """Return the configuration; fields that only a newer Triton knows are passed over."""
+def read_config(file: Path) -> ModelConfig:
+    """Return a model's configuration; fields that only a newer Triton knows are passed over.
+
+    Raises:
+        GlioserveError: GLIO-5108 where the file is not a model configuration in protobuf's text format.
+    """
     try:
         return text_format.Parse(file.read_text(encoding="utf-8"), ModelConfig(), allow_unknown_field=True)
     except (text_format.ParseError, UnicodeDecodeError) as error:
+        model = file.parents[1] if file.parent.name == "configs" else file.parent
         raise GlioserveError(
             ErrorCode.INVALID_REPOSITORY,
-            f"{CLASSIFIER_MODEL.name}/{file.name} is not a model configuration in protobuf's text format: {error}.",
+            f"{model.name}/{file.name} is not a model configuration in protobuf's text format: {error}.",
         ) from error

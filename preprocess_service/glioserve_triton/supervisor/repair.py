@@ -1,0 +1,71 @@
+"""Repair of one model of the running server: its processes are replaced by new ones, then a canary must answer."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+from tritonclient.utils import InferenceServerException
+
+from glioserve_triton.channel import open_client
+from glioserve_triton.process.server import TritonServer
+from glioserve_triton.supervisor.canary import Outcome, ask
+from glioserve_triton.supervisor.stages import Reason
+
+RELOAD_TIMEOUT_S = 120.0
+CANARY_TIMEOUT_S = 30.0
+MOST_ATTEMPTS = 3
+"""Repairs of one model that may fail in a row."""
+
+
+@dataclass(frozen=True)
+class Repair:
+    """Outcome of one repair; ``failure`` is empty where it worked."""
+
+    model: str
+    reason: Reason
+    failure: str = ""
+
+
+class Repairs:
+    """Runs repairs in the background, one at a time for each model."""
+
+    def __init__(self, server: TritonServer) -> None:
+        self._server = server
+        self._pool = ThreadPoolExecutor(1, "repair")
+        self._running: dict[str, Future[Repair]] = {}
+        self._failed: dict[str, int] = {}
+
+    def close(self) -> None:
+        """Let go of what still runs; calls have deadlines."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def is_running(self, model: str) -> bool:
+        """Return whether the model is being repaired."""
+        return model in self._running
+
+    def begin(self, model: str, reason: Reason) -> None:
+        """Begin to repair the model."""
+        self._running[model] = self._pool.submit(self._repair, model, reason)
+
+    def done(self) -> list[Repair]:
+        """Return the repairs that have ended since the last call."""
+        ended = [model for model, future in self._running.items() if future.done()]
+        outcomes = [self._running.pop(model).result() for model in ended]
+        for repair in outcomes:
+            self._failed[repair.model] = self._failed.get(repair.model, 0) + 1 if repair.failure else 0
+        return outcomes
+
+    def has_failed_for_good(self, model: str) -> bool:
+        """Return whether repairs of the model have failed as often as they may."""
+        return self._failed.get(model, 0) >= MOST_ATTEMPTS
+
+    def _repair(self, model: str, reason: Reason) -> Repair:
+        try:
+            with self._server.admin() as admin:
+                admin.reload(model, RELOAD_TIMEOUT_S)
+        except InferenceServerException as error:
+            return Repair(model, reason, f"it cannot be loaded: {error.message()}")
+        with open_client(self._server.grpc_url, self._server.channel_tls) as client:
+            answer = ask(client, model, CANARY_TIMEOUT_S)
+        return Repair(model, reason, answer.detail if answer.outcome is Outcome.DEAD else "")

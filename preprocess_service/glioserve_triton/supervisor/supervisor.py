@@ -1,0 +1,246 @@
+"""The loop that watches a running server: it sees what fails, repairs it, and keeps the probes truthful.
+
+It sees a dead process of a Python model in /proc, a hanging one by its heartbeat and by canary requests, a Triton that
+does not answer by its health service, and a classifier that fails by a deep probe. What it cannot repair ends the
+server, for Kubernetes to start it anew.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from tritonclient.utils import InferenceServerException
+
+from glioserve_contract import ErrorCode, GlioserveError
+from glioserve_contract.tensors import CLASSIFIER_MODEL
+from glioserve_triton.adapters.heartbeat import read_heartbeats
+from glioserve_triton.channel import open_client
+from glioserve_triton.process.logs import Log
+from glioserve_triton.process.server import TritonServer
+from glioserve_triton.reference_case import check_served_cases
+from glioserve_triton.supervisor import canary
+from glioserve_triton.supervisor.canary import Answer, Outcome
+from glioserve_triton.supervisor.health import Health
+from glioserve_triton.supervisor.metrics import SupervisorMetrics, failures_by_model, triton_page
+from glioserve_triton.supervisor.questions import Question, background
+from glioserve_triton.supervisor.repair import Repairs
+from glioserve_triton.supervisor.stages import Reason, Stages, oldest_s
+from glioserve_triton.supervisor.stubs import Stub, stopped, stubs_of
+from glioserve_triton.waiting import StopCheck
+
+LOOK_INTERVAL_S = 0.2
+LIVE_INTERVAL_S = 1.0
+LIVE_TIMEOUT_S = 5.0
+LIVE_FAILURES_NOT_READY = 2
+LIVE_FAILURES_FATAL = 6
+CANARY_INTERVAL_S = 10.0
+CANARY_TIMEOUT_S = 5.0
+DEEP_INTERVAL_S = 60.0
+DEEP_TIMEOUT_S = 60.0
+DEEP_SHARE = 100
+"""The deep probe takes at most one part of so many of the classifier's time."""
+DEEP_FAILURES_NOT_READY = 2
+DEEP_FAILURES_REPAIR = 3
+SCRAPE_INTERVAL_S = 5.0
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds that an operator sets."""
+
+    hung_after_s: float = 300.0
+    """A call of a Python model that runs longer is taken for a hang, and its process is replaced."""
+    memory_bytes: int = 4 << 30
+    """A process of a Python model that is larger is replaced between two requests."""
+
+
+class Supervisor:
+    """Watches ``server``, which is ready, until told to stop."""
+
+    def __init__(
+        self, server: TritonServer, health: Health, metrics: SupervisorMetrics, log: Log, limits: Limits | None = None
+    ) -> None:
+        self._server, self._health, self._metrics, self._log = server, health, metrics, log
+        limits = limits or Limits()
+        self._stages = Stages(limits.hung_after_s, limits.memory_bytes)
+        self._client = open_client(server.grpc_url, server.channel_tls)
+        self._repairs = Repairs(server)
+        self._live_failures = self._deep_failures = 0
+        self._idle_throughout: dict[str, bool] = {}
+        self._classifier_failures = 0
+        self._server_stopped_looks = 0
+
+    def watch(self, stop: StopCheck, every_look: Callable[[], None]) -> None:
+        """Watch until ``stop`` says so; ``every_look`` is called each time round.
+
+        Raises:
+            GlioserveError: GLIO-5111 where tritonserver ended by itself; GLIO-5127 where a part cannot be repaired.
+        """
+        self._stages.begin(stubs_of(self._server.process.pid))
+        self._metrics.watch(self._stages.models, [r.value for r in Reason])
+        python_models = [m for m in self._stages.models if m != CLASSIFIER_MODEL.name]
+        with background() as pool:
+            self._live = Question(pool, self._ask_live, LIVE_INTERVAL_S)
+            self._canaries = {m: Question(pool, _canaries(self, pool, m), CANARY_INTERVAL_S) for m in python_models}
+            self._deep = Question(pool, self._ask_deep, DEEP_INTERVAL_S)
+            self._scrape = Question(pool, lambda: triton_page(self._server.metrics_url), SCRAPE_INTERVAL_S)
+            try:
+                while not stop():
+                    self._look()
+                    self._health.came_round()
+                    every_look()
+                    time.sleep(LOOK_INTERVAL_S)
+            finally:
+                self._repairs.close()
+                self._client.close()
+
+    def _look(self) -> None:
+        process = self._server.process
+        if (code := process.poll()) is not None:
+            raise self._server.failure(f"tritonserver ended by itself with code {code}")
+        self._continue_server(process.pid)
+        stubs = stubs_of(process.pid)
+        beats = read_heartbeats(process.run.path)
+        self._server.damaged = self._server.damaged or any(stub.dead for stub in stubs.values())
+        for model, reason in self._stages.faults(stubs, beats).items():
+            self._repair(model, reason)
+        self._finish_repairs()
+        self._judge_live()
+        for model, question in self._canaries.items():
+            idle = self._stages.idle(model, stubs, beats)
+            self._idle_throughout[model] = idle and (self._idle_throughout.get(model, True) or not question.open)
+            self._judge_canaries(model, question)
+        self._judge_classifier()
+        for model in self._stages.models:
+            own = [beats[pid] for pid in beats.keys() & stubs.keys() if stubs[pid].model == model]
+            self._metrics.in_flight.labels(model).set(sum(beat.busy_since_s is not None for beat in own))
+            self._metrics.oldest_request.labels(model).set(oldest_s(own))
+            self._metrics.memory.labels(model).set(_largest(stubs, model))
+        self._metrics.ready.set(not self._health.not_ready_because())
+
+    def _repair(self, model: str, reason: Reason) -> None:
+        if self._repairs.is_running(model):
+            return
+        if reason is not Reason.MEMORY:  # nothing fails meanwhile: the new processes come before the old ones go
+            self._health.report(model, f"a process is {reason.value} and is being replaced")
+        self._log.event("repair begins", "warning", model=model, reason=reason.value)
+        self._metrics.repairs.labels(model, reason.value).inc()
+        self._stages.repair_begins(model)
+        self._repairs.begin(model, reason)
+
+    def _finish_repairs(self) -> None:
+        for repair in self._repairs.done():
+            if repair.failure:
+                self._log.event("repair failed", "error", model=repair.model, reason=repair.failure)
+                if self._repairs.has_failed_for_good(repair.model):
+                    raise GlioserveError(ErrorCode.NOT_HEALED, f"{repair.model}: {repair.failure}")
+                self._repairs.begin(repair.model, repair.reason)
+                continue
+            self._stages.renewed(repair.model, stubs_of(self._server.process.pid))
+            self._health.report(repair.model, None)
+            self._log.event("repaired", model=repair.model, reason=repair.reason.value)
+
+    def _continue_server(self, pid: int) -> None:
+        self._server_stopped_looks = self._server_stopped_looks + 1 if stopped(pid) else 0
+        if self._server_stopped_looks * LOOK_INTERVAL_S > LIVE_INTERVAL_S:
+            self._log.event("tritonserver was stopped by a signal and is continued", "warning")
+            os.kill(pid, signal.SIGCONT)
+
+    def _ask_live(self) -> str:
+        """Return what is wrong with the server as a whole; empty where nothing is."""
+        models = (*self._server.steps, self._server.options.model)
+        try:
+            if not self._client.is_server_live(client_timeout=LIVE_TIMEOUT_S):
+                return "it says that it is not live"
+            absent = [m for m in models if not self._client.is_model_ready(m, client_timeout=LIVE_TIMEOUT_S)]
+        except InferenceServerException as error:
+            return f"it does not answer ({error.status() or 'no status'})"
+        return f"not loaded: {', '.join(absent)}" if absent else ""
+
+    def _judge_live(self) -> None:
+        problem = self._live.answer()
+        if problem is None:
+            return
+        self._live_failures = self._live_failures + 1 if problem else 0
+        if self._live_failures >= LIVE_FAILURES_FATAL:
+            self._server.damaged = True
+            raise GlioserveError(ErrorCode.NOT_HEALED, f"tritonserver: {problem}.")
+        if self._live_failures == 0 or self._live_failures >= LIVE_FAILURES_NOT_READY:
+            if self._health.report("tritonserver", problem or None):
+                self._log.event("tritonserver", "warning" if problem else "info", problem=problem or "none any more")
+            self._live.interval_s = LIVE_INTERVAL_S
+
+    def _judge_canaries(self, model: str, question: Question[list[Answer]]) -> None:
+        answers = question.answer()
+        if answers is None or self._repairs.is_running(model):
+            return
+        outcomes = {answer.outcome for answer in answers}
+        if Outcome.DEAD in outcomes:
+            self._metrics.canary_failed(model, lost=True)
+            self._repair(model, Reason.DEAD)
+        elif Outcome.SILENT in outcomes and self._idle_throughout[model]:
+            self._metrics.canary_failed(model, lost=False)
+            self._repair(model, Reason.HUNG)
+
+    def _ask_deep(self) -> str:
+        """Return what is wrong with the classifier, empty where nothing is."""
+        began = time.monotonic()
+        try:
+            answer = canary.ask(self._client, CLASSIFIER_MODEL.name, DEEP_TIMEOUT_S)
+            if answer.outcome is Outcome.ALIVE:
+                check_served_cases(self._server.grpc_url, self._classifier_folder(), tls=self._server.channel_tls)
+                return ""
+            return answer.detail if answer.outcome is Outcome.DEAD else ""
+        except GlioserveError as error:
+            return error.detail
+        finally:
+            self._deep.interval_s = max(DEEP_INTERVAL_S, DEEP_SHARE * (time.monotonic() - began))
+
+    def _judge_classifier(self) -> None:
+        page = self._scrape.answer()
+        failures = failures_by_model(page).get(CLASSIFIER_MODEL.name, 0) if page else self._classifier_failures
+        if failures > self._classifier_failures:
+            self._deep.soon()
+        self._classifier_failures = failures
+        if CLASSIFIER_MODEL.name not in self._server.steps:
+            return
+        problem = self._deep.answer()
+        if problem is None or self._repairs.is_running(CLASSIFIER_MODEL.name):
+            return
+        self._deep_failures = self._deep_failures + 1 if problem else 0
+        if not problem:
+            self._health.report(CLASSIFIER_MODEL.name, None)
+            return
+        self._metrics.canary_failed(CLASSIFIER_MODEL.name, lost=True)
+        self._log.event("deep probe failed", "warning", model=CLASSIFIER_MODEL.name, problem=problem)
+        self._deep.soon()
+        if self._deep_failures >= DEEP_FAILURES_NOT_READY:
+            self._health.report(CLASSIFIER_MODEL.name, problem)
+        if self._deep_failures == DEEP_FAILURES_REPAIR:
+            self._repair(CLASSIFIER_MODEL.name, Reason.DEAD)
+        elif self._deep_failures > DEEP_FAILURES_REPAIR:
+            raise GlioserveError(ErrorCode.NOT_HEALED, f"{CLASSIFIER_MODEL.name}: {problem}")
+
+    def _classifier_folder(self) -> Path:
+        return self._server.repository / CLASSIFIER_MODEL.name
+
+
+def _canaries(supervisor: Supervisor, pool: ThreadPoolExecutor, model: str) -> Callable[[], list[Answer]]:
+    """Return the question of one canary for each process of the model, all at once."""
+
+    def ask() -> list[Answer]:
+        count = supervisor._stages.processes(model)
+        asked = [pool.submit(canary.ask, supervisor._client, model, CANARY_TIMEOUT_S) for _ in range(count)]
+        return [future.result() for future in asked]
+
+    return ask
+
+
+def _largest(stubs: dict[int, Stub], model: str) -> int:
+    return max((stub.memory_bytes for stub in stubs.values() if stub.model == model), default=0)
