@@ -2,11 +2,12 @@
 
 Nothing is blanked: an attribute that :data:`glioserve_dicom.identity.KEPT_ATTRIBUTES` does not name is not
 written, at any depth, private ones and the preamble included. What is kept is held to its own form (numbers are
-numbers, codes are of a closed list), and pixels are copied byte for byte. A malformed number that
-is needed to place or decode an image is sent as a fixed malformed value, so that the server reports it as malformed.
+numbers, codes are of a closed list), and of the pixels' bytes only the image is taken (:mod:`glioserve_dicom.pixels`).
+A malformed number that is needed to place or decode an image is sent as a fixed malformed value, so that the server
+reports it as malformed.
 
-Outside its reach: text burnt into the pixels, a face that the voxels show, comments inside a compressed
-codestream, and a name that happens to be a word of the vocabulary ("T1 KOPF" stays, and so would a Mr Kopf).
+Outside its reach: text burnt into the pixels, a face that the voxels show, and a name that happens to be a word of
+the vocabulary ("T1 KOPF" stays, and so would a Mr Kopf).
 Files that state themselves that text is burnt in are not sent at all.
 """
 
@@ -16,16 +17,17 @@ import hashlib
 import hmac
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from io import BytesIO
 from types import MappingProxyType
 
-from pydicom import dcmwrite
 from pydicom.charset import default_encoding
 from pydicom.datadict import dictionary_VM, dictionary_VR, keyword_for_tag, tag_for_keyword
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_dataset, write_file_meta_info
 from pydicom.tag import BaseTag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
@@ -39,9 +41,10 @@ from glioserve_client.dicomfile import (
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_dicom.agents import agent_in
 from glioserve_dicom.files.attributes import numbers, texts
-from glioserve_dicom.files.part10 import MR_STORAGE, NATIVE_SYNTAXES, Instance, parse
+from glioserve_dicom.files.part10 import MR_STORAGE, parse
 from glioserve_dicom.files.quiet import quiet
 from glioserve_dicom.identity import KEPT_ATTRIBUTES, Treatment, kept_codes, value_order, values_to_number
+from glioserve_dicom.pixels.only import Pixels, only_pixels
 from glioserve_dicom.slices.decode import COLOURS
 from glioserve_dicom.slices.frames import FUNCTIONAL_GROUPS, is_multiframe
 from glioserve_dicom.slices.mosaic import has_tiles
@@ -50,9 +53,10 @@ from glioserve_dicom.words import LONGEST_TEXT, kept_text
 IMPLEMENTATION_CLASS_UID = "2.25.138425461034158632186734985473013712345"
 """Ours, in every file written (PS3.7 D.3.3.2): the scanner's own would name its maker and software."""
 IMPLEMENTATION_VERSION_NAME = "GLIOSERVE"
+_PREAMBLE_BYTES = 128
 
-_WRITTEN_LAST = frozenset({"PatientID", "ContrastBolusAgent"})
-"""Made of several attributes of the file."""
+_WRITTEN_LAST = frozenset({"PatientID", "ContrastBolusAgent", "PixelData"})
+"""Made of several attributes of the file, and the pixels."""
 _NUMERIC_TEXT = re.compile(rb"[0-9eE+\-. \t\r\n\\]*\0*")
 """Form of the kept numbers that are written as text (DS, IS): what the reader strips, and what numbers are made of."""
 _BINARY_BYTES = {"US": 2, "SS": 2, "UL": 4, "SL": 4, "FL": 4, "FD": 8, "US or SS": 2}
@@ -161,31 +165,42 @@ def _rebuilt(file: DicomFile, names: Pseudonyms, origin_us: int, where: str) -> 
     instance = parse(file.content, where)
     source = instance.dataset
     instance_uid = names.uid(text_of(source, "SOPInstanceUID") or secrets.token_hex())
-    meta, buffer = FileMetaDataset(), BytesIO()
     try:
         with quiet("pydicom"):
-            meta.MediaStorageSOPClassUID = UID(file.sop_class_uid)
-            meta.MediaStorageSOPInstanceUID = UID(instance_uid)
-            meta.TransferSyntaxUID = UID(_written_syntax(instance))
-            meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
-            meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
+            pixels = only_pixels(instance)
             dataset = _kept(source, names, origin_us)
-            if instance.pixel_keyword in KEPT_ATTRIBUTES:
-                _keep_in_place(dataset, instance.pixel_element(), instance.pixel_keyword)
-            dataset.file_meta = meta
-            implicit, little = source.original_encoding
-            dcmwrite(buffer, dataset, implicit_vr=implicit, little_endian=little, enforce_file_format=True)
+            return b"".join(_written(file.sop_class_uid, instance_uid, dataset, pixels))
+    except GlioserveError:
+        raise
     except Exception as error:  # pydicom raises many kinds on a broken element
         raise GlioserveError(ErrorCode.TRUNCATED_FILE, f"{where} has elements that cannot be read.") from error
-    return buffer.getvalue()
 
 
-def _written_syntax(instance: Instance) -> str:
-    """Return the transfer syntax under which the elements and pixels are right as they are."""
-    declared = instance.transfer_syntax
-    if declared in NATIVE_SYNTAXES and declared != DeflatedExplicitVRLittleEndian:
-        return instance.native_syntax  # a header may state another than it is written in
-    return declared
+def _written(sop_class_uid: str, instance_uid: str, dataset: Dataset, pixels: Pixels) -> Iterator[bytes | memoryview]:
+    """Yield the file in parts (PS3.10 7.1): the pixels, which come last and are most of it, are not copied."""
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = UID(sop_class_uid)
+    meta.MediaStorageSOPInstanceUID = UID(instance_uid)
+    meta.TransferSyntaxUID = UID(pixels.transfer_syntax)
+    meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
+    meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
+    head, body = DicomBytesIO(), DicomBytesIO()
+    write_file_meta_info(head, meta)
+    yield bytes(_PREAMBLE_BYTES) + b"DICM" + head.getvalue()
+    implicit, little = dataset.original_encoding
+    body.is_implicit_VR, body.is_little_endian = bool(implicit), bool(little)
+    write_dataset(body, dataset)
+    parts = [body.getvalue(), *pixels.element(bool(implicit), bool(little))]
+    if pixels.transfer_syntax != DeflatedExplicitVRLittleEndian:
+        yield from parts
+        return
+    deflated = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    length = 0
+    for data in (*map(deflated.compress, parts), deflated.flush()):
+        length += len(data)
+        yield data
+    if length % 2:
+        yield b"\0"
 
 
 def _kept(source: Dataset, names: Pseudonyms, origin_us: int, depth: int = 0) -> Dataset:
@@ -202,7 +217,7 @@ def _kept(source: Dataset, names: Pseudonyms, origin_us: int, depth: int = 0) ->
             continue
         if dictionary_VR(tag) == "SQ":
             kept.add_new(tag, "SQ", [_kept(item, names, origin_us, depth + 1) for item in source[tag].value or ()])
-        elif treatment is Treatment.KEEP:
+        elif treatment is Treatment.KEEP and keyword not in _WRITTEN_LAST:
             _keep_in_place(kept, source.get_item(tag), keyword)
             if tag not in kept and keyword in _NEEDED_NUMBERS and _is_malformed(source, keyword):
                 kept[tag] = _malformed_stand_in(tag, bool(implicit), bool(little))
@@ -239,7 +254,7 @@ def _in_place(element: RawDataElement, keyword: str, explicit: bool) -> RawDataE
     allowed = official.split(" or ")
     vr = element.VR if element.VR in allowed else allowed[0]
     value = element.value or b""
-    if keyword != "PixelData" and not _has_form(value, keyword, official):
+    if not _has_form(value, keyword, official):
         return None
     return element._replace(VR=vr if explicit else None)
 

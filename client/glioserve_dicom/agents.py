@@ -166,6 +166,7 @@ _DOSE = re.compile(
 _ATTRIBUTION = re.compile(r"\s(by|durch|par)\s+((dr|mr|mrs|ms|md|rn|nurse|prof|frau|herr)\.?\s+)?[^\W\d_]+$")
 """The person who injected, at a text's end."""
 _NUMBER = re.compile(r"[a-z]{0,4}\d[\w.,]*")
+_LONG_NUMBER = re.compile(r"\d{4}")
 _BRACKETED_SIGN = re.compile(r"[(\[{]\s*([+-])\s*[)\]}]")
 _EITHER_SIGN = re.compile(r"\+\s*/?\s*-|-\s*/?\s*\+")
 _WORD = re.compile(r"[a-z]{0,4}\d[\w.,]*|[^\W\d_]+|[?±]")
@@ -198,6 +199,11 @@ def agent_given(texts: Mapping[str, str]) -> bool | None:
     """
     name, volume, total, start = (texts.get(keyword, "") for keyword in AGENT_ATTRIBUTES)
     return _judged([_name_says(name)], [volume, total], [start])
+
+
+def is_about_an_agent(text: str) -> bool:
+    """Return whether every word of a text names or describes an agent or its dose, and no number is long."""
+    return not _LONG_NUMBER.search(text) and "unknown" not in _kinds_of(_WORD.findall(_folded(text)))
 
 
 def _judged(names: Sequence[bool | None], doses: Sequence[str], starts: Sequence[str]) -> bool | None:

@@ -1,8 +1,8 @@
 """The attributes that may leave the hospital's service, and those that the server refuses (risks: PS3.15 Annex E).
 
 An allow-list: the client builds each file anew from :data:`KEPT_ATTRIBUTES`; whatever is not named is not sent.
-The server refuses a request in which an attribute of :data:`IDENTIFYING_ATTRIBUTES` has a value, or a PatientID
-is not a pseudonym. Text burnt into the pixels is outside both: see docs/privacy.md.
+The server refuses what :mod:`glioserve_dicom.identified` finds, among it each of :data:`IDENTIFYING_ATTRIBUTES` that
+has a value. Text burnt into the pixels is outside both: see docs/privacy.md.
 """
 
 from __future__ import annotations
@@ -192,6 +192,14 @@ IDENTIFYING_ATTRIBUTES = (
 )
 """Refused when non-empty, at any depth of the dataset."""
 
+TECHNICAL_TEXTS = frozenset(
+    "DeidentificationMethod CodeValue LongCodeValue URNCodeValue CodingSchemeDesignator CodingSchemeVersion "
+    "CodeMeaning ManufacturerModelName SoftwareVersions ReceiveCoilName TransmitCoilName ImagedNucleus ResonantNucleus "
+    "WindowCenterWidthExplanation ContrastBolusRoute PositionReferenceIndicator RescaleType".split()
+)
+"""Texts about the device and the method that the server takes although the client does not send them: what a caller's
+own de-identification by PS3.15 Annex E leaves."""
+
 PATIENT_PSEUDONYM = re.compile(r"PSN-[0-9a-f]{8,32}")
 """The only form of PatientID that the server takes (full match): random per request, never derived from the
 patient's number in a way that could be repeated."""
@@ -229,6 +237,11 @@ def value_order(value: str) -> tuple[int, int, str]:
     if numbered := _NUMBERED.fullmatch(value):
         return 1, int(numbered[1]), ""
     return 2, 0, value
+
+
+def is_numbered(value: str) -> bool:
+    """Return whether a value is a number, or one of a request's numbered values."""
+    return value_order(value)[0] < 2
 
 
 def image_type_order(values: Iterable[str]) -> tuple[tuple[int, int, str], ...]:

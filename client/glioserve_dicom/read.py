@@ -9,19 +9,15 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from pydicom.datadict import dictionary_has_tag, dictionary_VR, tag_for_keyword
-from pydicom.dataset import Dataset, FileDataset
-from pydicom.tag import BaseTag
+from pydicom.dataset import FileDataset
 
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_contract.limits import MAX_INSTANCES, MAX_REQUEST_BYTES
-from glioserve_dicom.files.attributes import element_of, items, text
+from glioserve_dicom.files.attributes import text
 from glioserve_dicom.files.folder import StudyFiles, given_files
 from glioserve_dicom.files.part10 import Instance, object_name
 from glioserve_dicom.files.quiet import quiet
-from glioserve_dicom.identity import IDENTIFYING_ATTRIBUTES, PATIENT_PSEUDONYM
-
-_IDENTIFYING_TAGS = {tag_for_keyword(k): k for k in IDENTIFYING_ATTRIBUTES}
+from glioserve_dicom.identified import refuse_identified
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +58,7 @@ def read(files: Sequence[bytes] | StudyFiles, *, accept_identified: bool) -> Ins
         check_request_limits(len(images), sum(len(file.content) for file, _ in images))
         datasets = [i.dataset for i in parsed]
         if not accept_identified:
-            _refuse_identified(datasets)
+            refuse_identified(parsed)
         _refuse_several(datasets, "PatientID", ErrorCode.MULTIPLE_PATIENTS)
         _refuse_several(datasets, "StudyInstanceUID", ErrorCode.MULTIPLE_STUDIES)
         others = Counter(object_name(i.sop_class_uid) for i in parsed if not i.is_mr)
@@ -79,35 +75,6 @@ def check_request_limits(files: int, size_bytes: int) -> None:
         limits = f"at most {MAX_INSTANCES} of {MAX_REQUEST_BYTES >> 20} MiB"
         detail = f"{files} files or tensors of {size_bytes >> 20} MiB; {limits} may be sent."
         raise GlioserveError(ErrorCode.STUDY_TOO_LARGE, detail)
-
-
-def _refuse_identified(datasets: Iterable[FileDataset]) -> None:
-    found: set[str] = set()
-    for dataset in datasets:
-        _find_identifying(dataset, found)
-        if not PATIENT_PSEUDONYM.fullmatch(text(dataset, "PatientID")):
-            found.add("PatientID (not a pseudonym)")
-    if found:
-        raise GlioserveError(ErrorCode.IDENTIFIED_DICOM, f"Files carry {', '.join(sorted(found))}.")
-
-
-def _find_identifying(dataset: Dataset, found: set[str]) -> None:
-    for tag in dataset.keys():  # noqa: SIM118 - iterating a Dataset converts values
-        element = element_of(dataset, tag)
-        value = getattr(element, "value", None)
-        if tag in _IDENTIFYING_TAGS and (value.strip(b" \0") if isinstance(value, bytes) else value):
-            found.add(_IDENTIFYING_TAGS[tag])
-        if _is_sequence(tag, element):
-            for item in items(dataset, tag):
-                _find_identifying(item, found)
-
-
-def _is_sequence(tag: BaseTag, element: object) -> bool:
-    """Return whether an element is a sequence; in implicit VR only the dictionary knows."""
-    vr = getattr(element, "VR", None)
-    if vr is None and not tag.is_private:
-        vr = dictionary_VR(tag) if dictionary_has_tag(tag) else None
-    return vr == "SQ"
 
 
 def _refuse_several(datasets: Iterable[FileDataset], keyword: str, code: ErrorCode) -> None:

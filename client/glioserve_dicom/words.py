@@ -253,6 +253,7 @@ _MARKS = (
     (re.compile(r"(?<![a-z0-9])b[\s_-]ffe"), " bffe "),
 )
 _TOKEN = re.compile(r"(?<![a-z0-9])[+-]c(?![a-z0-9])|[a-z0-9]+")
+_LONG_NUMBER = re.compile(r"\d{4}")
 _ANCHORS = [anchor for entry in WEIGHTINGS.values() for anchor in entry.anchors]
 _ANCHORS += "contrast scout localizer localiser lokalizer survey fieldmap mdixon autoalign".split()
 _ANCHORS += "dwi dti fmri diffusion perfusion angio [23]d".split()
@@ -282,6 +283,15 @@ def kept_words(description: str) -> str:
     return kept
 
 
+def is_of_vocabulary(description: str) -> bool:
+    """Return whether a description has no word beyond the closed vocabulary, in any of its spellings.
+
+    Small numbers may stand among the words: a number of four digits and more may be a patient's.
+    """
+    text = _terms_replaced(description)
+    return text.isascii() and not _LONG_NUMBER.search(text) and all(word for _, word in _tokens(text))
+
+
 def kept_text(description: str, most_characters: int) -> str:
     """Return :func:`kept_words`, each once, as many as fit into an attribute of ``most_characters``.
 
@@ -300,9 +310,19 @@ def kept_text(description: str, most_characters: int) -> str:
 
 
 def _kept_once(description: str) -> str:
+    return " ".join(settled(_tokens(_terms_replaced(description))))
+
+
+def _terms_replaced(description: str) -> str:
+    """Return a description in lower case, its accents dropped, terms of other scripts as their English words."""
     text = plain_dashes(description).lower().translate(_LETTERS)
     text = _TERM.sub(lambda found: f" {_TERMS[found.group().lower()]} ", text)
-    text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
+    return "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c)).lower()
+
+
+def _tokens(text: str) -> list[tuple[str, str]]:
+    """Return each token of a text with its word of the vocabulary; with an empty one where it is unknown."""
+    text = text.encode("ascii", "ignore").decode()
     for mark, word in _MARKS:
         text = mark.sub(word, text)
     text = " ".join(text.split())
@@ -314,7 +334,7 @@ def _kept_once(description: str) -> str:
     ]
     if any(word in _DIXON_WORDS for _, word in tokens):
         tokens = [(raw, _DIXON_IMAGES.get(raw, word)) for raw, word in tokens]
-    return " ".join(settled(tokens))
+    return tokens
 
 
 def _tokens_of(token: str) -> list[tuple[str, str]]:

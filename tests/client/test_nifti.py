@@ -10,6 +10,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from glioserve_client import GlioserveError, Modality, VolumeStudy, errors
+from glioserve_client.request import encode
 from glioserve_client.study import Volume
 from glioserve_dicom.volumes import nifti as nifti_module
 
@@ -178,3 +179,13 @@ def test_a_damaged_header_is_read_or_refused_by_code(tmp_path: Path) -> None:
         except GlioserveError:
             refused += 1
     assert 50 < refused < 350
+
+
+def test_the_bits_of_a_nan_say_nothing(tmp_path: Path) -> None:
+    voxels = np.ones((5, 6, 7), np.float32)
+    voxels.view(np.uint32)[0, 0, :3] = [0x7FC05A59, 0x7FC05851, 0xFFC05549]
+    path = tmp_path / "t1.nii"
+    nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4)), path)
+    sent = encode(VolumeStudy.from_nifti({Modality.T1: path})).inputs[0]._get_content()
+    assert np.isnan(np.frombuffer(sent, np.float32)).sum() == 3
+    assert set(np.frombuffer(sent, np.uint32)) == {0x7FC00000, 0x3F800000}

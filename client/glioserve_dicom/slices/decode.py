@@ -8,35 +8,31 @@ compare.
 from __future__ import annotations
 
 import re
-import struct
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pydicom.encaps import encapsulate, get_frame
+from pydicom.encaps import encapsulate
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian
 
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_dicom.files.attributes import comparable, malformed, number, text, whole
 from glioserve_dicom.files.part10 import NATIVE_SYNTAXES, Instance
-from glioserve_dicom.slices.frames import Frame, frame_count, functional_group, is_multiframe
+from glioserve_dicom.pixels.native import Layout, layout_of
+from glioserve_dicom.pixels.streams import Frames
+from glioserve_dicom.slices.frames import Frame, functional_group, is_multiframe
 from glioserve_dicom.slices.mosaic import is_mosaic
 from glioserve_dicom.slices.spacing import SAME_POSITION_MM
 
 COLOURS = re.compile(r"PALETTE COLOR|RGB|ARGB|HSV|CMYK|YBR_[A-Z0-9_]{2,12}")
 """Values of PhotometricInterpretation that stand for colour (PS3.3 C.7.6.3.1.2), retired ones too."""
 _PIXEL_MEANING = ("Rows", "Columns", "BitsAllocated", "BitsStored", "PixelRepresentation", "PhotometricInterpretation")
-MAX_ENCODED_SHARE = 2.0
-"""Largest size of a compressed frame as a multiple of its raw pixels; a larger one is a trap for decoders."""
 MIN_SLOPE, MAX_SLOPE = 1e-12, 1e12
 """Bounds of a rescale that single precision can hold."""
 _PLUGIN = "pylibjpeg"
 """Tried first, so that a stream gives the same numbers wherever other decoders are installed too."""
-_JPEG_START, _J2K_START = b"\xff\xd8", b"\xff\x4f\xff\x51"
-_JPEG_SIZE_MARKERS = frozenset({*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC})
-"""SOF0 to SOF15, and SOF55 of JPEG-LS."""
 
 
 def refuse_unreadable(instance: Instance, image_type: Sequence[str]) -> None:
@@ -89,7 +85,7 @@ def decode(frame: Frame, out: npt.NDArray[np.float32]) -> None:
     instance = frame.instance
     slope, intercept = rescale_of(frame)
     try:
-        out[:] = _stored(frame, out.shape[0], out.shape[1])
+        out[:] = _stored(instance, frame.index)
     except Exception:  # noqa: BLE001 - decoders raise many kinds on damaged streams
         syntax = UID(instance.transfer_syntax)
         name = "an unknown transfer syntax" if syntax.name == syntax else syntax.name
@@ -112,41 +108,63 @@ def same_image(one: Frame, other: Frame) -> bool:
     a, b = one.instance, other.instance
     return (
         bool(np.abs(np.subtract(one.plane.position_lps_mm, other.plane.position_lps_mm)).max() < SAME_POSITION_MM)
-        and a.transfer_syntax == b.transfer_syntax
-        and len(a.pixels) == len(b.pixels)
         and all(comparable(a.dataset, k) == comparable(b.dataset, k) for k in _PIXEL_MEANING)
         and rescale_of(one) == rescale_of(other)
-        and bytes(a.pixels) == bytes(b.pixels)
+        and (bytes(a.pixels) == bytes(b.pixels) or _same_numbers(a, b, one.index))
     )
 
 
-def _stored(frame: Frame, rows: int, columns: int) -> npt.NDArray[np.generic]:
-    """Return the pixels as numbers [rows, columns], unused bits cleared."""
-    instance = frame.instance
-    allocated, stored, signed = _bits(instance)
-    frame_bytes = rows * columns * allocated // 8
+def _same_numbers(one: Instance, other: Instance, index: int) -> bool:
+    """Return whether the frames' pixels are equal, whatever else is in their bytes."""
+    try:
+        return np.array_equal(_stored(one, index), _stored(other, index))
+    except Exception:  # noqa: BLE001 - decoders raise many kinds on damaged streams
+        return False
+
+
+def _stored(instance: Instance, index: int) -> npt.NDArray[np.generic]:
+    layout = layout_of(instance.dataset)
+    if layout is None:
+        raise ValueError("the headers do not describe the pixels")
+    return stored_words(instance, layout, index)
+
+
+def has_decoder(transfer_syntax: str) -> bool:
+    """Return whether a decoder of this transfer syntax is installed."""
+    try:
+        return bool(get_decoder(UID(transfer_syntax)).is_available)
+    except NotImplementedError:
+        return False
+
+
+def stored_words(instance: Instance, layout: Layout, index: int) -> npt.NDArray[np.generic]:
+    """Return a frame's stored pixels as numbers [rows, columns].
+
+    Raises what the decoders raise, and ValueError for what is not an image of one sample a pixel in this layout.
+    """
+    if layout.samples != 1:
+        raise ValueError("not an image of one sample a pixel")
+    frame_bytes = layout.frame_bits // 8
     if instance.transfer_syntax in NATIVE_SYNTAXES:
         if instance.encapsulated:
             raise ValueError("fragments in a native syntax")
         big = instance.transfer_syntax == ExplicitVRBigEndian
         syntax = ExplicitVRBigEndian if big else ExplicitVRLittleEndian
-        start = frame.index * frame_bytes
+        start = index * frame_bytes
         pixels: bytes | memoryview = instance.pixels[start : start + frame_bytes]
+    elif (frames := Frames(instance, layout)).is_rle:
+        syntax, pixels = ExplicitVRLittleEndian, frames.unpacked(index)[0]
     else:
-        syntax = UID(instance.transfer_syntax)
-        encoded = get_frame(bytes(instance.pixels), frame.index, number_of_frames=frame_count(frame.dataset))
-        if len(encoded) > MAX_ENCODED_SHARE * frame_bytes + 4096 or _size_of(encoded) not in (None, (rows, columns)):
-            raise ValueError("not an image of this size")
-        pixels = encapsulate([encoded])
+        syntax, pixels = UID(instance.transfer_syntax), encapsulate([frames.codestream(index).content])
     options: dict[str, Any] = {
-        "rows": rows,
-        "columns": columns,
+        "rows": layout.rows,
+        "columns": layout.columns,
         "number_of_frames": 1,
         "samples_per_pixel": 1,
         "photometric_interpretation": "MONOCHROME2",
-        "bits_allocated": allocated,
-        "bits_stored": stored,
-        "pixel_representation": signed,
+        "bits_allocated": layout.allocated,
+        "bits_stored": layout.stored,
+        "pixel_representation": int(layout.signed),
         "pixel_keyword": "PixelData",
         "pixel_vr": "OW",
     }
@@ -162,20 +180,3 @@ def _bits(instance: Instance) -> tuple[int, int, int]:
     allocated = whole(dataset, "BitsAllocated") or 0
     stored = whole(dataset, "BitsStored")
     return allocated, allocated if stored is None else stored, whole(dataset, "PixelRepresentation") or 0
-
-
-def _size_of(encoded: bytes) -> tuple[int, int] | None:
-    """Return (rows, columns) as a JPEG, JPEG-LS or JPEG 2000 stream states them, before a decoder allocates them."""
-    if encoded.startswith(_J2K_START):
-        x1, y1, x0, y0 = struct.unpack_from(">4I", encoded, 8)
-        return y1 - y0, x1 - x0
-    if not encoded.startswith(_JPEG_START):
-        return None
-    at = 2
-    while at + 9 <= len(encoded) and encoded[at] == 0xFF:
-        marker, length = encoded[at + 1], int.from_bytes(encoded[at + 2 : at + 4], "big")
-        if marker in _JPEG_SIZE_MARKERS:
-            rows, columns = struct.unpack_from(">2H", encoded, at + 5)
-            return rows, columns
-        at += 1 if marker == 0xFF else 2 + length
-    return None

@@ -43,7 +43,8 @@ def checked_voxels(voxels: npt.ArrayLike, what: str, *, copy: bool = False) -> n
     Args:
         voxels: numbers of any real type, byte order and layout, with any further axes of length 1.
         what: start of messages: ``The t1 volume``.
-        copy: return a contiguous copy always; otherwise only where the type changes.
+        copy: return a contiguous copy always, in which every NaN is the same one (its bits may carry anything);
+            otherwise only where the type changes.
 
     Raises:
         StudyTooLargeError: GLIO-1104 over the limit on voxels.
@@ -86,6 +87,8 @@ def _single_precision(voxels: npt.NDArray[np.generic], what: str, copy: bool) ->
     missing = float(np.isnan(array).mean())
     if missing > MAX_NAN_SHARE:
         raise GlioserveError(ErrorCode.NON_FINITE_VOXELS, f"{what} is {missing:.0%} NaN.")
+    if copy and missing:
+        array[np.isnan(array)] = np.nan
     if max(abs(float(np.fmin.reduce(array, axis=None))), abs(float(np.fmax.reduce(array, axis=None)))) > MAX_MAGNITUDE:
         raise GlioserveError(ErrorCode.EXTREME_INTENSITY, f"{what} has voxels beyond {MAX_MAGNITUDE:g}.")
     return array

@@ -1,0 +1,160 @@
+"""Rebuild a JPEG 2000 codestream from the segments that its decoding needs (ITU-T T.800 A, T.814 for HTJ2K)."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from glioserve_dicom.pixels.codestream import BEHIND_CODESTREAM, COMMENTS, UNUSED_PARTS, Codestream, is_encoders_own
+
+START = b"\xff\x4f\xff\x51"
+BOXES = b"\0\0\0\x0cjP  "
+"""Start of a JP2 file, which some archives put where DICOM has the codestream alone."""
+_SOC, _SOT, _SOD, _EOC = b"\xff\x4f", b"\xff\x90", b"\xff\x93", b"\xff\xd9"
+_SIZ, _CAP, _COD, _COC, _QCD, _QCC, _RGN, _POC, _PPM, _PPT = (
+    0xFF51, 0xFF50, 0xFF52, 0xFF53, 0xFF5C, 0xFF5D, 0xFF5E, 0xFF5F, 0xFF60, 0xFF61
+)  # fmt: skip
+_NEEDED = frozenset({_SIZ, _CAP, _COD, _COC, _QCD, _QCC, _RGN, _POC, _PPM, _PPT})
+"""Segments that decoding needs."""
+_INDICES = frozenset({0xFF55, 0xFF57, 0xFF58, 0xFF63, 0xFF56, 0xFF59})
+"""Lengths, registration and profiles, which encoders write for other readers: left out, but harmless."""
+_TILE_PART_BYTES = 12
+"""Length of the segment that opens a tile-part."""
+
+
+class _MalformedError(Exception):
+    """The codestream is not what the standard describes."""
+
+
+@dataclass(frozen=True)
+class _Size:
+    rows: int
+    columns: int
+    components: int
+    precision: int
+    tiles: int
+
+
+def clean_jpeg2000(data: bytes) -> Codestream | None:
+    """Return the codestream without comments, indices, the boxes of a JP2 file and what follows its end.
+
+    Returns None for what is not a whole codestream.
+    """
+    try:
+        boxes = data.startswith(BOXES)
+        reader = _Reader(_in_boxes(data) if boxes else data)
+        return reader.codestream({COMMENTS} if boxes else set())
+    except (_MalformedError, struct.error, IndexError, ZeroDivisionError):
+        return None
+
+
+def _in_boxes(data: bytes) -> bytes:
+    """Return the contents of a JP2 file's codestream box (T.800 I)."""
+    at = 0
+    while at + 8 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, at)
+        head = 8
+        if length == 1:
+            length, head = struct.unpack_from(">Q", data, at + 8)[0], 16
+        end = len(data) if length == 0 else at + length
+        if kind == b"jp2c":
+            return data[at + head : end]
+        if end < at + head:
+            break
+        at = end
+    raise _MalformedError
+
+
+class _Reader:
+    def __init__(self, data: bytes) -> None:
+        self._data, self._at = data, len(_SOC)
+        self._beside: set[str] = set()
+        self._levels = 0
+        """Most decomposition levels of a component."""
+
+    def codestream(self, beside: set[str]) -> Codestream:
+        self._beside |= beside
+        if not self._data.startswith(START):
+            raise _MalformedError
+        main = list(self._segments(_SOT))
+        size = _size_of(main[0][1])
+        parts = list(self._tile_parts(size.tiles))
+        if not parts:
+            raise _MalformedError
+        if self._data[self._at : self._at + 2] == _EOC:
+            self._at += 2
+        if self._data[self._at :].strip(b"\0"):
+            self._beside.add(BEHIND_CODESTREAM)
+        content = b"".join((_SOC, *(_written(*segment) for segment in main), *parts, _EOC))
+        return Codestream(content, size.rows, size.columns, size.components, size.precision, frozenset(self._beside))
+
+    def _segments(self, until: bytes) -> Iterator[tuple[int, bytes]]:
+        """Yield marker and payload of each needed segment, up to the marker that ends the header."""
+        while self._data[self._at : self._at + 2] != until:
+            marker, length = struct.unpack_from(">2H", self._data, self._at)
+            end = self._at + 2 + length
+            if marker < 0xFF00 or length < 2 or end > len(self._data):
+                raise _MalformedError
+            payload = self._data[self._at + 4 : end]
+            self._at = end
+            if marker not in _NEEDED:
+                if marker not in _INDICES and not is_encoders_own(payload):
+                    self._beside.add(COMMENTS)
+                continue
+            exact = payload[: self._length_of(marker, payload)]
+            if exact != payload:
+                self._beside.add(UNUSED_PARTS)
+            yield marker, exact
+
+    def _tile_parts(self, tiles: int) -> Iterator[bytes]:
+        """Yield each tile-part as it is written anew (T.800 A.4.2)."""
+        while self._data[self._at : self._at + 2] == _SOT:
+            start = self._at
+            _, length, tile, size, part, parts = struct.unpack_from(">3HI2B", self._data, start)
+            self._at += _TILE_PART_BYTES
+            end = start + size if size else self._end_of_last(start)
+            if length != 10 or tile >= tiles or not self._at <= end <= len(self._data):
+                raise _MalformedError
+            header = b"".join(_written(*segment) for segment in self._segments(_SOD))
+            if self._at + 2 > end:
+                raise _MalformedError
+            body = self._data[self._at : end]
+            self._at = end
+            size = _TILE_PART_BYTES + len(header) + len(body)
+            yield struct.pack(">3HI2B", 0xFF90, 10, tile, size, part, parts) + header + body
+
+    def _end_of_last(self, start: int) -> int:
+        """Return where a tile-part ends that does not state its length: at the end of the codestream.
+
+        Packets hold no FF that is followed by more than 8F.
+        """
+        end = self._data.find(_EOC, self._data.index(_SOD, start))
+        if end < 0:
+            raise _MalformedError
+        return end
+
+    def _length_of(self, marker: int, payload: bytes) -> int | None:
+        """Return how long a segment's payload is by its own content; None where only its length says so."""
+        if marker == _SIZ:
+            return 36 + 3 * int.from_bytes(payload[34:36], "big")
+        if marker == _CAP:
+            return 4 + 2 * int.from_bytes(payload[:4], "big").bit_count()
+        if marker == _COD:
+            self._levels = max(self._levels, payload[5])
+            return 10 + (payload[5] + 1 if payload[0] & 1 else 0)
+        if marker == _QCD and self._levels:
+            bands = 3 * self._levels + 1
+            return 1 + {0: bands, 1: 2}.get(payload[0] & 31, 2 * bands)
+        return None
+
+
+def _written(marker: int, payload: bytes) -> bytes:
+    return struct.pack(">2H", marker, len(payload) + 2) + payload
+
+
+def _size_of(payload: bytes) -> _Size:
+    x1, y1, x0, y0, width, height, left, top, components = struct.unpack_from(">8IH", payload, 2)
+    precisions = [(payload[36 + 3 * c] & 0x7F) + 1 for c in range(components)]
+    tiles = -(-(x1 - left) // width) * -(-(y1 - top) // height)
+    return _Size(y1 - y0, x1 - x0, components, max(precisions, default=0), tiles)
