@@ -11,7 +11,7 @@ JOBS   ?= 2
 N      ?= 5000
 SEED   ?= 1
 CASE   ?=
-KERNEL := $(wildcard preprocess_service/glioserve_preprocess/kernel/*.c)
+KERNEL := $(wildcard preprocess_service/glioserve_preprocess/kernel/*.c client/glioserve_dicom/codec/*.[ch])
 
 PARALLEL := -n $(JOBS) --dist loadgroup --no-loadscope-reorder
 
@@ -19,7 +19,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONDONTWRITEBYTECODE := 1
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: help demo test test-slow lint peers bench fuzz brain-model opinion-model demo-model docs docs-site tools clean
+.PHONY: help demo test test-slow lint peers bench fuzz brain-model opinion-model demo-model licences docs docs-site tools clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -88,6 +88,9 @@ opinion-model: $(VENV)/.dev ## train the network that tells kinds of images agai
 
 demo-model: $(VENV)/.dev ## make examples/demo_model again from nothing: train, export, parity, manifest
 	@$(BIN)/python scripts/make_demo_model.py
+
+licences: $(VENV)/.dev ## the licence of every package of the default install, into build/licences.md; fails on the GPL
+	@$(BIN)/python scripts/licences.py --out build/licences.md
 
 docs: $(VENV)/.serve ## write the generated parts of docs/ again
 	@$(BIN)/python scripts/generate_docs.py

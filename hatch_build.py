@@ -1,4 +1,4 @@
-"""Compile the kernels of registration and resampling, by the C compiler or the ziglang wheel."""
+"""Compile the decoders and the kernels of registration and resampling, by the C compiler or the ziglang wheel."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-KERNEL = Path("preprocess_service/glioserve_preprocess/kernel")
+COMPILED = (Path("client/glioserve_dicom/codec"), Path("preprocess_service/glioserve_preprocess/kernel"))
 # No -march and no contraction: the same bits on every machine of an architecture.
 FLAGS = ["-O3", "-std=c99", "-ffp-contract=off", "-fPIC", "-shared", "-fvisibility=hidden"]
 
@@ -26,14 +26,15 @@ class KernelBuildHook(BuildHookInterface):  # type: ignore[type-arg]
         return [] if _system_compiler() else ["ziglang>=0.13"]
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Compile the kernels and tag the wheel for this platform and any Python 3."""
+        """Compile the C sources and tag the wheel for this platform and any Python 3."""
         if self.target_name != "wheel":
             return
         suffix = ".dll" if sys.platform == "win32" else ".so"
         compiler = _system_compiler() or [sys.executable, "-m", "ziglang", "cc"]
-        for source in sorted((Path(self.root) / KERNEL).glob("*.c")):
-            _compile(source, source.with_suffix(suffix), compiler)
-            build_data["artifacts"].append(str(KERNEL / f"{source.stem}{suffix}"))
+        for folder in COMPILED:
+            for source in sorted((Path(self.root) / folder).glob("*.c")):
+                _compile(source, source.with_suffix(suffix), compiler)
+                build_data["artifacts"].append(str(folder / f"{source.stem}{suffix}"))
         build_data["pure_python"] = False
         build_data["tag"] = f"py3-none-{sysconfig.get_platform().replace('-', '_').replace('.', '_')}"
 
@@ -45,7 +46,7 @@ def _compile(source: Path, library: Path, compiler: list[str]) -> None:
     try:
         subprocess.run(command, check=True)
     except (OSError, subprocess.CalledProcessError) as error:
-        raise SystemExit(f"A kernel was not built by: {shlex.join(command)}\n{error}") from error
+        raise SystemExit(f"{source.name} was not built by: {shlex.join(command)}\n{error}") from error
     half_built.replace(library)
 
 

@@ -30,9 +30,10 @@ from glioserve_client.deidentify import deidentify
 from glioserve_client.dicomfile import read_dicom_file
 from glioserve_dicom.files.part10 import parse
 from glioserve_dicom.pixels.jpeg import clean_jpeg
+from glioserve_dicom.pixels.native import layout_of
 from glioserve_dicom.pixels.only import beside_pixels
 from glioserve_dicom.read import read
-from glioserve_dicom.slices.decode import decode
+from glioserve_dicom.slices.decode import decode, stored_words
 from glioserve_dicom.slices.frames import Frame
 from support.answers import small_answer
 from support.dicom_files import file_bytes, mr_dataset
@@ -258,7 +259,10 @@ def on_the_wire(content: bytes) -> tuple[bytes, bytes]:
 
 
 def pixels_of(content: bytes) -> np.ndarray:
-    return pydicom.dcmread(BytesIO(content)).pixel_array
+    instance = parse(content, "File 1")
+    layout = layout_of(instance.dataset)
+    assert layout is not None
+    return stored_words(instance, layout, 0)
 
 
 @pytest.mark.parametrize("name", PLACES)

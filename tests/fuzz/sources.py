@@ -22,7 +22,7 @@ from glioserve_contract import Modality
 from glioserve_contract.records.recipe import Recipe
 from glioserve_dicom.volumes.geometry import Geometry, SequenceVolume
 from glioserve_preprocess.tensor.grid import sample
-from support.encodings import LOSSLESS, NATIVE, bare, encoded, enhanced, jpeg_baseline
+from support.encodings import LOSSLESS, NATIVE, bare, encoded, enhanced, jpeg_baseline, jpeg_extended
 from support.heads import ORIENTATIONS
 from support.recipes import tiny_recipe
 from support.scans import FLAIR_HEADER, T1_HEADER, T1CE_HEADER, T2_HEADER, part10, series
@@ -114,6 +114,8 @@ def _written(name: str, images: Sequence[Dataset]) -> tuple[bytes, ...]:
         return tuple(encoded(image, NATIVE[name]) for image in images)
     if name == "JPEG lossless":
         return tuple(encoded(image, JPEGLosslessSV1) for image in images)
+    if name == "JPEG extended":
+        return tuple(jpeg_extended(image) for image in images)
     if name == "JPEG baseline":
         return tuple(jpeg_baseline(_in_8_bits(image)) for image in images)
     if name == "bare data set":
@@ -127,7 +129,7 @@ def _in_8_bits(image: Dataset) -> Dataset:
     return darker
 
 
-COMPRESSED = (*LOSSLESS, "JPEG lossless", "JPEG baseline")
+COMPRESSED = (*LOSSLESS, "JPEG lossless", "JPEG baseline", "JPEG extended")
 SYNTAXES = (*NATIVE, *COMPRESSED, "bare data set")
 ENHANCED = (
     "enhanced",

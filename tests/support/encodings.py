@@ -25,12 +25,14 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
+    JPEGExtended12Bit,
     JPEGLosslessSV1,
     JPEGLSLossless,
     RLELossless,
     generate_uid,
 )
 
+from support.jpeg_streams import transformed
 from support.scans import part10
 
 NATIVE = {
@@ -47,7 +49,7 @@ def encoded(dataset: Dataset, syntax: UID) -> bytes:
     dataset = deepcopy(dataset)
     part10(dataset)
     if syntax == JPEGLosslessSV1:
-        _set_codestream(dataset, _jpeg_lossless(dataset.pixel_array), syntax)
+        set_codestream(dataset, _jpeg_lossless(dataset.pixel_array), syntax)
     elif syntax in LOSSLESS.values():
         dataset.compress(syntax, generate_instance_uid=False)
     else:
@@ -64,7 +66,17 @@ def jpeg_baseline(dataset: Dataset) -> bytes:
     stream = BytesIO()
     Image.fromarray(np.minimum(dataset.pixel_array, 255).astype(np.uint8)).save(stream, "JPEG", quality=95)
     dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 8, 8, 7
-    _set_codestream(dataset, stream.getvalue(), JPEGBaseline8Bit)
+    set_codestream(dataset, stream.getvalue(), JPEGBaseline8Bit)
+    return part10(dataset)
+
+
+def jpeg_extended(dataset: Dataset) -> bytes:
+    """Likewise, of 12 bits: stored values above 4095 are cut off."""
+    dataset = deepcopy(dataset)
+    part10(dataset)
+    stream = transformed(np.minimum(dataset.pixel_array, 4095), step=4)
+    dataset.BitsStored, dataset.HighBit = 12, 11
+    set_codestream(dataset, stream, JPEGExtended12Bit)
     return part10(dataset)
 
 
@@ -157,14 +169,15 @@ def _item(dataset: Dataset, *keywords: str) -> Dataset:
     return item
 
 
-def _set_codestream(dataset: Dataset, stream: bytes, syntax: UID) -> None:
+def set_codestream(dataset: Dataset, stream: bytes, syntax: UID) -> None:
+    """Make a stream that is encoded already the pixels of ``dataset``."""
     dataset.PixelData = encapsulate([stream])
     dataset["PixelData"].is_undefined_length = True
     dataset.file_meta.TransferSyntaxUID = syntax
 
 
 def _jpeg_lossless(pixels: npt.NDArray[Any]) -> bytes:
-    """GDCM's codestream: no other library at hand writes lossless JPEG."""
+    """GDCM's codestream: of the libraries at hand, it alone writes lossless JPEG."""
     import tempfile
 
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,6 @@
-"""Stored pixels to signal: one frame, decoded by pydicom's plugins, rescaled as its own header says.
+"""Stored pixels to signal: one frame, decoded, and rescaled as its own header says.
+
+JPEG and JPEG-LS are decoded by :mod:`glioserve_dicom.codec.jpeg`, the rest by pydicom and its plugins.
 
 The scale is RescaleSlope and RescaleIntercept of the slice (Philips gives every slice its own). Real world values and
 Philips' private "precise" scale are other units and never used: mixing them between series of one study would not
@@ -9,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -18,6 +21,7 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian
 
 from glioserve_contract import ErrorCode, GlioserveError
+from glioserve_dicom.codec.jpeg import SYNTAXES, UnsupportedStreamError, decode_jpeg
 from glioserve_dicom.files.attributes import comparable, malformed, number, text, whole
 from glioserve_dicom.files.part10 import NATIVE_SYNTAXES, Instance
 from glioserve_dicom.pixels.native import Layout, layout_of
@@ -31,8 +35,9 @@ COLOURS = re.compile(r"PALETTE COLOR|RGB|ARGB|HSV|CMYK|YBR_[A-Z0-9_]{2,12}")
 _PIXEL_MEANING = ("Rows", "Columns", "BitsAllocated", "BitsStored", "PixelRepresentation", "PhotometricInterpretation")
 MIN_SLOPE, MAX_SLOPE = 1e-12, 1e12
 """Bounds of a rescale that single precision can hold."""
-_PLUGIN = "pylibjpeg"
-"""Tried first, so that a stream gives the same numbers wherever other decoders are installed too."""
+_PLUGINS = ("pylibjpeg", "pydicom", "pillow")
+"""Decoders of the rest, the first that is installed: one each, so that a stream gives the same numbers wherever others
+are installed too. GDCM is not among them: it crashes on damaged streams."""
 
 
 def refuse_unreadable(instance: Instance, image_type: Sequence[str]) -> None:
@@ -86,12 +91,12 @@ def decode(frame: Frame, out: npt.NDArray[np.float32]) -> None:
     slope, intercept = rescale_of(frame)
     try:
         out[:] = _stored(instance, frame.index)
+    except GlioserveError as error:
+        if error.code is ErrorCode.MISSING_LIBRARY:
+            raise
+        raise _undecodable(instance) from None
     except Exception:  # noqa: BLE001 - decoders raise many kinds on damaged streams
-        syntax = UID(instance.transfer_syntax)
-        name = "an unknown transfer syntax" if syntax.name == syntax else syntax.name
-        raise GlioserveError(
-            ErrorCode.UNDECODABLE_PIXELS, f"{instance.what}: pixels in {name} cannot be decoded."
-        ) from None
+        raise _undecodable(instance) from None
     if text(frame.dataset, "PhotometricInterpretation") == "MONOCHROME1":
         _, stored, signed = _bits(instance)
         np.subtract(np.float32(-1 if signed else (1 << stored) - 1), out, out=out)
@@ -99,6 +104,12 @@ def decode(frame: Frame, out: npt.NDArray[np.float32]) -> None:
         out *= np.float32(slope)
     if intercept:
         out += np.float32(intercept)
+
+
+def _undecodable(instance: Instance) -> GlioserveError:
+    syntax = UID(instance.transfer_syntax)
+    name = "an unknown transfer syntax" if syntax.name == syntax else syntax.name
+    return GlioserveError(ErrorCode.UNDECODABLE_PIXELS, f"{instance.what}: pixels in {name} cannot be decoded.")
 
 
 def same_image(one: Frame, other: Frame) -> bool:
@@ -131,10 +142,18 @@ def _stored(instance: Instance, index: int) -> npt.NDArray[np.generic]:
 
 def has_decoder(transfer_syntax: str) -> bool:
     """Return whether a decoder of this transfer syntax is installed."""
+    if transfer_syntax in SYNTAXES:
+        return True
     try:
-        return bool(get_decoder(UID(transfer_syntax)).is_available)
+        return _plugin(UID(transfer_syntax)) is not None
     except NotImplementedError:
         return False
+
+
+def _plugin(syntax: UID) -> str | None:
+    """Return the plugin that decodes a compressed syntax. NotImplementedError for one that pydicom does not know."""
+    available = get_decoder(syntax).available_plugins
+    return next((plugin for plugin in _PLUGINS if plugin in available), None)
 
 
 def stored_words(instance: Instance, layout: Layout, index: int) -> npt.NDArray[np.generic]:
@@ -155,7 +174,11 @@ def stored_words(instance: Instance, layout: Layout, index: int) -> npt.NDArray[
     elif (frames := Frames(instance, layout)).is_rle:
         syntax, pixels = ExplicitVRLittleEndian, frames.unpacked(index)[0]
     else:
-        syntax, pixels = UID(instance.transfer_syntax), encapsulate([frames.codestream(index).content])
+        syntax, stream = UID(instance.transfer_syntax), frames.codestream(index).content
+        if syntax in SYNTAXES:
+            with suppress(UnsupportedStreamError):
+                return _in_container(*decode_jpeg(syntax, stream, layout.rows, layout.columns), layout)
+        pixels = encapsulate([stream])
     options: dict[str, Any] = {
         "rows": layout.rows,
         "columns": layout.columns,
@@ -168,10 +191,24 @@ def stored_words(instance: Instance, layout: Layout, index: int) -> npt.NDArray[
         "pixel_keyword": "PixelData",
         "pixel_vr": "OW",
     }
-    decoder = get_decoder(syntax)
-    plugin = _PLUGIN if _PLUGIN in decoder.available_plugins else ""
-    array: npt.NDArray[np.generic] = decoder.as_array(pixels, index=0, raw=True, decoding_plugin=plugin, **options)[0]
+    plugin = ""
+    if syntax.is_encapsulated and (plugin := _plugin(syntax) or "") == "":
+        raise ValueError("no decoder is installed")
+    decoded = get_decoder(syntax).as_array(pixels, index=0, raw=True, decoding_plugin=plugin, **options)
+    array: npt.NDArray[np.generic] = decoded[0]
     return array
+
+
+def _in_container(samples: npt.NDArray[np.uint16], precision: int, layout: Layout) -> npt.NDArray[np.generic]:
+    """Return samples of ``precision`` bits as the layout's numbers, unused bits cleared."""
+    if precision > layout.allocated or layout.allocated not in (8, 16):
+        raise ValueError("the stream has other bits than the header allocates")
+    container = samples.astype(f"u{layout.allocated // 8}").view(
+        f"{'i' if layout.signed else 'u'}{layout.allocated // 8}"
+    )
+    unused = layout.allocated - layout.stored
+    numbers: npt.NDArray[np.generic] = (container << unused) >> unused
+    return numbers
 
 
 def _bits(instance: Instance) -> tuple[int, int, int]:

@@ -341,5 +341,5 @@ EXPORT double glio_climb(const float *points, const uint8_t *fixed_bin, int64_t 
     return -f * tolerance;
 }
 
-/* To be raised with every change of an argument: library.py compares it, since a stale library would crash. */
+/* To be raised with every change of an argument: compiled.py compares it, since a stale library would crash. */
 EXPORT int32_t glio_abi(void) { return 2; }

@@ -121,5 +121,5 @@ EXPORT void glio_sample_axis(const float *source, int64_t outer, int64_t n, int6
         }
 }
 
-/* To be raised with every change of an argument: library.py compares it, since a stale library would crash. */
+/* To be raised with every change of an argument: compiled.py compares it, since a stale library would crash. */
 EXPORT int32_t glio_abi(void) { return 2; }

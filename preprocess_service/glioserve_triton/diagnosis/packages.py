@@ -1,4 +1,4 @@
-"""The Python packages: glioserve itself, its extras, and the compiled part of preprocessing."""
+"""The Python packages: glioserve itself, its extras, and its compiled parts."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from importlib import metadata
 
 from glioserve_contract import CONTRACT_VERSION, GlioserveError
 from glioserve_contract.install import REINSTALL, install_advice
+from glioserve_dicom.codec.jpeg import LIBRARIES, load_decoder
 from glioserve_preprocess.kernel.library import KERNELS, load
 from glioserve_triton.diagnosis.findings import Finding
 
@@ -62,10 +63,12 @@ def _extra(extra: str, names: list[str], reported: set[str]) -> Finding:
 
 
 def _kernels() -> Finding:
-    """Return whether the compiled part of preprocessing loads; a wheel built for another machine lacks it."""
+    """Return whether the compiled decoders and kernels load; a wheel built for another machine lacks them."""
     try:
         for name in KERNELS:
             load(name)
+        for name in LIBRARIES:
+            load_decoder(name)
     except GlioserveError as error:
         return Finding("packages", "kernels", "fail", error.detail, install_advice(options=REINSTALL))
-    return Finding("packages", "kernels", "ok", ", ".join(KERNELS))
+    return Finding("packages", "kernels", "ok", ", ".join((*KERNELS, *LIBRARIES)))

@@ -17,6 +17,15 @@ import numpy.typing as npt
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_preprocess.arrays import FloatArray
 
+NOTICE = """\
+- **Notice.** The heads are derived from the MNI ICBM152 2009a tissue maps, which come with this notice: Copyright (C)
+  1993-2004 Louis Collins, McConnell Brain Imaging Centre, Montreal Neurological Institute, McGill University.
+  Permission to use, copy, modify, and distribute this software and its documentation for any purpose and without fee
+  is hereby granted, provided that the above copyright notice appear in all copies. The authors and McGill University
+  make no representations about the suitability of this software for any purpose. It is provided "as is" without
+  express or implied warranty. The authors are not responsible for any data loss, equipment damage, property loss, or
+  injury to subjects or patients resulting from the use or misuse of this software package."""
+"""A line for the card of each network that was trained on such heads; the maps' owners ask for it in all copies."""
 _FILE = "mni_icbm152_{}_tal_nlin_sym_09a_converted.nii.gz"
 
 

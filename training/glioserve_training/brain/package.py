@@ -18,6 +18,7 @@ from glioserve_contract.records.brain_model import (
     brain_model_digest,
     sidecar_name,
 )
+from glioserve_training.brain.atlas import NOTICE
 from glioserve_training.brain.scan import GRID_MM, SCALED_PERCENTILES, SIZE_MULTIPLE
 from glioserve_training.brain.trainer import BrainProgress, BrainSettings
 from glioserve_training.brain.unet import BrainNet
@@ -97,6 +98,7 @@ of {GRID_MM:g} mm, for any one MR sequence of a head. Digest `{digest}`.
 - **Its mask** is what a ball of 5 mm cannot reach when it is rolled over the brain: with sulci, ventricles, lesions and
   resection cavities, without the fluid over the convexity; the brain stem down to the foramen magnum.
 - **Not known** is how it does on children, on animals, on specimens: heads come from one adult template.
+{NOTICE}
 
 | setting | value |
 |---|---|

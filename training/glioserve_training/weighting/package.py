@@ -13,6 +13,7 @@ from glioserve_contract import ErrorCode, GlioserveError, to_dict
 from glioserve_contract.sequences import PixelKind
 from glioserve_preprocess.opinion.coarse import GRID_MM, GRID_SHAPE
 from glioserve_preprocess.opinion.model import OPINION_MODEL, OPINION_SCHEMA, OpinionModelCard, opinion_model_digest
+from glioserve_training.brain.atlas import NOTICE
 from glioserve_training.onnx_graph import drift_of, onnx_graph
 from glioserve_training.weighting.calibration import Calibration
 from glioserve_training.weighting.net import KindNet
@@ -87,6 +88,7 @@ its voxels alone, on a grid of {GRID_MM:g} mm. Digest `{digest}`.
 - **Thresholds**: {thresholds}.
 - **Meant for** a second opinion beside what headers say. It must not overrule them alone.
 - **Not known** is how it does on children, on animals and on other parts of the body.
+{NOTICE}
 
 | setting | value |
 |---|---|
