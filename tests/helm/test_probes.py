@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -27,7 +28,7 @@ pytestmark = [pytest.mark.helm, pytest.mark.triton]
 
 RAW = np.array([[1, 2, 3, 4]], dtype=np.float32)
 TIMEOUT_S = 60
-POD_ONLY = ("--repository=", "--host=", "--grpc-port=", "--http-port=", "--metrics-port=")
+POD_ONLY = ("--repository=", "--host=", "--grpc-port=", "--http-port=", "--metrics-port=", "--probe-port=")
 """What a pod may have to itself and a test may not."""
 
 
@@ -36,7 +37,7 @@ class Supervisor:
 
     def __init__(self, container: Manifest, repository: Path) -> None:
         arguments = [a for a in container["args"] if not a.startswith(POD_ONLY)]
-        ports = ["--grpc-port=0", "--http-port=0", "--metrics-port=0"]
+        ports = ["--grpc-port=0", "--metrics-port=0", "--probe-port=0"]
         command = [sys.executable, "-m", "glioserve_cli.main", "serve", f"--repository={repository}"]
         self.process = subprocess.Popen([*command, *ports, *arguments], stderr=subprocess.PIPE, text=True)
         self.log: list[dict[str, Any]] = []
@@ -58,6 +59,11 @@ class Supervisor:
         line = found()
         assert line is not None, self.log
         return line
+
+    @property
+    def probes(self) -> str:
+        """The supervisor's own address."""
+        return f"http://127.0.0.1:{self.said('probes')['port']}"
 
     def end(self) -> int:
         code = self.process.wait(TIMEOUT_S)
@@ -86,6 +92,38 @@ def probe(container: Manifest, kind: str, url: str) -> bool:
         return False
 
 
+def stage_of(repository: Path, model: str) -> int:
+    """Return the process id of the Python model's stub."""
+    script = str(repository / model / "1" / "model.py").encode()
+    (pid,) = (
+        int(line.parent.name)
+        for line in Path("/proc").glob("[0-9]*/cmdline")
+        if (words := read(line).split(b"\0"))[0].endswith(b"triton_python_backend_stub") and script in words
+    )
+    return pid
+
+
+def read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError:  # the process has ended meanwhile
+        return b""
+
+
+def test_a_stage_that_dies_takes_the_pod_out_until_it_is_replaced(helm4: Helm, tmp_path: Path) -> None:
+    rendered = helm4.template(merged(CLAIM, {"profile": "onnxruntime-cpu", "gpu": {"enabled": False}}))
+    container, repository = server(rendered), write_tiny_repository(tmp_path / "models")
+    with pod(container, repository) as supervisor:
+        ready = supervisor.said("ready")
+        wait_until(lambda: probe(container, "readinessProbe", supervisor.probes), "ready")
+        os.kill(stage_of(repository, "preprocess"), signal.SIGKILL)
+        wait_until(lambda: not probe(container, "readinessProbe", supervisor.probes), "not ready")
+        assert probe(container, "livenessProbe", supervisor.probes)  # it repairs; the kubelet must not interfere
+        wait_until(lambda: probe(container, "readinessProbe", supervisor.probes), "ready again")
+        with triton.InferenceServerClient(ready["grpc"]) as client:
+            np.testing.assert_allclose(ask(client, RAW), expected_score(RAW))
+
+
 def test_a_drain_takes_the_pod_out_and_loses_no_study(helm4: Helm, tmp_path: Path) -> None:
     rendered = helm4.template(merged(CLAIM, {"profile": "onnxruntime-cpu", "gpu": {"enabled": False}}))
     container, repository = server(rendered), write_tiny_repository(tmp_path / "models")
@@ -94,18 +132,22 @@ def test_a_drain_takes_the_pod_out_and_loses_no_study(helm4: Helm, tmp_path: Pat
     with pod(container, repository) as supervisor, ThreadPoolExecutor(1) as pool:
         ready = supervisor.said("ready")
         for kind in ("startupProbe", "readinessProbe", "livenessProbe"):
-            assert probe(container, kind, ready["http"]), kind
+            assert probe(container, kind, supervisor.probes), kind
         subprocess.run(
             [sys.executable, "-c", *test["args"]], env={"GLIOSERVE_URL": ready["grpc"]}, timeout=TIMEOUT_S, check=True
         )
-        with urllib.request.urlopen(ready["metrics"], timeout=10) as metrics:
-            assert b"nv_inference_request_success" in metrics.read()
+        with urllib.request.urlopen(f"{supervisor.probes}/metrics", timeout=10) as metrics:
+            page = metrics.read()
+        assert b"nv_inference_request_success" in page
+        assert b"glioserve_ready 1" in page
         with triton.InferenceServerClient(ready["grpc"]) as client:
             with hold(repository) as held:
                 study = pool.submit(ask, client, RAW)
                 wait_until(held.reached, "the study in its first step")
                 supervisor.process.send_signal(signal.SIGTERM)
-                wait_until(lambda: not probe(container, "readinessProbe", ready["http"]), "not ready")
-                assert probe(container, "livenessProbe", ready["http"])  # or the kubelet would kill it, study and all
+                wait_until(lambda: not probe(container, "readinessProbe", supervisor.probes), "not ready")
+                assert probe(
+                    container, "livenessProbe", supervisor.probes
+                )  # or the kubelet would kill it, study and all
             np.testing.assert_allclose(study.result(TIMEOUT_S), expected_score(RAW))
         assert supervisor.end() == 0

@@ -12,7 +12,6 @@ import pytest
 import yaml
 
 from glioserve_contract.records.brain_model import BRAIN_MODELS_VARIABLE
-from glioserve_contract.tensors import ENSEMBLE
 from glioserve_triton.process.server import EXIT_MARGIN_S
 from support.helm_tools import (
     CHART,
@@ -144,7 +143,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
         "sharedMemorySize",
     ),
     ("more requested than the limit", nested("resources.requests.memory", "13Gi"), "must not exceed resources.limits"),
-    ("no time for a rollout", nested("progressDeadlineSeconds", 775), r"175 \+ 600 = 775"),
+    ("no time for a rollout", nested("progressDeadlineSeconds", 835), r"175 \+ 660 = 835"),
     ("no way to replace a pod", nested("updateStrategy.rollingUpdate.maxUnavailable", "0%"), "must not both be 0"),
     ("scrape longer than its interval", nested("metrics.serviceMonitor.scrapeTimeout", "1m"), "must not exceed its"),
 ]
@@ -166,7 +165,7 @@ def test_the_defaults_need_a_claim_and_nothing_else(helm: Helm) -> None:
 
 @uses_helm
 def test_just_below_the_limits_is_accepted(helm4: Helm) -> None:
-    values = {"sharedMemorySize": "12287Mi", "progressDeadlineSeconds": 776}
+    values = {"sharedMemorySize": "12287Mi", "progressDeadlineSeconds": 836}
     assert helm4.template(merged(CLAIM, values))
 
 
@@ -189,22 +188,24 @@ def test_the_grace_period_is_the_sum_of_a_stop(helm4: Helm, values: Path) -> Non
 
 @uses_helm
 @pytest.mark.parametrize("timeout_s", [1, 599, 600, 601])
-def test_the_startup_probe_outlasts_the_supervisors_own_patience(helm4: Helm, timeout_s: int) -> None:
-    container = server(helm4.template(merged(CLAIM, nested("startup.timeoutSeconds", timeout_s))))
+@pytest.mark.parametrize(("profile", "starts"), [("onnxruntime-gpu", 1), ("tensorrt-gpu", 2)])
+def test_the_startup_probe_outlasts_the_supervisors_own_patience(
+    helm4: Helm, timeout_s: int, profile: str, starts: int
+) -> None:
+    values = {"profile": profile, "startup": {"timeoutSeconds": timeout_s, "marginSeconds": 45}}
+    container = server(helm4.template(merged(CLAIM, values)))
     probe = container["startupProbe"]
     budget_s = probe["periodSeconds"] * probe["failureThreshold"]
     assert f"--ready-timeout-s={timeout_s}" in container["args"]
-    assert timeout_s + 30 <= budget_s < timeout_s + 40
+    assert starts * timeout_s + 45 <= budget_s < starts * timeout_s + 50
 
 
 @uses_helm
-def test_probes_ask_for_what_is_served(helm4: Helm) -> None:
+def test_probes_ask_the_supervisor(helm4: Helm) -> None:
     container = server(helm4.template(CLAIM))
-    ready = f"/v2/models/{ENSEMBLE.name}/ready"
-    assert container["startupProbe"]["httpGet"]["path"] == ready
-    assert container["readinessProbe"]["httpGet"]["path"] == ready
-    assert container["livenessProbe"]["httpGet"]["path"] == "/v2/health/live"
-    assert container["readinessProbe"]["timeoutSeconds"] > 5  # Triton itself allows a Python model 5 s to say
+    asked = {kind: container[kind]["httpGet"] for kind in ("startupProbe", "readinessProbe", "livenessProbe")}
+    assert {get["port"] for get in asked.values()} == {"probes"}
+    assert [get["path"] for get in asked.values()] == ["/startupz", "/readyz", "/livez"]
 
 
 @uses_helm
@@ -330,7 +331,7 @@ def test_what_is_off_is_not_rendered(helm4: Helm) -> None:
     assert sorted(m["kind"] for m in rendered) == ["Deployment", "Pod", "Service", "Service"]
     assert [p["name"] for p in find(rendered, "Service", "rel-glioserve")["spec"]["ports"]] == ["grpc"]
     assert pod_spec(rendered)["serviceAccountName"] == "default"
-    assert "http" in {port["name"] for port in server(rendered)["ports"]}  # the probes' own way stays
+    assert {port["name"] for port in server(rendered)["ports"]} == {"grpc", "probes"}
 
 
 @uses_helm

@@ -99,6 +99,15 @@ model_repository/preprocess has, at least 1. A library that starts a thread per 
 {{- end -}}
 {{- end -}}
 
+{{/*
+How long the startup probe waits, in seconds from the container's start: the supervisor's patience, twice where it may begin
+again with ONNX Runtime because the TensorRT plan does not load, and what comes before its clock starts (the import of its
+code, the digests of the repository). It ends by itself, with the reason, before the probe ends it.
+*/}}
+{{- define "glioserve.startupSeconds" -}}
+{{- add (mul .Values.startup.timeoutSeconds (ternary 2 1 (eq .Values.profile "tensorrt-gpu"))) .Values.startup.marginSeconds -}}
+{{- end -}}
+
 {{/* What no schema can say: relations between values. Included once, by the deployment. */}}
 {{- define "glioserve.validate" -}}
 {{- $shm := include "glioserve.bytes" .Values.sharedMemorySize | int64 -}}
@@ -110,9 +119,10 @@ model_repository/preprocess has, at least 1. A library that starts a thread per 
 {{- fail (printf "resources.requests.memory (%s) must not exceed resources.limits.memory (%s)." .Values.resources.requests.memory .Values.resources.limits.memory) -}}
 {{- end -}}
 {{- $grace := include "glioserve.gracePeriodSeconds" . | int -}}
-{{- $slowest := add $grace .Values.startup.timeoutSeconds | int -}}
+{{- $start := include "glioserve.startupSeconds" . | int -}}
+{{- $slowest := add $grace $start | int -}}
 {{- if le (int .Values.progressDeadlineSeconds) $slowest -}}
-{{- fail (printf "progressDeadlineSeconds (%d) must exceed the grace period plus startup.timeoutSeconds (%d + %d = %d): a pod is replaced only when the old one has gone." (int .Values.progressDeadlineSeconds) $grace (int .Values.startup.timeoutSeconds) $slowest) -}}
+{{- fail (printf "progressDeadlineSeconds (%d) must exceed the grace period plus the time for a start (%d + %d = %d): a pod is replaced only when the old one has gone." (int .Values.progressDeadlineSeconds) $grace $start $slowest) -}}
 {{- end -}}
 {{- with .Values.updateStrategy.rollingUpdate -}}
 {{- if and (has (toString .maxSurge) (list "0" "0%")) (has (toString .maxUnavailable) (list "0" "0%")) -}}
