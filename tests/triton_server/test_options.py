@@ -25,6 +25,7 @@ def test_the_defaults_are_closed_to_the_outside() -> None:
     assert flags["--model-control-mode"] == "explicit"
     assert flags["--load-model"] == "glioma"
     assert flags["--strict-readiness"] == "false"
+    assert flags["--grpc-infer-allocation-pool-size"] == "0"
     assert "--disable-auto-complete-config" in flags
     assert "--model-config-name" not in flags
     closed = "model-repository,model-config,shared-memory,trace,logging,statistics"

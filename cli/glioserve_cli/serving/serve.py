@@ -22,6 +22,7 @@ from glioserve_triton.plans.discovery import ONNX_PROFILE, TENSORRT_PROFILE, Loa
 from glioserve_triton.process.logs import Log
 from glioserve_triton.process.options import ServerOptions, read_admin_token
 from glioserve_triton.process.server import TritonServer
+from glioserve_triton.process.sizing import check_room
 from glioserve_triton.reference_case import check_served_cases
 from glioserve_triton.served.repository import CheckedRepository, check_repository
 from glioserve_triton.supervisor.health import Health, Phase
@@ -104,6 +105,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     profile = profile_to_serve(args.repository, args.profile, log)
     checked = check_repository(args.repository, profile)
+    check_room(args.repository, log)
     serving = _Serving(args, checked, log, profile)
     with ProbeServer(args.host, args.probe_port, serving.health, serving.page) as probes:
         log.event("probes", port=probes.port)

@@ -134,4 +134,9 @@ NOT_HEALED = ErrorRow(
     "GLIO-5128", Status.UNAVAILABLE, _FIX, "A part of the running server failed and could not be repaired.",
     "Start the server again (Kubernetes does so by itself); the message names the part and the reason.",
 )
+SERVER_TOO_SMALL = ErrorRow(
+    "GLIO-5130", _BAD, _FIX, "The server has too little memory, or too small a /dev/shm, for even one study.",
+    "Raise the container's memory limit, or its shared memory (`--shm-size`, an emptyDir of medium Memory), to the "
+    "number in the message.",
+)
 # fmt: on

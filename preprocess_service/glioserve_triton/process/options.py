@@ -107,6 +107,7 @@ class ServerOptions:
             f"--grpc-address={_in_brackets(self.host)}",
             f"--grpc-port={ports.grpc}",
             f"--grpc-restricted-protocol={protocols}:{ADMIN_KEY}={self.admin_token}",
+            "--grpc-infer-allocation-pool-size=0",  # else eight requests' buffers are kept for ever, at any size
             f"--allow-http={str(self.http).lower()}",
             f"--allow-metrics={str(self.metrics).lower()}",
         ]
@@ -128,6 +129,8 @@ class ServerOptions:
         environment.pop(ACCEPT_IDENTIFIED_DICOM, None)
         if self.accept_identified_dicom:
             environment[ACCEPT_IDENTIFIED_DICOM] = "1"
+        # Each arena of glibc keeps what was freed in it; with one for every core, that is most of a large request.
+        environment.setdefault("MALLOC_ARENA_MAX", "2")
         return environment
 
     def choose_ports(self) -> Ports:
