@@ -25,7 +25,7 @@ from glioserve_client.status import error_from_status, is_unknown_model
 from glioserve_client.study import Study
 from glioserve_contract import ErrorCode, GlioserveError, Modality
 from glioserve_contract.limits import DEFAULT_TIMEOUT_S
-from glioserve_contract.tensors import ENSEMBLE, HEATMAP, HEATMAP_AFFINE, HEATMAP_PARAMETER
+from glioserve_contract.tensors import DEADLINE_PARAMETER, ENSEMBLE, HEATMAP, HEATMAP_AFFINE, HEATMAP_PARAMETER
 
 RETRIED = frozenset({ErrorCode.UNAVAILABLE, ErrorCode.NOT_SERVED, ErrorCode.STAGE_LOST})
 """Codes that another attempt may cure: no server, a full queue, a server that drains or that lost a process."""
@@ -78,6 +78,8 @@ class GliomaClient:
         self._process = os.getpid()
         self._closed = False
         self._tls = tls
+        self._clocks_agree = True
+        """False once the server dropped a request whose deadline had not passed by this machine's clock."""
         if tls is not None:
             tls.check_files()  # InferenceServerClient would leave half an object behind
         self._triton = InferenceServerClient(
@@ -136,6 +138,10 @@ class GliomaClient:
                     outputs = self._attempt(request, names, identifier, metadata, deadline)
                     break
                 except GlioserveError as error:
+                    if error.code is ErrorCode.DEADLINE_PASSED and self._clocks_agree:
+                        self._clocks_agree = False  # this call's deadline has not passed, or gRPC would have said so
+                        _LOG.warning("the server's clock is ahead of this one; deadlines are not stated any more")
+                        continue
                     pause_s = self._retry.pause_s(attempts)
                     lost += error.code is ErrorCode.STAGE_LOST
                     last = attempts >= self._retry.max_attempts or time.monotonic() + pause_s >= deadline
@@ -216,8 +222,7 @@ class GliomaClient:
                 list(request.inputs),
                 outputs=[InferRequestedOutput(name) for name in names],
                 request_id=request_id,
-                parameters={**request.parameters, **({} if HEATMAP.name in names else {HEATMAP_PARAMETER: False})}
-                or None,
+                parameters=self._parameters(request, names, remaining_s) or None,
                 timeout=max(1, int(remaining_s * 1e6)),  # microseconds; queues that honour it drop a late request
                 client_timeout=remaining_s,
                 headers=headers,
@@ -225,6 +230,15 @@ class GliomaClient:
         except InferenceServerException as error:
             raise self._failure(error) from error
         return _arrays(result, names)
+
+    def _parameters(self, request: Request, names: list[str], remaining_s: float) -> dict[str, str | int | bool]:
+        """Return the request parameters of one attempt."""
+        parameters: dict[str, str | int | bool] = dict(request.parameters)
+        if HEATMAP.name not in names:
+            parameters[HEATMAP_PARAMETER] = False
+        if self._clocks_agree:
+            parameters[DEADLINE_PARAMETER] = int((time.time() + remaining_s) * 1000)
+        return parameters
 
     def _probe(self, timeout_s: float) -> GlioserveError | None:
         """Return what keeps the server from being ready, or None."""

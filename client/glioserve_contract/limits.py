@@ -12,6 +12,10 @@ MAX_CLASSIFIER_BATCH = 8
 """Studies that the classifier takes in one batch."""
 DEFAULT_TIMEOUT_S = 120.0
 """Deadline of the client where the caller names none; a call always has one."""
+MAX_STUDY_S = 300.0
+"""Longest time that one step of the ensemble works on a study (GLIO-3105): forty times what a usual one takes."""
+CLOCK_TOLERANCE_S = 1.0
+"""Time after a caller's deadline that a server still works: clocks that are set by NTP differ by less."""
 MAX_WAITING_STUDIES = 16
 """Studies that wait for preprocessing. One more is refused at once (GLIO-4101), so that its caller asks elsewhere and
 the server's memory stays bounded: every one of them waits with all its bytes."""

@@ -48,7 +48,7 @@ SERVER_CODES = tuple(code for code in ErrorCode if code.token < "GLIO-4")
 
 
 def outcome_of(code: ErrorCode) -> str:
-    """Return ``refused`` where the study is at fault, ``cancelled`` where the caller left, else ``failed``."""
-    if code is ErrorCode.CANCELLED:
+    """Return ``refused`` where the study is at fault, ``cancelled`` where its caller waits no more, else ``failed``."""
+    if code in (ErrorCode.CANCELLED, ErrorCode.DEADLINE_PASSED):
         return "cancelled"
     return "refused" if code.token < "GLIO-2" else "failed"

@@ -14,7 +14,12 @@ from typing import Any
 
 from glioserve_contract.errors.base import GlioserveError
 from glioserve_contract.errors.table import ErrorCode
-from glioserve_contract.tensors import HEATMAP_PARAMETER, MODALITIES_PARAMETER, SERIES_PARAMETER
+from glioserve_contract.tensors import (
+    DEADLINE_PARAMETER,
+    HEATMAP_PARAMETER,
+    MODALITIES_PARAMETER,
+    SERIES_PARAMETER,
+)
 
 
 @dataclass(frozen=True)
@@ -22,10 +27,12 @@ class Parameter:
     """One request parameter; ``type`` is what JSON makes of its value."""
 
     name: str
-    type: type[bool] | type[str]
+    type: type[bool] | type[int] | type[str]
     without: str
     """Effect of leaving it out."""
     description: str
+    least_most: tuple[int, int] | None = None
+    """Smallest and largest value of a number; None where there is no number."""
 
     @property
     def type_name(self) -> str:
@@ -61,6 +68,14 @@ PARAMETERS = (
         "each tensor holds what its name says",
         'A JSON object: which sequence a volume tensor holds, `{"T1": "t1ce"}`.',
     ),
+    Parameter(
+        DEADLINE_PARAMETER,
+        int,
+        "the study is worked on to its end, whether or not the caller still waits",
+        "When the caller stops waiting, in milliseconds since 1970-01-01 UTC by its own clock. A study is dropped "
+        "(`GLIO-3104`) before it starts, or between steps, when that passed over a second ago by the server's clock.",
+        (10**12, 10**14 - 1),
+    ),
 )
 TRITON_PARAMETERS = ("timeout", "priority", "sequence_id", "sequence_start", "sequence_end", "binary_data_output")
 """Triton's own, which it checks and takes out of a request before any model sees it."""
@@ -76,7 +91,8 @@ def parse_parameters(text: str | None) -> dict[str, Any]:
         text: JSON object, as the ``request.parameters()`` of Triton's Python backend has it; empty for none.
 
     Raises:
-        GlioserveError: GLIO-1110 for text of another form, an unknown parameter or a value of another type.
+        GlioserveError: GLIO-1110 for text of another form, an unknown parameter, or a value of another type or beyond
+            its bounds.
     """
     try:
         given = json.loads(text or "{}")
@@ -95,7 +111,19 @@ def parse_parameters(text: str | None) -> dict[str, Any]:
                 ErrorCode.INVALID_PARAMETER,
                 f"The request parameter {name!r} must be a {wanted.type_name}; a {found} was sent.",
             )
+        if isinstance(value, int) and wanted.least_most is not None:
+            _check_time(name, value, *wanted.least_most)
     return given
+
+
+def _check_time(name: str, value: int, least: int, most: int) -> None:
+    if not least <= value <= most:
+        found = f"{'a negative number' if value < 0 else 'a number'} of {len(str(abs(value)))} digits"
+        raise GlioserveError(
+            ErrorCode.INVALID_PARAMETER,
+            f"The request parameter {name!r} must be a time in milliseconds since 1970, which has {len(str(least))} "
+            f"digits; {found} was sent.",
+        )
 
 
 def _unknown(name: str) -> str:

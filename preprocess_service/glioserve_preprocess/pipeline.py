@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -42,7 +43,7 @@ from glioserve_preprocess.registration.register import Registration, mean_displa
 from glioserve_preprocess.series.enhancement import MIN_SHARE, Enhancement, compare_enhancement
 from glioserve_preprocess.series.opinions import opinion_record
 from glioserve_preprocess.series.selection import Choice, choose_series
-from glioserve_preprocess.stopwatch import Stopwatch
+from glioserve_preprocess.stopwatch import Check, Stopwatch, go_on
 from glioserve_preprocess.tensor.grid import sample, sample_mask
 from glioserve_preprocess.tensor.normalise import intensity_range, scale
 from glioserve_preprocess.tensor.provenance import provenance_of, sequence_provenance
@@ -50,6 +51,7 @@ from glioserve_preprocess.tensor.volumes import check_contrast, pick_volumes, sl
 
 USUAL_DISPLACEMENT_MM = (0.0, 40.0)
 """Motion of the head between two sequences."""
+_Seen = TypeVar("_Seen")
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +77,7 @@ def preprocess_dicom(
     series: Mapping[Modality, SeriesName] | None = None,
     threads: int | None = None,
     brain_models: Path | None = None,
+    check: Check = go_on,
 ) -> Preprocessed:
     """Preprocess the DICOM files of one study.
 
@@ -86,20 +89,26 @@ def preprocess_dicom(
         threads: Threads for the work on several sequences at once; None takes one for each core. The answer is the
             same to the bit on any number.
         brain_models: A site's own folder of brain models, looked into before the package's.
+        check: Called between steps, from any thread; what it raises ends the work.
 
     Raises:
         GlioserveError: GLIO-11xx to -17xx where the study cannot be read, chosen from, registered or normalised;
             GLIO-5113 to -5115 where the recipe's brain model cannot be used.
     """
-    watch = Stopwatch()
+    watch = Stopwatch(check)
     with watch.stage("read"):
         instances = read(files, accept_identified=accept_identified)
     with watch.stage("series"):
         choice = choose_series(
-            instances, recipe.channels, recipe.min_slices, named=series, compare=compared_by_images, look=looked_at
+            instances,
+            recipe.channels,
+            recipe.min_slices,
+            named=series,
+            compare=lambda first, second: _after(check, compared_by_images(first, second)),
+            look=lambda stack: _after(check, looked_at(stack)),
         )
     with watch.stage("assemble"):
-        volumes = {m: assemble(c.stack, m) for m, c in choice.chosen.items()}
+        volumes = {m: _after(check, assemble(c.stack, m)) for m, c in choice.chosen.items()}
     records = tuple(_series_record(volumes[m], choice) for m in recipe.channels)
     warnings = (*instances.warnings, *choice.warnings)
     return _finish(
@@ -113,6 +122,7 @@ def preprocess_volumes(
     *,
     threads: int | None = None,
     brain_models: Path | None = None,
+    check: Check = go_on,
 ) -> Preprocessed:
     """Preprocess volumes with their affines, which the caller has assigned to sequences.
 
@@ -121,11 +131,12 @@ def preprocess_volumes(
         recipe: The network's recipe.
         threads: Threads for the work on several sequences at once; None takes one for each core.
         brain_models: A site's own folder of brain models, looked into before the package's.
+        check: Called between steps, from any thread; what it raises ends the work.
 
     Raises:
         GlioserveError: GLIO-11xx, -13xx, -15xx to -17xx as for DICOM files; GLIO-5113 to -5115.
     """
-    watch = Stopwatch()
+    watch = Stopwatch(check)
     with watch.stage("series"):
         picked, warnings = pick_volumes(volumes, recipe.channels, recipe.min_slices)
     series = tuple(_volume_record(picked[m]) for m in recipe.channels)
@@ -151,7 +162,7 @@ def _finish(
     reference = volumes[recipe.reference]
     with watch.stage("register"):
         others = [volumes[m] for m in recipe.channels if m is not recipe.reference]
-        registrations = register_all(reference, others, threads)
+        registrations = register_all(reference, others, threads, watch.check)
     to_moving: dict[Modality, Matrix] = {r.modality: r.moving_lps_from_reference_lps for r in registrations}
     to_moving[recipe.reference] = np.eye(4)
     with watch.stage("brain"), ThreadPoolExecutor(threads) as pool:
@@ -204,6 +215,12 @@ def _finish(
 def available_cores() -> int:
     """Return the cores that this process may use: containers often get fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _after(check: Check, seen: _Seen) -> _Seen:
+    """Return ``seen`` if the study is still wanted after the work for it."""
+    check()
+    return seen
 
 
 def compared_by_images(first: Stack, second: Stack) -> Enhancement | None:

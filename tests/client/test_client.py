@@ -72,7 +72,7 @@ def test_the_heat_map_is_not_asked_for_in_vain() -> None:
     with FakeServer(Answer(outputs_of(report, None))) as server, GliomaClient(server.url) as client:
         assert client.predict(STUDY, heatmap=False).heatmap is None
     assert server.requests[0].outputs == ("SCORE", "LABEL", "PROBABILITIES", "REPORT")
-    assert server.requests[0].parameters == {"heatmap": False}
+    assert server.requests[0].parameters["heatmap"] is False
 
 
 def test_every_parameter_that_is_sent_is_one_of_the_contract() -> None:
@@ -85,9 +85,9 @@ def test_every_parameter_that_is_sent_is_one_of_the_contract() -> None:
             with pytest.raises(ValueError, match="heatmap"):
                 client.predict(STUDY, heatmap=wrong)  # type: ignore[arg-type]
     plain, named = server.requests
-    assert plain.parameters == {}
     assert parse_parameters(json.dumps(named.parameters)) == named.parameters
-    assert set(named.parameters) == {"series"}
+    assert set(plain.parameters) == {"deadline_unix_ms"}
+    assert set(named.parameters) == {"series", "deadline_unix_ms"}
 
 
 def test_there_is_always_a_deadline_and_the_server_is_told() -> None:
@@ -98,6 +98,27 @@ def test_there_is_always_a_deadline_and_the_server_is_told() -> None:
     assert 60 < default.remaining_s < 125  # gRPC rounds up
     assert 60e6 < default.timeout_us <= 120e6
     assert 20 < own.remaining_s < 38
+
+
+def test_each_attempt_states_what_is_left_by_this_machines_clock() -> None:
+    with FakeServer(full(), Answer(small_answer())) as server, GliomaClient(server.url, retry=QUICK) as client:
+        before_s = time.time()
+        client.predict(STUDY, timeout_s=33)
+        after_s = time.time()
+    first, second = (request.parameters["deadline_unix_ms"] / 1000 for request in server.requests)
+    assert before_s + 33 - 0.1 <= min(first, second) <= max(first, second) <= after_s + 33
+    assert abs(first - second) < 0.1  # one deadline for both
+
+
+def test_a_server_whose_clock_is_ahead_is_asked_again_without_a_deadline(caplog: pytest.LogCaptureFixture) -> None:
+    """It dropped the study though the caller still waits: only the clocks can differ."""
+    dropped = Fail("CANCELLED", "in ensemble 'glioma', [GLIO-3104] Passed. What to do: Set the clocks.")
+    script = (dropped, Answer(small_answer()), Answer(small_answer()))
+    with FakeServer(*script) as server, GliomaClient(server.url, retry=NO_RETRY) as client:
+        assert client.predict(STUDY).attempts == 2
+        assert client.predict(STUDY).attempts == 1
+    assert ["deadline_unix_ms" in request.parameters for request in server.requests] == [True, False, False]
+    assert [r.levelname for r in caplog.records if r.name == "glioserve_client"] == ["WARNING"]
 
 
 def test_request_ids_are_random_and_checked() -> None:
@@ -155,7 +176,7 @@ def test_every_other_code_arrives_as_its_exception_at_once(code: ErrorCode) -> N
     error, server = failure(Fail(code.row.status.value, message))
     assert type(error) is type(GlioserveError(code))
     assert error.detail == "Found: t1."
-    assert len(server.requests) == 1
+    assert len(server.requests) == (2 if code is ErrorCode.DEADLINE_PASSED else 1)
 
 
 def test_the_deadline_is_one_budget_over_all_attempts(monkeypatch: pytest.MonkeyPatch) -> None:

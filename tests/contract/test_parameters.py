@@ -7,7 +7,7 @@ import pytest
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_contract.parameters import PARAMETERS, parse_parameters
 
-VALUES = {bool: False, str: "{}"}
+VALUES = {bool: False, str: "{}", int: 1_764_000_000_000}
 
 
 def problem(parameters):
@@ -64,3 +64,9 @@ def test_a_name_that_is_not_a_plain_word_is_not_repeated(name):
 @pytest.mark.parametrize("text", ["[]", "3", "null", "{", "nonsense", "[" * 100_000])
 def test_text_of_another_form_is_refused(text):
     assert "must be a JSON object" in problem(text)
+
+
+@pytest.mark.parametrize("value", [0, -1, 1_764_000_000, 10**14, 1_764_000_000_000_000])
+def test_a_time_in_another_unit_is_refused(value):
+    """In seconds every deadline would have passed, in microseconds none ever would."""
+    assert "must be a time in milliseconds since 1970" in problem({"deadline_unix_ms": value})

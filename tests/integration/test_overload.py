@@ -1,6 +1,9 @@
 """More studies than a server can take: it answers, waits or refuses within its bounds, and is whole afterwards."""
 
+import shutil
 import threading
+import time
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -10,12 +13,58 @@ from tritonclient.grpc import model_config_pb2
 
 from glioserve_client import errors
 from glioserve_client.status import error_from_status
-from glioserve_contract.limits import MAX_WAITING_STUDIES
-from support.triton import halted, wait_until
+from glioserve_contract.limits import CLOCK_TOLERANCE_S, MAX_WAITING_STUDIES
+from glioserve_contract.metrics import STAGE_SECONDS, STUDIES
+from support.triton import running_server, wait_until
 
 from .test_answer import scrape
 
 pytestmark = pytest.mark.triton
+
+
+HOLDING = '''
+
+
+class _Holding(TritonPythonModel):
+    """Begins nothing while the file is there."""
+
+    def execute(self, requests):
+        import time
+
+        while (Path(__file__).parents[1] / "hold").exists():
+            time.sleep(0.02)
+        return super().execute(requests)
+
+
+TritonPythonModel = _Holding
+'''
+"""Added to the adapter of preprocess, which is otherwise as it is served."""
+
+
+@pytest.fixture(scope="module")
+def held_repository(repository, tmp_path_factory):
+    copied = tmp_path_factory.mktemp("held") / "repository"
+    shutil.copytree(repository, copied)
+    adapter = copied / "preprocess" / "1" / "model.py"
+    adapter.write_text(adapter.read_text(encoding="utf-8") + HOLDING, encoding="utf-8")
+    return copied
+
+
+@pytest.fixture(scope="module")
+def server(held_repository):
+    with running_server(held_repository) as running:
+        yield running
+
+
+@contextmanager
+def held(repository):
+    """No study is begun meanwhile."""
+    file = repository / "preprocess" / "hold"
+    file.touch()
+    try:
+        yield
+    finally:
+        file.unlink()
 
 
 def instances(repository):
@@ -44,10 +93,10 @@ def waiting(server):
     )
 
 
-def test_a_full_queue_refuses_at_once_and_keeps_what_it_took(server, repository):
-    """Nothing is answered while the instances stand still, so every refusal comes from the queue's own bound."""
-    running, refused, kept = instances(repository), [], []
-    with halted(server, "preprocess"):
+def test_a_full_queue_refuses_at_once_and_keeps_what_it_took(server, held_repository):
+    """Nothing is answered while no study is begun, so every refusal comes from the queue's own bound."""
+    running, refused, kept = instances(held_repository), [], []
+    with held(held_repository):
         waiters = []
         for number in range(1, running + MAX_WAITING_STUDIES + 1):
             waiters.append(threading.Thread(target=ask_with_a_bad_file, args=(server, kept)))
@@ -61,3 +110,77 @@ def test_a_full_queue_refuses_at_once_and_keeps_what_it_took(server, repository)
     for waiter in waiters:
         waiter.join(60)
     assert [type(error) for error in kept] == [errors.NotDicomError] * (running + MAX_WAITING_STUDIES)
+
+
+def grown(server, before, name, **labels):
+    key = (name, tuple(sorted(labels.items())))
+    return scrape(server)[key] - before[key]
+
+
+def rejected(samples):
+    """Requests that Triton itself dropped from the queue of preprocess because their ``timeout`` had passed."""
+    return sum(
+        value
+        for (name, labels), value in samples.items()
+        if name == "nv_inference_request_failure_total"
+        and {("model", "preprocess"), ("reason", "REJECTED")} <= set(labels)
+    )
+
+
+def infer(server, files, deadline_unix_ms, timeout_s, queue_timeout_s=None):
+    tensor = triton.InferInput("INSTANCES", [len(files)], "BYTES")
+    tensor.set_data_from_numpy(np.array(files, dtype=object))
+    with triton.InferenceServerClient(server.grpc_url) as raw:
+        return raw.infer(
+            "glioma",
+            [tensor],
+            client_timeout=timeout_s,
+            timeout=queue_timeout_s and int(queue_timeout_s * 1e6),
+            parameters={"deadline_unix_ms": deadline_unix_ms},
+        )
+
+
+@pytest.mark.parametrize("queue_timeout_s", [None, 6], ids=["deadline", "deadline and timeout"])
+def test_expired_studies_cost_the_next_one_nothing(server, held_repository, files, queue_timeout_s):
+    """Eight callers gave up on a server that stood still: when it runs again, it works on the ninth's study alone."""
+    before, found = scrape(server), []
+
+    def give_up():
+        with pytest.raises(triton.InferenceServerException) as caught:
+            infer(server, files, int((time.time() + 6) * 1000), 6, queue_timeout_s)
+        found.append(caught.value.status())
+
+    with held(held_repository):
+        callers = [threading.Thread(target=give_up) for _ in range(8)]
+        for caller in callers:
+            caller.start()
+        wait_until(lambda: waiting(server) == 8 - instances(held_repository) or len(found) > 0, "all are taken")
+        assert found == []
+        for caller in callers:
+            caller.join(60)
+        time.sleep(2 * CLOCK_TOLERANCE_S)
+    assert found == ["StatusCode.DEADLINE_EXCEEDED"] * 8
+    assert infer(server, files, int((time.time() + 120) * 1000), 120).as_numpy("SCORE").shape == (1,)
+    dropped = grown(server, before, STUDIES, outcome="cancelled", code="GLIO-3104")
+    dropped += grown(server, before, STUDIES, outcome="cancelled", code="GLIO-3102")
+    assert dropped + rejected(scrape(server)) - rejected(before) == 8
+    assert (rejected(scrape(server)) > rejected(before)) == (queue_timeout_s is not None)
+    for stage in ("read", "register", "normalise"):
+        assert grown(server, before, f"{STAGE_SECONDS}_count", stage=stage) == 1, stage
+    assert grown(server, before, STUDIES, outcome="answered", code="") == 1
+
+
+def test_a_study_ends_between_its_steps_when_its_deadline_passes(server, files):
+    """A caller without the Python client, who waits longer than the deadline that he states."""
+    before = scrape(server)
+    with pytest.raises(triton.InferenceServerException) as caught:
+        infer(server, files, int((time.time() - CLOCK_TOLERANCE_S + 0.2) * 1000), 120)
+    error = error_from_status(caught.value.status(), caught.value.message())
+    assert type(error) is errors.DeadlinePassedError
+    assert grown(server, before, STUDIES, outcome="cancelled", code="GLIO-3104") == 1
+    assert grown(server, before, f"{STAGE_SECONDS}_count", stage="normalise") == 0
+
+
+def test_a_deadline_in_time_changes_nothing(server, files):
+    answer = infer(server, files, int((time.time() + 120) * 1000), 120)
+    assert 0 <= answer.as_numpy("SCORE")[0] <= 1

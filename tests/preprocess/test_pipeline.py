@@ -114,3 +114,47 @@ def test_the_offline_command_writes_every_step(files, recipe, tmp_path, capsys):
     record = from_dict(PreprocessRecord, json.loads((tmp_path / "out" / "preprocess.json").read_text()))
     assert record.quality.verdict == "ok"
     assert "register" in capsys.readouterr().out
+
+
+class EndedError(Exception):
+    """What a caller's check raises."""
+
+
+@pytest.fixture(scope="module")
+def steps(files, recipe):
+    """How often a study's caller is asked whether to go on, and the result of one that always says yes."""
+    asked = []
+    result = preprocess_dicom(files, recipe, accept_identified=False, threads=1, check=lambda: asked.append(1))
+    return len(asked), result
+
+
+def test_the_caller_is_asked_before_every_stage_and_within_the_long_ones(steps, result, recipe):
+    asked, done = steps
+    searches = 2 * (len(recipe.channels) - 1)
+    assert asked >= len(done.record.timings_s) + len(recipe.channels) + searches
+    np.testing.assert_array_equal(done.image, result.image)
+
+
+@pytest.mark.parametrize("share", [0, 0.25, 0.5, 0.75, 1])
+def test_a_study_ends_where_its_caller_says_so(files, recipe, steps, share):
+    """Nothing on the way takes the caller's error for one of its own, and no later step is asked about."""
+    last = max(1, round(share * steps[0]))
+    asked = []
+
+    def check():
+        asked.append(1)
+        if len(asked) >= last:
+            raise EndedError
+
+    with pytest.raises(EndedError):
+        preprocess_dicom(files, recipe, accept_identified=False, threads=1, check=check)
+    assert len(asked) <= last + 2 * len(recipe.channels)  # searches that were begun ask once more each
+
+
+def test_a_study_of_volumes_ends_likewise(phantom_volumes, recipe):
+    def check():
+        raise GlioserveError(ErrorCode.DEADLINE_PASSED)
+
+    with pytest.raises(GlioserveError) as caught:
+        preprocess_volumes(phantom_volumes, recipe, check=check)
+    assert caught.value.code is ErrorCode.DEADLINE_PASSED

@@ -23,11 +23,16 @@ BACKENDS = Path(glioserve_triton.__file__).parent / "backends"
 class Request:
     """A request as a Python backend sees it."""
 
-    def __init__(self, image: Array | None, outputs: tuple[str, ...] = ("LOGITS",), cancelled: bool = False) -> None:
-        self.image, self.outputs, self.cancelled = image, outputs, cancelled
+    def __init__(
+        self, image: Array | None, outputs: tuple[str, ...] = ("LOGITS",), cancelled: bool = False, **parameters: Any
+    ) -> None:
+        self.image, self.outputs, self.cancelled, self._parameters = image, outputs, cancelled, parameters
 
     def is_cancelled(self) -> bool:
         return self.cancelled
+
+    def parameters(self) -> str:
+        return json.dumps(self._parameters)
 
     def requested_output_names(self) -> tuple[str, ...]:
         return self.outputs

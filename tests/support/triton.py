@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -51,32 +49,6 @@ def living_processes(group: int) -> list[int]:
         if int(fields[2]) == group and fields[0] not in "ZX":
             found.append(int(stat.parent.name))
     return found
-
-
-def stubs(group: int, model: str) -> list[int]:
-    """Process ids of a model's Python stubs in a server's process group."""
-    return [pid for pid in living_processes(group) if f"/{model}/1/model.py" in _command(pid)]
-
-
-@contextmanager
-def halted(server: TritonServer, model: str) -> Iterator[None]:
-    """No instance of the model does anything meanwhile: what is sent to it waits, or runs no further."""
-    processes = stubs(server.process.pid, model)
-    assert processes
-    for pid in processes:
-        os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for pid in processes:
-            os.kill(pid, signal.SIGCONT)
-
-
-def _command(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-    except OSError:  # ended meanwhile
-        return ""
 
 
 def regions(run_folder: Path) -> list[str]:

@@ -226,6 +226,17 @@ class ErrorCode(Enum):
         "Send the study again: the server repairs itself within seconds. If the same study fails so each time, report "
         "it to the server's operator.",
     )
+    DEADLINE_PASSED = ErrorRow(
+        "GLIO-3104", Status.CANCELLED, _YES,
+        "By the server's clock, the deadline that the request states passed before the study was done.",
+        "Send it again with a later `deadline_unix_ms`; if it had not passed by the caller's clock, set both clocks, "
+        "or leave the parameter out.",
+    )
+    STUDY_TIMEOUT = ErrorRow(
+        "GLIO-3105", Status.INTERNAL, _FIX, "The server worked on the study for as long as it works on any.",
+        "Send only the series of the recipe's sequences; if it has no others, the server's operator must find out what "
+        "slows the server down.",
+    )
 
     UNAVAILABLE = ErrorRow(
         "GLIO-4101", Status.UNAVAILABLE, _YES, "The server cannot be reached, is overloaded or is stopping.",

@@ -17,6 +17,7 @@ from glioserve_preprocess.overrides import Overrides
 from glioserve_preprocess.pipeline import preprocess_dicom, preprocess_volumes
 from glioserve_triton.adapters.adapter import Metrics, respond
 from glioserve_triton.adapters.backend_api import NamedTensor, Request, Response
+from glioserve_triton.adapters.wanted import still_wanted
 from glioserve_triton.served.promotions import load_serving
 from glioserve_triton.served.repository import check_contract
 
@@ -41,23 +42,18 @@ class TritonPythonModel:
 
     def handle(self, request: Request) -> tuple[NamedTensor, ...]:
         """Return the tensors of one request's answer."""
+        how = {"threads": self.threads, "brain_models": self.brain_models, "check": still_wanted(request)}
         overrides = Overrides.of_parameters(request.parameters())
         files, volumes = _files(request), _volumes(request)
         if files is not None and volumes:
             raise GlioserveError(ErrorCode.BOTH_INPUTS)
         if files is not None:
+            series = overrides.for_files()
             result = preprocess_dicom(
-                files,
-                self.recipe,
-                accept_identified=self.accept_identified,
-                series=overrides.for_files(),
-                threads=self.threads,
-                brain_models=self.brain_models,
+                files, self.recipe, accept_identified=self.accept_identified, series=series, **how
             )
         elif volumes:
-            result = preprocess_volumes(
-                overrides.renamed(volumes), self.recipe, threads=self.threads, brain_models=self.brain_models
-            )
+            result = preprocess_volumes(overrides.renamed(volumes), self.recipe, **how)
         else:
             raise GlioserveError(ErrorCode.NO_INPUT)
         self.metrics.observe(result.record.timings_s)

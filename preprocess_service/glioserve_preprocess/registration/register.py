@@ -20,6 +20,7 @@ from glioserve_preprocess.arrays import DoubleArray
 from glioserve_preprocess.registration.pyramid import LEVELS_MM, prepare
 from glioserve_preprocess.registration.rigid import Rigid
 from glioserve_preprocess.registration.search import APART_MM, Found, Pair
+from glioserve_preprocess.stopwatch import Check, go_on
 
 MIDDLE, FINE = 1, len(LEVELS_MM) - 1
 OFF_MM = 8.0
@@ -113,14 +114,18 @@ def register(reference: SequenceVolume, moving: SequenceVolume) -> Registration:
     return register_all(reference, [moving])[0]
 
 
-def register_all(reference: SequenceVolume, moving: Sequence[SequenceVolume], threads: int = 1) -> list[Registration]:
+def register_all(
+    reference: SequenceVolume, moving: Sequence[SequenceVolume], threads: int = 1, check: Check = go_on
+) -> list[Registration]:
     """Register each of ``moving`` to ``reference``, on up to ``threads`` threads; the same bits on any number.
+
+    ``check`` is called before each search, by any of the threads; what it raises ends the registration.
 
     Raises:
         GlioserveError: GLIO-1501 where two heads do not overlap or no position stands out; the message names the
             sequence.
     """
-    found = examine(reference, moving, threads)
+    found = examine(reference, moving, threads, check)
     for registration in found:
         if registration.refusal:
             detail = f"{registration.modality} could not be aligned to {reference.modality}: {registration.refusal}."
@@ -128,15 +133,17 @@ def register_all(reference: SequenceVolume, moving: Sequence[SequenceVolume], th
     return found
 
 
-def examine(reference: SequenceVolume, moving: Sequence[SequenceVolume], threads: int = 1) -> list[Registration]:
+def examine(
+    reference: SequenceVolume, moving: Sequence[SequenceVolume], threads: int = 1, check: Check = go_on
+) -> list[Registration]:
     """Register as :func:`register_all` does, without raising, so that refused results can be looked at."""
     # A BLAS that starts threads for a 4 x 4 inverse lets them spin for longer than the registration takes.
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(max(1, threads)) as pool:
         fixed, *others = pool.map(prepare, [reference, *moving])
         searches = [
             (
-                pool.submit(_search, Pair(fixed, other), to_the_end=True),
-                pool.submit(_search, Pair(other, fixed), to_the_end=False),
+                pool.submit(_search, check, Pair(fixed, other), to_the_end=True),
+                pool.submit(_search, check, Pair(other, fixed), to_the_end=False),
             )
             for other in others
         ]
@@ -149,7 +156,8 @@ def mean_displacement_mm(matrix: Matrix, points_lps_mm: DoubleArray) -> float:
     return float(np.linalg.norm(apply(matrix, points_lps_mm) - points_lps_mm, axis=1).mean())
 
 
-def _search(pair: Pair, *, to_the_end: bool) -> tuple[Pair, Found]:
+def _search(check: Check, pair: Pair, *, to_the_end: bool) -> tuple[Pair, Found]:
+    check()
     found = pair.search()
     return pair, pair.refine(found.parameters_mm, FINE) if to_the_end else found
 

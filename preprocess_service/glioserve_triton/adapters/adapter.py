@@ -27,6 +27,7 @@ from glioserve_contract.metrics import (
 from glioserve_contract.parameters import CANARY_PARAMETER
 from glioserve_triton.adapters.backend_api import BackendUtils, NamedTensor, Request, RequestError, Response
 from glioserve_triton.adapters.heartbeat import own_heartbeat
+from glioserve_triton.adapters.wanted import still_wanted
 
 CANARY_HOLD_S = 0.01
 """Time for which a canary keeps its process, so that those sent at once reach all processes of a model."""
@@ -74,8 +75,7 @@ def _respond_one(pb_utils: BackendUtils, request: Request, handle: Handler, metr
             time.sleep(CANARY_HOLD_S)
             answer = pb_utils.TritonError(f"canary of process {os.getpid()}", pb_utils.TritonError.INVALID_ARG)
             return pb_utils.InferenceResponse(error=answer)
-        if request.is_cancelled():  # an ensemble tells its steps only between them
-            raise GlioserveError(ErrorCode.CANCELLED)
+        still_wanted(request)()
         return pb_utils.InferenceResponse(output_tensors=list(handle(request)))
     except BaseException as error:  # noqa: BLE001 - see respond()
         ours = isinstance(error, GlioserveError) and error.code in SERVER_CODES

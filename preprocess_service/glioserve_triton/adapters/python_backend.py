@@ -12,11 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from glioserve_contract import ErrorCode, GlioserveError
+from glioserve_contract import GlioserveError
 from glioserve_contract.metrics import outcome_of
 from glioserve_triton.adapters.adapter import Metrics, incident, triton_error
 from glioserve_triton.adapters.backend_api import Array, BackendUtils, Request, Response
 from glioserve_triton.adapters.heartbeat import own_heartbeat
+from glioserve_triton.adapters.wanted import still_wanted
 
 Arrays = dict[str, Array]
 Run = Callable[[list[str], Arrays], Sequence[Array]]
@@ -78,8 +79,7 @@ class Batcher:
         groups: dict[Hashable, list[int]] = defaultdict(list)
         for index, request in enumerate(requests):
             try:
-                if request.is_cancelled():
-                    raise GlioserveError(ErrorCode.CANCELLED)
+                still_wanted(request)()
                 inputs[index] = {name: self._input(request, name) for name in self._config.inputs}
                 shapes = tuple(array.shape[1:] for array in inputs[index].values())
                 groups[shapes if self._config.batched else index].append(index)
