@@ -24,6 +24,7 @@ from glioserve_contract.metrics import (
 from glioserve_contract.parameters import PARAMETERS
 from glioserve_contract.tensors import MODELS, Tensor
 from glioserve_dicom.identity import IDENTIFYING_ATTRIBUTES, KEPT_ATTRIBUTES, Treatment
+from glioserve_triton.process.floors import floors
 from json_schemas import schema_files
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -115,6 +116,17 @@ def identifying() -> str:
     return ", ".join(f"`{k}`" for k in IDENTIFYING_ATTRIBUTES)
 
 
+def known_holes() -> str:
+    """Return the floors and the holes of Triton that are published."""
+    found = floors()
+    rows = [(hole.cve, hole.fixed_in, hole.impact) for hole in found.holes]
+    head = (
+        f"As of {found.dated}: security floor **{found.security}**, function floor **{found.function}**. "
+        f"The embedded server is 2.51.0 ({found.release_of('2.51.0')})."
+    )
+    return head + "\n\n" + table(("hole", "closed in", "what it allows"), rows)
+
+
 def metrics() -> str:
     """Return the table of the metrics that join Triton's."""
     return table(
@@ -138,6 +150,7 @@ PARTS = {
     "kept": ("privacy.md", kept),
     "identifying": ("privacy.md", identifying),
     "metrics": ("operations.md", metrics),
+    "known-holes": ("security.md", known_holes),
 }
 FILES = {"client/glioserve_contract/errors/classes.pyi": error_classes, **schema_files()}
 

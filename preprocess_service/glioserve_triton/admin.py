@@ -49,6 +49,11 @@ class ServerAdmin:
         except InferenceServerException:
             return False
 
+    def version(self) -> str:
+        """Return the server's version as it states it (``2.75.0``)."""
+        metadata = self._client.get_server_metadata(client_timeout=CALL_TIMEOUT_S)
+        return str(metadata.version)
+
     def unload(self, model: str) -> None:
         """Take one model, not its steps, out of service: new requests are refused, those in flight go on."""
         self._client.unload_model(model, self._headers, unload_dependents=False, client_timeout=CALL_TIMEOUT_S)

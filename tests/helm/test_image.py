@@ -71,7 +71,7 @@ def test_the_supervisor_is_the_entry_point() -> None:
 def test_its_default_arguments_are_the_charts(helm4: Helm, tmp_path: Path) -> None:
     default = parse_serve(json.loads(last("CMD")), tmp_path)
     charts = parse_serve(server(helm4.template(CLAIM))["args"], tmp_path)
-    for name in ("repository", "host", "grpc_port", "no_http", "metrics_port", "probe_port", "profile"):
+    for name in ("repository", "host", "grpc_port", "http", "metrics_port", "probe_port", "profile"):
         assert getattr(default, name) == getattr(charts, name)
     ports = {default.grpc_port, default.probe_port}
     assert {int(port) for port in last("EXPOSE").split()} == ports

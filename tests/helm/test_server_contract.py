@@ -47,7 +47,7 @@ def test_the_supervisor_understands_every_argument(helm4: Helm, values: Path, tm
     ports = {port["name"]: port["containerPort"] for port in server(rendered)["ports"]}
     assert str(options.repository) == mounts.get("served", mounts["models"])
     opened = {"grpc": options.grpc_port, "probes": options.probe_port}
-    assert opened | ({} if options.no_http else {"http": options.http_port}) == ports
+    assert opened | ({} if not options.http else {"http": options.http_port}) == ports
     assert options.host == "0.0.0.0"
     assert options.profile == given.get("profile", "onnxruntime-gpu")
     assert options.accept_identified_dicom is given.get("dicom", {}).get("acceptIdentified", False)

@@ -28,7 +28,7 @@ def repository(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def server(repository):
-    with running_server(repository) as running:
+    with running_server(repository, http=True) as running:
         yield running
 
 

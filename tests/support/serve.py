@@ -13,7 +13,7 @@ from pathlib import Path
 from support.triton import wait_until
 
 TIMEOUT_S = 60
-_READY = re.compile(r"ready grpc=(\S+) http=(\S+) metrics=(\S+)")
+_READY = re.compile(r"ready grpc=(\S+) (?:http=\S+ )?metrics=(\S+)")
 
 
 class Serve:
@@ -42,6 +42,13 @@ class Serve:
         match = _READY.search(self.log)
         assert match, self.log
         return match[1]
+
+    def line(self, text: str) -> str:
+        """The first line that contains ``text``, once it is there."""
+        wait_until(lambda: text in self.log or self.process.poll() is not None, text)
+        found = next((line for line in self.lines.copy() if text in line), None)
+        assert found is not None, self.log
+        return found
 
     def probe_url(self, path: str = "") -> str:
         """Where its probes are, from the start on."""

@@ -27,7 +27,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
     """One server for the module's tests that leave it as they found it."""
     repository = write_tiny_repository(tmp_path_factory.mktemp("tiny") / "repository")
-    with running_server(repository, profile="batching") as running:
+    with running_server(repository, profile="batching", http=True) as running:
         yield running
 
 

@@ -186,7 +186,7 @@ def test_another_server_on_the_port_is_not_taken_for_ours(repository: Path) -> N
 
 def test_an_address_that_is_not_here(repository: Path) -> None:
     with pytest.raises(GlioserveError, match=r"No port can be bound on 203\.0\.113\.1"):
-        TritonServer(repository, ServerOptions(host="203.0.113.1")).start()
+        TritonServer(repository, ServerOptions(host="203.0.113.1", allow_known_cves=True)).start()
 
 
 def test_a_repository_that_is_not_there(tmp_path: Path) -> None:

@@ -20,8 +20,10 @@ def _flags(options: ServerOptions) -> dict[str, str]:
 def test_the_defaults_are_closed_to_the_outside() -> None:
     options = ServerOptions()
     flags = _flags(options)
-    assert {flags[f"--{service}-address"] for service in ("grpc", "http", "metrics")} == {"127.0.0.1"}
-    assert (flags["--grpc-port"], flags["--http-port"], flags["--metrics-port"]) == ("1001", "1002", "1003")
+    assert {flags[f"--{service}-address"] for service in ("grpc", "metrics")} == {"127.0.0.1"}
+    assert (flags["--grpc-port"], flags["--metrics-port"]) == ("1001", "1003")
+    assert flags["--allow-http"] == "false"
+    assert not options.allow_known_cves
     assert flags["--model-control-mode"] == "explicit"
     assert flags["--load-model"] == "glioma"
     assert flags["--strict-readiness"] == "false"
@@ -30,7 +32,9 @@ def test_the_defaults_are_closed_to_the_outside() -> None:
     assert "--model-config-name" not in flags
     closed = "model-repository,model-config,shared-memory,trace,logging,statistics"
     assert flags["--grpc-restricted-protocol"] == f"{closed}:admin-key={options.admin_token}"
-    assert flags["--http-restricted-api"] == f"{closed}:admin-key={options.admin_token}"
+    opened = _flags(ServerOptions(http=True, admin_token=options.admin_token))
+    assert (opened["--http-address"], opened["--http-port"]) == ("127.0.0.1", "1002")
+    assert opened["--http-restricted-api"] == f"{closed}:admin-key={options.admin_token}"
 
 
 def test_services_can_be_off() -> None:

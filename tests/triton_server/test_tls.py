@@ -56,7 +56,7 @@ def test_mutual_tls_from_start_to_drain(repository: Path, pki: Path, tmp_path: P
         assert "days_left=99" in serve.log
         with open_client(url, caller(pki)) as client:
             np.testing.assert_allclose(ask(client, RAW), expected_score(RAW))
-            assert next(f.state for f in reached_findings(url, caller(pki))) == "ok"
+            assert next(f.found for f in reached_findings(url, caller(pki))).startswith("Triton 2.")
             with hold(repository) as held:
                 study = pool.submit(ask, client, RAW)
                 wait_until(held.reached, "the study in its first step")
@@ -84,7 +84,7 @@ def test_a_promotion_steers_the_server_by_mutual_tls(pki: Path, tmp_path: Path) 
 @pytest.mark.parametrize("host", ["::", "[::1]"])
 def test_ipv6(repository: Path, host: str) -> None:
     """Every port opens on it: gRPC, HTTP and metrics each want the address in another form."""
-    with running_server(repository, host=host, model="report") as server:
+    with running_server(repository, host=host, model="report", http=True, allow_known_cves=True) as server:
         assert server.grpc_url.startswith("[::1]:")
         for url in (f"{server.http_url}/v2/health/live", server.metrics_url):
             assert url is not None
@@ -194,9 +194,9 @@ def test_the_private_key_of_the_supervisor_is_in_no_repr_and_no_file(pki: Path, 
 def test_http_would_carry_studies_unencrypted(pki: Path) -> None:
     files = ServerTls(pki / "server.pem", pki / "server.key")
     with pytest.raises(GlioserveError, match="HTTP port has no TLS") as caught:
-        ServerOptions(host="0.0.0.0", tls=files)
+        ServerOptions(host="0.0.0.0", http=True, tls=files)
     assert caught.value.code is ErrorCode.INVALID_SERVER_TLS
-    assert ServerOptions(host="0.0.0.0", http=False, tls=files).tls is files
+    assert ServerOptions(host="0.0.0.0", tls=files).tls is files
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ def test_http_would_carry_studies_unencrypted(pki: Path) -> None:
         (["--tls-key", "a.key"], "needs both the certificate and its key"),
         (["--tls-client-ca", "a.pem"], "needs both the certificate and its key"),
         (["--tls-cert", "a.pem", "--tls-key", "a.key"], "(a.pem) cannot be read"),
-        (["--tls-cert", "a.pem", "--tls-key", "a.key", "--host", "0.0.0.0"], "HTTP port has no TLS"),
+        (["--tls-cert", "a.pem", "--tls-key", "a.key", "--host", "0.0.0.0", "--http"], "HTTP port has no TLS"),
     ],
 )
 def test_serve_says_what_is_wrong_with_tls(

@@ -15,10 +15,12 @@ from pathlib import Path
 
 from glioserve_cli import argtypes
 from glioserve_cli.serving.server_tls import add_server_tls_arguments, server_tls_of, tell_expiry
+from glioserve_cli.serving.server_version import tell_standing
 from glioserve_cli.stop_signals import STOP
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_contract.tensors import CLASSIFIER_MODEL
 from glioserve_triton.plans.discovery import ONNX_PROFILE, TENSORRT_PROFILE, LoadWatch, profile_to_serve, tell_fallback
+from glioserve_triton.process.floors import ALLOW_FLAG
 from glioserve_triton.process.logs import Log
 from glioserve_triton.process.options import ServerOptions, read_admin_token
 from glioserve_triton.process.server import TritonServer
@@ -54,7 +56,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--http-port", type=argtypes.port, default=_DEFAULTS.http_port, help="default %(default)s")
     add("--metrics-port", type=argtypes.port, default=_DEFAULTS.metrics_port, help="default %(default)s")
     add("--probe-port", type=argtypes.port, default=_PROBE_PORT, help="probes and all metrics (default %(default)s)")
-    add("--no-http", action="store_true", help="gRPC and metrics only")
+    add(
+        "--http",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="open Triton's HTTP API beside gRPC, on --http-port (default: closed)",
+    )
+    add(
+        ALLOW_FLAG,
+        dest="allow_known_cves",
+        action="store_true",
+        help="start a tritonserver with known security holes where a network reaches it (docs/security.md)",
+    )
     add("--accept-identified-dicom", action="store_true", help="else DICOM that names its patient is refused")
     add(
         "--admin-token-file",
@@ -136,6 +149,7 @@ class _Serving:
             server = self._server
             log.event("ready", grpc=server.grpc_url, http=server.http_url, metrics=server.metrics_url)
             tell_expiry(server, log)
+            tell_standing(server, log)
             self.health.begin_serving()
             Supervisor(server, self.health, self._metrics, log, self._limits).watch(STOP.first, self._reap)
             log.event("draining", timeout_s=server.options.drain_timeout_s)
@@ -214,10 +228,11 @@ def _options(args: argparse.Namespace) -> ServerOptions:
         tritonserver=args.tritonserver,
         host=args.host,
         grpc_port=args.grpc_port,
-        http=not args.no_http,
+        http=args.http,
         http_port=args.http_port,
         metrics_port=args.metrics_port,
         accept_identified_dicom=args.accept_identified_dicom,
+        allow_known_cves=args.allow_known_cves,
         tls=server_tls_of(args),
         ready_timeout_s=args.ready_timeout_s,
         drain_timeout_s=args.drain_timeout_s,

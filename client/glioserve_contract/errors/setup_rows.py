@@ -134,6 +134,11 @@ NOT_HEALED = ErrorRow(
     "GLIO-5128", Status.UNAVAILABLE, _FIX, "A part of the running server failed and could not be repaired.",
     "Start the server again (Kubernetes does so by itself); the message names the part and the reason.",
 )
+KNOWN_HOLES = ErrorRow(
+    "GLIO-5129", _BAD, _FIX, "This tritonserver has known security holes, and callers on a network could reach it.",
+    "Use NVIDIA's container of release 26.08 or later, or bind to 127.0.0.1; docs/security.md has the list. "
+    "--allow-network-with-known-cves starts it all the same.",
+)
 SERVER_TOO_SMALL = ErrorRow(
     "GLIO-5130", _BAD, _FIX, "The server has too little memory, or too small a /dev/shm, for even one study.",
     "Raise the container's memory limit, or its shared memory (`--shm-size`, an emptyDir of medium Memory), to the "

@@ -304,6 +304,7 @@ class ErrorCode(Enum):
     INVALID_OPINION_MODEL = setup_rows.INVALID_OPINION_MODEL
     INVALID_SERVER_TLS = setup_rows.INVALID_SERVER_TLS
     NOT_HEALED = setup_rows.NOT_HEALED
+    KNOWN_HOLES = setup_rows.KNOWN_HOLES
     SERVER_TOO_SMALL = setup_rows.SERVER_TOO_SMALL
     # fmt: on
 

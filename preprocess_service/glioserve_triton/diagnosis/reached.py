@@ -10,6 +10,7 @@ from glioserve_contract import CONTRACT_VERSION
 from glioserve_contract.tensors import ENSEMBLE
 from glioserve_triton.channel import ChannelTls, open_client
 from glioserve_triton.diagnosis.findings import Finding
+from glioserve_triton.process.floors import Standing, standing_of
 
 CALL_TIMEOUT_S = 5.0
 
@@ -19,7 +20,7 @@ def reached_findings(url: str, tls: ChannelTls | None = None) -> Iterator[Findin
     client = open_client(url, tls)
     try:
         server = client.get_server_metadata(client_timeout=CALL_TIMEOUT_S)
-        yield Finding("reached", url, "ok", f"Triton {server.version}")
+        yield _version(url, standing_of(str(server.version)))
         if not client.is_model_ready(ENSEMBLE.name, client_timeout=CALL_TIMEOUT_S):
             action = "look at the server's log: it is starting, draining, or could not load the model"
             yield Finding("reached", ENSEMBLE.name, "fail", "not ready", action)
@@ -31,6 +32,13 @@ def reached_findings(url: str, tls: ChannelTls | None = None) -> Iterator[Findin
         yield Finding("reached", url, "fail", f"no answer: {error.message()}", action)
     finally:
         client.close()
+
+
+def _version(url: str, standing: Standing) -> Finding:
+    if standing.fault is None:
+        return Finding("reached", url, "ok", standing.name)
+    action = "use NVIDIA's container of a later release; docs/security.md has the list"
+    return Finding("reached", url, "warn", f"{standing.name} {standing.fault}", action)
 
 
 def _contract_kept(inputs: set[str], outputs: set[str]) -> Finding:

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from glioserve_contract import GlioserveError
 from glioserve_triton.diagnosis import packages
-from glioserve_triton.diagnosis.findings import Finding, readable_size, short_path
+from glioserve_triton.diagnosis.findings import Finding, FindingState, readable_size, short_path
 from glioserve_triton.process.backend_folder import PYTHON_BASED
+from glioserve_triton.process.floors import floors, installed_version, standing_of
 from glioserve_triton.process.locate import (
     PYTHON,
     Installation,
@@ -43,6 +44,7 @@ def server_findings(tritonserver: Path | None, repository: Path | None, profile:
         yield Finding("server", "tritonserver", "fail" if needed else "--", found, error.action)
         return
     yield Finding("server", "tritonserver", "ok", f"{installation.origin}: {short_path(installation.binary)}")
+    yield _known_holes(installation)
     try:
         check_libraries(installation)
         own = python_library_folder()
@@ -54,6 +56,20 @@ def server_findings(tritonserver: Path | None, repository: Path | None, profile:
     yield _shared_memory()
     yield _temporary_folder()
     yield from _ports()
+
+
+def _known_holes(installation: Installation) -> Finding:
+    """Return where the server stands beside the known holes: by its origin, or by the version it has written down."""
+    table, name = floors(), "known holes"
+    if installation.origin == "wheel":
+        action = "keep it on 127.0.0.1; NVIDIA's container is for production (docs/security.md)"
+        return Finding("server", name, "warn", f"a development server, below {table.security}", action)
+    standing = standing_of(installed_version(installation))
+    if standing.fault is None:
+        return Finding("server", name, "ok", f"{standing.name}, none as of {table.dated}")
+    state: FindingState = "fail" if standing.below_security and installation.origin == "container" else "warn"
+    action = f"use NVIDIA's container of release {max(table.security, table.function)} or later"
+    return Finding("server", name, state, f"{standing.name} {standing.fault}", action)
 
 
 def _backends(installation: Installation, repository: Path | None, profile: str | None) -> Iterator[Finding]:

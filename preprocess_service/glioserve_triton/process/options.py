@@ -49,7 +49,8 @@ class ServerOptions:
     host: str = "127.0.0.1"
     """IP address that all ports bind to; an IPv6 address with or without brackets."""
     grpc_port: int = 0
-    http: bool = True
+    http: bool = False
+    """Triton's HTTP API beside gRPC; most of the holes that were found in Triton lay in it."""
     http_port: int = 0
     metrics: bool = True
     metrics_port: int = 0
@@ -64,6 +65,8 @@ class ServerOptions:
     """Bound on waiting for studies in flight before the server is told to stop."""
     exit_timeout_s: int = 30
     """Bound that Triton itself puts on its exit; afterwards everything is killed."""
+    allow_known_cves: bool = False
+    """Start a server with known holes where a network reaches it (:mod:`glioserve_triton.process.floors`)."""
     tls: ServerTls | None = None
     """TLS of the gRPC port; None: plain text. Triton's HTTP and metrics ports have none."""
     extra_flags: tuple[str, ...] = ()
@@ -77,7 +80,7 @@ class ServerOptions:
             raise GlioserveError(
                 ErrorCode.INVALID_SERVER_TLS,
                 "Triton's HTTP port has no TLS, so that a study could pass it unencrypted.",
-                "Leave HTTP off (--no-http), or bind to the loopback (--host 127.0.0.1).",
+                "Leave HTTP off, or bind to the loopback (--host 127.0.0.1).",
             )
         owned = {_LOAD_MODEL, *(flag.split("=")[0] for flag in self._own_flags(Ports(0, 0, 0), Path()))}
         for name in (flag.split("=")[0] for flag in self.extra_flags):
@@ -144,6 +147,11 @@ class ServerOptions:
         """Those of ``ports`` that another choice could replace."""
         pairs = ((self.grpc_port, ports.grpc), (self.http_port, ports.http), (self.metrics_port, ports.metrics))
         return tuple(port for wanted, port in pairs if wanted == 0)
+
+    @property
+    def loopback(self) -> bool:
+        """True where only this machine can reach the ports."""
+        return ip_address(self.host).is_loopback
 
     @property
     def local_host(self) -> str:

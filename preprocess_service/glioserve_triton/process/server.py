@@ -16,6 +16,7 @@ from glioserve_triton.adapters.heartbeat import RUN_FOLDER
 from glioserve_triton.admin import UNLOADED, ServerAdmin
 from glioserve_triton.channel import ChannelTls
 from glioserve_triton.process.backend_folder import build_backend_folder
+from glioserve_triton.process.floors import check_exposure, installed_version, standing_of
 from glioserve_triton.process.guarded import GuardedProcess, OnLine
 from glioserve_triton.process.locate import Installation, check_libraries, find_installation
 from glioserve_triton.process.options import Ports, ServerOptions
@@ -53,6 +54,10 @@ class TritonServer:
         self._tls: PreparedTls | None = None
         self.steps: tuple[str, ...] = ()
         """The models that the ensemble runs; empty for a model that is not an ensemble."""
+        self.standing = standing_of(None)
+        """The running version beside the known holes; unknown before :meth:`start`."""
+        self.embedded = False
+        """True where the running server is the nvidia-pytriton wheel's."""
         self.damaged = False
         """Set where a Python process died: Triton then never ends by itself, so :meth:`stop` does not wait for it."""
 
@@ -107,8 +112,9 @@ class TritonServer:
         The steps of an ensemble are loaded first, then ``admission`` may check them, and only then is the ensemble
         loaded: until then no study can be answered and no probe finds it ready.
 
-        GLIO-5109 or 5110 where no server can run here; GLIO-5127 where a TLS file is unfit; GLIO-5111, with the tail
-        of the log, where it ended, was not ready in time, or ``give_up`` said so; whatever ``admission`` raises.
+        GLIO-5109 or 5110 where no server can run here; GLIO-5129 where one with known holes could be reached from a
+        network; GLIO-5127 where a TLS file is unfit; GLIO-5111, with the tail of the log, where it ended, was not
+        ready in time, or ``give_up`` said so; whatever ``admission`` raises.
         """
         if self._process is not None:
             raise RuntimeError("the server is running already")
@@ -117,6 +123,7 @@ class TritonServer:
         self.steps, self.damaged = steps_of(self.repository, self.options.model), False
         installation = find_installation(self.options.tritonserver)
         check_libraries(installation)
+        self._check_exposure(installation, installed_version(installation))
         if self.options.tls is not None:
             from glioserve_triton.process.tls import prepare_tls  # its library is loaded only here
 
@@ -126,7 +133,7 @@ class TritonServer:
             self._ports = self._choose_ports()
             self._process = self._spawn(installation)
             try:
-                self._wait_until_ready(give_up, admission)
+                self._wait_until_ready(installation, give_up, admission)
                 return
             except BaseException:
                 clashed = self._lost_a_chosen_port()
@@ -214,12 +221,26 @@ class TritonServer:
             run.remove()
             raise
 
-    def _wait_until_ready(self, give_up: StopCheck, admission: Admission | None) -> None:
+    def _check_exposure(self, installation: Installation, version: str | None) -> None:
+        options = self.options
+        check_exposure(installation, version, loopback=options.loopback, allowed=options.allow_known_cves)
+        self.standing, self.embedded = standing_of(version), installation.origin == "wheel"
+
+    def _check_running(self, installation: Installation, admin: ServerAdmin) -> None:
+        try:
+            version = admin.version()
+        except InferenceServerException as error:
+            raise self.failure(f"tritonserver does not tell its version: {error.message()}") from error
+        self._check_exposure(installation, version)
+
+    def _wait_until_ready(self, installation: Installation, give_up: StopCheck, admission: Admission | None) -> None:
         model = self.options.model
         deadline = time.monotonic() + self.options.ready_timeout_s
         with self.admin() as admin:
             for step in self.steps:
                 self._wait_for(step, admin, deadline, give_up)
+            if self.steps:
+                self._check_running(installation, admin)
             if admission is not None:
                 admission()
             if self.steps and not admin.is_ready(model, self.process.run.path.name):
@@ -228,6 +249,8 @@ class TritonServer:
                 except InferenceServerException as error:
                     raise self.failure(f"{model} cannot be loaded: {error.message()}") from error
             self._wait_for(model, admin, deadline, give_up)
+            if not self.steps:
+                self._check_running(installation, admin)
 
     def _wait_for(self, model: str, admin: ServerAdmin, deadline: float, give_up: StopCheck) -> None:
         process, served = self.process, self.options.model
