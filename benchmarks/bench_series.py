@@ -106,11 +106,18 @@ def _row_verdict(row: Row, said: str) -> str:
 
 
 def disagreements(outcomes: Sequence[Outcome]) -> list[tuple[Outcome, Outcome]]:
-    """Return the pairs of one study's two ways that are not the same."""
-    by_name: dict[str, list[Outcome]] = {}
+    """Return the pairs of one study's two ways that are not the same.
+
+    Raises:
+        ValueError: Two studies share a name, so that their ways cannot be told apart.
+    """
+    by_name: dict[str, dict[str, Outcome]] = {}
     for outcome in outcomes:
-        by_name.setdefault(outcome.name, []).append(outcome)
-    return [(a, b) for a, *rest in by_name.values() for b in rest if a.same_as != b.same_as]
+        if outcome.way in by_name.setdefault(outcome.name, {}):
+            raise ValueError(f"two studies are called {outcome.name!r}")
+        by_name[outcome.name][outcome.way] = outcome
+    pairs = [(ways[OFFLINE], ways[CLIENT]) for ways in by_name.values() if CLIENT in ways]
+    return [(offline, client) for offline, client in pairs if offline.same_as != client.same_as]
 
 
 def silent_swaps(outcomes: Sequence[Outcome]) -> int:

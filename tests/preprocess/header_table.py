@@ -214,7 +214,7 @@ T1_WEIGHTED = [
     row("Japanese, agent's name", T1CE, BOLUS, maker=CANON, desc="T1 SE", seq=SE, tr=500, te=12, agent="ガドビスト"),
     row("After surgery, no word of contrast", OPEN, TCIA, maker=SIEMENS, desc="T1 AX POST OP", seq=SE, tr=500, te=10),
     row("De-identified: timings alone", OPEN, MR, seq=SE, tr=560, te=9),
-    row("Description alone", T1CE, TCIA, desc="AX T1 3D POST"),
+    row("Description alone, T1 after the agent", T1CE, TCIA, desc="AX T1 3D POST"),
     row("GRE with a fat preparation's TI", OPEN, GE_CS, maker=GE, desc="Ax 3D T1 FSPGR", seq=GR, dim="3D", tr=9.8,
         te=4.6,
         ti=15, fa=20),
@@ -248,7 +248,7 @@ T2_WEIGHTED = [
     row("After contrast it stays a T2", T2, BTIP, maker=SIEMENS, desc="t2_tse_tra", seq=SE, tr=4000, te=90,
         agent="DOTAREM"),
     row("De-identified", T2, MR, seq=SE, tr=4200, te=102),
-    row("Description alone", T2, TCIA, desc="AX T2"),
+    row("Description alone, T2", T2, TCIA, desc="AX T2"),
 ]  # fmt: skip
 
 FLAIRS = [
@@ -276,7 +276,7 @@ FLAIRS = [
     row("FLAIR after contrast stays a FLAIR", FLAIR, ACRIN, maker=GE, desc="AX FLAIR POST", seq=SE_IR, tr=9000, te=120,
         ti=2250, agent="YES"),
     row("De-identified, 3D", FLAIR, UKB, seq=SE_IR, dim="3D", tr=5000, te=390, ti=1800),
-    row("Description alone", FLAIR, TCIA, desc="Ax T2 FLAIR"),
+    row("Description alone, FLAIR", FLAIR, TCIA, desc="Ax T2 FLAIR"),
 ]  # fmt: skip
 
 ENHANCED = [
@@ -295,7 +295,7 @@ ENHANCED = [
     enhanced("Diffusion by its contrast term", EXCLUDED, EMR, tr=6000, te=90, contrast="DIFFUSION"),
     enhanced("Proton density by its contrast term", EXCLUDED, EMR, EchoPulseSequence="SPIN", tr=3000, te=20,
              contrast="PROTON_DENSITY"),
-    enhanced("Time of flight", EXCLUDED, EMR, TimeOfFlightContrast="YES", EchoPulseSequence="GRADIENT", tr=21, te=3.4,
+    enhanced("A time of flight", EXCLUDED, EMR, TimeOfFlightContrast="YES", EchoPulseSequence="GRADIENT", tr=21, te=3.4,
              fa=18),
     enhanced("Echo-planar", EXCLUDED, EMR, EchoPlanarPulseSequence="YES", tr=3000, te=30),
 ]  # fmt: skip

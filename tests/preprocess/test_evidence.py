@@ -37,7 +37,7 @@ def test_the_table(row: Row) -> None:
 
 def test_the_table_covers_what_it_should() -> None:
     assert len(ROWS) >= 60
-    assert len({row.name + row.expected + repr(row.header) for row in ROWS}) == len(ROWS)
+    assert len({row.name for row in ROWS}) == len(ROWS), "the benchmark finds a row's two ways by its name"
     assert all(len(row.source) > 20 for row in ROWS)
     makers = {acquisition_of(row.dataset()).manufacturer for row in ROWS}
     assert makers == {"SIEMENS", "GE", "PHILIPS", "CANON", "TOSHIBA", "HITACHI", "UIH", ""}
