@@ -18,15 +18,16 @@ import numpy as np
 
 from bars import Bar, print_bars
 from common import print_table, write_result
-from glioserve_contract import GlioserveError, Modality
+from glioserve_contract import Modality
 from glioserve_dicom.read import read
 from glioserve_dicom.slices.stacks import Stack, stacks_of
+from glioserve_dicom.volumes.geometry import Geometry
 from glioserve_phantom.acquisition import ScanPlane
 from glioserve_phantom.clinical import copies
 from glioserve_phantom.clinical.patient import Conditions, clinical_patient
 from glioserve_phantom.clinical.series import ClinicalSeries, files_of
 from glioserve_phantom.clinical.techniques import TECHNIQUES, draw
-from glioserve_preprocess.pipeline import compared_by_images
+from glioserve_preprocess.pipeline import compared_by_images, looked_at
 from glioserve_preprocess.series.enhancement import Enhancement
 from glioserve_preprocess.series.selection import judge_study
 from series.answers import MIN_SLICES, RIGHT, WRONG
@@ -35,6 +36,8 @@ FIRST_SEED = 60_000
 ABSTAINED = "abstained"
 T1, T1CE = Modality.T1, Modality.T1CE
 Pair = tuple[ClinicalSeries, ClinicalSeries]
+Share = tuple[float, float]
+"""Part of a stack: from one share of its slices to another."""
 
 
 @dataclass(frozen=True)
@@ -57,13 +60,14 @@ def _scan(
     inflow: float = 0.3,
     small: bool = False,
     plane: ScanPlane = "axial",
+    spacing_mm: float = 0.0,
 ) -> ClinicalSeries:
     """Return one scan whose headers and times do not tell whether an agent was given."""
     patient = clinical_patient(seed, small)
     rng = np.random.default_rng([seed, number])
     # the draw of the technique is that of the seed alone, so that two scans of it have equal timings
     drawn = draw(TECHNIQUES[technique], "GE", np.random.default_rng(seed), field_tesla=patient.field_tesla, plane=plane)
-    drawn = replace(drawn, contrast=replace(drawn.contrast, inflow=inflow))
+    drawn = replace(drawn, contrast=replace(drawn.contrast, inflow=inflow), spacing_mm=spacing_mm or drawn.spacing_mm)
     conditions = Conditions(noise=float(rng.uniform(0.01, 0.035)))
     series = patient.series(
         f"scan {number}", number, drawn, rng, None, agent=agent, marked=False, conditions=conditions
@@ -81,9 +85,36 @@ def _same(seed: int, technique: str, agents: tuple[float, float], *, small: bool
     )
 
 
-def _other_slab(seed: int, technique: str) -> Pair:
-    """Return two native runs whose slabs end at different heights, so that blood enters them differently saturated."""
-    return _scan(seed, 2, technique, inflow=0.15), _scan(seed, 3, technique, inflow=0.65)
+def _other_inflow(seed: int, technique: str, inflow: tuple[float, float]) -> Pair:
+    """Return two native runs that blood enters differently saturated, though their headers tell of one slab."""
+    return _scan(seed, 2, technique, inflow=inflow[0]), _scan(seed, 3, technique, inflow=inflow[1])
+
+
+def _other_slab(seed: int, technique: str, first: Share, second: Share) -> Pair:
+    """Return two native runs of parts of the head; blood enters the second one's slab fresh."""
+    whole = _scan(seed, 2, technique, inflow=0.15), _scan(seed, 3, technique, inflow=0.8)
+    return _part_of(whole[0], first), _part_of(whole[1], second)
+
+
+def _enhanced_slab(seed: int, technique: str, part: Share) -> Pair:
+    """Return two runs of the same part of the head, before and after the agent."""
+    first, second = _same(seed, technique, (0.0, 1.0))
+    return _part_of(first, part), _part_of(second, part)
+
+
+def _part_of(series: ClinicalSeries, part: Share) -> ClinicalSeries:
+    """Return the slices from one share of the stack to another."""
+    start, end = (round(share * len(series.voxels)) for share in part)
+    affine = series.geometry.lps_from_voxel.copy()
+    affine[:3, 3] += affine[:3, 2] * start
+    x, y, _ = series.geometry.size_voxels
+    return replace(series, voxels=series.voxels[start:end], geometry=Geometry((x, y, end - start), affine))
+
+
+def _of_other_grid(seed: int, technique: str, *, plane: ScanPlane = "axial", spacing_mm: float = 0.0) -> Pair:
+    """Return two native runs, the second on another plane or with other slices, with other inflow."""
+    first = _scan(seed, 2, technique, inflow=0.15, plane="axial")
+    return first, _scan(seed, 3, technique, inflow=0.8, plane=plane, spacing_mm=spacing_mm)
 
 
 def _unlike(seed: int, one: str, other: str, agent: float = 0.0) -> Pair:
@@ -108,6 +139,12 @@ def _saved_twice(seed: int) -> Pair:
 
 
 _LIKE = ("T1 spin echo", "T1 3D prepared", "T1 3D gradient echo", "T1 inversion recovery")
+_SLABS = (
+    ("slabs 15 mm apart", (0.0, 0.9), (0.1, 1.0)),
+    ("slabs of both halves", (0.0, 0.6), (0.4, 1.0)),
+    ("upper part in both", (0.35, 1.0), (0.35, 1.0)),
+)
+"""Name, and the part of the head that each of two slabs covers."""
 KINDS: Mapping[str, Callable[[int], Pair]] = {
     **{f"{t}, before and after": partial(_same, technique=t, agents=(0.0, 1.0)) for t in _LIKE},
     "3D prepared, half a dose": partial(_same, technique="T1 3D prepared", agents=(0.0, 0.5)),
@@ -117,7 +154,18 @@ KINDS: Mapping[str, Callable[[int], Pair]] = {
     **{f"{t}, both after": partial(_same, technique=t, agents=(1.0, 1.0)) for t in _LIKE[:2]},
     "no agent, coil shading of 1 to 4": partial(_shaded, technique="T1 3D prepared", strength=0.9),
     "no agent, coil shading of 1 to 10": partial(_shaded, technique="T1 3D prepared", strength=1.5),
-    "no agent, another slab": partial(_other_slab, technique="T1 3D gradient echo"),
+    "no agent, other inflow": partial(_other_inflow, technique="T1 3D gradient echo", inflow=(0.15, 0.65)),
+    **{
+        f"{t}, no agent, inflow of none and all": partial(_other_inflow, technique=t, inflow=(0.0, 1.0))
+        for t in _LIKE[1:3]
+    },
+    **{
+        f"no agent, {name}": partial(_other_slab, technique="T1 3D gradient echo", first=first, second=second)
+        for name, first, second in _SLABS
+    },
+    "no agent, axial and sagittal": partial(_of_other_grid, technique="T1 3D prepared", plane="sagittal"),
+    "no agent, thin and thick": partial(_of_other_grid, technique="T1 3D gradient echo", spacing_mm=3.6),
+    "a whole dose, upper two thirds of the head": partial(_enhanced_slab, technique="T1 3D prepared", part=(0.35, 1.0)),
     "no agent, thick slices of two planes": _thick,
     "no agent, saved twice": _saved_twice,
     "no agent, 2D spin echo and 3D with inflow": partial(_unlike, one="T1 spin echo", other="T1 3D prepared"),
@@ -141,11 +189,9 @@ def judged_pair(kind: str, seed: int) -> PairOutcome:
         asked.append((first, second, compared_by_images(first, second)))
         return asked[-1][2]
 
-    try:
-        judge_study(instances, (T1, T1CE), MIN_SLICES, compare=compare)
-    except GlioserveError as error:
-        print(f"{kind} {seed}: {error.code.token}")
-    used = _finding(*asked[0], truth) if asked else ABSTAINED
+    judged = judge_study(instances, (T1, T1CE), MIN_SLICES, compare=compare, look=looked_at)
+    taken = [(c.modality, truth[_number(c.stack)]) for c in judged.candidates if c.told_by_images and c.modality]
+    used = WRONG if any(m is not true for m, true in taken) else RIGHT if (T1CE, T1CE) in taken else ABSTAINED
     first, second = stacks_of(instances)[:2]
     result = asked[0] if asked else (first, second, compared_by_images(first, second))
     confidence = result[2].confidence if result[2] is not None else 0.0
@@ -155,9 +201,13 @@ def judged_pair(kind: str, seed: int) -> PairOutcome:
 def _finding(first: Stack, second: Stack, found: Enhancement | None, truth: Mapping[int, Modality | None]) -> str:
     if found is None or found.first_is_enhanced is None:
         return ABSTAINED
-    shown = [truth[int(s.frames[0].dataset.SeriesNumber)] for s in (first, second)]
+    shown = [truth[_number(s)] for s in (first, second)]
     enhanced, native = shown if found.first_is_enhanced else reversed(shown)
     return RIGHT if (enhanced, native) == (T1CE, T1) else WRONG
+
+
+def _number(stack: Stack) -> int:
+    return int(stack.frames[0].dataset.SeriesNumber)
 
 
 def _judged(task: tuple[str, int]) -> PairOutcome:

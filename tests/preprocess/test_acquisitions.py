@@ -24,6 +24,9 @@ MPRAGE = {
     "SeriesDescription": "t1_mprage_sag", "ScanningSequence": ["GR", "IR"], "RepetitionTime": 2300, "EchoTime": 2.3,
     "InversionTime": 900, "FlipAngle": 8, "MRAcquisitionType": "3D",
 }  # fmt: skip
+GRADIENT_ECHO = {
+    "ScanningSequence": "GR", "RepetitionTime": 8, "EchoTime": 3, "FlipAngle": 12, "MRAcquisitionType": "3D",
+}  # fmt: skip
 SCOUT = {"ScanningSequence": "GR", "RepetitionTime": 3.15, "EchoTime": 1.37, "FlipAngle": 8, "MRAcquisitionType": "3D"}
 FIELD_MAP = {"ScanningSequence": "GR", "RepetitionTime": 488, "FlipAngle": 60, "MRAcquisitionType": "2D"}
 
@@ -204,8 +207,7 @@ def test_images_of_other_voxels_are_not_compared(grid):
 
 
 def test_slabs_at_other_heights_are_not_compared():
-    header = {"ScanningSequence": "GR", "RepetitionTime": 8, "EchoTime": 3, "FlipAngle": 12, "MRAcquisitionType": "3D"}
-    first, second = (scan(header, slices=n, seconds=s) for n, s in ((40, 300), (46, 900)))
+    first, second = (scan(GRADIENT_ECHO, slices=n, seconds=s) for n, s in ((40, 300), (46, 900)))
     refusal(first + second, (T1, T1CE), compare=never)
 
 
@@ -214,6 +216,43 @@ def test_like_series_are_compared():
     choice = choose(first + second, (T1, T1CE), compare=enhanced_second)
     found = {m: choice.chosen[m].series_instance_uid for m in (T1, T1CE)}
     assert set(found.values()) == {uid(first), uid(second)}
+
+
+def test_ends_of_slabs_are_compared_at_the_middle_of_their_slices():
+    """Heads are planned a few degrees apart; that moves the corners of the slices, but not the slab."""
+    first, second = (scan(GRADIENT_ECHO, side=64, pixel_mm=4.0, seconds=s) for s in (300, 900))
+    centre = np.array([126.0, 126.0, 78.0])
+    tilt = np.array([[1, 0, 0], [0, np.cos(0.1), -np.sin(0.1)], [0, np.sin(0.1), np.cos(0.1)]])
+    for dataset in second:
+        turned = tilt @ (np.array(dataset.ImagePositionPatient, dtype=float) - centre) + centre
+        dataset.ImagePositionPatient = [f"{v:.6f}" for v in turned]
+        dataset.ImageOrientationPatient = [f"{v:.9f}" for v in (*tilt[:, 0], *tilt[:, 1])]
+    assert len(choose(first + second, (T1, T1CE), compare=enhanced_second).chosen) == 2
+
+
+@pytest.mark.parametrize(
+    ("kinds", "confidence", "decided"),
+    [
+        ((PixelKind.T1, PixelKind.T1CE), 0.9, True),
+        ((PixelKind.OTHER, PixelKind.OTHER), 0.9, True),
+        ((PixelKind.T1, PixelKind.T1), 0.4, True),
+        ((PixelKind.T1, PixelKind.T1), 0.6, False),
+        ((PixelKind.T1CE, PixelKind.T1CE), 0.6, False),
+    ],
+)
+def test_a_comparison_does_not_count_where_the_voxels_of_one_lean_against_it(kinds, confidence, decided):
+    native, enhanced = scan(T1_HEADER), scan(T1_HEADER)
+
+    def look(stack):
+        return Opinion(kinds[stack.series_instance_uid == uid(enhanced)], confidence)
+
+    def compare(first, second):
+        return Enhancement(first.series_instance_uid == uid(enhanced), 0.9, 0.01, 0.0)
+
+    judged = judge_study(instances_of(native + enhanced), (T1, T1CE), 5, compare=compare, look=look)
+    assert {c.told_by_images for c in judged.candidates} == {decided}
+    if not decided:
+        assert all("voxels of one of them contradict" in str(c) for c in judged.candidates)
 
 
 # --- undecided stays undecided ----------------------------------------------------------------------------------------

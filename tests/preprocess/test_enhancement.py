@@ -1,5 +1,6 @@
 """Which of two T1-weighted volumes is enhanced, told by the images: phantoms of fresh seeds, and a real patient."""
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,10 @@ from glioserve_dicom.volumes.geometry import SequenceVolume, canonical
 from glioserve_preprocess.registration.register import register
 from glioserve_preprocess.series.enhancement import Enhancement, compare_enhancement
 from support.phantoms import small_phantom
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))  # its modules are scripts, no package
+from bench_enhancement import ABSTAINED, KINDS, judged_pair
+from series.answers import RIGHT
 
 FG_6692 = Path(__file__).resolve().parents[3] / "shared" / "data" / "tcga-fg-6692" / "nifti"
 SEEDS = range(300, 312)
@@ -74,6 +79,40 @@ def test_coils_that_shade_the_two_too_differently_leave_it_open() -> None:
     found = compare_enhancement(native, replace(enhanced, voxels=enhanced.voxels * steep), transform)
     assert found.ambiguous
     assert not found.alike
+
+
+AT_ONCE = (
+    "no agent, other inflow",
+    "T1 3D gradient echo, no agent, inflow of none and all",
+    "no agent, upper part in both",
+)
+
+
+@pytest.mark.parametrize("kind", AT_ONCE)
+def test_inflowing_blood_is_too_thin_to_be_an_agent(kind: str) -> None:
+    outcome = judged_pair(kind, 60_000)
+    assert (outcome.used, outcome.alone) == (ABSTAINED, ABSTAINED)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [k for k in KINDS if "no agent" in k and k not in AT_ONCE])
+def test_without_an_agent_nothing_is_called_enhanced(kind: str) -> None:
+    """Coils, slabs, slices and techniques differ; ``make bench NAME=enhancement`` has twelve heads of each kind."""
+    assert judged_pair(kind, 60_000).used == ABSTAINED
+
+
+def test_gradient_echoes_before_and_after_the_agent_are_told() -> None:
+    assert judged_pair("T1 3D gradient echo, before and after", 60_000).used == RIGHT
+
+
+def test_slabs_that_share_little_of_the_head_are_not_compared() -> None:
+    native, enhanced = pair(SEEDS[0])
+    upper = native.geometry.shape[0] * 3 // 5
+    cut = np.where(np.arange(enhanced.geometry.shape[0])[:, None, None] > upper, enhanced.voxels, np.float32(0))
+    found = compare_enhancement(
+        native, replace(enhanced, voxels=cut), register(native, enhanced).moving_lps_from_reference_lps
+    )
+    assert not found.compared
 
 
 def test_images_without_a_head_say_nothing() -> None:

@@ -22,7 +22,8 @@ from glioserve_dicom.slices.stacks import counted
 from glioserve_preprocess.files import load_recipe
 from glioserve_preprocess.pipeline import compared_by_images, looked_at
 from glioserve_preprocess.series.candidates import SeriesCandidate
-from glioserve_preprocess.series.opinions import asked_about, opinion_record
+from glioserve_preprocess.series.contrast import asked_about
+from glioserve_preprocess.series.opinions import opinion_record
 from glioserve_preprocess.series.selection import Choice, choose_among, judge_study
 
 MIN_SLICES = 2

@@ -66,6 +66,14 @@ class Plane:
         return float(np.sqrt(6)) * self.cosine_error
 
     @property
+    def centre_lps_mm(self) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+        """Centre of the image."""
+        row_mm, column_mm = self.pixel_spacing_mm
+        along_columns = (self.columns - 1) / 2 * column_mm * np.array(self.orientation[:3])
+        along_rows = (self.rows - 1) / 2 * row_mm * np.array(self.orientation[3:])
+        return np.asarray(np.array(self.position_lps_mm) + along_columns + along_rows)
+
+    @property
     def normal(self) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
         """Unit vector across the image, right-handed with its axes."""
         across = np.cross(self.orientation[:3], self.orientation[3:])

@@ -41,6 +41,8 @@ ISOTROPIC = 1.6
 """Largest ratio of slice distance to pixel size of voxels that look the same from every side."""
 SAME_SLAB_MM = 10.0
 """Largest distance of the ends of two gradient echoes' slabs at which blood enters both equally saturated."""
+LEANING = 0.5
+"""Share from which on the voxels of one of T1 and T1ce lean to the other."""
 CONTRAST_PAIR = tuple(m for m, entry in SEQUENCES.items() if entry.enhanced is not None)
 """T1 and T1ce, which only the contrast agent tells apart."""
 
@@ -140,9 +142,16 @@ def natives_after(enhanced: SeriesCandidate, candidates: Sequence[SeriesCandidat
 
 
 def by_images(
-    pool: Sequence[SeriesCandidate], wanted: Sequence[Modality], min_slices: int, compare: Compare
+    pool: Sequence[SeriesCandidate],
+    wanted: Sequence[Modality],
+    min_slices: int,
+    compare: Compare,
+    look: Look | None = None,
 ) -> list[SeriesCandidate]:
-    """Return the pool with the images' evidence, where headers leave open which T1-weighted series is enhanced."""
+    """Return the pool with the images' evidence, where headers leave open which T1-weighted series is enhanced.
+
+    A comparison counts unless the voxels of one of the two, looked at alone, lean to the opposite.
+    """
     weighted = [c for c in pool if c.evidence.is_t1_weighted and c.slices >= min_slices and c.problem is None]
     settled = {c.modality for c in weighted if not c.evidence.contrast_open}
     missing = [m for m in CONTRAST_PAIR if m in wanted and m not in settled]
@@ -154,8 +163,11 @@ def by_images(
         enhancement = compare(one.stack, other.stack)
         if enhancement is None:
             continue
+        doubted = look is not None and _doubted(enhancement, one, other, look)
         for candidate, against, sign in ((one, other, 1.0), (other, one, -1.0)):
             worth, reason = _points_by_images(enhancement, sign, against)
+            if doubted:
+                worth, reason = 0.0, f"{reason}, which the voxels of one of them contradict"
             group = candidate.acquisition_group
             points[group] = points.get(group, 0.0) + worth
             reasons.setdefault(group, []).append(reason)
@@ -168,6 +180,25 @@ def by_images(
         else c
         for c in pool
     ]
+
+
+def _doubted(enhancement: Enhancement, one: SeriesCandidate, other: SeriesCandidate, look: Look) -> bool:
+    """Return whether the enhanced one looks native by itself, or the native one enhanced."""
+    if enhancement.first_is_enhanced is None:
+        return False
+    enhanced, native = (one, other) if enhancement.first_is_enhanced else (other, one)
+    return leans_to(asked_about(enhanced, look), PixelKind.T1) or leans_to(asked_about(native, look), PixelKind.T1CE)
+
+
+def asked_about(candidate: SeriesCandidate, look: Look) -> SeriesCandidate:
+    """Return the candidate with the opinion of its voxels, if they can be read."""
+    return candidate if candidate.pixels is not None else replace(candidate, pixels=look(candidate.stack))
+
+
+def leans_to(candidate: SeriesCandidate, kind: PixelKind) -> bool:
+    """Return whether the candidate's voxels, if they were asked, look more like this kind than like all others."""
+    opinion = candidate.pixels
+    return opinion is not None and opinion.likeliest is kind and opinion.confidence >= LEANING
 
 
 def _pairs(weighted: Sequence[SeriesCandidate]) -> list[tuple[SeriesCandidate, SeriesCandidate]]:
@@ -238,11 +269,11 @@ def _other_voxels(one: SeriesCandidate, other: SeriesCandidate) -> str:
 
 
 def _ends_apart_mm(one: SeriesCandidate, other: SeriesCandidate) -> float:
-    """Return the largest distance of the two stacks' ends along the first one's normal."""
+    """Return the largest distance of the two stacks' ends, at the middle of their slices, along the first's normal."""
     planes = [[f.plane for f in c.stack.frames if f.plane is not None] for c in (one, other)]
     normal = planes[0][0].normal
     ends: list[list[float]] = [
-        sorted(float(np.dot(p.position_lps_mm, normal)) for p in (known[0], known[-1])) for known in planes
+        sorted(float(np.dot(p.centre_lps_mm, normal)) for p in (known[0], known[-1])) for known in planes
     ]
     return max(abs(a - b) for a, b in zip(ends[0], ends[1], strict=True))
 

@@ -14,16 +14,13 @@ from glioserve_contract import ErrorCode, GlioserveError, Modality
 from glioserve_contract.records.preprocess import PixelOpinionRecord, QualityCheck
 from glioserve_contract.sequences import PixelKind, Weighting
 from glioserve_preprocess.series.candidates import PixelOpinion, SeriesCandidate
-from glioserve_preprocess.series.contrast import CONTRAST_PAIR, Compare, Look, why_unlike
+from glioserve_preprocess.series.contrast import CONTRAST_PAIR, Compare, Look, asked_about, leans_to, why_unlike
 from glioserve_preprocess.series.evidence import MIN_CONFIDENCE
 
 SURE = 0.9
 """Share of the headers' belief in a weighting from which on voxels can at most send the study to review."""
 MOST_ASKED = 4
 """Most silent stacks whose voxels are looked at; each costs some tenths of a CPU second."""
-
-LEANING = 0.5
-"""Share from which on the voxels of one of T1 and T1ce lean to the other: then those of its mate do not count."""
 MOST_SIGNS = 4
 """Most signs that T1 and T1ce are not each other: order, images side by side, and the voxels of both."""
 
@@ -70,11 +67,6 @@ def _decided(candidate: SeriesCandidate) -> SeriesCandidate:
     return replace(candidate, evidence=candidate.evidence.by_voxels(weighting, SURE, reason))
 
 
-def asked_about(candidate: SeriesCandidate, look: Look) -> SeriesCandidate:
-    """Return the candidate with the opinion of its voxels, if they can be read."""
-    return candidate if candidate.pixels is not None else replace(candidate, pixels=look(candidate.stack))
-
-
 def second_opinion(candidate: SeriesCandidate, modality: Modality, look: Look) -> SeriesCandidate:
     """Return the chosen candidate with the opinion of its voxels where it is needed, and what it says as a reason.
 
@@ -112,11 +104,10 @@ def corroborations(native: SeriesCandidate, enhanced: SeriesCandidate, compare: 
     """
     started_s = native.acquisition.started_s, enhanced.acquisition.started_s
     ordered = started_s[0] is not None and started_s[1] is not None and started_s[0] < started_s[1]
-    kinds = [(native.pixels, PixelKind.T1, PixelKind.T1CE), (enhanced.pixels, PixelKind.T1CE, PixelKind.T1)]
-    told = [(opinion, own, other) for opinion, own, other in kinds if opinion is not None]
     signs = int(ordered) + int(native.told_by_images or enhanced.told_by_images)
-    if not any(opinion.likeliest is other and opinion.confidence >= LEANING for opinion, _, other in told):
-        signs += sum(opinion.kind is own for opinion, own, _ in told)
+    if not leans_to(native, PixelKind.T1CE) and not leans_to(enhanced, PixelKind.T1):
+        told = ((native.pixels, PixelKind.T1), (enhanced.pixels, PixelKind.T1CE))
+        signs += sum(opinion is not None and opinion.kind is own for opinion, own in told)
     if signs or compare is None or why_unlike(native, enhanced):
         return signs
     found = compare(native.stack, enhanced.stack)

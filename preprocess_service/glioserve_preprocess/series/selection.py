@@ -23,6 +23,7 @@ from glioserve_preprocess.series.contrast import (
     CONTRAST_PAIR,
     Compare,
     Look,
+    asked_about,
     by_images,
     first_is_native,
     in_context,
@@ -33,7 +34,6 @@ from glioserve_preprocess.series.evidence import judge
 from glioserve_preprocess.series.kinds import by_study
 from glioserve_preprocess.series.opinions import (
     MOST_SIGNS,
-    asked_about,
     by_voxels,
     corroborations,
     opinion_check,
@@ -133,7 +133,7 @@ def judge_study(
     pool = in_context(pool, chosen, wanted)
     if any(m in CONTRAST_PAIR for m in wanted):
         if compare is not None:
-            pool = by_images(pool, wanted, min_slices, compare)
+            pool = by_images(pool, wanted, min_slices, compare, look)
         pool = first_is_native(pool, look)
     return Judged((*chosen.values(), *pool), chosen, _mostly_corrected(candidates))
 
