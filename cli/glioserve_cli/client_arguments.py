@@ -37,6 +37,29 @@ def tls_of(args: argparse.Namespace) -> TlsOptions | None:
     return TlsOptions(args.tls_ca, args.tls_key, args.tls_cert, args.tls_server_name)
 
 
+def add_token_argument(parser: argparse.ArgumentParser) -> None:
+    """Add ``--token-file``: ``args.headers`` becomes the gRPC metadata that carries the token."""
+    parser.add_argument(
+        "--token-file",
+        dest="headers",
+        default={},
+        type=_bearer,
+        metavar="FILE",
+        help="token or API key that a gateway before the server asks for, sent with every call",
+    )
+
+
+def _bearer(text: str) -> dict[str, str]:
+    try:
+        token = Path(text).read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not ASCII text"
+        raise argparse.ArgumentTypeError(f"{Path(text).name}: {reason}") from error
+    if not token or len(token.split()) != 1:
+        raise argparse.ArgumentTypeError(f"{Path(text).name}: it must hold one token, without blanks")
+    return {"authorization": f"Bearer {token}"}
+
+
 def add_series_argument(parser: argparse.ArgumentParser) -> None:
     """Add ``--series t1=UID``, which may be repeated: ``args.series`` becomes a list of pairs."""
     parser.add_argument(

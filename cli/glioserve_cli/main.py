@@ -64,6 +64,9 @@ COMMANDS = {
         "glioserve_cli.models.evaluate", "evaluate", "evaluate a network or a server on a labelled cohort"
     ),
     "serve": Command("glioserve_cli.serving.serve", "serve", "serve a model repository with Triton"),
+    "gateway": Command(
+        "glioserve_cli.serving.gateway", "gateway-config", "write the configuration of Envoy in front of the servers"
+    ),
     "doctor": Command("glioserve_cli.diagnosis.doctor", "", "report what is installed, found, reachable and wrong"),
     "demo": Command(
         "glioserve_cli.serving.demo", "serve", "DICOM study in, explained answer out, through a real Triton server"

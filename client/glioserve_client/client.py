@@ -27,8 +27,9 @@ from glioserve_contract import ErrorCode, GlioserveError, Modality
 from glioserve_contract.limits import DEFAULT_TIMEOUT_S
 from glioserve_contract.tensors import DEADLINE_PARAMETER, ENSEMBLE, HEATMAP, HEATMAP_AFFINE, HEATMAP_PARAMETER
 
-RETRIED = frozenset({ErrorCode.UNAVAILABLE, ErrorCode.NOT_SERVED, ErrorCode.STAGE_LOST})
-"""Codes that another attempt may cure: no server, a full queue, a server that drains or that lost a process."""
+RETRIED = frozenset({ErrorCode.UNAVAILABLE, ErrorCode.NOT_SERVED, ErrorCode.STAGE_LOST, ErrorCode.TOO_MANY_STUDIES})
+"""Codes that another attempt may cure: no server, a full queue, a server that drains or that lost a process, a
+gateway's rate."""
 MOST_LOST = 2
 """Attempts that may each lose a process of the server: a study that ends every process must not end them all."""
 PROBE_TIMEOUT_S = 5.0

@@ -20,7 +20,8 @@ LOOK_TIMEOUT_S = 2.0
 _UNTRUSTED = re.compile(r"CERTIFICATE_VERIFY_FAILED: (?P<why>[^:]*)")
 _NAME = re.compile(r"Hostname Verification Check failed|not in peer certificate", re.IGNORECASE)
 _WORTH_A_LOOK = re.compile(
-    r"Socket closed|[Hh]andshake|reset by peer|WRONG_VERSION_NUMBER|GOAWAY|End of TCP stream|parsing HTTP/2"
+    r"Socket closed|[Hh]andshake|reset by peer|WRONG_VERSION_NUMBER|GOAWAY|End of TCP stream|"
+    r"parsing HTTP/2|Unwrap failed"
 )
 _TARGET = re.compile(r"(?:dns://[^/]*/|dns:|ipv4:|ipv6:)?(?P<host>\[[^\]]+\]|[^:/]+):(?P<port>\d+)")
 _HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))

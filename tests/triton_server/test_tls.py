@@ -1,6 +1,7 @@
 """TLS of the real server's gRPC port: who gets in, the supervisor's own way, unfit files, IPv6."""
 
 import signal
+import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
@@ -88,8 +89,16 @@ def test_ipv6(repository: Path, host: str) -> None:
         assert server.grpc_url.startswith("[::1]:")
         for url in (f"{server.http_url}/v2/health/live", server.metrics_url):
             assert url is not None
-            with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:
-                assert answer.status == 200
+            wait_until(lambda url=url: answers(url), f"an answer at {url}")
+
+
+def answers(url: str) -> bool:
+    """Whether the port is open: Triton opens it after gRPC's, so that a ready server may lack it for a moment."""
+    try:
+        with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:
+            return bool(answer.status == 200)
+    except urllib.error.URLError:
+        return False
 
 
 @pytest.mark.parametrize("host", ["localhost", "triton.example", "", "[::1", "1.2.3", "0.0.0.0/0"])

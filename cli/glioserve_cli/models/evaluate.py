@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from glioserve_cli import argtypes
-from glioserve_cli.client_arguments import add_tls_arguments, tls_of, url
+from glioserve_cli.client_arguments import add_tls_arguments, add_token_argument, tls_of, url
 from glioserve_contract.install import install_advice
 from glioserve_contract.limits import DEFAULT_TIMEOUT_S
 from glioserve_contract.tensors import ENSEMBLE
@@ -85,6 +85,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     server.add_argument("--model", default=ENSEMBLE.name, metavar="NAME", help="default: %(default)s")
     server.add_argument("--identified", action="store_true", help="send the DICOM files as they are, names and all")
     add_tls_arguments(parser)
+    add_token_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -122,6 +123,7 @@ def _source(args: argparse.Namespace) -> PredictionSource:
         workers=args.workers,
         timeout_s=args.timeout_s,
         tls=tls_of(args),
+        headers=args.headers,
         model_name=args.model,
         identified=args.identified,
     )

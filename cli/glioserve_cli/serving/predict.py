@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from glioserve_cli import argtypes
-from glioserve_cli.client_arguments import add_series_argument, add_tls_arguments, tls_of, url
+from glioserve_cli.client_arguments import add_series_argument, add_tls_arguments, add_token_argument, tls_of, url
 from glioserve_client.client import GliomaClient
 from glioserve_client.options import NO_RETRY, RetryPolicy
 from glioserve_client.outputs import summary, write_outputs
@@ -46,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="send the DICOM files as they are, with the patient's name; the server must be set to accept them",
     )
     add_tls_arguments(parser)
+    add_token_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -60,6 +61,7 @@ def run(args: argparse.Namespace) -> int:
             retry=NO_RETRY if args.no_retry else RetryPolicy(),
             model_name=args.model,
             identified=args.identified,
+            headers=args.headers,
         ) as client:
             prediction = client.predict(study, heatmap=not args.no_heatmap, series=dict(args.series))
         print(prediction.report_json() if args.json else summary(prediction))

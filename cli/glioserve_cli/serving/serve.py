@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from glioserve_cli import argtypes
+from glioserve_cli.serving.front_door import FrontDoor, add_gateway_arguments
 from glioserve_cli.serving.server_tls import add_server_tls_arguments, server_tls_of, tell_expiry
 from glioserve_cli.serving.server_version import tell_standing
 from glioserve_cli.stop_signals import STOP
@@ -84,6 +85,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="default %(default)s",
     )
     add_server_tls_arguments(parser)
+    add_gateway_arguments(parser)
     add(
         "--stage-timeout-s",
         type=argtypes.seconds(most_s=argtypes.DAY_S, zero=False),
@@ -133,7 +135,9 @@ class _Serving:
         self._checked, self._log, self._profile = checked, log, profile
         self._watch = LoadWatch(log)
         self._limits = Limits(args.stage_timeout_s, args.stage_memory_limit_mib << 20)
-        self._server = TritonServer(args.repository, replace(_options(args), profile=profile), self._watch)
+        self._door = FrontDoor(args, log)
+        options = replace(_options(args, self._door), profile=profile)
+        self._server = TritonServer(args.repository, options, self._watch)
 
     def page(self) -> bytes:
         """Return all metrics as Prometheus' text."""
@@ -147,11 +151,13 @@ class _Serving:
         try:
             self._start()
             server = self._server
-            log.event("ready", grpc=server.grpc_url, http=server.http_url, metrics=server.metrics_url)
-            tell_expiry(server, log)
+            gateway = self._door.open(server, STOP.first)
+            log.event("ready", grpc=server.grpc_url, http=server.http_url, metrics=server.metrics_url, gateway=gateway)
+            if server.tls is not None:
+                tell_expiry(server.tls.not_after, log)
             tell_standing(server, log)
             self.health.begin_serving()
-            Supervisor(server, self.health, self._metrics, log, self._limits).watch(STOP.first, self._reap)
+            Supervisor(server, self.health, self._metrics, log, self._limits).watch(STOP.first, self._look)
             log.event("draining", timeout_s=server.options.drain_timeout_s)
         except GlioserveError as error:
             if error.code is ErrorCode.NOT_HEALED:
@@ -162,7 +168,8 @@ class _Serving:
                 raise
         finally:
             self.health.phase = Phase.FAILED if code else Phase.DRAINING
-            drained = self._server.stop(hurry=STOP.second)
+            drained = self._server.stop(STOP.second, lambda: self._door.close(STOP.second))
+            self._door.close(STOP.second)
         if not drained:
             log.event("studies in flight may have been cut off", "warning")
         log.event("stopped")
@@ -204,30 +211,31 @@ class _Serving:
         for version, score in scores.items():
             self._log.event("reference case answered", classifier_version=version, score=f"{score:.4f}")
 
-    def _reap(self) -> None:
+    def _look(self) -> None:
+        self._door.tend()
         if os.getpid() == 1:
-            reap_orphans(self._server.process.guardian_pid)
+            reap_orphans(self._server.process.guardian_pid, *self._door.guardian_pids)
 
 
-def reap_orphans(guardian_pid: int) -> None:
-    """Reap what PID 1 inherits. The guardian's own end is left to the process object that waits for it."""
+def reap_orphans(*guardian_pids: int) -> None:
+    """Reap what PID 1 inherits. A guardian's own end is left to the process object that waits for it."""
     while True:
         try:
             ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         except ChildProcessError:
             return
-        if ended is None or ended.si_pid == guardian_pid:
+        if ended is None or ended.si_pid in guardian_pids:
             return
         os.waitpid(ended.si_pid, os.WNOHANG)
 
 
-def _options(args: argparse.Namespace) -> ServerOptions:
+def _options(args: argparse.Namespace, door: FrontDoor) -> ServerOptions:
     token = {"admin_token": args.admin_token_file} if args.admin_token_file else {}
     return ServerOptions(
         profile=args.profile,
         tritonserver=args.tritonserver,
         host=args.host,
-        grpc_port=args.grpc_port,
+        **door.server_place,
         http=args.http,
         http_port=args.http_port,
         metrics_port=args.metrics_port,

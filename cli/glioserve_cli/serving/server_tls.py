@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_contract.install import install_advice
 from glioserve_triton.process.logs import Log, LogLevel
-from glioserve_triton.process.server import TritonServer
 
 if TYPE_CHECKING:
     from glioserve_triton.process.tls import ServerTls
@@ -48,9 +47,8 @@ def server_tls_of(args: argparse.Namespace) -> ServerTls | None:
     return ServerTls(args.tls_cert, args.tls_key, args.tls_client_ca)
 
 
-def tell_expiry(server: TritonServer, log: Log) -> None:
-    """Log until when the server's certificate is valid, as a warning where that is soon."""
-    if server.tls is not None:
-        days = (server.tls.not_after - datetime.now(timezone.utc)).days
-        level: LogLevel = "warning" if days < WARN_DAYS else "info"
-        log.event("certificate", level, not_after=server.tls.not_after.strftime("%Y-%m-%dT%H:%M:%SZ"), days_left=days)
+def tell_expiry(not_after: datetime, log: Log) -> None:
+    """Log until when a certificate is valid, as a warning where that is soon."""
+    days = (not_after - datetime.now(timezone.utc)).days
+    level: LogLevel = "warning" if days < WARN_DAYS else "info"
+    log.event("certificate", level, not_after=not_after.strftime("%Y-%m-%dT%H:%M:%SZ"), days_left=days)

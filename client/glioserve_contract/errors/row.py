@@ -15,6 +15,9 @@ class Status(str, Enum):
     INTERNAL = "INTERNAL"
     CANCELLED = "CANCELLED"
     UNSUPPORTED = "UNIMPLEMENTED"
+    UNAUTHENTICATED = "UNAUTHENTICATED"
+    FORBIDDEN = "PERMISSION_DENIED"
+    EXHAUSTED = "RESOURCE_EXHAUSTED"
     DEADLINE = "DEADLINE_EXCEEDED"
     """Status that only the caller's side raises: Triton has no such status of its own."""
 

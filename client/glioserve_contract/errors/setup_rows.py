@@ -144,4 +144,8 @@ SERVER_TOO_SMALL = ErrorRow(
     "Raise the container's memory limit, or its shared memory (`--shm-size`, an emptyDir of medium Memory), to the "
     "number in the message.",
 )
+INVALID_GATEWAY = ErrorRow(
+    "GLIO-5131", _BAD, _FIX, "The gateway's options cannot be used, or Envoy is missing or did not start.",
+    "Correct what the message names; docs/gateway.md lists the options.",
+)
 # fmt: on

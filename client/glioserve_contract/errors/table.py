@@ -275,6 +275,18 @@ class ErrorCode(Enum):
         "Client and server do not fit on how to connect: TLS, a certificate, the host's name, or the port's protocol.",
         "Correct the address or the TLS setting that the message names; waiting does not help.",
     )
+    UNAUTHENTICATED = ErrorRow(
+        "GLIO-4109", Status.UNAUTHENTICATED, _FIX, "The caller's credentials are missing, expired or not valid.",
+        "Send a valid token or key as `authorization: Bearer …`; the gateway's operator gives them out.",
+    )
+    FORBIDDEN = ErrorRow(
+        "GLIO-4110", Status.FORBIDDEN, _FIX, "The gateway does not let callers ask this.",
+        "Ask for an inference of the ensemble; operators reach the rest at the server's own port.",
+    )
+    TOO_MANY_STUDIES = ErrorRow(
+        "GLIO-4111", Status.EXHAUSTED, _YES, "The caller sends more studies than the gateway's rate allows.",
+        "Send fewer at a time and retry with backoff, or ask the gateway's operator for a higher rate.",
+    )
 
     INVALID_RECIPE = setup_rows.INVALID_RECIPE
     INVALID_ARTIFACT = setup_rows.INVALID_ARTIFACT
@@ -306,6 +318,7 @@ class ErrorCode(Enum):
     NOT_HEALED = setup_rows.NOT_HEALED
     KNOWN_HOLES = setup_rows.KNOWN_HOLES
     SERVER_TOO_SMALL = setup_rows.SERVER_TOO_SMALL
+    INVALID_GATEWAY = setup_rows.INVALID_GATEWAY
     # fmt: on
 
     @property

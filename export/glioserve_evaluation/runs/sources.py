@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -69,6 +69,8 @@ class ServerSource:
     timeout_s: float = DEFAULT_TIMEOUT_S
     """Time for one study."""
     tls: TlsOptions | None = None
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """gRPC metadata of every call, such as a gateway's token."""
     model_name: str = ENSEMBLE.name
     identified: bool = False
     """Send the DICOM files as they are, names included."""
@@ -81,7 +83,12 @@ class ServerSource:
     def opened(self) -> Iterator[tuple[Predictor, Executor | None]]:
         """Yield the predictor and what runs it; GLIO-4101 where the server does not become ready."""
         with GliomaClient(
-            self.url, timeout_s=self.timeout_s, tls=self.tls, model_name=self.model_name, identified=self.identified
+            self.url,
+            timeout_s=self.timeout_s,
+            tls=self.tls,
+            headers=self.headers,
+            model_name=self.model_name,
+            identified=self.identified,
         ) as client:
             client.wait_until_ready(READY_TIMEOUT_S)
             if self.workers == 1:

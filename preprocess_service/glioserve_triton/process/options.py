@@ -48,6 +48,10 @@ class ServerOptions:
     """The server's binary; None looks for one."""
     host: str = "127.0.0.1"
     """IP address that all ports bind to; an IPv6 address with or without brackets."""
+    grpc_host: str | None = None
+    """IP address of the gRPC port alone; None: ``host``."""
+    proxied: bool = False
+    """True where other machines reach the gRPC port through a gateway on this one."""
     grpc_port: int = 0
     http: bool = False
     """Triton's HTTP API beside gRPC; most of the holes that were found in Triton lay in it."""
@@ -76,6 +80,7 @@ class ServerOptions:
         if not _TOKEN.fullmatch(self.admin_token):
             raise ValueError("admin_token must be 16 to 256 letters, digits, '-' or '_'")
         object.__setattr__(self, "host", _address(self.host))
+        object.__setattr__(self, "grpc_host", _address(self.grpc_host or self.host))
         if self.tls is not None and self.http and not ip_address(self.host).is_loopback:
             raise GlioserveError(
                 ErrorCode.INVALID_SERVER_TLS,
@@ -107,7 +112,7 @@ class ServerOptions:
             f"--exit-timeout-secs={self.exit_timeout_s}",
             f"--log-verbose={self.log_verbosity}",
             "--log-format=ISO8601",
-            f"--grpc-address={_in_brackets(self.host)}",
+            f"--grpc-address={_in_brackets(self.grpc_host or self.host)}",
             f"--grpc-port={ports.grpc}",
             f"--grpc-restricted-protocol={protocols}:{ADMIN_KEY}={self.admin_token}",
             "--grpc-infer-allocation-pool-size=0",  # else eight requests' buffers are kept for ever, at any size
@@ -151,12 +156,18 @@ class ServerOptions:
     @property
     def loopback(self) -> bool:
         """True where only this machine can reach the ports."""
-        return ip_address(self.host).is_loopback
+        hosts = (self.host, self.grpc_host or self.host)
+        return not self.proxied and all(ip_address(host).is_loopback for host in hosts)
 
     @property
     def local_host(self) -> str:
         """The host as this machine reaches it: the loopback for a wildcard, an IPv6 address in brackets."""
-        return _in_brackets({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host))  # noqa: S104
+        return _local(self.host)
+
+    @property
+    def local_grpc_host(self) -> str:
+        """The same of the gRPC port."""
+        return _local(self.grpc_host or self.host)
 
 
 def _address(host: str) -> str:
@@ -168,6 +179,10 @@ def _address(host: str) -> str:
             f"{host!r} is not an IP address: bind to 127.0.0.1 or ::1, to 0.0.0.0 or :: for all addresses, or to one "
             "of this machine's own"
         ) from error
+
+
+def _local(host: str) -> str:
+    return _in_brackets({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host))  # noqa: S104
 
 
 def _in_brackets(host: str) -> str:

@@ -73,7 +73,7 @@ class TritonServer:
     @property
     def grpc_url(self) -> str:
         """``host:port``, as gRPC clients want it."""
-        return f"{self.options.local_host}:{self._ports.grpc}"
+        return f"{self.options.local_grpc_host}:{self._ports.grpc}"
 
     @property
     def http_url(self) -> str | None:
@@ -162,22 +162,23 @@ class TritonServer:
             return False  # a server that does not answer has nothing to wait for; stop() bounds the rest
         return False
 
-    def stop(self, hurry: StopCheck = never) -> bool:
+    def stop(self, hurry: StopCheck = never, drained: Callable[[], None] = lambda: None) -> bool:
         """Drain, then end the server and all that belongs to it. Whether every study in flight was done.
 
-        Bounded by the drain's and the exit's timeouts; safe to call twice.
+        ``drained`` is called between the two. Bounded by the drain's and the exit's timeouts; safe to call twice.
         """
         if self._process is None:
             return True
-        drained = False
+        done = False
         try:
             if self._process.poll() is None:
-                drained = self.drain(hurry=hurry)
+                done = self.drain(hurry=hurry)
+                drained()
                 if not self.damaged:
                     self._process.terminate(self.options.exit_timeout_s + EXIT_MARGIN_S)
         finally:
             self._kill()
-        return drained
+        return done
 
     def _kill(self) -> None:
         process, self._process = self.process, None

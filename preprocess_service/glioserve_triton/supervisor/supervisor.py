@@ -80,7 +80,7 @@ class Supervisor:
         """Watch until ``stop`` says so; ``every_look`` is called each time round.
 
         Raises:
-            GlioserveError: GLIO-5111 where tritonserver ended by itself; GLIO-5127 where a part cannot be repaired.
+            GlioserveError: GLIO-5111 where tritonserver ended by itself; GLIO-5128 where a part cannot be repaired.
         """
         self._stages.begin(stubs_of(self._server.process.pid))
         self._metrics.watch(self._stages.models, [r.value for r in Reason])

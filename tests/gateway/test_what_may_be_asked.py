@@ -1,0 +1,200 @@
+"""Methods, models, sizes and times, through the real Envoy to the real server."""
+
+import os
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import grpc
+import pytest
+from tritonclient.grpc import service_pb2
+
+from glioserve_triton.process.options import free_ports
+from glioserve_triton.process.server import TritonServer
+from support.gateways import Caller, Running, running_gateway, study
+from support.tiny_repository import hold
+from support.triton import wait_until
+
+pytestmark = pytest.mark.triton
+
+SERVICE = "/inference.GRPCInferenceService"
+MIB = 1 << 20
+CLOSED = (
+    "RepositoryIndex", "RepositoryModelLoad", "RepositoryModelUnload", "ModelConfig", "ModelStatistics", "TraceSetting",
+    "LogSettings", "SystemSharedMemoryStatus", "SystemSharedMemoryRegister", "SystemSharedMemoryUnregister",
+    "CudaSharedMemoryStatus", "CudaSharedMemoryRegister", "CudaSharedMemoryUnregister", "ModelStreamInfer",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory, server: TritonServer) -> Iterator[Running]:
+    folder = tmp_path_factory.mktemp("gateway")
+    (port,) = free_ports("127.0.0.1", 1)
+    options = {
+        "anonymous": True,
+        "rate": {"studies_per_minute": 10000, "burst": 1000},
+        "limits": {"max_requests_in_flight": 2, "max_request_bytes": 16 * MIB},
+        "timeouts": {"study_s": 3, "upload_s": 2},
+        "status": {"port": port},
+    }
+    with running_gateway(folder, server.grpc_url, **options) as running:
+        yield running
+
+
+@pytest.fixture
+def caller(gateway: Running) -> Iterator[Caller]:
+    with Caller(gateway.url) as connected:
+        yield connected
+
+
+def test_what_is_open(caller: Caller) -> None:
+    assert caller.infer().status == "OK"
+    assert caller.ask("ServerLive", service_pb2.ServerLiveRequest()).status == "OK"
+    assert caller.ask("ServerReady", service_pb2.ServerReadyRequest()).status == "OK"
+    assert caller.ask("ServerMetadata", service_pb2.ServerMetadataRequest()).status == "OK"
+    assert caller.ask("ModelReady", service_pb2.ModelReadyRequest(name="glioma")).status == "OK"
+    assert caller.ask("ModelMetadata", service_pb2.ModelMetadataRequest(name="glioma")).status == "OK"
+
+
+@pytest.mark.parametrize("path", [*(f"{SERVICE}/{name}" for name in CLOSED), "/grpc.reflection.v1.Any/Thing", "/"])
+def test_what_is_closed(caller: Caller, server: TritonServer, path: str) -> None:
+    """Also with the server's own admin token."""
+    token = ("triton-grpc-protocol-admin-key", server.options.admin_token)
+    for metadata in ((), (token,)):
+        outcome = caller.raw(path, b"", metadata)
+        assert (outcome.status, outcome.code) == ("PERMISSION_DENIED", "GLIO-4110"), outcome
+
+
+@pytest.mark.parametrize("method", ["ModelInfer/", "modelinfer", "ModelInfer?x=1", "./ModelInfer", "%4dodelInfer"])
+def test_no_way_around_by_another_spelling(caller: Caller, method: str) -> None:
+    """A path that is no method of the server's gets no further, or no other model than the ensemble."""
+    outcome = caller.raw(f"{SERVICE}/{method}", study(model="classifier").SerializeToString())
+    assert outcome.status != "OK"
+    assert outcome.code in ("GLIO-4110", None)
+
+
+def requests() -> dict[str, tuple[bytes, str]]:
+    good, other = study().SerializeToString(), study(model="classifier").SerializeToString()
+    name = bytes([0x0A, 6]) + b"glioma"
+    assert good.startswith(name)
+    return {
+        "another model": (other, "GLIO-4110"),
+        "the ensemble first, another last": (good + other, "GLIO-4110"),
+        "another first, the ensemble last": (other + good, "GLIO-4110"),
+        "a longer name": (bytes([0x0A, 7]) + b"gliomas", "GLIO-4110"),
+        "no name": (good[len(name) :], "GLIO-4110"),
+        "nothing": (b"", "GLIO-4110"),
+        "a name of a wrong type": (bytes([0x08, 1]), "GLIO-4110"),
+        "a name that the message ends in": (bytes([0x0A, 200]) + b"glioma", "GLIO-4110"),
+        "a number without an end": (b"\xff" * 40, "GLIO-4110"),
+        "a group": (name + bytes([0x0B, 0x0C]), "GLIO-4110"),
+        "a name in an overlong tag": (name + bytes([0x8A, 0x80, 0x00, 10]) + b"classifier", "GLIO-4110"),
+    }
+
+
+@pytest.mark.parametrize("case", requests())
+def test_only_the_ensemble(caller: Caller, case: str) -> None:
+    content, code = requests()[case]
+    outcome = caller.raw(f"{SERVICE}/ModelInfer", content)
+    assert (outcome.status, outcome.code) == ("PERMISSION_DENIED", code), outcome
+
+
+def test_fields_in_another_order_and_unknown_ones_are_no_reason_to_refuse(caller: Caller) -> None:
+    good = study().SerializeToString()
+    name, rest = good[:8], good[8:]
+    unknown = bytes([0x98, 0x06, 0x01, 0xA1, 0x06, *range(8), 0xA5, 0x06, *range(4)])  # numbers of three kinds
+    assert caller.raw(f"{SERVICE}/ModelInfer", rest + unknown + name).status == "OK"
+
+
+def test_a_compressed_study_is_not_looked_into(caller: Caller) -> None:
+    outcome = caller.infer(padding=1000, compression=grpc.Compression.Gzip)
+    assert (outcome.status, outcome.code) == ("INVALID_ARGUMENT", "GLIO-4106")
+    assert "without gRPC's compression" in outcome.text
+
+
+def test_a_study_over_the_limit_never_reaches_the_server(
+    gateway: Running, caller: Caller, server: TritonServer
+) -> None:
+    """300 MiB: refused by the gateway as soon as the limit is passed, and nothing of it is kept."""
+    before = resident_bytes(server.process.pid)
+    outcome = caller.infer(padding=300 * MIB)
+    assert (outcome.status, outcome.code) == ("RESOURCE_EXHAUSTED", "GLIO-1104"), outcome
+    assert "limit of 16 MiB" in outcome.text
+    assert resident_bytes(server.process.pid) - before < 8 * MIB
+    wait_until(lambda: resident_bytes(gateway.gateway.process.pid) < 192 * MIB, "the gateway to have given memory back")
+    assert caller.infer(padding=12 * MIB).status == "OK"
+
+
+def resident_bytes(pid: int) -> int:
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_one_study_too_many_is_refused_at_once_and_none_is_lost(gateway: Running, server: TritonServer) -> None:
+    with Caller(gateway.url) as caller, ThreadPoolExecutor(3) as pool:
+        with hold(server.repository) as held:
+            waiting = [pool.submit(caller.infer) for _ in range(2)]
+            wait_until(held.reached, "a study in its first step")
+            wait_until(lambda: active(gateway) == 2, "two studies in flight")
+            outcome = caller.infer()
+            assert (outcome.status, outcome.code) == ("UNAVAILABLE", "GLIO-4101"), outcome
+        assert [future.result().status for future in waiting] == ["OK", "OK"]
+
+
+def active(gateway: Running) -> int:
+    return int(metric(gateway, 'envoy_cluster_upstream_rq_active{envoy_cluster_name="servers"}'))
+
+
+def metric(gateway: Running, name: str) -> float:
+    lines = status(gateway, "/metrics").splitlines()
+    return next(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
+
+
+def status(gateway: Running, path: str, method: str = "GET") -> str:
+    address = gateway.gateway.options.status
+    assert address is not None
+    request = urllib.request.Request(f"http://{address.host}:{address.port}{path}", method=method)
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        content: bytes = answer.read()
+    return content.decode()
+
+
+def test_deadlines(gateway: Running, caller: Caller, server: TritonServer) -> None:
+    """The gateway's own (3 s) where the caller's is longer, the caller's where that is shorter."""
+    with hold(server.repository):
+        outcome = caller.infer(timeout_s=30)
+        # The server is told of the time that is left, and may be the first to say that it is over.
+        assert outcome.status == "DEADLINE_EXCEEDED", outcome
+        assert outcome.code == "GLIO-4102" or outcome.text == "Deadline Exceeded"
+        assert caller.infer(timeout_s=0.2).status == "DEADLINE_EXCEEDED"
+    wait_until(lambda: active(gateway) == 0, "nothing left in flight")
+    assert caller.infer().status == "OK"
+
+
+def test_a_request_that_does_not_end_is_ended(gateway: Running) -> None:
+    """The body comes too slowly: after 2 s the gateway answers, and no server has seen anything of it."""
+    done = threading.Event()
+    with grpc.insecure_channel(gateway.url) as channel:
+        call = channel.stream_unary(f"{SERVICE}/ModelInfer", request_serializer=bytes, response_deserializer=bytes)
+
+        def slowly() -> Iterator[bytes]:
+            yield study().SerializeToString()
+            done.wait(30)
+
+        with pytest.raises(grpc.RpcError) as caught:
+            call(slowly(), timeout=30)
+        done.set()
+    assert (caught.value.code().name, "GLIO-4102" in caught.value.details()) == ("DEADLINE_EXCEEDED", True)
+
+
+def test_the_status_port_shows_readiness_and_metrics_and_nothing_else(gateway: Running) -> None:
+    assert status(gateway, "/ready") == "LIVE\n"
+    assert metric(gateway, 'envoy_cluster_membership_healthy{envoy_cluster_name="servers"}') == 1
+    for path in ("/", "/stats", "/config_dump", "/quitquitquit", "/metrics/../config_dump", "/ready/x"):
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            status(gateway, path)
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        status(gateway, "/ready", method="POST")
