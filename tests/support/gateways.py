@@ -133,11 +133,11 @@ class Caller:
 
 
 def study(padding: int = 0, model: str = "glioma") -> Any:
-    """An inference of the tiny repository's ensemble, with a parameter of ``padding`` bytes."""
+    """An inference of the tiny ensemble, with ``padding`` bytes beside its tensor, which Triton ignores."""
     request = service_pb2.ModelInferRequest(model_name=model, id="MUSTERMANN^ERIKA")
     request.inputs.add(name="RAW", datatype="FP32", shape=[1, 4])
     request.raw_input_contents.append(np.ones((1, 4), np.float32).tobytes())
     request.outputs.add(name="SCORE")
     if padding:
-        request.parameters["padding"].string_param = "x" * padding
+        request.inputs[0].parameters["padding"].string_param = "x" * padding
     return request
