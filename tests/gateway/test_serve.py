@@ -53,7 +53,7 @@ def envoys(serve: Serve) -> list[int]:
 
 
 @pytest.mark.triton
-def test_a_gateway_that_is_killed_comes_back_and_a_drain_loses_no_study(repository: Path, tmp_path: Path) -> None:
+def test_a_gateway_that_dies_or_hangs_comes_back_and_a_drain_loses_no_study(repository: Path, tmp_path: Path) -> None:
     with serving(repository, "--gateway", str(write_options(tmp_path))) as serve, ThreadPoolExecutor(1) as pool:
         url = gateway_url(serve)
         with Caller(url, KEY) as caller:
@@ -64,6 +64,10 @@ def test_a_gateway_that_is_killed_comes_back_and_a_drain_loses_no_study(reposito
             assert "the gateway ended by itself with code 137; it is started again" in serve.log
             (second,) = envoys(serve)
             assert second != first
+            os.kill(second, signal.SIGSTOP)
+            wait_until(lambda: caller.infer(timeout_s=2).status == "OK", "an answer through the third gateway")
+            assert "the gateway does not answer; it is started again" in serve.log
+            (third,) = envoys(serve)
             with hold(repository) as held:
                 study = pool.submit(caller.infer)
                 wait_until(held.reached, "the study in its first step")
@@ -78,7 +82,7 @@ def test_a_gateway_that_is_killed_comes_back_and_a_drain_loses_no_study(reposito
         assert '"method":"infer"' in serve.log
         assert "MUSTERMANN" not in serve.log
         assert KEY not in serve.log
-        assert living_processes(second) == []
+        assert living_processes(second) == living_processes(third) == []
 
 
 @pytest.mark.triton

@@ -26,6 +26,9 @@ from glioserve_triton.waiting import StopCheck, never
 
 START_TIMEOUT_S = 10.0
 STOP_TIMEOUT_S = 5.0
+ASK_INTERVAL_S = 2.0
+MOST_SILENT = 2
+"""An Envoy that leaves so many questions in a row unanswered is taken for hung."""
 _ADMIN_TIMEOUT_S = 2.0
 _POLL_S = 0.05
 _ACTIVE = "http.gateway.downstream_rq_active"
@@ -51,6 +54,7 @@ class Gateway:
         self._options = self._read()
         self._stamp = self._stamped()
         self._run: RunFolder | None = None
+        self._asked_s, self._silent = time.monotonic(), 0
         self._process: GuardedProcess | None = None
 
     @property
@@ -74,7 +78,7 @@ class Gateway:
 
     def start(self, give_up: StopCheck = never) -> None:
         """Start Envoy and wait until callers can connect; GLIO-5131, with the end of its log, where they cannot."""
-        self._run = RunFolder()
+        self._run, self._silent = RunFolder(), 0
         try:
             start_file = write_configuration(self._options, self._run.path)
             command = [str(self._envoy), "--config-path", str(start_file), "--concurrency", str(self._options.workers)]
@@ -95,18 +99,20 @@ class Gateway:
             raise
 
     def tend(self, tell: Told) -> None:
-        """Start Envoy again where it has ended, and have it take options and keys that have changed on disk.
+        """Start Envoy again where it has ended or hangs, and have it take options and keys that have changed on disk.
 
         What was done, or could not be, is handed to ``tell``. Options that cannot be changed while it runs (memory,
         threads, the status port) are those of the next start. GLIO-5128 where it cannot be started again.
         """
-        if self._process is not None and (code := self._process.poll()) is not None:
-            tell(f"the gateway ended by itself with code {code}; it is started again")
-            self._process.kill()
+        code = self.process.poll()
+        if code is not None or self._hangs():
+            what = "does not answer" if code is None else f"ended by itself with code {code}"
+            tell(f"the gateway {what}; it is started again")
+            self.process.kill()
             try:
                 self.start()
             except GlioserveError as error:
-                raise GlioserveError(ErrorCode.NOT_HEALED, f"The gateway ended. {error.detail}") from error
+                raise GlioserveError(ErrorCode.NOT_HEALED, f"The gateway {what}. {error.detail}") from error
         if (stamp := self._stamped()) != self._stamp:
             self._stamp = stamp
             try:
@@ -160,6 +166,14 @@ class Gateway:
                 what = "did not start in time" if code is None else f"ended with code {code}"
                 raise invalid(f"Envoy {what}; the end of its log:\n{self.process.tail()}\n")
             time.sleep(_POLL_S)
+
+    def _hangs(self) -> bool:
+        """Return whether Envoy has not answered several times in a row; it is asked at most once in an interval."""
+        if time.monotonic() - self._asked_s < ASK_INTERVAL_S:
+            return False
+        self._silent = 0 if self._ask("/ready") else self._silent + 1
+        self._asked_s = time.monotonic()
+        return self._silent >= MOST_SILENT
 
     def _listens(self) -> bool:
         answer = self._ask("/listeners?format=json")
