@@ -1,6 +1,7 @@
 """Methods, models, sizes and times, through the real Envoy to the real server."""
 
 import os
+import socket
 import threading
 import urllib.error
 import urllib.request
@@ -198,3 +199,56 @@ def test_the_status_port_shows_readiness_and_metrics_and_nothing_else(gateway: R
             status(gateway, path)
     with pytest.raises(urllib.error.HTTPError, match="404"):
         status(gateway, "/ready", method="POST")
+
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+
+
+def frame(kind: int, payload: bytes = b"", stream: int = 0) -> bytes:
+    return len(payload).to_bytes(3, "big") + bytes([kind, 0]) + stream.to_bytes(4, "big") + payload
+
+
+def flood(gateway: Running, content: bytes) -> bool:
+    """Send it again and again without reading; whether the gateway ends the connection within 20 s."""
+    host, _, port = gateway.url.partition(":")
+    with socket.create_connection((host, int(port)), 20) as connection:
+        connection.sendall(PREFACE + frame(4))
+        try:
+            for _ in range(20000):
+                connection.sendall(content)
+            while connection.recv(1 << 16):
+                pass
+        except ConnectionError:
+            pass
+        except TimeoutError:
+            return False
+    return True
+
+
+FLOODS = {
+    "pings": frame(6, bytes(8)) * 50,
+    "settings": frame(4, bytes(6)) * 50,
+    "empty frames": frame(0, b"", stream=1) * 50,
+    "window updates": frame(8, (1).to_bytes(4, "big")) * 50,
+    "no HTTP/2 at all": b"GET / HTTP/1.1\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("kind", FLOODS)
+def test_a_flood_ends_its_own_connection_alone(gateway: Running, caller: Caller, kind: str) -> None:
+    assert flood(gateway, FLOODS[kind])
+    assert caller.infer().status == "OK"
+
+
+RESET_STREAM_1 = b"\x00\x00\x04\x03\x00" + (1).to_bytes(4, "big")
+
+
+def test_headers_that_do_not_come_are_not_waited_for(gateway: Running) -> None:
+    """A block of headers that never ends: its stream is reset, or the connection closed."""
+    host, _, port = gateway.url.partition(":")
+    with socket.create_connection((host, int(port)), 30) as connection:
+        connection.sendall(PREFACE + frame(4) + frame(1, b"\x82", stream=1))
+        received = b""
+        while RESET_STREAM_1 not in received and (block := connection.recv(1 << 16)):
+            received += block
+    assert received
