@@ -120,12 +120,16 @@ def _scout(description: str, t1: bool) -> StudyCase:
     return StudyCase(f"scout {description!r}", (scout, flat, b.t1ce, b.t2, b.flair))
 
 
-def _tie(of: str, kinds: tuple[list[str], list[str]], suffix: str = "") -> StudyCase:
+def _tie(of: str, kinds: tuple[list[str], list[str]], suffix: str = "", mates: list[str] | None = None) -> StudyCase:
+    """Return a study with one sequence in two reconstructions; ``mates`` is the ImageType of the other sequences."""
     b = base()
     preferred, other = copies.saved_twice(getattr(b, of), 21, kinds, strength=0.8)
     if suffix:
         other = other.described(f"{other.attributes['SeriesDescription']}{suffix}")
-    parts = {"t1": b.t1, "t1ce": b.t1ce, "t2": b.t2, "flair": b.flair, of: preferred}
+    parts = {"t1": b.t1, "t1ce": b.t1ce, "t2": b.t2, "flair": b.flair}
+    if mates is not None:
+        parts = {name: series.with_attributes(ImageType=mates) for name, series in parts.items()}
+    parts[of] = preferred
     return StudyCase(f"{of} saved twice, {'/'.join(kinds[1][3:])}", (*parts.values(), other))
 
 
@@ -289,7 +293,9 @@ CASES: Mapping[str, Maker] = {
         "t1ce": partial(_tie, "t1ce", (copies.NORM, copies.ND)),
         "t2": partial(_tie, "t2", (copies.NORM, copies.ND), "_ND"),
         "flair in 3D": partial(_tie, "flair", (copies.DIS3D_NORM, copies.DIS3D)),
-        "t1 corrected": partial(_tie, "t1", (["ORIGINAL", "PRIMARY", "M", "DIS2D"], copies.ND)),
+        "t1 corrected": partial(
+            _tie, "t1", (["ORIGINAL", "PRIMARY", "M", "DIS2D"], copies.ND), mates=copies.NORM
+        ),
     }),
     **_group("minus", {
         f"{text!r}{' and +Gd' if both else ''}": partial(_minus, text, both)

@@ -13,7 +13,7 @@ from glioserve_dicom.slices.stacks import stacks_of
 from glioserve_phantom.clinical.series import files_of
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))  # its modules are scripts, no package
-from series.answers import CLIENT, OFFLINE, REFUSED, RIGHT, deidentified, image_key, judged
+from series.answers import CLIENT, OFFLINE, RIGHT, deidentified, image_key, judged
 from series.cases import AGENT_TEXTS, CASES
 
 UNDECIDED = {"GLIO-1301", "GLIO-1302"}
@@ -44,8 +44,6 @@ EXPECTED = {
     "anonymised: one UID a file": {"t1": "t1", "t1ce": "t1ce", "t2": "t2", "flair": "flair"},
 }
 """The series of each sequence, by the name in the case; or the codes of which one has to refuse."""
-MAY_REFUSE = ("derived T1: words, before", "derived T1: timings, before")
-"""Cases in which a refusal is as good as the answer: a derived image's own time may be that of its making."""
 AT_ONCE = (
     "one acquisition saved twice, no agent: four sequences", "no agent, inflow: with reformat", "scout: 'AAHScout'",
     "saved twice: t1", "minus: 'T1 -Gd'", "Dixon: one series", "multi-echo: one series", "derived T1: words",
@@ -74,8 +72,7 @@ def test_the_right_answer(name):
 @pytest.mark.parametrize("name", REST)
 def test_the_other_cases(name):
     offline, client = judged({**CASES, **AGENT_TEXTS}[name]())
-    right = {RIGHT, REFUSED} if name.startswith(MAY_REFUSE) else {RIGHT}
-    assert {offline.verdict, client.verdict} <= right, (offline.detail or offline.chosen, client.detail)
+    assert {offline.verdict, client.verdict} == {RIGHT}, (offline.detail or offline.chosen, client.detail)
     assert offline.preferred
     assert offline.same_as == client.same_as
 
