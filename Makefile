@@ -15,11 +15,15 @@ KERNEL := $(wildcard preprocess_service/glioserve_preprocess/kernel/*.c client/g
 
 PARALLEL := -n $(JOBS) --dist loadgroup --no-loadscope-reorder
 
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' client/pyproject.toml)
+
+# The client by its version: installed from its folder beside this one, not as a copy.
+export GLIOSERVE_CLIENT := ==$(VERSION)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONDONTWRITEBYTECODE := 1
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: help demo test test-slow lint peers bench fuzz brain-model opinion-model demo-model licences docs docs-site tools clean
+.PHONY: help demo test test-slow lint peers bench fuzz brain-model opinion-model demo-model licences docs docs-site tools wheels clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -31,16 +35,16 @@ $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "python3 -m venv failed; on Debian: apt-get install python3-venv"; exit 1; }
 
 # The demo's environment: client, preprocessing and Triton, without torch.
-$(VENV)/.serve: $(BIN)/python pyproject.toml constraints.txt hatch_build.py $(KERNEL)
+$(VENV)/.serve: $(BIN)/python pyproject.toml client/pyproject.toml constraints.txt hatch_build.py $(KERNEL)
 	@echo "Installing the serving environment into $(VENV) (about a minute, once) …"
-	@$(BIN)/pip install --quiet --progress-bar on -c constraints.txt -e '.[serve]'
+	@$(BIN)/pip install --quiet --progress-bar on -c constraints.txt -e ./client -e '.[serve]'
 	@touch $@
 
 # Everything: training, export, tests. torch first and exactly, so that nothing pulls another build of it.
 $(VENV)/.dev: $(VENV)/.serve
 	@echo "Installing the development environment into $(VENV) (a few minutes, once) …"
 	@$(BIN)/pip install --quiet --progress-bar on $(shell grep '^torch==' constraints.txt)
-	@$(BIN)/pip install --quiet --progress-bar on -c constraints.txt -e '.[dev]'
+	@$(BIN)/pip install --quiet --progress-bar on -c constraints.txt -e ./client -e '.[dev]'
 	@touch $@
 
 demo: $(VENV)/.serve ## a DICOM study in, an explained answer out, through a real Triton server (STUDY=dir for your own)
@@ -98,6 +102,11 @@ docs: $(VENV)/.serve ## write the generated parts of docs/ again
 
 docs-site: $(VENV)/.dev ## build docs/ as a site into build/site (open build/site/index.html)
 	@$(BIN)/mkdocs build --strict
+
+wheels: $(BIN)/python ## both distributions as wheels for any Linux of this machine's kind, into dist/
+	@rm -rf dist
+	@GLIOSERVE_WHEELS=1 $(BIN)/pip wheel --quiet --no-deps --wheel-dir dist ./client .
+	@ls dist
 
 clean: ## remove everything that was built, the environment too
 	rm -rf $(VENV) build $(OUT)

@@ -34,14 +34,15 @@ HEADER = f"""# Written by docker/lock.py: {PACKAGE} for Python {PYTHON} on Linux
 
 
 def direct_requirements() -> list[Requirement]:
-    """Return what pyproject.toml asks for: the base and the extras, with our own extras unfolded."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    extras = project["optional-dependencies"]
-    open_, found = [*project["dependencies"], *(line for extra in EXTRAS for line in extras[extra])], []
+    """Return what both distributions ask for: the base and the extras, with our own extras unfolded."""
+    projects = [tomllib.loads((ROOT / p / "pyproject.toml").read_text())["project"] for p in (".", "client")]
+    extras = {project["name"]: project["optional-dependencies"] for project in projects}
+    bases = [line for project in projects for line in project["dependencies"]]
+    open_, found = [*bases, *(line for extra in EXTRAS for line in extras["glioserve"][extra])], []
     while open_:
         requirement = Requirement(open_.pop(0))
-        if canonicalize_name(requirement.name) == project["name"]:
-            open_ += [line for extra in sorted(requirement.extras) for line in extras[extra]]
+        if (ours := extras.get(canonicalize_name(requirement.name))) is not None:
+            open_ += [line for extra in sorted(requirement.extras) for line in ours[extra]]
         else:
             found.append(requirement)
     return found

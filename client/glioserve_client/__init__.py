@@ -7,6 +7,9 @@
 Every failure is an exception of :mod:`glioserve_client.errors`. Not for clinical use.
 """
 
+from glioserve_client.calls.aio import AsyncGliomaClient
+from glioserve_client.calls.results import Outcome, PredictionFuture, ServerInfo
+from glioserve_client.calls.version import __version__
 from glioserve_client.client import GliomaClient
 from glioserve_client.errors import (
     CodedError,
@@ -24,6 +27,7 @@ from glioserve_contract import ErrorCode, GlioserveError, Modality
 
 __all__ = [
     "NO_RETRY",
+    "AsyncGliomaClient",
     "CodedError",
     "ConnectionOptions",
     "DicomStudy",
@@ -34,9 +38,12 @@ __all__ = [
     "Label",
     "Modality",
     "ModelAnswerError",
+    "Outcome",
     "Prediction",
+    "PredictionFuture",
     "RetryPolicy",
     "ServerError",
+    "ServerInfo",
     "SetUpError",
     "Study",
     "StudyError",
@@ -45,6 +52,7 @@ __all__ = [
     "Volume",
     "VolumeStudy",
     "WrittenOutputs",
+    "__version__",
     "summary",
     "write_outputs",
 ]

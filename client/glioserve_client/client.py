@@ -2,56 +2,51 @@
 
 from __future__ import annotations
 
-import logging
-import math
-import os
-import re
-import secrets
+import contextlib
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from types import TracebackType
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-from tritonclient.grpc import InferenceServerClient, InferRequestedOutput
-from tritonclient.utils import InferenceServerException
+import grpc
 
-from glioserve_client.options import ConnectionOptions, RetryPolicy, TlsOptions, check_headers, check_url
+from glioserve_client.calls.attempts import CONCURRENCY, PROBE_TIMEOUT_S, RETRIED, Attempts, Waiting
+from glioserve_client.calls.channel import open_channel, status_of
+from glioserve_client.calls.results import Outcome, PredictionFuture, ServerInfo
+from glioserve_client.calls.settings import Settings, positive
+from glioserve_client.calls.stop import Stop
+from glioserve_client.options import ConnectionOptions, RetryPolicy, TlsOptions
 from glioserve_client.prediction import Prediction
-from glioserve_client.reachability import connection_fault
-from glioserve_client.request import Request, encode
-from glioserve_client.status import error_from_status, is_unknown_model
-from glioserve_client.study import Study
+from glioserve_client.request import encode
+from glioserve_client.study import Study, checked_study
 from glioserve_contract import ErrorCode, GlioserveError, Modality
 from glioserve_contract.limits import DEFAULT_TIMEOUT_S
-from glioserve_contract.tensors import DEADLINE_PARAMETER, ENSEMBLE, HEATMAP, HEATMAP_AFFINE, HEATMAP_PARAMETER
+from glioserve_contract.tensors import ENSEMBLE
 
-RETRIED = frozenset({ErrorCode.UNAVAILABLE, ErrorCode.NOT_SERVED, ErrorCode.STAGE_LOST, ErrorCode.TOO_MANY_STUDIES})
-"""Codes that another attempt may cure: no server, a full queue, a server that drains or that lost a process, a
-gateway's rate."""
-MOST_LOST = 2
-"""Attempts that may each lose a process of the server: a study that ends every process must not end them all."""
-PROBE_TIMEOUT_S = 5.0
-_LOG = logging.getLogger("glioserve_client")
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+__all__ = ["PROBE_TIMEOUT_S", "RETRIED", "GliomaClient"]
+
+_MOST_SUBMITTED = 64
+"""Threads of :meth:`GliomaClient.submit`; further studies wait for one."""
 
 
 class GliomaClient:
     """A glioserve server at ``url``; use it as a context manager, or :meth:`close` it.
 
     One client serves any number of threads; keep it, a connection is worth reusing. It does not survive a fork:
-    make one per process.
+    make one per process. :class:`AsyncGliomaClient` has the same methods for asyncio.
 
     Args:
         url: gRPC target, ``host:port`` or ``dns:///host:port``.
         timeout_s: deadline of a call, all its attempts included. There is always one.
         tls: None for plain text, which only a trusted network may carry.
-        retry: number of attempts, and the pauses between them, where no server could take the study.
+        retry: the pauses between attempts where no server could take the study, and a bound on their number;
+            by default a study is sent again until its deadline.
         model_name: the ensemble.
         identified: send DICOM as it is, names and all. The server's operator must have allowed it.
         headers: gRPC metadata of every call (``authorization``, ``traceparent``).
-        connection: the channel.
+        connection: the channel; the environment's ``http_proxy`` is ignored unless it says otherwise.
 
     Raises:
         ValueError: an argument is malformed.
@@ -70,27 +65,35 @@ class GliomaClient:
         headers: Mapping[str, str] | None = None,
         connection: ConnectionOptions | None = None,
     ) -> None:
-        self.url = check_url(url)
-        self.model_name = model_name
-        self.identified = identified
-        self.timeout_s = _positive(timeout_s)
-        self._retry = retry or RetryPolicy()
-        self._headers = check_headers(headers or {})
-        self._process = os.getpid()
+        self._settings = Settings(
+            url, timeout_s, tls, retry or RetryPolicy(), model_name, identified, headers or {},
+            connection or ConnectionOptions(),
+        )  # fmt: skip
         self._closed = False
-        self._tls = tls
-        self._clocks_agree = True
-        """False once the server dropped a request whose deadline had not passed by this machine's clock."""
-        if tls is not None:
-            tls.check_files()  # InferenceServerClient would leave half an object behind
-        self._triton = InferenceServerClient(
-            self.url,
-            ssl=tls is not None,
-            root_certificates=_text(tls.root_certificates) if tls else None,
-            private_key=_text(tls.private_key) if tls else None,
-            certificate_chain=_text(tls.certificate_chain) if tls else None,
-            channel_args=(connection or ConnectionOptions()).channel_arguments(tls),
-        )
+        self._under_way: set[Stop] = set()
+        self._lock = threading.Lock()
+        self._pool: ThreadPoolExecutor | None = None
+        self._methods = open_channel(self._settings)
+
+    @property
+    def url(self) -> str:
+        """GRPC target."""
+        return self._settings.url
+
+    @property
+    def model_name(self) -> str:
+        """Name of the ensemble."""
+        return self._settings.model_name
+
+    @property
+    def timeout_s(self) -> float:
+        """Deadline of a call that names none."""
+        return self._settings.timeout_s
+
+    @property
+    def identified(self) -> bool:
+        """True where DICOM is sent as it is."""
+        return self._settings.identified
 
     def predict(
         self,
@@ -119,57 +122,89 @@ class GliomaClient:
 
         Raises:
             GlioserveError: the leaf of :mod:`glioserve_client.errors` that fits, with ``request_id`` and ``attempts``.
+            TypeError: ``study`` is not a study.
             ValueError: an argument is malformed.
+            RuntimeError: the client is closed, before the call or during it.
         """
         self._check_usable()
-        if not isinstance(heatmap, bool):
-            raise ValueError("heatmap must be True or False")
-        deadline = time.monotonic() + (self.timeout_s if timeout_s is None else _positive(timeout_s))
-        identifier = _checked_request_id(request_id)
-        metadata = {**self._headers, **check_headers(headers or {})}
-        started = time.monotonic()
-        request = encode(study, identified=self.identified, series=series)
-        encoded = time.monotonic()
-        names = [t.name for t in ENSEMBLE.outputs if heatmap or t not in (HEATMAP, HEATMAP_AFFINE)]
-        attempts = lost = 0
+        checked_study(study)
+        attempts = Attempts(
+            self._settings, timeout_s=timeout_s, request_id=request_id, heatmap=heatmap, headers=headers
+        )
+        return self._run(study, series, attempts, Stop())
+
+    def submit(
+        self,
+        study: Study,
+        *,
+        timeout_s: float | None = None,
+        request_id: str | None = None,
+        heatmap: bool = True,
+        series: Mapping[Modality, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> PredictionFuture:
+        """Start :meth:`predict` in a thread of the client and return its future, which can be cancelled."""
+        checked_study(study)
+        return self._started(
+            study, timeout_s=timeout_s, request_id=request_id, heatmap=heatmap, series=series, headers=headers
+        )
+
+    def predict_many(
+        self,
+        studies: Iterable[Study | Callable[[], Study]],
+        *,
+        concurrency: int = CONCURRENCY,
+        progress: Callable[[int], object] | None = None,
+        timeout_s: float | None = None,
+        heatmap: bool = True,
+        headers: Mapping[str, str] | None = None,
+    ) -> Iterator[Outcome]:
+        """Send many studies, a few at a time, and yield each result as it comes, failures among them.
+
+        ``studies`` is drawn from as there is room, so a generator holds only those under way in memory. Studies that
+        are still under way when the iterator is closed are cancelled.
+
+        Args:
+            studies: the studies, or functions that read one: what they raise is that study's outcome.
+            concurrency: most studies under way at one time.
+            progress: called with the number of studies that are done, after each.
+            timeout_s: deadline of each study, from when it is started.
+            heatmap: as of :meth:`predict`.
+            headers: as of :meth:`predict`.
+
+        Yields:
+            Outcomes in the order in which the studies are done; ``index`` is a study's place among those given.
+        """
+        if concurrency < 1:
+            raise ValueError("concurrency must be 1 or more")
+        waiting = enumerate(studies)
+        under_way: dict[Future[Prediction], int] = {}
+        done, drawn = 0, next(waiting, None)
         try:
-            while True:
-                attempts += 1
-                try:
-                    outputs = self._attempt(request, names, identifier, metadata, deadline)
-                    break
-                except GlioserveError as error:
-                    if error.code is ErrorCode.DEADLINE_PASSED and self._clocks_agree:
-                        self._clocks_agree = False  # this call's deadline has not passed, or gRPC would have said so
-                        _LOG.warning("the server's clock is ahead of this one; deadlines are not stated any more")
-                        continue
-                    pause_s = self._retry.pause_s(attempts)
-                    lost += error.code is ErrorCode.STAGE_LOST
-                    last = attempts >= self._retry.max_attempts or time.monotonic() + pause_s >= deadline
-                    last = last or lost > MOST_LOST
-                    if last or error.code not in RETRIED:
-                        raise
-                    _LOG.info("request %s, attempt %d: %s; again in %.1f s", identifier, attempts, error.token, pause_s)
-                    time.sleep(pause_s)
-            return Prediction.from_outputs(
-                outputs,
-                heatmap=heatmap,
-                request_id=identifier,
-                attempts=attempts,
-                client_warnings=request.warnings,
-                client_timings_s={"prepare": encoded - started, "call": time.monotonic() - encoded},
-                original_series_uids=request.original_series_uids,
-            )
-        except GlioserveError as error:
-            error.request_id, error.attempts = identifier, attempts
-            raise
+            while drawn is not None or under_way:
+                while drawn is not None and len(under_way) < concurrency:
+                    started = self._started(drawn[1], timeout_s=timeout_s, heatmap=heatmap, headers=headers)
+                    under_way[started] = drawn[0]
+                    drawn = next(waiting, None)
+                for finished in wait(under_way, return_when=FIRST_COMPLETED).done:
+                    done += 1
+                    if progress is not None:
+                        progress(done)
+                    yield Outcome.of(under_way.pop(finished), finished)
+        finally:
+            for future in under_way:
+                future.cancel()
+
+    def ready(self, *, timeout_s: float = PROBE_TIMEOUT_S) -> bool:
+        """Return whether the server can be reached and serves the model now."""
+        return self._probe(positive(timeout_s)) is None
 
     def is_ready(self, *, timeout_s: float = PROBE_TIMEOUT_S) -> bool:
-        """Return whether the server can be reached and serves the model now."""
-        return self._probe(_positive(timeout_s)) is None
+        """Return :meth:`ready`, of which this is the earlier name."""
+        return self.ready(timeout_s=timeout_s)
 
     def wait_until_ready(self, timeout_s: float = 60.0) -> None:
-        """Wait until :meth:`is_ready`.
+        """Wait until the server is :meth:`ready`.
 
         Args:
             timeout_s: longest time to wait.
@@ -179,26 +214,31 @@ class GliomaClient:
             GlioserveError: a refusal that waiting does not change, such as missing credentials (GLIO-4106).
             ValueError: ``timeout_s`` is not a positive number.
         """
-        deadline = time.monotonic() + _positive(timeout_s)
-        pause_s = 0.05
-        while True:
-            remaining_s = max(deadline - time.monotonic(), 0.01)
-            problem = self._probe(min(PROBE_TIMEOUT_S, remaining_s))
-            if problem is None:
-                return
-            if time.monotonic() + pause_s >= deadline:
-                if not problem.retryable:
-                    raise problem
-                detail = f"The model is not ready after {timeout_s:g} s: {problem.detail}"
-                raise GlioserveError(ErrorCode.UNAVAILABLE, detail) from problem
-            time.sleep(pause_s)
-            pause_s = min(pause_s * 2, 1.0)
+        waiting = Waiting(timeout_s, PROBE_TIMEOUT_S)
+        while (problem := self._probe(waiting.probe_timeout_s())) is not None:
+            time.sleep(waiting.pause_after(problem))
+
+    def server_info(self, *, timeout_s: float = PROBE_TIMEOUT_S) -> ServerInfo:
+        """Return what the server and its model say of themselves. Raises GlioserveError as :meth:`predict` does."""
+        positive(timeout_s)
+        server = self._call("ServerMetadata", timeout_s)
+        model = self._call("ModelMetadata", timeout_s, self.model_name)
+        return ServerInfo(
+            server.name, server.version, model.name, tuple(model.versions), self._probe(timeout_s) is None
+        )
 
     def close(self) -> None:
-        """Close the channel; calls under way are cancelled. Closing twice is fine."""
-        if not self._closed:
+        """Close the channel; calls under way end with the error that the client is closed. Closing twice is fine."""
+        with self._lock:
+            if self._closed:
+                return
             self._closed = True
-            self._triton.close()
+            under_way, pool = list(self._under_way), self._pool
+        for stop in under_way:
+            stop.set(_closed_error())
+        self._methods.channel.close()
+        if pool is not None:
+            pool.shutdown(wait=False)
 
     def __enter__(self) -> GliomaClient:
         return self
@@ -211,97 +251,106 @@ class GliomaClient:
     def __repr__(self) -> str:
         return f"GliomaClient({self.url!r}, model_name={self.model_name!r}, timeout_s={self.timeout_s:g})"
 
-    def _attempt(
-        self, request: Request, names: list[str], request_id: str, headers: dict[str, str], deadline: float
-    ) -> dict[str, npt.NDArray[Any]]:
-        remaining_s = deadline - time.monotonic()
-        if remaining_s <= 0:
-            raise GlioserveError(ErrorCode.DEADLINE_EXCEEDED, "The deadline passed before the study could be sent.")
-        try:
-            result = self._triton.infer(
-                self.model_name,
-                list(request.inputs),
-                outputs=[InferRequestedOutput(name) for name in names],
-                request_id=request_id,
-                parameters=self._parameters(request, names, remaining_s) or None,
-                timeout=max(1, int(remaining_s * 1e6)),  # microseconds; queues that honour it drop a late request
-                client_timeout=remaining_s,
-                headers=headers,
-            )
-        except InferenceServerException as error:
-            raise self._failure(error) from error
-        return _arrays(result, names)
+    def _started(
+        self,
+        study: Study | Callable[[], Study],
+        *,
+        series: Mapping[Modality, str] | None = None,
+        request_id: str | None = None,
+        timeout_s: float | None,
+        heatmap: bool,
+        headers: Mapping[str, str] | None,
+    ) -> PredictionFuture:
+        """Start a call in a thread of the client; a function is called there for its study."""
+        self._check_usable()
+        attempts = Attempts(
+            self._settings, timeout_s=timeout_s, request_id=request_id, heatmap=heatmap, headers=headers
+        )
+        stop = Stop()
+        future = PredictionFuture(stop)
 
-    def _parameters(self, request: Request, names: list[str], remaining_s: float) -> dict[str, str | int | bool]:
-        """Return the request parameters of one attempt."""
-        parameters: dict[str, str | int | bool] = dict(request.parameters)
-        if HEATMAP.name not in names:
-            parameters[HEATMAP_PARAMETER] = False
-        if self._clocks_agree:
-            parameters[DEADLINE_PARAMETER] = int((time.time() + remaining_s) * 1000)
-        return parameters
+        def work() -> None:
+            try:
+                loaded = study() if callable(study) else study
+                checked_study(loaded)
+                attempts.start()
+                future.settle(self._run(loaded, series, attempts, stop))
+            except BaseException as error:  # noqa: BLE001 - the future has it
+                future.settle(error=error)
+
+        with self._lock:
+            self._pool = self._pool or ThreadPoolExecutor(_MOST_SUBMITTED, "glioserve-client")
+            self._pool.submit(work)
+        return future
+
+    def _run(self, study: Study, series: Mapping[Modality, str] | None, attempts: Attempts, stop: Stop) -> Prediction:
+        def check() -> None:
+            stop.check()
+            attempts.check()
+
+        with attempts.telling(), self._stoppable(stop):
+            attempts.prepared(encode(study, identified=self.identified, series=series, check=check))
+            while True:
+                try:
+                    return attempts.prediction(self._infer(*attempts.next_message(), attempts.metadata, stop))
+                except GlioserveError as error:
+                    stop.pause(attempts.pause_after(error))
+
+    def _infer(self, content: bytes, timeout_s: float, metadata: tuple[tuple[str, str], ...], stop: Stop) -> bytes:
+        stop.check()
+        try:
+            call = self._methods.infer.future(content, timeout=timeout_s, metadata=metadata)
+        except ValueError:  # grpc's word for a closed channel
+            raise _closed_error() from None
+        stop.on_set(call.cancel)
+        try:
+            answer: bytes = call.result()
+            return answer
+        except (grpc.RpcError, grpc.FutureCancelledError) as error:
+            stop.check()
+            raise self._settings.failure(*status_of(call)) from error
+        finally:
+            stop.on_set(None)
+            call.cancel()  # where an interrupt left it under way
+
+    def _call(self, name: str, timeout_s: float, *model: str) -> Any:
+        self._check_usable()
+        try:
+            return self._methods.call(name, self._settings, timeout_s, *model)
+        except grpc.RpcError as error:
+            raise self._settings.failure(*status_of(error)) from error
+        except ValueError:
+            raise _closed_error() from None
 
     def _probe(self, timeout_s: float) -> GlioserveError | None:
         """Return what keeps the server from being ready, or None."""
-        self._check_usable()
         try:
-            if self._triton.is_model_ready(self.model_name, headers=self._headers, client_timeout=timeout_s):
+            if self._call("ModelReady", timeout_s, self.model_name).ready:
                 return None
             if self.model_name != ENSEMBLE.name:
                 # Of a model that is not ready only its metadata tells whether the server has ever heard of it.
-                self._triton.get_model_metadata(self.model_name, headers=self._headers, client_timeout=timeout_s)
-        except InferenceServerException as error:
-            return self._failure(error)
+                self._call("ModelMetadata", timeout_s, self.model_name)
+        except GlioserveError as error:
+            return error
         return GlioserveError(ErrorCode.NOT_SERVED)
 
-    def _failure(self, error: InferenceServerException) -> GlioserveError:
-        """Return the typed error of a failed call, and what is wrong with the connection where waiting cannot help."""
-        failure = error_from_status(error.status(), error.message())
-        if failure.code is ErrorCode.UNAVAILABLE:
-            return connection_fault(self.url, self._tls, failure.detail) or failure
-        if failure.code is ErrorCode.NOT_SERVED and self.model_name != ENSEMBLE.name and is_unknown_model(failure):
-            return GlioserveError(
-                ErrorCode.REQUEST_REFUSED,
-                f"The server has no model {self.model_name!r}.",
-                f"Correct the model's name; glioserve's own is {ENSEMBLE.name!r}.",
-            )
-        return failure
+    @contextlib.contextmanager
+    def _stoppable(self, stop: Stop) -> Iterator[None]:
+        """Let :meth:`close` end the call."""
+        with self._lock:
+            self._under_way.add(stop)
+        try:
+            self._check_usable()
+            yield
+        finally:
+            with self._lock:
+                self._under_way.discard(stop)
 
     def _check_usable(self) -> None:
         if self._closed:
-            raise RuntimeError("this GliomaClient is closed")
-        if os.getpid() != self._process:
-            raise RuntimeError("a GliomaClient does not survive a fork: make one in each process")
+            raise _closed_error()
+        self._settings.check_process(type(self).__name__)
 
 
-def _arrays(result: Any, names: list[str]) -> dict[str, npt.NDArray[Any]]:
-    """Return the outputs that are there, by name; a missing one is judged with the rest of the answer."""
-    arrays = {}
-    for name in names:
-        try:
-            array = result.as_numpy(name)
-        except Exception as error:  # struct, numpy and tritonclient each have their own for a broken tensor
-            raise GlioserveError(
-                ErrorCode.UNEXPECTED_ANSWER, f"The answer is malformed: {name} has no values."
-            ) from error
-        if array is not None:
-            arrays[name] = np.asarray(array)
-    return arrays
-
-
-def _positive(timeout_s: float) -> float:
-    if not (math.isfinite(timeout_s) and timeout_s > 0):
-        raise ValueError("timeout_s must be a positive number of seconds")
-    return float(timeout_s)
-
-
-def _checked_request_id(request_id: str | None) -> str:
-    if request_id is None:
-        return secrets.token_hex(16)
-    if _REQUEST_ID.fullmatch(request_id) is None:
-        raise ValueError("request_id must be 1 to 64 letters, digits, '.', '_' or '-'")
-    return request_id
-
-
-def _text(path: object) -> str | None:
-    return None if path is None else str(path)
+def _closed_error() -> RuntimeError:
+    return RuntimeError("this GliomaClient is closed")

@@ -18,8 +18,10 @@ import hmac
 import re
 import secrets
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from itertools import count
 from types import MappingProxyType
 
 from pydicom.charset import default_encoding
@@ -41,19 +43,20 @@ from glioserve_client.dicomfile import (
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_dicom.agents import agent_in
 from glioserve_dicom.files.attributes import numbers, texts
-from glioserve_dicom.files.part10 import MR_STORAGE, parse
+from glioserve_dicom.files.part10 import MR_STORAGE
 from glioserve_dicom.files.quiet import quiet
 from glioserve_dicom.identity import KEPT_ATTRIBUTES, Treatment, kept_codes, value_order, values_to_number
 from glioserve_dicom.pixels.only import Pixels, only_pixels
+from glioserve_dicom.pixels.parts import Part, joined
 from glioserve_dicom.slices.decode import COLOURS
 from glioserve_dicom.slices.frames import FUNCTIONAL_GROUPS, is_multiframe
-from glioserve_dicom.slices.mosaic import has_tiles
 from glioserve_dicom.words import LONGEST_TEXT, kept_text
 
 IMPLEMENTATION_CLASS_UID = "2.25.138425461034158632186734985473013712345"
 """Ours, in every file written (PS3.7 D.3.3.2): the scanner's own would name its maker and software."""
 IMPLEMENTATION_VERSION_NAME = "GLIOSERVE"
 _PREAMBLE_BYTES = 128
+_THREADS = 8
 
 _WRITTEN_LAST = frozenset({"PatientID", "ContrastBolusAgent", "PixelData"})
 """Made of several attributes of the file, and the pixels."""
@@ -92,9 +95,15 @@ _CODES = {
 class Deidentified:
     """The files that are sent, and the way back: known here alone, and only as long as this value lives."""
 
-    contents: tuple[bytes, ...] = field(repr=False)
+    files: tuple[tuple[Part, ...], ...] = field(repr=False)
+    """Parts of each file; the pixels are still those of the study, and are copied once, into the request."""
     original_series_uids: Mapping[str, str] = field(repr=False)
     """The file's SeriesInstanceUID by the pseudonym that was sent."""
+
+    @property
+    def contents(self) -> tuple[bytes, ...]:
+        """Whole files, each a copy."""
+        return tuple(joined(parts) for parts in self.files)
 
 
 class Pseudonyms:
@@ -141,12 +150,17 @@ class Pseudonyms:
         return hmac.digest(self._key, f"{kind}:{original}".encode(), hashlib.sha256)
 
 
-def deidentify(files: Sequence[DicomFile], pseudonyms: Pseudonyms | None = None) -> Deidentified:
+def deidentify(
+    files: Sequence[DicomFile],
+    pseudonyms: Pseudonyms | None = None,
+    check: Callable[[], None] = lambda: None,
+) -> Deidentified:
     """Build each file anew, under pseudonyms and times that hold for these files together.
 
     Args:
         files: MR images, as :func:`glioserve_client.dicomfile.read_dicom_file` returns them.
         pseudonyms: stand-ins for UIDs and patients; by default new ones, under a key that lives for this call.
+        check: called before each file, from any thread; what it raises ends the work.
 
     Returns:
         The files in the order given, and the way from a series' pseudonym back to its SeriesInstanceUID.
@@ -156,27 +170,36 @@ def deidentify(files: Sequence[DicomFile], pseudonyms: Pseudonyms | None = None)
     """
     names = (pseudonyms or Pseudonyms()).of_study(files)
     origin_us = min((f.first_us for f in files if f.first_us is not None), default=0)
-    contents = tuple(_rebuilt(file, names, origin_us, f"File {i + 1}") for i, file in enumerate(files))
+
+    def rebuilt(file: DicomFile, number: int) -> tuple[Part, ...]:
+        check()
+        return _rebuilt(file, names, origin_us, f"File {number}")
+
+    if any(file.instance.encapsulated for file in files):
+        with ThreadPoolExecutor(_THREADS) as pool:  # decoders run without the interpreter's lock
+            parts = tuple(pool.map(rebuilt, files, count(1)))
+    else:
+        parts = tuple(map(rebuilt, files, count(1)))
     series = {names.uid(f.series_instance_uid): f.series_instance_uid for f in files if f.series_instance_uid}
-    return Deidentified(contents, MappingProxyType(series))
+    return Deidentified(parts, MappingProxyType(series))
 
 
-def _rebuilt(file: DicomFile, names: Pseudonyms, origin_us: int, where: str) -> bytes:
-    instance = parse(file.content, where)
+def _rebuilt(file: DicomFile, names: Pseudonyms, origin_us: int, where: str) -> tuple[Part, ...]:
+    instance = replace(file.instance, what=where)
     source = instance.dataset
     instance_uid = names.uid(text_of(source, "SOPInstanceUID") or secrets.token_hex())
     try:
         with quiet("pydicom"):
             pixels = only_pixels(instance)
-            dataset = _kept(source, names, origin_us)
-            return b"".join(_written(file.sop_class_uid, instance_uid, dataset, pixels))
+            dataset = _kept(source, names, origin_us, tiled=file.tiled)
+            return tuple(_written(file.sop_class_uid, instance_uid, dataset, pixels))
     except GlioserveError:
         raise
     except Exception as error:  # pydicom raises many kinds on a broken element
         raise GlioserveError(ErrorCode.TRUNCATED_FILE, f"{where} has elements that cannot be read.") from error
 
 
-def _written(sop_class_uid: str, instance_uid: str, dataset: Dataset, pixels: Pixels) -> Iterator[bytes | memoryview]:
+def _written(sop_class_uid: str, instance_uid: str, dataset: Dataset, pixels: Pixels) -> Iterator[Part]:
     """Yield the file in parts (PS3.10 7.1): the pixels, which come last and are most of it, are not copied."""
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = UID(sop_class_uid)
@@ -187,23 +210,19 @@ def _written(sop_class_uid: str, instance_uid: str, dataset: Dataset, pixels: Pi
     head, body = DicomBytesIO(), DicomBytesIO()
     write_file_meta_info(head, meta)
     yield bytes(_PREAMBLE_BYTES) + b"DICM" + head.getvalue()
-    implicit, little = dataset.original_encoding
-    body.is_implicit_VR, body.is_little_endian = bool(implicit), bool(little)
+    implicit, little = map(bool, dataset.original_encoding)
+    body.is_implicit_VR, body.is_little_endian = implicit, little
     write_dataset(body, dataset)
-    parts = [body.getvalue(), *pixels.element(bool(implicit), bool(little))]
+    parts = [body.getvalue(), *pixels.element(implicit, little)]
     if pixels.transfer_syntax != DeflatedExplicitVRLittleEndian:
         yield from parts
         return
-    deflated = zlib.compressobj(wbits=-zlib.MAX_WBITS)
-    length = 0
-    for data in (*map(deflated.compress, parts), deflated.flush()):
-        length += len(data)
-        yield data
-    if length % 2:
-        yield b"\0"
+    deflater = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    deflated = deflater.compress(joined(parts)) + deflater.flush()
+    yield deflated + b"\0" * (len(deflated) % 2)
 
 
-def _kept(source: Dataset, names: Pseudonyms, origin_us: int, depth: int = 0) -> Dataset:
+def _kept(source: Dataset, names: Pseudonyms, origin_us: int, depth: int = 0, tiled: bool = False) -> Dataset:
     """Return the allow-list's attributes of ``source``, treated; sequences by the same rule, item by item."""
     kept = Dataset()
     implicit, little = source.original_encoding
@@ -228,7 +247,7 @@ def _kept(source: Dataset, names: Pseudonyms, origin_us: int, depth: int = 0) ->
     if agent := _agent(source):
         kept.add_new("ContrastBolusAgent", "LO", agent)
     if depth == 0:
-        if has_tiles(source):  # its private attributes say so
+        if tiled:  # its private attributes say so
             kept.add_new("ImageType", "CS", [*texts(kept, "ImageType"), "MOSAIC"])
         if "AcquisitionTime" not in kept and (started := _relative_time(datetime_us(source), origin_us)):
             kept.add_new("AcquisitionTime", "TM", started)
@@ -239,7 +258,11 @@ def _kept(source: Dataset, names: Pseudonyms, origin_us: int, depth: int = 0) ->
 
 def _keep_in_place(kept: Dataset, element: object, keyword: str) -> None:
     """Add an attribute as it was read, if its value has the form of its attribute."""
-    implicit, _ = kept.original_encoding
+    implicit, little = kept.original_encoding
+    if isinstance(element, DataElement) and element.VR == "US" and isinstance(element.value, int):
+        # pydicom converts PixelRepresentation where it parses a sequence.
+        value = element.value.to_bytes(2, "little" if little else "big")
+        element = RawDataElement(element.tag, element.VR, 2, value, 0, bool(implicit), bool(little))
     shaped = _in_place(element, keyword, not implicit) if isinstance(element, RawDataElement) else None
     if shaped is not None:
         kept[shaped.tag] = shaped

@@ -11,14 +11,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from pydicom.datadict import keyword_for_tag
 from pydicom.dataset import Dataset
 
 from glioserve_contract import GlioserveError
 from glioserve_dicom.files.attributes import items, text
 from glioserve_dicom.files.part10 import MR_STORAGE, Instance, object_name, parse
 from glioserve_dicom.files.quiet import quiet
-from glioserve_dicom.identity import NUMBERED_ATTRIBUTES, values_to_number
+from glioserve_dicom.identity import KEPT_ATTRIBUTES, NUMBERED_ATTRIBUTES, values_to_number
 from glioserve_dicom.slices.frames import FUNCTIONAL_GROUPS
+from glioserve_dicom.slices.mosaic import has_tiles
 
 CLOCKS = {"AcquisitionTime": "AcquisitionDate", "SeriesTime": "SeriesDate", "ContentTime": "ContentDate"}
 """Times that are sent, relative, and the date that each belongs to."""
@@ -27,6 +29,8 @@ UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "FrameOfRefer
 _NUMBERED_IN = ("FrameContentSequence", "MRImageFrameTypeSequence")
 """Functional groups that hold attributes of :data:`glioserve_dicom.identity.NUMBERED_ATTRIBUTES`."""
 _TIME = re.compile(r"(\d{2}):?(\d{2})?:?(\d{2})?(?:\.(\d{1,6}))?\d*")
+_LONGEST_NEEDED = 1024
+"""Length of the longest attribute that is needed beside those that are sent: a name, a date, an agent."""
 MICROSECONDS_PER_DAY = 86_400_000_000
 
 
@@ -47,6 +51,14 @@ class DicomFile:
     """The file's own UIDs that are sent as pseudonyms."""
     to_number: frozenset[str] = field(repr=False)
     """Values that tell stacks apart and are sent as numbers of the request."""
+    tiled: bool = field(repr=False)
+    """True where private attributes show that the image is a mosaic."""
+    instance: Instance = field(repr=False, compare=False)
+    """The parsed file, without private and bulky attributes that are not sent."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle the content, which is parsed again."""
+        return read_dicom_file, (self.content, self.name, self.instance.what)
 
     @property
     def reason_not_sent(self) -> str:
@@ -73,6 +85,8 @@ def read_dicom_file(content: bytes, name: str, where: str) -> DicomFile:
 def dicom_file(instance: Instance, content: bytes, name: str) -> DicomFile:
     """Return a parsed file with the facts that decide whether it is sent."""
     with quiet("pydicom"):
+        tiled = instance.is_mr and has_tiles(instance.dataset)
+        _drop_what_stays(instance.dataset)
         return DicomFile(
             content=content,
             name=name,
@@ -82,7 +96,18 @@ def dicom_file(instance: Instance, content: bytes, name: str) -> DicomFile:
             first_us=_first_us(instance.dataset),
             uids=frozenset(filter(None, (text_of(instance.dataset, keyword) for keyword in UIDS))),
             to_number=frozenset(_to_number(instance.dataset)) if instance.is_mr else frozenset(),
+            tiled=tiled,
+            instance=instance,
         )
+
+
+def _drop_what_stays(dataset: Dataset) -> None:
+    """Drop attributes that are never sent and may be large: a scanner's private header is as large as its image."""
+    for tag in list(dataset.keys()):
+        value = getattr(dataset.get_item(tag), "value", None)
+        large = isinstance(value, bytes) and len(value) > _LONGEST_NEEDED
+        if tag.is_private or (large and keyword_for_tag(tag) not in KEPT_ATTRIBUTES):
+            del dataset[tag]
 
 
 def text_of(dataset: Dataset, keyword: str) -> str:

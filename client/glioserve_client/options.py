@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from glioserve_client.calls.version import __version__
 from glioserve_contract import ErrorCode, GlioserveError
 
 MAX_MESSAGE_BYTES = (1 << 31) - 1
@@ -64,25 +65,29 @@ class TlsOptions:
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """Number of attempts where no server could take the request, and the pauses between them.
+    """When a request is sent again where no server could take it: until the deadline, after growing pauses.
 
     The pause before attempt n + 1 is drawn evenly from 0 to ``first_pause_s * 2 ** (n - 1)``, at most
     ``longest_pause_s``: clients that failed together do not come back together. All attempts and pauses share the
     call's one deadline.
     """
 
-    max_attempts: int = 4
-    """Most times that a request is sent; 1 for no second attempt."""
+    max_attempts: int | None = None
+    """Most times that a request is sent; 1 for no second attempt, None for as many as fit before the deadline."""
     first_pause_s: float = 0.5
     longest_pause_s: float = 8.0
+    most_a_minute: int = 60
+    """Most retries within a minute, over all calls of one client: a server that is down is not stormed."""
 
     def __post_init__(self) -> None:
-        if self.max_attempts < 1 or self.first_pause_s < 0 or self.longest_pause_s < 0:
-            raise ValueError("max_attempts must be 1 or more and pauses 0 or more")
+        most = self.max_attempts
+        bad = self.first_pause_s < 0 or self.longest_pause_s < 0 or self.most_a_minute < 0
+        if (most is not None and most < 1) or bad:
+            raise ValueError("max_attempts must be None, 1 or more, and pauses and most_a_minute 0 or more")
 
     def pause_s(self, attempt: int) -> float:
         """Return the pause after the given attempt (1, 2, …) failed."""
-        ceiling = min(self.longest_pause_s, self.first_pause_s * 2.0 ** (attempt - 1))
+        ceiling = min(self.longest_pause_s, self.first_pause_s * 2.0 ** min(attempt - 1, 60))
         return random.uniform(0.0, ceiling)  # noqa: S311 - jitter, not a secret
 
 
@@ -116,6 +121,7 @@ class ConnectionOptions:
             ("grpc.max_reconnect_backoff_ms", int(self.longest_reconnect_pause_s * 1000)),
             ("grpc.enable_http_proxy", int(self.http_proxy)),
             ("grpc.enable_retries", 0),  # ours are budgeted
+            ("grpc.primary_user_agent", f"glioserve-client/{__version__}"),
             ("grpc.service_config", json.dumps(every_address)),
         ]
         if tls is not None and tls.server_name is not None:

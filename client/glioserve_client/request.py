@@ -3,30 +3,52 @@
 from __future__ import annotations
 
 import json
+import struct
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from tritonclient.grpc import InferInput
 
-from glioserve_client.deidentify import deidentify
 from glioserve_client.study import DicomStudy, Study, VolumeStudy
 from glioserve_contract import ErrorCode, GlioserveError, Modality
 from glioserve_contract.tensors import INSTANCES, SERIES_PARAMETER, affine_tensor, volume_tensor
+from glioserve_dicom.pixels.parts import Part, joined, size_of
 from glioserve_dicom.read import check_request_limits
 
-_LENGTH_PREFIX_BYTES = 4
-"""Length of the prefix of each element of a BYTES tensor."""
+_LENGTH_PREFIX = struct.Struct("<I")
+"""Before each element of a BYTES tensor."""
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One input as it is sent: its values stay where they are until the message is put together."""
+
+    name: str
+    dtype: str
+    """KServe's name: FP32, FP64 or BYTES."""
+    shape: tuple[int, ...]
+    parts: tuple[Part, ...] = field(repr=False)
+    """Raw values, little endian in C order; before each element of BYTES its length."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the raw values."""
+        return size_of(self.parts)
+
+    @property
+    def content(self) -> bytes:
+        """Raw values as one, a copy."""
+        return joined(self.parts)
 
 
 @dataclass(frozen=True)
 class Request:
     """The tensors that are sent, and what the client must remember to understand the answer."""
 
-    inputs: tuple[InferInput, ...] = field(repr=False)
-    """tritonclient's InferInput, one per tensor."""
+    inputs: tuple[Tensor, ...]
     size_bytes: int
     warnings: tuple[str, ...] = ()
     original_series_uids: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -34,7 +56,13 @@ class Request:
     """Triton's request parameters."""
 
 
-def encode(study: Study, *, identified: bool = False, series: Mapping[Modality, str] | None = None) -> Request:
+def encode(
+    study: Study,
+    *,
+    identified: bool = False,
+    series: Mapping[Modality, str] | None = None,
+    check: Callable[[], None] = lambda: None,
+) -> Request:
     """Return the request of a study; DICOM is de-identified unless ``identified``.
 
     Args:
@@ -42,6 +70,7 @@ def encode(study: Study, *, identified: bool = False, series: Mapping[Modality, 
         identified: send the files as they are.
         series: the SeriesInstanceUID (of the caller's own files; ``UID#part`` for one stack of it) that stands for a
             sequence. It is sent as the pseudonym that the files carry.
+        check: called again and again meanwhile; what it raises ends the work.
 
     Raises:
         NotMrError: no file is an MR image that may be sent.
@@ -50,7 +79,7 @@ def encode(study: Study, *, identified: bool = False, series: Mapping[Modality, 
         ValueError: ``series`` for volumes, which their keys name already, or a key that is not a sequence.
     """
     if isinstance(study, DicomStudy):
-        request = _encode_dicom(study, identified)
+        request = _encode_dicom(study, identified, check)
         return replace(request, parameters=_named_series(series, request.original_series_uids)) if series else request
     if series:
         raise ValueError("series is for DICOM studies; a VolumeStudy names its sequences by its keys")
@@ -73,7 +102,7 @@ def _named_series(series: Mapping[Modality, str], original_by_sent: Mapping[str,
     return {SERIES_PARAMETER: json.dumps(named)}
 
 
-def _encode_dicom(study: DicomStudy, identified: bool) -> Request:
+def _encode_dicom(study: DicomStudy, identified: bool, check: Callable[[], None]) -> Request:
     sent = [file for file in study.files if not file.reason_not_sent]
     left_out = Counter(file.reason_not_sent for file in study.files if file.reason_not_sent)
     if not sent:
@@ -81,17 +110,17 @@ def _encode_dicom(study: DicomStudy, identified: bool) -> Request:
         raise GlioserveError(ErrorCode.NOT_MR, f"No file is an MR image that may be sent: {found}.")
     check_request_limits(len(sent), sum(len(file.content) for file in sent))  # before the work of rebuilding them
     if identified:
-        contents, series = tuple(f.content for f in sent), {f.series_instance_uid: f.series_instance_uid for f in sent}
+        files: tuple[tuple[Part, ...], ...] = tuple((file.content,) for file in sent)
+        series = {f.series_instance_uid: f.series_instance_uid for f in sent}
     else:
-        rebuilt = deidentify(sent)
-        contents, series = rebuilt.contents, dict(rebuilt.original_series_uids)
-    size = sum(len(content) + _LENGTH_PREFIX_BYTES for content in contents)
-    check_request_limits(len(contents), size)
-    tensor = InferInput(INSTANCES.name, [len(contents)], INSTANCES.dtype)
-    tensor.set_data_from_numpy(np.array(contents, dtype=np.object_))
+        rebuilt = study.deidentified(check)
+        files, series = rebuilt.files, dict(rebuilt.original_series_uids)
+    parts = tuple(part for file in files for part in (_LENGTH_PREFIX.pack(size_of(file)), *file))
+    tensor = Tensor(INSTANCES.name, INSTANCES.dtype, (len(files),), parts)
+    check_request_limits(len(files), tensor.size_bytes)
     left_out.update(file.reason for file in study.skipped)
     warnings = tuple(f"{n} file(s) not sent: {reason}." for reason, n in sorted(left_out.items()))
-    return Request((tensor,), size, warnings, series)
+    return Request((tensor,), tensor.size_bytes, warnings, series)
 
 
 def _encode_volumes(study: VolumeStudy) -> Request:
@@ -101,8 +130,10 @@ def _encode_volumes(study: VolumeStudy) -> Request:
         arrays[affine_tensor(modality)] = ("FP64", volume.lps_from_voxel)
     size = sum(array.nbytes for _, array in arrays.values())
     check_request_limits(len(arrays), size)
-    inputs = []
-    for name, (dtype, array) in arrays.items():
-        inputs.append(InferInput(name, list(array.shape), dtype))
-        inputs[-1].set_data_from_numpy(array)
-    return Request(tuple(inputs), size)
+    inputs = tuple(Tensor(name, dtype, a.shape, (_raw(a),)) for name, (dtype, a) in arrays.items())
+    return Request(inputs, size)
+
+
+def _raw(array: npt.NDArray[Any]) -> memoryview:
+    """Return the array's values as bytes; little endian, as all of the platforms are that have wheels of grpcio."""
+    return np.ascontiguousarray(array).data.cast("B")

@@ -6,15 +6,18 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from glioserve_client.deidentify import Deidentified, deidentify
 from glioserve_client.dicomfile import DicomFile, dicom_file
 from glioserve_contract import ErrorCode, GlioserveError, Modality
 from glioserve_dicom.files.folder import (
@@ -34,12 +37,36 @@ __all__ = ["MAX_FOLDER_BYTES", "MAX_FOLDER_FILES", "DicomStudy", "SkippedFile", 
 PathLike = str | os.PathLike[str]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class DicomStudy:
-    """A study's DICOM files in memory, whole and parseable, in any order and of all series."""
+    """A study's DICOM files in memory, whole and parseable, in any order and of all series.
+
+    It is de-identified once, when it is first sent; all its requests carry the same pseudonyms.
+    """
 
     files: tuple[DicomFile, ...]
     skipped: tuple[SkippedFile, ...] = ()
+    _made: Deidentified | None = field(default=None, init=False, compare=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False, compare=False)
+
+    def __repr__(self) -> str:
+        return f"DicomStudy({len(self.files)} files, {len(self.skipped)} skipped)"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle the files alone: pseudonyms stay where they were made."""
+        return DicomStudy, (self.files, self.skipped)
+
+    def deidentified(self, check: Callable[[], None] = lambda: None) -> Deidentified:
+        """Return the files that are sent, de-identified: made at the first call, and kept as long as the study.
+
+        Args:
+            check: called before each file; what it raises ends the work.
+        """
+        with self._lock:
+            if (made := self._made) is None:
+                made = deidentify([file for file in self.files if not file.reason_not_sent], check=check)
+                object.__setattr__(self, "_made", made)
+            return made
 
     @classmethod
     def from_directory(cls, directory: PathLike) -> DicomStudy:
@@ -85,7 +112,7 @@ class DicomStudy:
         return cls(tuple(files), found.skipped)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Volume:
     """One sequence as voxels: FP32 [z, y, x], any unit, and ``lps_from_voxel`` 4 x 4 from voxel (x, y, z) to LPS mm.
 
@@ -105,6 +132,14 @@ class Volume:
 
     voxels: npt.NDArray[np.float32]
     lps_from_voxel: npt.NDArray[np.float64]
+
+    if TYPE_CHECKING:  # it takes more than it has
+
+        def __init__(self, voxels: npt.ArrayLike, lps_from_voxel: npt.ArrayLike) -> None: ...
+
+    def __repr__(self) -> str:
+        spacing = ", ".join(f"{s:.3g}" for s in np.linalg.norm(self.lps_from_voxel[:3, :3], axis=0))
+        return f"Volume(shape={self.voxels.shape}, spacing_mm=({spacing}))"
 
     def __post_init__(self) -> None:
         voxels = checked_voxels(self.voxels, "The volume", copy=True)
@@ -146,6 +181,18 @@ class VolumeStudy:
 
 
 Study = DicomStudy | VolumeStudy
+
+
+def checked_study(study: object) -> None:
+    """Raise TypeError for anything but a study, and say how to make one of it."""
+    if isinstance(study, DicomStudy | VolumeStudy):
+        return
+    advice = "read a study first: DicomStudy.from_directory(folder), from_files(paths) or VolumeStudy.from_nifti(paths)"
+    if isinstance(study, bytes | bytearray | memoryview):
+        advice = "bytes are read by DicomStudy.from_bytes([...])"
+    elif isinstance(study, Volume):
+        advice = "name its sequence: VolumeStudy({Modality.T1CE: volume})"
+    raise TypeError(f"a study is needed, not {type(study).__name__}: {advice}")
 
 
 @contextmanager

@@ -329,7 +329,7 @@ def test_a_closed_client_says_so() -> None:
 def test_a_client_does_not_hang_after_a_fork(monkeypatch: pytest.MonkeyPatch) -> None:
     with FakeServer(Answer(small_answer())) as server, GliomaClient(server.url) as client:
         child = os.getpid() + 1
-        monkeypatch.setattr(client_module.os, "getpid", lambda: child)
+        monkeypatch.setattr(os, "getpid", lambda: child)
         with pytest.raises(RuntimeError, match="fork"):
             client.predict(STUDY)
 

@@ -186,6 +186,6 @@ def test_the_bits_of_a_nan_say_nothing(tmp_path: Path) -> None:
     voxels.view(np.uint32)[0, 0, :3] = [0x7FC05A59, 0x7FC05851, 0xFFC05549]
     path = tmp_path / "t1.nii"
     nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4)), path)
-    sent = encode(VolumeStudy.from_nifti({Modality.T1: path})).inputs[0]._get_content()
+    sent = encode(VolumeStudy.from_nifti({Modality.T1: path})).inputs[0].content
     assert np.isnan(np.frombuffer(sent, np.float32)).sum() == 3
     assert set(np.frombuffer(sent, np.uint32)) == {0x7FC00000, 0x3F800000}

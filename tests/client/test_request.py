@@ -17,7 +17,7 @@ from support.dicom_files import file_bytes, mr_dataset
 
 
 def tensors(encoded: request.Request) -> dict[str, object]:
-    return {t.name(): (t.datatype(), tuple(t.shape()), t._get_content()) for t in encoded.inputs}
+    return {t.name: (t.dtype, t.shape, t.content) for t in encoded.inputs}
 
 
 def test_dicom_is_sent_as_instances_under_pseudonyms() -> None:

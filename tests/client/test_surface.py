@@ -2,12 +2,16 @@
 
 import subprocess
 import sys
+from pathlib import Path
+
+import tomllib
 
 import glioserve_client
 
-FROZEN = """NO_RETRY CodedError ConnectionOptions DicomStudy ErrorCode GliomaClient GlioserveError Heatmap Label
-Modality ModelAnswerError Prediction RetryPolicy ServerError SetUpError Study StudyError TlsOptions TransportError
-Volume VolumeStudy WrittenOutputs summary write_outputs""".split()
+FROZEN = """NO_RETRY AsyncGliomaClient CodedError ConnectionOptions DicomStudy ErrorCode GliomaClient GlioserveError
+Heatmap Label Modality ModelAnswerError Outcome Prediction PredictionFuture RetryPolicy ServerError ServerInfo
+SetUpError Study StudyError TlsOptions TransportError Volume VolumeStudy WrittenOutputs __version__ summary
+write_outputs""".split()
 HEAVY = ("torch", "monai", "SimpleITK", "onnxruntime", "pytriton", "matplotlib")
 """Not scipy: nibabel imports it where it happens to be installed."""
 
@@ -25,3 +29,9 @@ def test_the_client_imports_nothing_heavy_and_nothing_of_the_servers() -> None:
     assert not loaded & set(HEAVY)
     ours = {"glioserve_cli", "glioserve_client", "glioserve_contract", "glioserve_dicom"}
     assert {name for name in loaded if name.startswith("glioserve")} == ours
+
+
+def test_every_place_states_the_same_version() -> None:
+    root = Path(__file__).resolve().parents[2]
+    for page in (root / "pyproject.toml", root / "client" / "pyproject.toml"):
+        assert tomllib.loads(page.read_text())["project"]["version"] == glioserve_client.__version__

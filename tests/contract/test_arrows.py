@@ -38,7 +38,7 @@ FLOORS = (
 MAY_IMPORT = {
     package: set().union(*FLOORS[:number], {package}) for number, floor in enumerate(FLOORS) for package in floor
 }
-BASE_DEPENDENCIES = {"numpy", "pydicom", "tritonclient", "nibabel", "PIL", "grpc", "jinja2"}
+BASE_DEPENDENCIES = {"numpy", "pydicom", "grpc", "google", "nibabel", "PIL", "jinja2"}
 TRITON_ONLY = "triton_python_backend_utils"
 MOST_LINES = 400
 MOST_FILES = 12

@@ -371,10 +371,10 @@ def test_an_installed_wheel_assembles_from_its_own_data_without_torch(tmp_path: 
     site = tmp_path / "site"
     here = Path(glioserve_registry.__file__).parent
     without_data = shutil.ignore_patterns("_*_repository", "_demo_model")
-    for folder in tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"][
-        "packages"
-    ]:
-        shutil.copytree(ROOT / folder, site / Path(folder).name, ignore=without_data)
+    for home in (ROOT, ROOT / "client"):
+        wheel = tomllib.loads((home / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+        for folder in wheel["packages"]:
+            shutil.copytree(home / folder, site / Path(folder).name, ignore=without_data)
     shutil.copytree(static_repository(), site / here.name / "_model_repository")
     shutil.copytree(source, site / here.name / "_demo_model")
     # Named by hand the folder is not asked for ``.pth`` files, so the checkout that is installed stays out of reach.

@@ -111,8 +111,13 @@ class FakeServer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore
         return service_pb2.ModelReadyResponse(ready=self.ready)
 
     def ModelMetadata(self, request: Any, context: Any) -> Any:
+        if self.ready:
+            return service_pb2.ModelMetadataResponse(name=request.name, versions=["1"], platform="ensemble")
         reason = "has no available versions" if self._known else "is not found"
-        context.abort(grpc.StatusCode.NOT_FOUND, f"Request for unknown model: '{request.name}' {reason}")
+        return context.abort(grpc.StatusCode.NOT_FOUND, f"Request for unknown model: '{request.name}' {reason}")
+
+    def ServerMetadata(self, request: Any, context: Any) -> Any:
+        return service_pb2.ServerMetadataResponse(name="fake", version="1.2.3", extensions=["none"])
 
     def ModelInfer(self, request: Any, context: Any) -> Any:
         with self._lock:

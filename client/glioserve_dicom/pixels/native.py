@@ -10,6 +10,7 @@ from pydicom.dataset import Dataset
 
 from glioserve_contract import GlioserveError
 from glioserve_dicom.files.attributes import whole
+from glioserve_dicom.pixels.parts import Masked, Part
 
 BEHIND_THE_END = "bytes behind the last pixel"
 UNUSED_BITS = "bits above BitsStored"
@@ -63,7 +64,7 @@ def layout_of(dataset: Dataset) -> Layout | None:
     return Layout(rows, columns, samples, frames, allocated, stored, high, signed)
 
 
-def pixels_alone(pixels: bytes | memoryview, layout: Layout, *, big: bool, swapped: bool = False) -> bytes | memoryview:
+def pixels_alone(pixels: bytes | memoryview, layout: Layout, *, big: bool, swapped: bool = False) -> tuple[Part, ...]:
     """Return the pixels without what lies behind the last one, unused bits cleared, padded to an even length.
 
     Args:
@@ -73,17 +74,16 @@ def pixels_alone(pixels: bytes | memoryview, layout: Layout, *, big: bool, swapp
         swapped: whether bytes are written as big-endian words of two (OW).
     """
     size = layout.size_bytes
+    alone: Part
     if layout.allocated == 8 and swapped and size % 2:  # the last pixel is the second byte of its word
-        alone: bytes | memoryview = bytes(pixels[: size - 1]) + b"\0" + bytes(pixels[size : size + 1])
+        alone = bytes(pixels[: size - 1]) + b"\0" + bytes(pixels[size : size + 1])
     else:
         alone = pixels[:size]
     if layout.allocated == 1:
         alone = _last_bits_cleared(bytes(alone), layout)
     elif layout.stored < layout.allocated:
-        words = np.frombuffer(bytearray(alone), _word(layout, big))
-        words &= words.dtype.type(_used_bits(layout))
-        alone = words.data.cast("B")
-    return bytes(alone) + b"\0" if len(alone) % 2 else alone
+        alone = Masked(alone, _word(layout, big), _used_bits(layout))
+    return (alone, b"\0") if len(alone) % 2 else (alone,)
 
 
 def what_is_beside(pixels: bytes | memoryview, layout: Layout, *, big: bool, swapped: bool = False) -> frozenset[str]:

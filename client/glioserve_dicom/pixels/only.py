@@ -12,6 +12,7 @@ from glioserve_contract.install import install_advice
 from glioserve_dicom.files.part10 import NATIVE_SYNTAXES, Instance, native_bytes
 from glioserve_dicom.pixels.jpeg import END, START
 from glioserve_dicom.pixels.native import Layout, layout_of, pixels_alone, what_is_beside
+from glioserve_dicom.pixels.parts import Part, size_of
 from glioserve_dicom.pixels.streams import Frames
 from glioserve_dicom.slices.decode import has_decoder, stored_words
 
@@ -24,16 +25,16 @@ class Pixels:
     """Pixels as they may be written: native, or as one codestream a frame."""
 
     transfer_syntax: str
-    native: bytes | memoryview = field(default=b"", repr=False)
+    native: tuple[Part, ...] = field(default=(), repr=False)
     codestreams: tuple[bytes, ...] = field(default=(), repr=False)
     vr: str = "OW"
 
-    def element(self, implicit: bool, little: bool) -> list[bytes | memoryview]:
+    def element(self, implicit: bool, little: bool) -> list[Part]:
         """Return the parts of the PixelData element, the offset table empty (PS3.5 A.4)."""
         order = "<" if little else ">"
         tag = struct.pack(f"{order}HH", 0x7FE0, 0x0010) + (b"" if implicit else self.vr.encode() + b"\0\0")
         if not self.codestreams:
-            return [tag + struct.pack(f"{order}I", len(self.native)), self.native]
+            return [tag + struct.pack(f"{order}I", size_of(self.native)), *self.native]
         items = (_item(stream + b"\0" * (len(stream) % 2)) for stream in (b"", *self.codestreams))
         return [tag + struct.pack(f"{order}I", 0xFFFFFFFF), *items, struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)]
 
@@ -97,12 +98,12 @@ def _native(instance: Instance, layout: Layout | None, transfer_syntax: str) -> 
     vr = instance.pixel_vr if instance.pixel_vr in ("OB", "OW") else "OW"
     if layout is None or len(instance.pixels) < layout.size_bytes:
         size = max(native_bytes(instance.dataset) or 0, 2)
-        return Pixels(transfer_syntax, bytes(min(size + size % 2, len(instance.pixels))), vr=vr)
+        return Pixels(transfer_syntax, (bytes(min(size + size % 2, len(instance.pixels))),), vr=vr)
     alone = pixels_alone(instance.pixels, layout, big=_is_big(instance), swapped=_is_swapped(instance))
     return Pixels(transfer_syntax, alone, vr=vr)
 
 
-def _decoded(instance: Instance, layout: Layout) -> bytes | memoryview:
+def _decoded(instance: Instance, layout: Layout) -> tuple[Part, ...]:
     """Return a compressed file's pixels in little endian. Raises ValueError where they cannot be decoded."""
     if not has_decoder(instance.transfer_syntax):
         raise GlioserveError(

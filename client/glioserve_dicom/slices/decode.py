@@ -21,7 +21,7 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian
 
 from glioserve_contract import ErrorCode, GlioserveError
-from glioserve_dicom.codec.jpeg import SYNTAXES, UnsupportedStreamError, decode_jpeg
+from glioserve_dicom.codec.jpeg import SYNTAXES, UnsupportedStreamError, decode_jpeg, load_decoder
 from glioserve_dicom.files.attributes import comparable, malformed, number, text, whole
 from glioserve_dicom.files.part10 import NATIVE_SYNTAXES, Instance
 from glioserve_dicom.pixels.native import Layout, layout_of
@@ -142,8 +142,9 @@ def _stored(instance: Instance, index: int) -> npt.NDArray[np.generic]:
 
 def has_decoder(transfer_syntax: str) -> bool:
     """Return whether a decoder of this transfer syntax is installed."""
-    if transfer_syntax in SYNTAXES:
-        return True
+    with suppress(GlioserveError):
+        if transfer_syntax in SYNTAXES and load_decoder(SYNTAXES[transfer_syntax]):
+            return True
     try:
         return _plugin(UID(transfer_syntax)) is not None
     except NotImplementedError:

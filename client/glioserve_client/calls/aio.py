@@ -1,0 +1,273 @@
+"""The client for asyncio: the same methods as the synchronous one, and the same course of a call."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from types import TracebackType
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from glioserve_client.calls.attempts import CONCURRENCY, PROBE_TIMEOUT_S, Attempts, Waiting
+from glioserve_client.calls.channel import Methods, open_channel, status_of
+from glioserve_client.calls.results import Outcome, ServerInfo
+from glioserve_client.calls.settings import Settings, positive
+from glioserve_client.calls.stop import Stop
+from glioserve_client.options import ConnectionOptions, RetryPolicy, TlsOptions
+from glioserve_client.prediction import Prediction
+from glioserve_client.request import Request, encode
+from glioserve_client.study import Study, checked_study
+from glioserve_contract import ErrorCode, GlioserveError, Modality
+from glioserve_contract.limits import DEFAULT_TIMEOUT_S
+from glioserve_contract.tensors import ENSEMBLE
+
+
+class AsyncGliomaClient:
+    """A glioserve server at ``url``, for asyncio; use it as an asynchronous context manager, or :meth:`close` it.
+
+    It belongs to the event loop in which it is first used. De-identification runs in threads, so the loop goes on.
+    Arguments and errors are those of :class:`glioserve_client.GliomaClient`.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        tls: TlsOptions | None = None,
+        retry: RetryPolicy | None = None,
+        model_name: str = ENSEMBLE.name,
+        identified: bool = False,
+        headers: Mapping[str, str] | None = None,
+        connection: ConnectionOptions | None = None,
+    ) -> None:
+        self._settings = Settings(
+            url, timeout_s, tls, retry or RetryPolicy(), model_name, identified, headers or {},
+            connection or ConnectionOptions(),
+        )  # fmt: skip
+        self._closed = False
+        self._under_way: set[Stop] = set()
+        self._methods: Methods | None = None
+
+    @property
+    def url(self) -> str:
+        """GRPC target."""
+        return self._settings.url
+
+    @property
+    def model_name(self) -> str:
+        """Name of the ensemble."""
+        return self._settings.model_name
+
+    @property
+    def timeout_s(self) -> float:
+        """Deadline of a call that names none."""
+        return self._settings.timeout_s
+
+    @property
+    def identified(self) -> bool:
+        """True where DICOM is sent as it is."""
+        return self._settings.identified
+
+    async def predict(
+        self,
+        study: Study,
+        *,
+        timeout_s: float | None = None,
+        request_id: str | None = None,
+        heatmap: bool = True,
+        series: Mapping[Modality, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Prediction:
+        """Send ``study`` and return the answer; cancelling the task ends the call, at the server too."""
+        self._check_usable()
+        checked_study(study)
+        attempts = Attempts(
+            self._settings, timeout_s=timeout_s, request_id=request_id, heatmap=heatmap, headers=headers
+        )
+        stop = Stop()
+        self._under_way.add(stop)
+        try:
+            with attempts.telling():
+                attempts.prepared(await asyncio.to_thread(self._encoded, study, series, attempts, stop))
+                while True:
+                    try:
+                        content, remaining_s = await asyncio.to_thread(attempts.next_message)
+                        answer = await self._infer(content, remaining_s, attempts.metadata, stop)
+                        return attempts.prediction(answer)
+                    except GlioserveError as error:
+                        await asyncio.sleep(attempts.pause_after(error))
+                        stop.check()
+        finally:
+            stop.set()
+            self._under_way.discard(stop)
+
+    async def submit(
+        self,
+        study: Study,
+        *,
+        timeout_s: float | None = None,
+        request_id: str | None = None,
+        heatmap: bool = True,
+        series: Mapping[Modality, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> asyncio.Task[Prediction]:
+        """Start :meth:`predict` and return its task, which can be cancelled."""
+        self._check_usable()
+        checked_study(study)
+        call = self.predict(
+            study, timeout_s=timeout_s, request_id=request_id, heatmap=heatmap, series=series, headers=headers
+        )
+        return asyncio.create_task(call)
+
+    async def predict_many(
+        self,
+        studies: Iterable[Study | Callable[[], Study]],
+        *,
+        concurrency: int = CONCURRENCY,
+        progress: Callable[[int], object] | None = None,
+        timeout_s: float | None = None,
+        heatmap: bool = True,
+        headers: Mapping[str, str] | None = None,
+    ) -> AsyncIterator[Outcome]:
+        """Send many studies, a few at a time, and yield each result as it comes, failures among them.
+
+        As :meth:`glioserve_client.GliomaClient.predict_many`; functions that read a study run in threads.
+        """
+        if concurrency < 1:
+            raise ValueError("concurrency must be 1 or more")
+        waiting = enumerate(studies)
+        under_way: set[asyncio.Task[Outcome]] = set()
+        done, drawn = 0, next(waiting, None)
+        try:
+            while drawn is not None or under_way:
+                while drawn is not None and len(under_way) < concurrency:
+                    under_way.add(asyncio.create_task(self._outcome(*drawn, timeout_s, heatmap, headers)))
+                    drawn = next(waiting, None)
+                finished, under_way = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
+                for task in finished:
+                    done += 1
+                    if progress is not None:
+                        progress(done)
+                    yield task.result()
+        finally:
+            for task in under_way:
+                task.cancel()
+
+    async def ready(self, *, timeout_s: float = PROBE_TIMEOUT_S) -> bool:
+        """Return whether the server can be reached and serves the model now."""
+        return await self._probe(positive(timeout_s)) is None
+
+    async def is_ready(self, *, timeout_s: float = PROBE_TIMEOUT_S) -> bool:
+        """Return :meth:`ready`, of which this is the earlier name."""
+        return await self.ready(timeout_s=timeout_s)
+
+    async def wait_until_ready(self, timeout_s: float = 60.0) -> None:
+        """Wait until the server is :meth:`ready`, for ``timeout_s`` at most; raise UnavailableError then."""
+        waiting = Waiting(timeout_s, PROBE_TIMEOUT_S)
+        while (problem := await self._probe(waiting.probe_timeout_s())) is not None:
+            await asyncio.sleep(waiting.pause_after(problem))
+
+    async def server_info(self, *, timeout_s: float = PROBE_TIMEOUT_S) -> ServerInfo:
+        """Return what the server and its model say of themselves. Raises GlioserveError as :meth:`predict` does."""
+        positive(timeout_s)
+        server = await self._call("ServerMetadata", timeout_s)
+        model = await self._call("ModelMetadata", timeout_s, self.model_name)
+        ready = await self._probe(timeout_s) is None
+        return ServerInfo(server.name, server.version, model.name, tuple(model.versions), ready)
+
+    async def close(self) -> None:
+        """Close the channel; calls under way end with the error that the client is closed. Closing twice is fine."""
+        if self._closed:
+            return
+        self._closed = True
+        for stop in list(self._under_way):
+            stop.set(self._closed_error())
+        if self._methods is not None:
+            await self._methods.channel.close()
+
+    async def __aenter__(self) -> AsyncGliomaClient:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        return f"AsyncGliomaClient({self.url!r}, model_name={self.model_name!r}, timeout_s={self.timeout_s:g})"
+
+    def _encoded(self, study: Study, series: Mapping[Modality, str] | None, attempts: Attempts, stop: Stop) -> Request:
+        def check() -> None:
+            stop.check()
+            attempts.check()
+
+        return encode(study, identified=self.identified, series=series, check=check)
+
+    async def _outcome(
+        self,
+        index: int,
+        study: Study | Callable[[], Study],
+        timeout_s: float | None,
+        heatmap: bool,
+        headers: Mapping[str, str] | None,
+    ) -> Outcome:
+        try:
+            loaded = await asyncio.to_thread(study) if callable(study) else study
+            return Outcome(index, await self.predict(loaded, timeout_s=timeout_s, heatmap=heatmap, headers=headers))
+        except Exception as error:  # noqa: BLE001 - one study's failure is its own
+            return Outcome(index, error=error)
+
+    async def _infer(
+        self, content: bytes, timeout_s: float, metadata: tuple[tuple[str, str], ...], stop: Stop
+    ) -> bytes:
+        stop.check()
+        call = self._opened().infer(content, timeout=timeout_s, metadata=metadata)
+        stop.on_set(call.cancel)
+        try:
+            answer: bytes = await call
+            return answer
+        except grpc.RpcError as error:
+            stop.check()
+            raise self._settings.failure(*status_of(error)) from error
+        except (asyncio.CancelledError, grpc.aio.UsageError):
+            stop.check()  # the client was closed; else the caller's task was cancelled
+            raise
+        finally:
+            stop.on_set(None)
+            call.cancel()
+
+    async def _call(self, name: str, timeout_s: float, *model: str) -> Any:
+        self._check_usable()
+        try:
+            return await self._opened().call(name, self._settings, timeout_s, *model)
+        except grpc.RpcError as error:
+            raise self._settings.failure(*status_of(error)) from error
+
+    async def _probe(self, timeout_s: float) -> GlioserveError | None:
+        """Return what keeps the server from being ready, or None."""
+        try:
+            if (await self._call("ModelReady", timeout_s, self.model_name)).ready:
+                return None
+            if self.model_name != ENSEMBLE.name:
+                await self._call("ModelMetadata", timeout_s, self.model_name)
+        except GlioserveError as error:
+            return error
+        return GlioserveError(ErrorCode.NOT_SERVED)
+
+    def _opened(self) -> Methods:
+        self._check_usable()
+        if self._methods is None:
+            self._methods = open_channel(self._settings, grpc.aio)
+        return self._methods
+
+    def _check_usable(self) -> None:
+        if self._closed:
+            raise self._closed_error()
+        self._settings.check_process(type(self).__name__)
+
+    @staticmethod
+    def _closed_error() -> RuntimeError:
+        return RuntimeError("this AsyncGliomaClient is closed")

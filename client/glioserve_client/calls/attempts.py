@@ -1,0 +1,157 @@
+"""The course of one call without its transport: what is sent, when it is sent again, and what the answer is."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Iterator, Mapping
+
+from glioserve_client.calls.message import arrays_of, infer_message
+from glioserve_client.calls.settings import Settings, checked_request_id, positive
+from glioserve_client.options import check_headers
+from glioserve_client.prediction import Prediction
+from glioserve_client.request import Request
+from glioserve_contract import ErrorCode, GlioserveError
+from glioserve_contract.tensors import DEADLINE_PARAMETER, ENSEMBLE, HEATMAP, HEATMAP_AFFINE, HEATMAP_PARAMETER
+
+RETRIED = frozenset({ErrorCode.UNAVAILABLE, ErrorCode.NOT_SERVED, ErrorCode.STAGE_LOST, ErrorCode.TOO_MANY_STUDIES})
+"""Codes that another attempt may cure: no server, a full queue, a server that drains or that lost a process, a
+gateway's rate."""
+MOST_LOST = 2
+"""Attempts that may each lose a process of the server: a study that ends every process must not end them all."""
+PROBE_TIMEOUT_S = 5.0
+"""Longest time that a question for the server's readiness may take."""
+CONCURRENCY = 4
+"""Studies of ``predict_many`` that are under way at one time."""
+_LOG = logging.getLogger("glioserve_client")
+
+
+class Attempts:
+    """One call: its deadline, its identifier, and the count of its attempts. Raises ValueError as the clients do."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        timeout_s: float | None,
+        request_id: str | None,
+        heatmap: bool,
+        headers: Mapping[str, str] | None,
+    ) -> None:
+        if not isinstance(heatmap, bool):
+            raise ValueError("heatmap must be True or False")
+        self._settings = settings
+        self._timeout_s = settings.timeout_s if timeout_s is None else positive(timeout_s)
+        self.identifier = checked_request_id(request_id)
+        self.metadata = tuple({**settings.headers, **check_headers(headers or {})}.items())
+        self._heatmap = heatmap
+        self._names = [t.name for t in ENSEMBLE.outputs if heatmap or t not in (HEATMAP, HEATMAP_AFFINE)]
+        self._request: Request | None = None
+        self._count = self._lost = 0
+        self.start()
+
+    def start(self) -> None:
+        """Let the deadline run from now, where the call waited for a thread or for its study to be read."""
+        self._started = self._prepared = time.monotonic()
+        self._deadline = self._started + self._timeout_s
+
+    def check(self) -> None:
+        """Raise DeadlineExceededError while the study is prepared for longer than there is time."""
+        if time.monotonic() >= self._deadline:
+            detail = "The deadline passed before the study could be sent."
+            raise GlioserveError(ErrorCode.DEADLINE_EXCEEDED, detail)
+
+    def prepared(self, request: Request) -> None:
+        """Take the encoded study."""
+        self._request = request
+        self._prepared = time.monotonic()
+
+    def next_message(self) -> tuple[bytes, float]:
+        """Return the bytes of the next attempt, and the seconds that it may take."""
+        assert self._request is not None
+        self._count += 1
+        self.check()
+        parameters: dict[str, bool | int | str] = dict(self._request.parameters)
+        if not self._heatmap:
+            parameters[HEATMAP_PARAMETER] = False
+        remaining_s = self._deadline - time.monotonic()
+        # Microseconds; queues that honour it drop a late request.
+        parameters["timeout"] = max(1, int(remaining_s * 1e6))
+        if self._settings.clocks.agree:
+            parameters[DEADLINE_PARAMETER] = int((time.time() + remaining_s) * 1000)
+        content = infer_message(
+            self._request,
+            model_name=self._settings.model_name,
+            request_id=self.identifier,
+            outputs=self._names,
+            parameters=parameters,
+        )
+        return content, max(self._deadline - time.monotonic(), 0.001)
+
+    def pause_after(self, error: GlioserveError) -> float:
+        """Return the pause before the next attempt; raise the error where another one does not help or is too late."""
+        clocks = self._settings.clocks
+        if error.code is ErrorCode.DEADLINE_PASSED and clocks.agree:
+            clocks.agree = False  # this call's deadline has not passed, or gRPC would have said so
+            _LOG.warning("the server's clock is ahead of this one; deadlines are not stated any more")
+            return 0.0
+        if error.code not in RETRIED:
+            raise error
+        pause_s = self._settings.retry.pause_s(self._count)
+        self._lost += error.code is ErrorCode.STAGE_LOST
+        most = self._settings.retry.max_attempts
+        last = (most is not None and self._count >= most) or self._lost > MOST_LOST
+        if last or time.monotonic() + pause_s >= self._deadline or not self._settings.budget.spend():
+            raise error
+        _LOG.info("request %s, attempt %d: %s; again in %.1f s", self.identifier, self._count, error.token, pause_s)
+        return pause_s
+
+    def prediction(self, answer: bytes) -> Prediction:
+        """Return the checked answer."""
+        assert self._request is not None
+        return Prediction.from_outputs(
+            arrays_of(answer, self._names),
+            heatmap=self._heatmap,
+            request_id=self.identifier,
+            attempts=self._count,
+            client_warnings=self._request.warnings,
+            client_timings_s={
+                "prepare": self._prepared - self._started,
+                "call": time.monotonic() - self._prepared,
+            },
+            original_series_uids=self._request.original_series_uids,
+        )
+
+    @contextlib.contextmanager
+    def telling(self) -> Iterator[None]:
+        """Give an error the call's identifier and its number of attempts."""
+        try:
+            yield
+        except GlioserveError as error:
+            error.request_id, error.attempts = self.identifier, self._count
+            raise
+
+
+class Waiting:
+    """A wait for the server to be ready: how long a probe may take, and when to give up."""
+
+    def __init__(self, timeout_s: float, probe_timeout_s: float) -> None:
+        self._timeout_s = positive(timeout_s)
+        self._deadline = time.monotonic() + timeout_s
+        self._probe_timeout_s = probe_timeout_s
+        self._pause_s = 0.05
+
+    def probe_timeout_s(self) -> float:
+        """Return the longest time that the next probe may take."""
+        return min(self._probe_timeout_s, max(self._deadline - time.monotonic(), 0.01))
+
+    def pause_after(self, problem: GlioserveError) -> float:
+        """Return the pause before the next probe; raise where there is no time for one."""
+        if time.monotonic() + self._pause_s >= self._deadline:
+            if not problem.retryable:
+                raise problem
+            detail = f"The model is not ready after {self._timeout_s:g} s: {problem.detail}"
+            raise GlioserveError(ErrorCode.UNAVAILABLE, detail) from problem
+        pause_s, self._pause_s = self._pause_s, min(self._pause_s * 2, 1.0)
+        return pause_s

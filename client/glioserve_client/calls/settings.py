@@ -1,0 +1,86 @@
+"""Arguments that a client is made with, checked: the same for both."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from glioserve_client.calls.budget import RetryBudget
+from glioserve_client.options import ConnectionOptions, RetryPolicy, TlsOptions, check_headers, check_url
+from glioserve_client.reachability import connection_fault
+from glioserve_client.status import error_from_status, is_unknown_model
+from glioserve_contract import ErrorCode, GlioserveError
+from glioserve_contract.tensors import ENSEMBLE
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+@dataclass
+class Clocks:
+    """Comparison of the server's clock with this machine's, as far as calls have shown it."""
+
+    agree: bool = True
+    """False once the server dropped a request whose deadline had not passed by this machine's clock."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Arguments of a client. Raises ValueError for a malformed one and InvalidTlsError for a TLS file."""
+
+    url: str
+    timeout_s: float
+    tls: TlsOptions | None
+    retry: RetryPolicy
+    model_name: str
+    identified: bool
+    headers: Mapping[str, str]
+    connection: ConnectionOptions
+    budget: RetryBudget = field(init=False, repr=False)
+    clocks: Clocks = field(init=False, repr=False, default_factory=Clocks)
+    process: int = field(init=False, default_factory=os.getpid)
+
+    def __post_init__(self) -> None:
+        check_url(self.url)
+        positive(self.timeout_s)
+        object.__setattr__(self, "headers", check_headers(self.headers))
+        object.__setattr__(self, "budget", RetryBudget(self.retry.most_a_minute))
+        if self.tls is not None:
+            self.tls.check_files()
+
+    def check_process(self, kind: str) -> None:
+        """Raise RuntimeError in another process than the one that made the client: gRPC does not survive a fork."""
+        if os.getpid() != self.process:
+            raise RuntimeError(f"a {kind} does not survive a fork: make one in each process")
+
+    def failure(self, status: str, details: str) -> GlioserveError:
+        """Return the typed error of a failed call, and what is wrong with the connection where waiting cannot help."""
+        failure = error_from_status(status, details)
+        if failure.code is ErrorCode.UNAVAILABLE:
+            return connection_fault(self.url, self.tls, failure.detail) or failure
+        if failure.code is ErrorCode.NOT_SERVED and self.model_name != ENSEMBLE.name and is_unknown_model(failure):
+            return GlioserveError(
+                ErrorCode.REQUEST_REFUSED,
+                f"The server has no model {self.model_name!r}.",
+                f"Correct the model's name; glioserve's own is {ENSEMBLE.name!r}.",
+            )
+        return failure
+
+
+def positive(timeout_s: float) -> float:
+    """Return a number of seconds. Raises ValueError where it is not positive."""
+    if not (math.isfinite(timeout_s) and timeout_s > 0):
+        raise ValueError("timeout_s must be a positive number of seconds")
+    return float(timeout_s)
+
+
+def checked_request_id(request_id: str | None) -> str:
+    """Return the identifier, a random one for None. Raises ValueError for one of another form."""
+    if request_id is None:
+        return secrets.token_hex(16)
+    if _REQUEST_ID.fullmatch(request_id) is None:
+        raise ValueError("request_id must be 1 to 64 letters, digits, '.', '_' or '-'")
+    return request_id

@@ -1,0 +1,50 @@
+"""Parts of a file or message, written into one buffer when it is needed: pixels are copied once, masked on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Masked:
+    """Words of which only some bits are written."""
+
+    words: bytes | memoryview
+    dtype: np.dtype[np.unsignedinteger[Any]]
+    mask: int
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    def write(self, out: memoryview) -> None:
+        """Write the words, the other bits cleared, into ``out`` of the same length."""
+        source, target = (np.frombuffer(buffer, self.dtype) for buffer in (self.words, out))
+        np.bitwise_and(source, self.dtype.type(self.mask), out=target)
+
+
+Part = bytes | memoryview | Masked
+
+
+def size_of(parts: Sequence[Part]) -> int:
+    """Return how many bytes the parts are together."""
+    return sum(map(len, parts))
+
+
+def joined(parts: Sequence[Part]) -> bytes:
+    """Return the parts as one, with no second copy on the way."""
+    whole = BytesIO(bytes(size_of(parts)))
+    at = 0
+    with whole.getbuffer() as out:
+        for part in parts:
+            end = at + len(part)
+            if isinstance(part, Masked):
+                part.write(out[at:end])
+            else:
+                out[at:end] = part
+            at = end
+    return whole.getvalue()
