@@ -13,7 +13,7 @@ import yaml
 from support.helm_tools import GOLDEN, Manifest, find, pod_spec, server
 from support.manifest_checks import problems, quantity
 
-OUTSIDE = {"PersistentVolumeClaim/glioma-models", "Secret/glioma-admin"}
+OUTSIDE = {"PersistentVolumeClaim/glioma-models", "Secret/glioma-admin", "Secret/glioma-tls"}
 
 
 @pytest.fixture(scope="module")
@@ -42,9 +42,12 @@ FAULTS: list[tuple[str, Fault]] = [
         lambda r: find(r, "Service", "-metrics")["spec"]["selector"].pop("app.kubernetes.io/component"),
     ),
     ("PodDisruptionBudget/.*selects", lambda r: put(find(r, "PodDisruptionBudget")["spec"], "selector", {})),
-    ("NetworkPolicy/.*selects", lambda r: put(find(r, "NetworkPolicy")["spec"], "podSelector", {})),
+    ("NetworkPolicy/.*selects", lambda r: put(find(r, "NetworkPolicy", "glioma-server")["spec"], "podSelector", {})),
     ("no port web", lambda r: put(find(r, "Service", "-metrics")["spec"]["ports"][0], "targetPort", "web")),
-    ("no port web", lambda r: put(find(r, "NetworkPolicy")["spec"]["ingress"][0]["ports"][0], "port", "web")),
+    (
+        "no port web",
+        lambda r: put(find(r, "NetworkPolicy", "glioma-server")["spec"]["ingress"][0]["ports"][0], "port", "web"),
+    ),
     ("ServiceMonitor", lambda r: put(find(r, "ServiceMonitor")["spec"]["endpoints"][0], "port", "web")),
     (
         "ServiceMonitor",

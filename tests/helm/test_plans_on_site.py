@@ -55,7 +55,8 @@ def test_what_it_builds_into_is_what_is_served(helm4: Helm, tmp_path: Path) -> N
     assert built.task == "build"
     assert (built.into, serves.profile) == (serves.repository, "tensorrt-gpu")
     written, read = mounts(builder(manifests)), mounts(server(manifests))
-    assert written[str(built.into)] == read[str(serves.repository)] == ("served", True)
+    assert written[str(built.into)] == ("served", True)
+    assert read[str(serves.repository)] == ("served", False)
     assert written[str(built.repository)] == ("models", False)
     assert written[str(built.cache)] == ("plan-cache", True)
     volumes = {volume["name"]: volume for volume in pod_spec(manifests)["volumes"]}
@@ -97,7 +98,7 @@ def test_a_rollout_waits_for_the_build(helm4: Helm) -> None:
     [
         ({}, True),
         ({"gpu": {"products": ["NVIDIA-L4"]}}, False),
-        ({"initContainers": [{"name": "plan", "image": "a:1"}]}, False),
+        ({"tensorrt": {"build": {"enabled": True}}, "progressDeadlineSeconds": 3600}, False),
     ],
     ids=["neither", "one product", "a builder"],
 )
@@ -107,7 +108,7 @@ def test_the_notes_ask_for_a_builder_only_where_pods_may_lack_a_plan(
     with kube_stub(tmp_path / "kubeconfig"):
         notes = helm4.notes(merged(CLAIM, {"profile": "tensorrt-gpu"}, values), tmp_path / "kubeconfig")
     assert ("A TensorRT plan fits the GPU product it was built on" in notes) is asks
-    assert ("ci/tensorrt-values.yaml" in notes) is asks
+    assert ("Set tensorrt.build.enabled" in notes) is asks
 
 
 @pytest.mark.parametrize("fault", ["", "makes no plan"], ids=["a plan", "no plan"])

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
-from concurrent import futures
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
-import grpc
 import pytest
 import yaml
-from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from glioserve_cli.serving import serve as command
+from glioserve_cli.serving.front_door import FrontDoor
 from glioserve_export.classifier_config import PROFILES
+from glioserve_registry.demo_model import demo_repository
+from glioserve_triton.process.logs import Log
+from glioserve_triton.process.server import TritonServer
 from support.helm_tools import (
     CHART,
     CI_VALUES,
@@ -45,7 +48,7 @@ def test_the_supervisor_understands_every_argument(helm4: Helm, values: Path, tm
     options = parse_serve(server(rendered)["args"], tmp_path)
     mounts = {mount["name"]: mount["mountPath"] for mount in server(rendered)["volumeMounts"]}
     ports = {port["name"]: port["containerPort"] for port in server(rendered)["ports"]}
-    assert str(options.repository) == mounts.get("served", mounts["models"])
+    assert str(options.repository) == mounts["served" if "served" in mounts else "models"]
     opened = {"grpc": options.grpc_port, "probes": options.probe_port}
     assert opened | ({} if not options.http else {"http": options.http_port}) == ports
     assert options.host == "0.0.0.0"
@@ -53,7 +56,9 @@ def test_the_supervisor_understands_every_argument(helm4: Helm, values: Path, tm
     assert options.accept_identified_dicom is given.get("dicom", {}).get("acceptIdentified", False)
     assert options.admin_token_file == (TOKEN if token else None)
     assert mounts.get("admin-token") == (SECRET_MOUNT if token else None)
-    assert command._options(options).extra_flags == tuple(options.triton_flag)  # none that the supervisor sets itself
+    assert command._options(options, FrontDoor(options, Log(io.StringIO(), "text"))).extra_flags == tuple(
+        options.triton_flag
+    )  # none that the supervisor sets itself
 
 
 @pytest.mark.helm
@@ -87,64 +92,73 @@ def test_chart_and_package_have_one_version() -> None:
 # --- helm test: the pod's own script, run here ---
 
 
-class Triton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]
-    """Answers the one question of the test pod."""
-
-    def __init__(self, ready: bool) -> None:
-        self.ready = ready
-        self.asked: list[str] = []
-
-    def ModelReady(self, request: Any, _context: grpc.ServicerContext) -> Any:
-        self.asked.append(request.name)
-        return service_pb2.ModelReadyResponse(ready=self.ready)
-
-
 @contextmanager
-def listening(triton: Triton) -> Iterator[str]:
-    """``host:port`` of a gRPC server with this servicer."""
-    with futures.ThreadPoolExecutor(2) as pool:
-        listener = grpc.server(pool)
-        service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(triton, listener)
-        port = listener.add_insecure_port("127.0.0.1:0")
-        listener.start()
-        try:
-            yield f"127.0.0.1:{port}"
-        finally:
-            listener.stop(grace=None).wait(timeout=10)
+def probes(status: int, text: str) -> Iterator[str]:
+    """``http://host:port`` of a supervisor's probes that answer this."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status if self.path == "/readyz" else 404)
+            self.end_headers()
+            self.wfile.write(text.encode())
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Silent."""
+
+    listener = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.server_port}"
+    finally:
+        listener.shutdown()
+        listener.server_close()
+        thread.join()
 
 
-def run_test_pod(helm4: Helm, url: str) -> subprocess.CompletedProcess[str]:
+def run_test_pod(helm4: Helm, url: str, asked: str, score: str = "0 1") -> subprocess.CompletedProcess[str]:
     (container,) = find(helm4.template(CLAIM), "Pod")["spec"]["containers"]
     assert container["command"] == ["python3", "-c"]
+    own = {"GLIOSERVE_URL": url, "GLIOSERVE_PROBES": asked, "GLIOSERVE_SCORE": score, "PYTHONWARNINGS": "ignore"}
+    assert own.keys() - {"PYTHONWARNINGS"} <= {variable["name"] for variable in container["env"]}
     return subprocess.run(
         [sys.executable, "-c", *container["args"]],
-        env={"GLIOSERVE_URL": url, "PYTHONWARNINGS": "ignore"},
+        env=own | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
 
 
 @pytest.mark.helm
-@pytest.mark.parametrize("ready", [True, False])
-def test_the_test_pod_passes_when_the_ensemble_is_ready(helm4: Helm, ready: bool) -> None:
-    triton = Triton(ready)
-    with listening(triton) as url:
-        done = run_test_pod(helm4, url)
-    assert triton.asked == ["glioma"]
-    assert done.returncode == (0 if ready else 1), done.stderr
-    assert done.stderr == ("" if ready else f"{url} answers, but its ensemble glioma is not ready\n")
+def test_the_test_pod_names_a_dead_stage(helm4: Helm) -> None:
+    with probes(503, "preprocess: a process is dead and is being replaced\n") as asked:
+        done = run_test_pod(helm4, "127.0.0.1:1", asked)
+    assert done.returncode == 1
+    assert done.stderr == "not ready: preprocess: a process is dead and is being replaced\n"
 
 
 @pytest.mark.helm
 def test_the_test_pod_fails_where_nobody_answers(helm4: Helm) -> None:
-    with listening(Triton(True)) as url:
+    with probes(200, "ok\n") as asked:
         pass
-    done = run_test_pod(helm4, url)
+    done = run_test_pod(helm4, "127.0.0.1:1", asked)
     assert done.returncode == 1
-    assert done.stderr.startswith(f"no answer from {url}: ")
+    assert done.stderr.startswith(f"no answer from {asked}: ")
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.helm
+@pytest.mark.triton
+def test_the_test_pod_holds_the_answer_to_its_score(helm4: Helm, tmp_path: Path) -> None:
+    with TritonServer(demo_repository(tmp_path)) as triton, probes(200, "ok\n") as asked:
+        right = run_test_pod(helm4, triton.grpc_url, asked, "0.5 1")
+        wrong = run_test_pod(helm4, triton.grpc_url, asked, "0 0.01")
+    assert right.returncode == 0, right.stderr
+    assert right.stdout.startswith("score 0.")
+    assert wrong.returncode == 1
+    assert "must be 0 to 0.01 (test.minScore, test.maxScore)" in wrong.stderr
 
 
 @pytest.mark.helm
@@ -155,4 +169,4 @@ def test_the_test_pod_asks_the_service(helm4: Helm, values: Path) -> None:
     service = find(rendered, "Service", deployment["name"])
     (variable,) = (v for v in find(rendered, "Pod")["spec"]["containers"][0]["env"] if v["name"] == "GLIOSERVE_URL")
     port = next(p["port"] for p in service["spec"]["ports"] if p["name"] == "grpc")
-    assert variable["value"] == f"{service['metadata']['name']}.{service['metadata']['namespace']}:{port}"
+    assert variable["value"] == f"{service['metadata']['name']}.{service['metadata']['namespace']}.svc:{port}"

@@ -11,7 +11,10 @@ import jsonschema
 import pytest
 import yaml
 
+from glioserve_contract.limits import MAX_WAITING_STUDIES
 from glioserve_contract.records.brain_model import BRAIN_MODELS_VARIABLE
+from glioserve_triton.admin import CALL_TIMEOUT_S
+from glioserve_triton.process.guarded import KILL_TIMEOUT_S
 from glioserve_triton.process.server import EXIT_MARGIN_S
 from support.helm_tools import (
     CHART,
@@ -61,7 +64,7 @@ def test_a_value_without_a_comment_is_noticed() -> None:
 def test_schema_and_values_have_the_same_keys() -> None:
     values = {value.path for value in documented_values(VALUES_TEXT)}
     optional = {"resources.requests.ephemeral-storage", "resources.limits.ephemeral-storage", "resources.limits.cpu"}
-    assert set(_schema_paths(SCHEMA)) - {"global"} - optional == values
+    assert set(_schema_paths(SCHEMA)) - optional == values
 
 
 def _schema_paths(schema: Manifest, at: tuple[str, ...] = ()) -> list[str]:
@@ -70,6 +73,9 @@ def _schema_paths(schema: Manifest, at: tuple[str, ...] = ()) -> list[str]:
     paths = []
     for key, child in schema["properties"].items():
         path = (*at, key)
+        if child.get("$ref") == "#/definitions/elsewhere":
+            continue
+        child = SCHEMA["definitions"][child["$ref"].rpartition("/")[2]] if "$ref" in child else child
         if "properties" in child and ".".join(path) not in whole:
             paths += _schema_paths(child, path)
         else:
@@ -80,13 +86,13 @@ def _schema_paths(schema: Manifest, at: tuple[str, ...] = ()) -> list[str]:
 def test_the_schema_is_draft_07_and_closed_throughout() -> None:
     jsonschema.Draft7Validator.check_schema(SCHEMA)
     assert SCHEMA["$schema"].startswith("http://json-schema.org/draft-07/")
-    assert list(_open_objects(SCHEMA["properties"])) == []
+    assert list(_open_objects({k: v for k, v in SCHEMA["properties"].items() if k != "global"})) == []
     assert SCHEMA["additionalProperties"] is False
 
 
 def _open_objects(node: Any, at: str = "") -> Any:
     if isinstance(node, dict):
-        if "properties" in node and "type" in node and node.get("additionalProperties") is not False:
+        if "properties" in node and node.get("type") == "object" and node.get("additionalProperties") is not False:
             yield at
         for key, child in node.items():
             yield from _open_objects(child, f"{at}/{key}")
@@ -95,23 +101,18 @@ def _open_objects(node: Any, at: str = "") -> Any:
 # --- Refusals, each with the real helm ---
 
 REFUSED: list[tuple[str, dict[str, Any], str]] = [
-    ("unknown key", {"replicas": 2}, "replicas"),
+    ("unknown key", {"replica": 2}, "replica"),
     ("unknown nested key", nested("image.name", "x"), "name"),
-    ("a value in the wrong place", nested("gpu.nodeSelector", {}), "nodeSelector"),
+    ("a value in the wrong place", nested("gpu.nodeSelector", {}), "use nodeSelector or gpu.products"),
     ("wrong type", {"replicaCount": "2"}, "replicaCount"),
     ("number as tag", nested("image.tag", 1.0), "tag"),
     ("unknown profile", {"profile": "openvino-gpu"}, "profile"),
-    ("a GPU for a CPU profile", {"profile": "openvino-cpu-bf16"}, "gpu/enabled"),
-    ("no GPU for a GPU profile", nested("gpu.enabled", False), "gpu/enabled"),
+    ("a GPU for a CPU profile", {"profile": "openvino-cpu-bf16"}, "gpu.enabled must be false"),
+    ("no GPU for a GPU profile", nested("gpu.enabled", False), "gpu.enabled must be true"),
     ("half a GPU", nested("gpu.count", 0.5), "count"),
     ("no GPU at all", nested("gpu.count", 0), "count"),
     ("a GPU among the resources", nested("resources.limits", {"nvidia.com/gpu": 1}), "nvidia.com/gpu"),
     ("products without a GPU", merged(CPU, nested("gpu.products", ["NVIDIA-A30"])), "products"),
-    (
-        "products and node affinity",
-        merged(nested("gpu.products", ["NVIDIA-A30"]), nested("affinity.nodeAffinity", {})),
-        "affinity",
-    ),
     ("bad memory", {"sharedMemorySize": "2 GB"}, "sharedMemorySize"),
     ("milli-bytes", nested("resources.limits.memory", "12000m"), "memory"),
     ("bad CPU", nested("resources.requests.cpu", "4 cores"), "cpu"),
@@ -119,19 +120,18 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("bad pull policy", nested("image.pullPolicy", "always"), "pullPolicy"),
     ("bad claim name", nested("persistence.existingClaim", "Models"), "existingClaim"),
     ("a path that leaves the claim", nested("persistence.subPath", "../other"), "subPath"),
-    ("a folder of no claim", nested("brainModels.subPath", "brain"), "brainModels/existingClaim"),
+    ("a folder of no claim", nested("brainModels.subPath", "brain"), "brainModels.existingClaim"),
     ("a brain model's path that leaves the claim", nested("brainModels.subPath", "/etc"), "subPath"),
     ("no sleep", nested("shutdown.preStopSeconds", 0), "preStopSeconds"),
     ("a wait that the supervisor refuses", nested("shutdown.drainTimeoutSeconds", 90000), "drainTimeoutSeconds"),
     ("bad duration", nested("metrics.serviceMonitor.interval", "15 s"), "interval"),
     ("bad port", nested("service.grpcPort", 70000), "grpcPort"),
     ("bad update strategy", nested("updateStrategy.type", "OnDelete"), "updateStrategy"),
-    ("Recreate with rolling parameters", nested("updateStrategy.type", "Recreate"), "updateStrategy"),
     ("an existing Secret that is not used", nested("adminToken.existingSecret", "x"), "existingSecret"),
     ("a peer that is none", nested("networkPolicy.clients", [{"namespace": "x"}]), "networkPolicy/clients"),
     ("a number as environment", nested("extraEnv", [{"name": "A", "value": 1}]), "extraEnv"),
     # Relations that no schema can say: the templates refuse these, in words of their own.
-    ("no claim", nested("persistence.existingClaim", ""), "persistence.existingClaim is required"),
+    ("no claim", nested("persistence.existingClaim", ""), "persistence.existingClaim"),
     (
         "shm equal to the limit",
         merged(nested("sharedMemorySize", "12Gi")),
@@ -143,7 +143,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
         "sharedMemorySize",
     ),
     ("more requested than the limit", nested("resources.requests.memory", "13Gi"), "must not exceed resources.limits"),
-    ("no time for a rollout", nested("progressDeadlineSeconds", 835), r"175 \+ 660 = 835"),
+    ("no time for a rollout", nested("progressDeadlineSeconds", 850), r"190 \+ 660 = 850"),
     ("no way to replace a pod", nested("updateStrategy.rollingUpdate.maxUnavailable", "0%"), "must not both be 0"),
     ("scrape longer than its interval", nested("metrics.serviceMonitor.scrapeTimeout", "1m"), "must not exceed its"),
 ]
@@ -165,7 +165,7 @@ def test_the_defaults_need_a_claim_and_nothing_else(helm: Helm) -> None:
 
 @uses_helm
 def test_just_below_the_limits_is_accepted(helm4: Helm) -> None:
-    values = {"sharedMemorySize": "12287Mi", "progressDeadlineSeconds": 836}
+    values = {"sharedMemorySize": "9728Mi", "progressDeadlineSeconds": 851}
     assert helm4.template(merged(CLAIM, values))
 
 
@@ -182,8 +182,7 @@ def test_the_grace_period_is_the_sum_of_a_stop(helm4: Helm, values: Path) -> Non
     assert container["lifecycle"]["preStop"]["sleep"]["seconds"] == stop["preStopSeconds"]
     assert f"--drain-timeout-s={stop['drainTimeoutSeconds']}" in container["args"]
     assert f"--exit-timeout-s={stop['exitTimeoutSeconds']}" in container["args"]
-    # The supervisor gives Triton this much over its exit timeout before it kills; a second more to end itself.
-    assert stop["marginSeconds"] > EXIT_MARGIN_S
+    assert stop["marginSeconds"] > CALL_TIMEOUT_S + EXIT_MARGIN_S + KILL_TIMEOUT_S
 
 
 @uses_helm
@@ -220,10 +219,37 @@ def test_threads_share_the_requested_cpus(helm4: Helm, cpu: object, threads: int
     assert [environment[name] for name in names] == [str(threads)] * 3
 
 
-def test_two_preprocessing_instances_share_the_cpus() -> None:
-    """The chart's arithmetic of threads holds the model repository to it."""
-    config = (ROOT / "model_repository" / "preprocess" / "config.pbtxt").read_text()
-    assert re.findall(r"count: (\d+)", config) == ["2"]
+def test_the_constants_of_the_sums_are_the_codes() -> None:
+    """Hold the numbers that the chart's arithmetic rests on to the code and to the model repository."""
+    text = (CHART / "templates" / "_sums.tpl").read_text()
+    constants = yaml.safe_load(text.split('define "glioserve.constants" -}}')[1].split("{{- end")[0])
+    instances = {
+        model: int(re.findall(r"count: (\d+)", (ROOT / "model_repository" / model / "config.pbtxt").read_text())[0])
+        for model in ("preprocess", "report")
+    }
+    assert constants["callSeconds"] == CALL_TIMEOUT_S
+    assert constants["exitMarginSeconds"] == EXIT_MARGIN_S
+    assert constants["killSeconds"] == KILL_TIMEOUT_S
+    assert constants["preprocessInstances"] == instances["preprocess"]
+    assert constants["stages"] == sum(instances.values())
+    assert constants["waitingStudies"] == MAX_WAITING_STUDIES
+    assert constants["studyMiB"] * 2**20 >= 4 * 240 * 240 * 155 * 4
+
+
+@pytest.mark.parametrize("path", [value.path for value in documented_values(VALUES_TEXT)])
+@uses_helm
+def test_null_is_refused_by_name_or_changes_nothing_for_the_worse(helm4: Helm, path: str) -> None:
+    try:
+        rendered = helm4.template(merged(CLAIM, nested(path, None)))
+    except HelmError as error:
+        said = str(error)
+        assert path in said, said
+        return
+    pod = pod_spec(rendered)
+    assert not any(argument.endswith("=") for argument in server(rendered)["args"])
+    assert pod["terminationGracePeriodSeconds"] >= 190
+    assert server(rendered)["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    assert pod["securityContext"]["runAsNonRoot"] is True
 
 
 @uses_helm
@@ -286,8 +312,8 @@ def test_image_references(helm4: Helm, image: dict[str, str], reference: str) ->
         ("my-glioserve", {}, "my-glioserve"),
         ("rel", {"nameOverride": "mri"}, "rel-mri"),
         ("rel", {"fullnameOverride": "x"}, "x"),
-        ("a" * 53, {}, "a" * 50),
-        ("rel", {"fullnameOverride": "b" * 63}, "b" * 50),
+        ("a" * 53, {}, f"{'a' * 41}-b70b4c37"),
+        ("rel", {"fullnameOverride": "b" * 63}, f"{'b' * 41}-94e419fa"),
     ],
 )
 def test_names_leave_room_for_their_suffixes(helm4: Helm, release: str, override: dict[str, str], name: str) -> None:
@@ -326,6 +352,7 @@ def test_what_is_off_is_not_rendered(helm4: Helm) -> None:
         "podDisruptionBudget": {"enabled": False},
         "networkPolicy": {"enabled": False},
         "service": {"headless": {"enabled": False}, "http": {"enabled": False}},
+        "preflight": {"enabled": False},
     }
     rendered = helm4.template(merged(CLAIM, off))
     assert sorted(m["kind"] for m in rendered) == ["Deployment", "Pod", "Service", "Service"]
@@ -337,10 +364,13 @@ def test_what_is_off_is_not_rendered(helm4: Helm) -> None:
 @uses_helm
 def test_no_client_listed_means_none_but_the_releases_own_test(helm4: Helm) -> None:
     policy = find(
-        helm4.template(merged(CLAIM, nested("networkPolicy", {"clients": [], "monitoring": []}))), "NetworkPolicy"
+        helm4.template(merged(CLAIM, nested("networkPolicy", {"clients": [], "monitoring": []}))),
+        "NetworkPolicy",
+        "rel-glioserve",
     )
-    (rule,) = policy["spec"]["ingress"]  # a rule without peers would admit everyone
-    ((peer,), test) = rule["from"], find(helm4.template(CLAIM), "Pod")
-    assert peer["podSelector"]["matchLabels"].items() <= test["metadata"]["labels"].items()
+    test = find(helm4.template(CLAIM), "Pod")
+    for rule in policy["spec"]["ingress"]:  # a rule without peers would admit everyone
+        (peer,) = rule["from"]
+        assert peer["podSelector"]["matchLabels"].items() <= test["metadata"]["labels"].items()
     assert policy["spec"]["egress"] == []
     assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]

@@ -164,7 +164,7 @@ def pod_spec(manifests: Sequence[Manifest]) -> Manifest:
 
 def server(manifests: Sequence[Manifest]) -> Manifest:
     """The server's container."""
-    (container,) = pod_spec(manifests)["containers"]
+    container = pod_spec(manifests)["containers"][0]
     assert isinstance(container, dict)
     return container
 

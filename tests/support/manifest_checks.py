@@ -20,7 +20,7 @@ _SCALE = {"m": 1e-3, None: 1.0} | {u: 1000.0**i for i, u in enumerate("kMGTPE", 
 _SCALE |= {f"{u}i": 1024.0**i for i, u in enumerate("KMGTPE", 1)}
 _PROBES = ("startupProbe", "readinessProbe", "livenessProbe")
 _RESTRICTED_VOLUMES = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected"}
-_RESTRICTED_VOLUMES |= {"secret"}
+_RESTRICTED_VOLUMES |= {"secret", "image"}
 
 
 def quantity(value: object) -> float | None:
@@ -176,12 +176,17 @@ def _selectors(manifests: Sequence[Manifest], pods: Sequence[tuple[str, Mapping[
         elif manifest["kind"] == "NetworkPolicy":
             selector = spec["podSelector"]
             ports = {port["port"] for rule in spec.get("ingress", []) for port in rule["ports"]}
+            if spec["podSelector"].get("matchLabels", {}).get("app.kubernetes.io/component") == "test":
+                tests = [where for where, labels, _ in pods if _matches(spec["podSelector"], labels)]
+                if len(tests) != 1 or not tests[0].startswith("Pod/"):
+                    yield f"{here}: selects {tests}"
+                continue
         else:
-            if "template" in spec and not _matches(spec["selector"], own_labels[here]):
+            if "selector" in spec and "template" in spec and not _matches(spec["selector"], own_labels[here]):
                 yield f"{here}: selector misses its own pods"
             continue
         chosen = [(where, pod) for where, labels, pod in pods if _matches(selector, labels)]
-        if not chosen or any(where.startswith("Pod/") for where, _ in chosen):
+        if not chosen or any(where.startswith(("Pod/", "Job/")) for where, _ in chosen):
             yield f"{here}: selects {[where for where, _ in chosen]}"
         offered = {p.get("name") for _, pod in chosen for c in pod["containers"] for p in c.get("ports", [])}
         for port in {p for p in ports if isinstance(p, str)} - offered:

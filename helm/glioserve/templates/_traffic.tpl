@@ -1,0 +1,34 @@
+{{- define "glioserve.families" -}}
+{{- with .Values.service.ipFamilyPolicy }}
+ipFamilyPolicy: {{ . }}
+{{- end }}
+{{- with .Values.service.ipFamilies }}
+ipFamilies:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{/* Query of Prometheus for the pods of this release, without braces. */}}
+{{- define "glioserve.promSelector" -}}
+namespace="{{ .Release.Namespace }}",pod=~"{{ include "glioserve.fullname" . }}-[a-z0-9]+-[a-z0-9]{5}"
+{{- end -}}
+
+{{/* Studies that wait or are worked on, over all pods: a gauge of the steps, since the ensemble's own tells nothing. */}}
+{{- define "glioserve.pendingQuery" -}}
+sum(nv_inference_pending_request_count{ {{- include "glioserve.promSelector" . }},model=~"preprocess|classifier|report"})
+{{- end -}}
+
+{{/*
+Seconds that a study waits for a stage, the worst stage: by what was answered and never by one request a second, which would
+hide the queue of a slow model.
+*/}}
+{{- define "glioserve.queueQuery" -}}
+{{- $s := printf "{%s,model=~\"preprocess|classifier|report\"}[5m]" (include "glioserve.promSelector" .) -}}
+max(sum by (model) (rate(nv_inference_queue_duration_us{{ $s }})) / (sum by (model) (rate(nv_inference_count{{ $s }})) > 0)) / 1e6
+{{- end -}}
+
+{{- define "glioserve.dnsEgress" -}}
+- ports:
+    - {port: 53, protocol: UDP}
+    - {port: 53, protocol: TCP}
+{{- end -}}
