@@ -20,7 +20,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
 OUTPUT = ROOT / "docker" / "requirements.txt"
-EXTRAS = ("preprocess", "gpu", "gateway-config")
+EXTRAS = ("preprocess", "gpu", "gateway-config", "s3")
 """Our extras in the image: Triton and its backends come with the container, training and export stay outside it."""
 PYTHON = "3.12"
 """Version of the container's Python, and so of its Python stub."""
