@@ -47,6 +47,10 @@ def test_lint_finds_nothing(helm: Helm, values: Path) -> None:
     assert "[" not in said, said  # not even a recommendation, such as a missing icon
 
 
+def test_lint_needs_no_values(helm: Helm) -> None:
+    assert "0 chart(s) failed" in helm.lint()
+
+
 @examples
 def test_both_majors_render_the_golden_file(helm: Helm, values: Path) -> None:
     golden = GOLDEN / f"{values.stem.removesuffix('-values')}.yaml"

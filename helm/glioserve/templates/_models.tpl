@@ -16,7 +16,7 @@
 {{- else if .fetch.url }}
   emptyDir:
     sizeLimit: {{ .fetch.size }}
-{{- else }}
+{{- else if .volume }}
   {{- include "glioserve.tpl" (list $ .volume) | nindent 2 }}
 {{- end }}
 {{- end }}
