@@ -18,8 +18,10 @@ from glioserve_contract.tensors import DEADLINE_PARAMETER, ENSEMBLE, HEATMAP, HE
 RETRIED = frozenset({ErrorCode.UNAVAILABLE, ErrorCode.NOT_SERVED, ErrorCode.STAGE_LOST, ErrorCode.TOO_MANY_STUDIES})
 """Codes that another attempt may cure: no server, a full queue, a server that drains or that lost a process, a
 gateway's rate."""
-MOST_LOST = 2
-"""Attempts that may each lose a process of the server: a study that ends every process must not end them all."""
+MOST_LOST = 3
+"""Attempts that may each lose a process of the server: a study that ends every process must not go on for ever."""
+LOST_PAUSE_S = 3.0
+"""Pause after a process was lost, times the number lost so far: the server replaces it within seconds."""
 PROBE_TIMEOUT_S = 5.0
 """Longest time that a question for the server's readiness may take."""
 CONCURRENCY = 4
@@ -99,7 +101,9 @@ class Attempts:
         if error.code not in RETRIED:
             raise error
         pause_s = self._settings.retry.pause_s(self._count)
-        self._lost += error.code is ErrorCode.STAGE_LOST
+        if error.code is ErrorCode.STAGE_LOST:
+            self._lost += 1
+            pause_s = max(pause_s, LOST_PAUSE_S * self._lost)
         most = self._settings.retry.max_attempts
         last = (most is not None and self._count >= most) or self._lost > MOST_LOST
         if last or time.monotonic() + pause_s >= self._deadline or not self._settings.budget.spend():
