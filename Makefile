@@ -23,7 +23,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONDONTWRITEBYTECODE := 1
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: help demo test test-slow lint peers bench fuzz brain-model opinion-model demo-model licences docs docs-site tools wheels clean
+.PHONY: help demo test test-slow lint peers bench chaos fuzz brain-model opinion-model demo-model licences docs docs-site tools wheels clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -80,6 +80,9 @@ peers: build/peers/.done ## the registration tools that the benchmarks compare w
 bench: $(VENV)/.dev $(if $(filter registration preprocess,$(NAME)),peers) ## run benchmarks/bench_NAME.py; without NAME, list them
 	@if [ -z '$(NAME)' ]; then ls benchmarks/bench_*.py | sed 's/.*bench_\(.*\)\.py/make bench NAME=\1/'; \
 	else $(BIN)/python benchmarks/bench_$(NAME).py $(ARGS); fi
+
+chaos: $(VENV)/.dev ## faults strike a server under load; exit code 1 where a study is lost (ARGS='--only TEXT --hostile N')
+	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/bench_chaos.py $(ARGS)
 
 fuzz: $(VENV)/.dev ## N mutated studies from SEED, each to an answer or a code (CASE=number: that one alone)
 	@OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m fuzz --cases $(N) --seed $(SEED) $(if $(CASE),--case $(CASE)) $(ARGS)

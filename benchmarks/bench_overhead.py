@@ -53,9 +53,7 @@ def _process_cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) * _TICK_S
 
 
-def ways(
-    repository: Path, server: TritonServer, client: triton.InferenceServerClient
-) -> dict[str, Callable[[], object]]:
+def ways(repository: Path, client: triton.InferenceServerClient) -> dict[str, Callable[[], object]]:
     """Return the ways to an answer, each ready to be called; the image is that of the same study for all."""
     files = dicom_files(make_phantom(7, "recurrence"), identified=False)
     version = load_serving(repository)

@@ -7,7 +7,8 @@ The kernel drops a signal that PID 1 has no handler for, and the command's packa
 from __future__ import annotations
 
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -22,6 +23,16 @@ class StopSignals:
         """Count all stop signals from now on."""
         for number in STOP_SIGNALS:
             signal.signal(number, self._receive)
+
+    @contextmanager
+    def caught(self) -> Iterator[None]:
+        """Count all stop signals for as long as the context lasts; then what handled them before does so again."""
+        before = {number: signal.signal(number, self._receive) for number in STOP_SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     def _receive(self, _number: int, _frame: object) -> None:
         self._count += 1

@@ -15,14 +15,12 @@ import grpc
 from glioserve_client.calls.attempts import CONCURRENCY, PROBE_TIMEOUT_S, RETRIED, Attempts, Waiting
 from glioserve_client.calls.channel import open_channel, status_of
 from glioserve_client.calls.results import Outcome, PredictionFuture, ServerInfo
-from glioserve_client.calls.settings import Settings, positive
+from glioserve_client.calls.settings import positive
+from glioserve_client.calls.shell import Shell
 from glioserve_client.calls.stop import Stop
-from glioserve_client.options import ConnectionOptions, RetryPolicy, TlsOptions
 from glioserve_client.prediction import Prediction
-from glioserve_client.request import encode
 from glioserve_client.study import Study, checked_study
 from glioserve_contract import ErrorCode, GlioserveError, Modality
-from glioserve_contract.limits import DEFAULT_TIMEOUT_S
 from glioserve_contract.tensors import ENSEMBLE
 
 __all__ = ["PROBE_TIMEOUT_S", "RETRIED", "GliomaClient"]
@@ -31,7 +29,7 @@ _MOST_SUBMITTED = 64
 """Threads of :meth:`GliomaClient.submit`; further studies wait for one."""
 
 
-class GliomaClient:
+class GliomaClient(Shell):
     """A glioserve server at ``url``; use it as a context manager, or :meth:`close` it.
 
     One client serves any number of threads; keep it, a connection is worth reusing. It does not survive a fork:
@@ -53,47 +51,10 @@ class GliomaClient:
         InvalidTlsError: a TLS file cannot be read or used.
     """
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        timeout_s: float = DEFAULT_TIMEOUT_S,
-        tls: TlsOptions | None = None,
-        retry: RetryPolicy | None = None,
-        model_name: str = ENSEMBLE.name,
-        identified: bool = False,
-        headers: Mapping[str, str] | None = None,
-        connection: ConnectionOptions | None = None,
-    ) -> None:
-        self._settings = Settings(
-            url, timeout_s, tls, retry or RetryPolicy(), model_name, identified, headers or {},
-            connection or ConnectionOptions(),
-        )  # fmt: skip
-        self._closed = False
-        self._under_way: set[Stop] = set()
+    def _begin(self) -> None:
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
         self._methods = open_channel(self._settings)
-
-    @property
-    def url(self) -> str:
-        """GRPC target."""
-        return self._settings.url
-
-    @property
-    def model_name(self) -> str:
-        """Name of the ensemble."""
-        return self._settings.model_name
-
-    @property
-    def timeout_s(self) -> float:
-        """Deadline of a call that names none."""
-        return self._settings.timeout_s
-
-    @property
-    def identified(self) -> bool:
-        """True where DICOM is sent as it is."""
-        return self._settings.identified
 
     def predict(
         self,
@@ -235,7 +196,7 @@ class GliomaClient:
             self._closed = True
             under_way, pool = list(self._under_way), self._pool
         for stop in under_way:
-            stop.set(_closed_error())
+            stop.set(self._closed_error())
         self._methods.channel.close()
         if pool is not None:
             pool.shutdown(wait=False)
@@ -247,9 +208,6 @@ class GliomaClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    def __repr__(self) -> str:
-        return f"GliomaClient({self.url!r}, model_name={self.model_name!r}, timeout_s={self.timeout_s:g})"
 
     def _started(
         self,
@@ -284,12 +242,8 @@ class GliomaClient:
         return future
 
     def _run(self, study: Study, series: Mapping[Modality, str] | None, attempts: Attempts, stop: Stop) -> Prediction:
-        def check() -> None:
-            stop.check()
-            attempts.check()
-
         with attempts.telling(), self._stoppable(stop):
-            attempts.prepared(encode(study, identified=self.identified, series=series, check=check))
+            attempts.prepared(self._encoded(study, series, attempts, stop))
             while True:
                 try:
                     return attempts.prediction(self._infer(*attempts.next_message(), attempts.metadata, stop))
@@ -301,7 +255,7 @@ class GliomaClient:
         try:
             call = self._methods.infer.future(content, timeout=timeout_s, metadata=metadata)
         except ValueError:  # grpc's word for a closed channel
-            raise _closed_error() from None
+            raise self._closed_error() from None
         stop.on_set(call.cancel)
         try:
             answer: bytes = call.result()
@@ -320,7 +274,7 @@ class GliomaClient:
         except grpc.RpcError as error:
             raise self._settings.failure(*status_of(error)) from error
         except ValueError:
-            raise _closed_error() from None
+            raise self._closed_error() from None
 
     def _probe(self, timeout_s: float) -> GlioserveError | None:
         """Return what keeps the server from being ready, or None."""
@@ -345,12 +299,3 @@ class GliomaClient:
         finally:
             with self._lock:
                 self._under_way.discard(stop)
-
-    def _check_usable(self) -> None:
-        if self._closed:
-            raise _closed_error()
-        self._settings.check_process(type(self).__name__)
-
-
-def _closed_error() -> RuntimeError:
-    return RuntimeError("this GliomaClient is closed")

@@ -253,6 +253,7 @@ _MARKS = (
     (re.compile(r"(?<![a-z0-9])b[\s_-]ffe"), " bffe "),
 )
 _TOKEN = re.compile(r"(?<![a-z0-9])[+-]c(?![a-z0-9])|[a-z0-9]+")
+_RUN = re.compile(r"[a-z0-9]+")
 _LONG_NUMBER = re.compile(r"\d{4}")
 _ANCHORS = [anchor for entry in WEIGHTINGS.values() for anchor in entry.anchors]
 _ANCHORS += "contrast scout localizer localiser lokalizer survey fieldmap mdixon autoalign".split()
@@ -286,10 +287,12 @@ def kept_words(description: str) -> str:
 def is_of_vocabulary(description: str) -> bool:
     """Return whether a description has no word beyond the closed vocabulary, in any of its spellings.
 
-    Small numbers may stand among the words: a number of four digits and more may be a patient's.
+    Small numbers may stand among the words: a number of four digits and more may be a patient's, unless it is part of
+    a word of the vocabulary (``b1000``).
     """
     text = _terms_replaced(description)
-    return text.isascii() and not _LONG_NUMBER.search(text) and all(word for _, word in _tokens(text))
+    numbers = any(_LONG_NUMBER.search(run) and run not in DESCRIPTION_WORDS for run in _RUN.findall(text))
+    return text.isascii() and not numbers and all(word for _, word in _tokens(text))
 
 
 def kept_text(description: str, most_characters: int) -> str:

@@ -26,6 +26,7 @@ from glioserve_client import (
     errors,
 )
 from glioserve_client import client as client_module
+from glioserve_client.calls import shell
 from glioserve_client.options import check_headers, check_url
 from glioserve_contract import GlioserveError
 from glioserve_contract.parameters import parse_parameters
@@ -214,13 +215,13 @@ def test_a_host_that_takes_the_call_and_never_speaks_ends_with_the_deadline() ->
 
 
 def test_a_deadline_spent_on_preparing_sends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    encode = client_module.encode
+    encode = shell.encode
 
     def slow(*args: Any, **options: Any) -> Any:
         time.sleep(0.05)
         return encode(*args, **options)
 
-    monkeypatch.setattr(client_module, "encode", slow)
+    monkeypatch.setattr(shell, "encode", slow)
     error, server = failure(Answer(small_answer()), timeout_s=0.01)
     assert isinstance(error, errors.DeadlineExceededError)
     assert server.requests == []

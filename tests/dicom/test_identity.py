@@ -14,7 +14,7 @@ from glioserve_dicom.identity import (
     kept_codes,
 )
 from glioserve_dicom.negation import WITH_AGENT, WITHOUT_AGENT
-from glioserve_dicom.words import DESCRIPTION_WORDS, LONGEST_TEXT, kept_text, kept_words
+from glioserve_dicom.words import DESCRIPTION_WORDS, LONGEST_TEXT, is_of_vocabulary, kept_text, kept_words
 
 MARKS = {WITH_AGENT, WITHOUT_AGENT}
 
@@ -154,6 +154,17 @@ def test_keeping_words_again_changes_nothing(words):
     assert kept_words(kept) == kept
     assert kept.isascii()
     assert set(kept.split()) <= DESCRIPTION_WORDS | MARKS
+    assert is_of_vocabulary(kept)
+
+
+@pytest.mark.parametrize("word", sorted(DESCRIPTION_WORDS | MARKS))
+def test_the_server_takes_every_word_that_the_client_sends(word):
+    assert is_of_vocabulary(word)
+
+
+@pytest.mark.parametrize("text", ["T1 1000", "t1_47111", "b10001", "T1 tse1234", "DWI_b1000 47111"])
+def test_a_long_number_beside_the_words_is_beyond_the_vocabulary(text):
+    assert not is_of_vocabulary(text)
 
 
 def test_words_that_do_not_fit_are_left_out_whole():

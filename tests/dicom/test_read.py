@@ -170,7 +170,9 @@ def test_free_text_beyond_the_vocabulary_is_refused(datasets, keyword, text):
     assert "ecret" not in message
 
 
-@pytest.mark.parametrize("text", ["T1 AX POST GAD", "t1_mprage_sag_p2_iso", "*tse2d1_15", "3-plane Loc", "eT1W_TSE"])
+@pytest.mark.parametrize(
+    "text", ["T1 AX POST GAD", "t1_mprage_sag_p2_iso", "*tse2d1_15", "3-plane Loc", "eT1W_TSE", "DWI_b1000"]
+)
 def test_words_of_the_vocabulary_are_taken_in_a_strangers_spelling(datasets, text):
     datasets[1].SeriesDescription = datasets[1].ProtocolName = text
     datasets[1].ContrastBolusAgent = "Gadobutrol 7.5 ml"

@@ -208,8 +208,12 @@ def test_a_canary_reaches_every_python_model_and_is_no_study(server):
         for model in ("preprocess", "report"):
             answer = canary.ask(raw, model, timeout_s=30)
             assert answer.outcome is canary.Outcome.ALIVE, answer.detail
+        inferences = raw.get_inference_statistics("classifier", headers={GRPC_ADMIN_HEADER: server.options.admin_token})
         assert canary.ask(raw, "classifier", timeout_s=30).outcome is canary.Outcome.ALIVE
         assert studies_counted(server) == before
+        after = raw.get_inference_statistics("classifier", headers={GRPC_ADMIN_HEADER: server.options.admin_token})
+        # The classifier's canary is computed; one that was refused would show nothing of its runtime or its GPU.
+        assert after.model_stats[0].inference_count == inferences.model_stats[0].inference_count + 1
 
 
 def studies_counted(server):

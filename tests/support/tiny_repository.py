@@ -54,6 +54,7 @@ name: "preprocess" backend: "python" max_batch_size: 0
 input [ { name: "RAW" data_type: TYPE_FP32 dims: [ -1, 4 ] } ]
 output [ { name: "IMAGE" data_type: TYPE_FP32 dims: [ -1, 4 ] } ]
 instance_group [ { count: 1 kind: KIND_CPU } ]
+dynamic_batching { default_queue_policy { max_queue_size: 16 } }
 """
 
 _CLASSIFIER = """

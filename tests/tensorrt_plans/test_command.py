@@ -352,7 +352,7 @@ class OnlyTheImages(importlib.abc.MetaPathFinder):
 
 
 sys.meta_path.insert(0, OnlyTheImages())
-for absent in ("torch", "onnx", "tensorrt", "monai", "openvino", "safetensors", "fsspec"):
+for absent in ("torch", "onnx", "tensorrt", "monai", "openvino", "safetensors"):
     try:
         __import__(absent)
     except ModuleNotFoundError:

@@ -59,7 +59,8 @@ def test_json_has_the_same_and_the_exit_code(capsys: pytest.CaptureFixture[str],
 
 def test_a_client_only_install_is_not_wrong(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     _no_tritonserver(monkeypatch, tmp_path)
-    required = [Requirement(text) for text in metadata.requires("glioserve") or []]
+    names = ("glioserve", "glioserve-client")
+    required = [Requirement(text) for name in names for text in metadata.requires(name) or []]
     base = {requirement.name.lower() for requirement in required if requirement.marker is None}
     real = metadata.version
 

@@ -113,7 +113,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until a signal asks to stop: exit code 0."""
-    STOP.catch()
+    with STOP.caught():
+        return _serve(args)
+
+
+def _serve(args: argparse.Namespace) -> int:
     log = Log(sys.stderr, args.log_format)
     if STOP.first():
         log.event("stopped before the start")

@@ -13,63 +13,24 @@ import grpc.aio
 from glioserve_client.calls.attempts import CONCURRENCY, PROBE_TIMEOUT_S, Attempts, Waiting
 from glioserve_client.calls.channel import Methods, open_channel, status_of
 from glioserve_client.calls.results import Outcome, ServerInfo
-from glioserve_client.calls.settings import Settings, positive
+from glioserve_client.calls.settings import positive
+from glioserve_client.calls.shell import Shell
 from glioserve_client.calls.stop import Stop
-from glioserve_client.options import ConnectionOptions, RetryPolicy, TlsOptions
 from glioserve_client.prediction import Prediction
-from glioserve_client.request import Request, encode
 from glioserve_client.study import Study, checked_study
 from glioserve_contract import ErrorCode, GlioserveError, Modality
-from glioserve_contract.limits import DEFAULT_TIMEOUT_S
 from glioserve_contract.tensors import ENSEMBLE
 
 
-class AsyncGliomaClient:
+class AsyncGliomaClient(Shell):
     """A glioserve server at ``url``, for asyncio; use it as an asynchronous context manager, or :meth:`close` it.
 
     It belongs to the event loop in which it is first used. De-identification runs in threads, so the loop goes on.
     Arguments and errors are those of :class:`glioserve_client.GliomaClient`.
     """
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        timeout_s: float = DEFAULT_TIMEOUT_S,
-        tls: TlsOptions | None = None,
-        retry: RetryPolicy | None = None,
-        model_name: str = ENSEMBLE.name,
-        identified: bool = False,
-        headers: Mapping[str, str] | None = None,
-        connection: ConnectionOptions | None = None,
-    ) -> None:
-        self._settings = Settings(
-            url, timeout_s, tls, retry or RetryPolicy(), model_name, identified, headers or {},
-            connection or ConnectionOptions(),
-        )  # fmt: skip
-        self._closed = False
-        self._under_way: set[Stop] = set()
-        self._methods: Methods | None = None
-
-    @property
-    def url(self) -> str:
-        """GRPC target."""
-        return self._settings.url
-
-    @property
-    def model_name(self) -> str:
-        """Name of the ensemble."""
-        return self._settings.model_name
-
-    @property
-    def timeout_s(self) -> float:
-        """Deadline of a call that names none."""
-        return self._settings.timeout_s
-
-    @property
-    def identified(self) -> bool:
-        """True where DICOM is sent as it is."""
-        return self._settings.identified
+    def _begin(self) -> None:
+        self._methods: Methods | None = None  # asyncio's channel belongs to the loop of the first call
 
     async def predict(
         self,
@@ -196,16 +157,6 @@ class AsyncGliomaClient:
     ) -> None:
         await self.close()
 
-    def __repr__(self) -> str:
-        return f"AsyncGliomaClient({self.url!r}, model_name={self.model_name!r}, timeout_s={self.timeout_s:g})"
-
-    def _encoded(self, study: Study, series: Mapping[Modality, str] | None, attempts: Attempts, stop: Stop) -> Request:
-        def check() -> None:
-            stop.check()
-            attempts.check()
-
-        return encode(study, identified=self.identified, series=series, check=check)
-
     async def _outcome(
         self,
         index: int,
@@ -262,12 +213,3 @@ class AsyncGliomaClient:
         if self._methods is None:
             self._methods = open_channel(self._settings, grpc.aio)
         return self._methods
-
-    def _check_usable(self) -> None:
-        if self._closed:
-            raise self._closed_error()
-        self._settings.check_process(type(self).__name__)
-
-    @staticmethod
-    def _closed_error() -> RuntimeError:
-        return RuntimeError("this AsyncGliomaClient is closed")

@@ -37,9 +37,13 @@ Handler = Callable[[Request], Sequence[NamedTensor]]
 
 
 class Metrics:
-    """The families, with every series there from the start, so that a rate of something new is seen."""
+    """The families, with every series there from the start, so that a rate of something new is seen.
+
+    Every Python model makes them as it is loaded, and with them its heartbeat, which tells that it waits for work.
+    """
 
     def __init__(self, pb_utils: BackendUtils) -> None:
+        own_heartbeat()
         family = pb_utils.MetricFamily
         self._studies_family = family(name=STUDIES, description=STUDIES_HELP, kind=family.COUNTER)
         self._seconds_family = family(name=STAGE_SECONDS, description=STAGE_SECONDS_HELP, kind=family.HISTOGRAM)

@@ -71,9 +71,15 @@ def own_heartbeat() -> Heartbeat:
 
 
 def read_heartbeats(folder: Path) -> Mapping[int, Beat]:
-    """Return the state of each process that has written one to ``folder``, by process id; the dead ones' too."""
+    """Return the state of each process that has written one to ``folder``, by process id.
+
+    The files of processes that are gone are removed: another process may get the number of one.
+    """
     beats = {}
     for file in folder.glob(f"*{_SUFFIX}"):
+        if not Path("/proc", file.stem).exists():
+            file.unlink(missing_ok=True)
+            continue
         try:
             since_s, done = _LAYOUT.unpack(file.read_bytes())
         except (OSError, struct.error):  # removed, or not written to its end

@@ -13,7 +13,11 @@ from glioserve_preprocess.kernel.library import KERNELS, load
 from glioserve_triton.diagnosis.findings import Finding
 
 _HIDDEN_EXTRAS = {"bench", "dev"}
-_REQUIREMENT = re.compile(r"""(?P<name>[\w.-]+)[^;]*(;.*extra\s*==\s*["'](?P<extra>[\w-]+)["'])?""")
+_CLIENT = "glioserve-client"
+"""Distribution of the client, which glioserve itself requires; its packages are reported as glioserve's own."""
+_REQUIREMENT = re.compile(
+    r"""(?P<name>[\w.-]+)(\[(?P<of>[\w-]+)\])?[^;]*(;.*extra\s*==\s*["'](?P<extra>[\w-]+)["'])?"""
+)
 
 
 def package_findings() -> Iterator[Finding]:
@@ -32,20 +36,30 @@ def version_of(distribution: str) -> str | None:
 
 def _extras() -> Iterator[Finding]:
     try:
-        version, requirements = metadata.version("glioserve"), metadata.requires("glioserve") or []
+        version, packages = metadata.version("glioserve"), _required_by("glioserve")
     except metadata.PackageNotFoundError:
         yield Finding("packages", "glioserve", "fail", "runs from a folder, not installed", install_advice())
         return
     yield Finding("packages", "glioserve", "ok", f"{version}, contract {CONTRACT_VERSION}")
-    packages: dict[str, list[str]] = {}
-    for match in filter(None, map(_REQUIREMENT.match, requirements)):
-        if match["name"] != "glioserve":
-            packages.setdefault(match["extra"] or "", []).append(match["name"])
     reported: set[str] = set()
     for extra, names in packages.items():
         if extra not in _HIDDEN_EXTRAS:
             yield _extra(extra, names, reported)
             reported.update(names)
+
+
+def _required_by(distribution: str) -> dict[str, list[str]]:
+    """Return the packages that an installed distribution requires, by extra; those without one under an empty name."""
+    packages: dict[str, list[str]] = {}
+    for match in filter(None, map(_REQUIREMENT.match, metadata.requires(distribution) or [])):
+        names = packages.setdefault(match["extra"] or "", [])
+        if match["name"] == _CLIENT:
+            names += [] if match["of"] else [_CLIENT]
+            if version_of(_CLIENT):
+                names += _required_by(_CLIENT).get(match["of"] or "", [])
+        elif match["name"] != "glioserve":
+            names.append(match["name"])
+    return packages
 
 
 def _extra(extra: str, names: list[str], reported: set[str]) -> Finding:

@@ -2,7 +2,8 @@
 
 A canary holds zeros of the model's own shapes and the parameter of :data:`CANARY_PARAMETER`. Our Python models answer
 it at once, by an error with their process id, and do not count it as a study. Any answer but that of a dead process
-shows that the model works, so models of others may be asked too.
+shows that the model works, so models of others may be asked too. The classifier knows no such parameter: it has to
+compute an answer to the zeros.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from tritonclient.utils import InferenceServerException, triton_to_np_dtype
 
 from glioserve_contract.errors import DEAD_STAGE
 from glioserve_contract.parameters import CANARY_PARAMETER
+from glioserve_contract.tensors import CLASSIFIER_MODEL
 
 
 class Outcome(str, Enum):
@@ -43,12 +45,16 @@ class Answer:
 def ask(client: triton.InferenceServerClient, model: str, timeout_s: float) -> Answer:
     """Send one canary to ``model`` and return the outcome; never raises."""
     began = time.monotonic()
+    computes = model == CLASSIFIER_MODEL.name
     try:
         inputs = _zeros(client.get_model_metadata(model, client_timeout=timeout_s))
         left_s = max(timeout_s - (time.monotonic() - began), 0.01)
-        client.infer(model, inputs, parameters={CANARY_PARAMETER: True}, client_timeout=left_s)
+        parameters = None if computes else {CANARY_PARAMETER: True}
+        client.infer(model, inputs, parameters=parameters, client_timeout=left_s)
     except InferenceServerException as error:
         outcome = _outcome(error)
+        if computes and outcome is Outcome.ALIVE:  # an answer, but not the one that it must be able to give
+            outcome = Outcome.DEAD
         return Answer(outcome, time.monotonic() - began, "" if outcome is Outcome.ALIVE else error.message())
     return Answer(Outcome.ALIVE, time.monotonic() - began)
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from tritonclient.utils import InferenceServerException
@@ -87,7 +88,9 @@ class Supervisor:
         python_models = [m for m in self._stages.models if m != CLASSIFIER_MODEL.name]
         with background() as pool:
             self._live = Question(pool, self._ask_live, LIVE_INTERVAL_S)
-            self._canaries = {m: Question(pool, _canaries(self, pool, m), CANARY_INTERVAL_S) for m in python_models}
+            self._canaries = {
+                m: Question(pool, partial(self._ask_canaries, pool, m), CANARY_INTERVAL_S) for m in python_models
+            }
             self._deep = Question(pool, self._ask_deep, DEEP_INTERVAL_S)
             self._scrape = Question(pool, lambda: triton_page(self._server.metrics_url), SCRAPE_INTERVAL_S)
             try:
@@ -171,10 +174,15 @@ class Supervisor:
         if self._live_failures >= LIVE_FAILURES_FATAL:
             self._server.damaged = True
             raise GlioserveError(ErrorCode.NOT_HEALED, f"tritonserver: {problem}.")
-        if self._live_failures == 0 or self._live_failures >= LIVE_FAILURES_NOT_READY:
-            if self._health.report("tritonserver", problem or None):
-                self._log.event("tritonserver", "warning" if problem else "info", problem=problem or "none any more")
-            self._live.interval_s = LIVE_INTERVAL_S
+        settled = self._live_failures == 0 or self._live_failures >= LIVE_FAILURES_NOT_READY
+        if settled and self._health.report("tritonserver", problem or None):
+            self._log.event("tritonserver", "warning" if problem else "info", problem=problem or "none any more")
+
+    def _ask_canaries(self, pool: ThreadPoolExecutor, model: str) -> list[Answer]:
+        """Send one canary for each process of the model, all at once."""
+        count = self._stages.processes(model)
+        asked = [pool.submit(canary.ask, self._client, model, CANARY_TIMEOUT_S) for _ in range(count)]
+        return [future.result() for future in asked]
 
     def _judge_canaries(self, model: str, question: Question[list[Answer]]) -> None:
         answers = question.answer()
@@ -229,17 +237,6 @@ class Supervisor:
 
     def _classifier_folder(self) -> Path:
         return self._server.repository / CLASSIFIER_MODEL.name
-
-
-def _canaries(supervisor: Supervisor, pool: ThreadPoolExecutor, model: str) -> Callable[[], list[Answer]]:
-    """Return the question of one canary for each process of the model, all at once."""
-
-    def ask() -> list[Answer]:
-        count = supervisor._stages.processes(model)
-        asked = [pool.submit(canary.ask, supervisor._client, model, CANARY_TIMEOUT_S) for _ in range(count)]
-        return [future.result() for future in asked]
-
-    return ask
 
 
 def _largest(stubs: dict[int, Stub], model: str) -> int:

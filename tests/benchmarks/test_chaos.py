@@ -1,0 +1,22 @@
+"""A short form of ``make chaos``: one fault and a few hostile requests, on the real server with the demo model."""
+
+import shutil
+import subprocess
+
+import pytest
+
+pytestmark = pytest.mark.triton
+
+
+def test_no_study_is_lost_and_no_stranger_is_let_in(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    allowed = shutil.which("unshare") and subprocess.run(["unshare", "--mount", "true"], capture_output=True)
+    if not allowed or allowed.returncode != 0:
+        pytest.skip("a mount namespace of its own needs unshare and the right to use it")
+    import bench_chaos
+
+    arguments = ["--callers", "1", "--hostile", "60", "--only", "kill -9 of the report"]
+    monkeypatch.setattr("sys.argv", ["bench_chaos.py", *arguments])
+    assert bench_chaos.main() == 0, capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "kill -9 of the report's process" in printed
+    assert "60 hostile requests" in printed
