@@ -42,18 +42,21 @@ class TritonPythonModel:
 
     def handle(self, request: Request) -> tuple[NamedTensor, ...]:
         """Return the tensors of one request's answer."""
-        how = {"threads": self.threads, "brain_models": self.brain_models, "check": still_wanted(request)}
+        check = still_wanted(request)
         overrides = Overrides.of_parameters(request.parameters())
         files, volumes = _files(request), _volumes(request)
         if files is not None and volumes:
             raise GlioserveError(ErrorCode.BOTH_INPUTS)
         if files is not None:
-            series = overrides.for_files()
             result = preprocess_dicom(
-                files, self.recipe, accept_identified=self.accept_identified, series=series, **how
-            )
+                files, self.recipe, accept_identified=self.accept_identified, series=overrides.for_files(),
+                threads=self.threads, brain_models=self.brain_models, check=check,
+            )  # fmt: skip
         elif volumes:
-            result = preprocess_volumes(overrides.renamed(volumes), self.recipe, **how)
+            result = preprocess_volumes(
+                overrides.renamed(volumes), self.recipe,
+                threads=self.threads, brain_models=self.brain_models, check=check,
+            )  # fmt: skip
         else:
             raise GlioserveError(ErrorCode.NO_INPUT)
         self.metrics.observe(result.record.timings_s)
