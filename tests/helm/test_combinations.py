@@ -95,6 +95,13 @@ WORKS: list[tuple[str, dict[str, Any]]] = [
     ("mtls", merged(TLS, nested("tls.clientCA.existingSecret", "ca"))),
     ("mtls test", merged(TLS, {"tls": {"clientCA": {"existingSecret": "ca"}}, "test": {"clientSecret": "me"}})),
     ("cert-manager", {"tls": {"enabled": True, "certManager": {"enabled": True, "issuerRef": {"name": "ca"}}}}),
+    ("gateway, keys", {"gateway": {"mode": "sidecar", "apiKeys": {"existingSecret": "callers"}}}),
+    ("gateway apart", merged(TLS, {"gateway": {"mode": "deployment", "apiKeys": {"existingSecret": "callers"}}})),
+    (
+        "gateway, certificates",
+        merged(TLS, nested("tls.clientCA.existingSecret", "ca"), nested("gateway.mode", "sidecar")),
+    ),
+    ("gateway for all", {"gateway": {"mode": "sidecar", "options": {"anonymous": True}}}),
     ("np-off", nested("networkPolicy.enabled", False)),
     ("np-nobody", {"networkPolicy": {"clients": [], "monitoring": []}}),
     ("pullsecret", {"imagePullSecrets": [{"name": "s"}]}),
@@ -226,7 +233,14 @@ def test_it_works(helm4: Helm, values: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(("values", "said"), [row[1:] for row in REFUSED], ids=[row[0] for row in REFUSED])
-def test_it_is_refused_with_what_to_write(helm: Helm, values: dict[str, Any], said: str) -> None:
+def test_it_is_refused_with_what_to_write(helm4: Helm, values: dict[str, Any], said: str) -> None:
+    with pytest.raises(HelmError, match=said):
+        helm4.template(merged(CLAIM, values))
+
+
+@pytest.mark.parametrize("row", ["gpu0", "dra-claims", "nodesel-bool", "pdb-null", "margin-null", "tls-args"])
+def test_both_majors_refuse_in_the_same_words(helm: Helm, row: str) -> None:
+    (values, said) = next(given for name, *given in REFUSED if name == row)
     with pytest.raises(HelmError, match=said):
         helm.template(merged(CLAIM, values))
 

@@ -24,6 +24,8 @@ OUTSIDE = {
     "PersistentVolumeClaim/glioma-plans",  # the user's, in ci/tensorrt-values.yaml
     "PersistentVolumeClaim/glioma-cache",  # the user's, by persistence.fetch.cacheClaim
     "Secret/glioma-tls",  # the user's, by tls.existingSecret
+    "Secret/glioma-callers",  # the user's, by gateway.apiKeys of ci/sidecar-values.yaml
+    "ConfigMap/hospital-ca",  # the user's, by caBundle of ci/gateway-values.yaml
     "Secret/rel-glioserve-tls",  # cert-manager's
     "Secret/glioma-admin",  # the user's, by adminToken.existingSecret of ci/full-values.yaml
 }

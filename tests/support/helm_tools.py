@@ -96,11 +96,9 @@ class Helm:
         given = values if isinstance(values, Path) else None
         stdin = json.dumps({} if values is None or given else values)
         where = ["--kube-version", kube_version] if kubeconfig is None else ["--dry-run=server"]
-        text = self.run(
-            "template", release, str(CHART), "-n", NAMESPACE, "-f", str(given or "-"), *where, *arguments,
-            stdin=stdin, kubeconfig=kubeconfig,
-        )  # fmt: skip
-        return [document for document in yaml.safe_load_all(text) if document]
+        asked = ("template", release, str(CHART), "-n", NAMESPACE, "-f", str(given or "-"), *where, *arguments)
+        text = self.run(*asked, stdin=stdin, kubeconfig=kubeconfig) if kubeconfig else _rendered(self, asked, stdin)
+        return [document for document in yaml.load_all(text, Loader=_YAML) if document]
 
     def notes(self, values: Mapping[str, Any], kubeconfig: Path) -> str:
         """What an install would tell its user. Needs a cluster or its stub."""
@@ -109,6 +107,15 @@ class Helm:
             stdin=json.dumps(values), kubeconfig=kubeconfig,
         )  # fmt: skip
         return text.split("NOTES:\n", 1)[1]
+
+
+@functools.lru_cache(maxsize=256)
+def _rendered(helm: Helm, asked: tuple[str, ...], stdin: str) -> str:
+    """What Helm printed. A render depends on its values alone, and takes longer than most checks of it."""
+    return helm.run(*asked, stdin=stdin)
+
+
+_YAML: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @functools.cache
@@ -158,8 +165,15 @@ def find(manifests: Sequence[Manifest], kind: str, suffix: str = "") -> Manifest
 
 def pod_spec(manifests: Sequence[Manifest]) -> Manifest:
     """The server's pod."""
-    spec: Manifest = find(manifests, "Deployment")["spec"]["template"]["spec"]
+    spec: Manifest = component(manifests, "Deployment", "server")["spec"]["template"]["spec"]
     return spec
+
+
+def component(manifests: Sequence[Manifest], kind: str, name: str) -> Manifest:
+    """The one object of a kind that belongs to a component: ``server``, ``gateway``, ``test`` and so on."""
+    label = "app.kubernetes.io/component"
+    (found,) = (m for m in manifests if m["kind"] == kind and m["metadata"]["labels"].get(label) == name)
+    return found
 
 
 def server(manifests: Sequence[Manifest]) -> Manifest:

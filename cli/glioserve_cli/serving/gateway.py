@@ -29,5 +29,7 @@ def run(args: argparse.Namespace) -> int:
     args.out.mkdir(parents=True, exist_ok=True)
     file = write_configuration(options, args.out, args.seen_as)
     seen = file if args.seen_as is None else args.seen_as / file.name
-    print(f"envoy --config-path {seen} --concurrency {options.workers} --drain-strategy immediate")
+    print(
+        f"envoy --config-path {seen} --concurrency {options.workers} --disable-hot-restart --drain-strategy immediate"
+    )
     return 0

@@ -1,7 +1,8 @@
 """Send a phantom study through the service, as a client does, and end with a line that names what is wrong.
 
 The chart's test pod runs it. It reads GLIOSERVE_URL and GLIOSERVE_PROBES (addresses), GLIOSERVE_SCORE (least, highest),
-GLIOSERVE_TLS (folder with the authority) and GLIOSERVE_CLIENT_TLS (folder with the caller's certificate, or "missing").
+GLIOSERVE_TLS (folder with the authority), and what the caller shows: GLIOSERVE_CLIENT_TLS (folder with its certificate)
+and GLIOSERVE_TOKEN (bearer token), each "missing" where one is needed and none was given.
 """
 
 import os
@@ -44,15 +45,20 @@ def main() -> str | None:
     url = os.environ["GLIOSERVE_URL"]
     if reason := readiness(os.environ["GLIOSERVE_PROBES"]):
         return reason
+    token = os.environ.get("GLIOSERVE_TOKEN")
     if os.environ.get("GLIOSERVE_CLIENT_TLS") == "missing":
         print("ready; no study was sent, since callers need a certificate: set test.clientSecret")
+        return None
+    if token == "missing":
+        print("ready; no study was sent, since callers need a token or key: set test.tokenSecret")
         return None
     least, most = map(float, os.environ["GLIOSERVE_SCORE"].split())
     with tempfile.TemporaryDirectory() as folder:
         write_study(make_phantom(7, "recurrence"), Path(folder))
         study = DicomStudy.from_directory(folder)
     try:
-        with GliomaClient(url, tls=tls()) as client:
+        headers = {"authorization": f"Bearer {token.strip()}"} if token else None
+        with GliomaClient(url, tls=tls(), headers=headers) as client:
             answer = client.predict(study, heatmap=False)
     except GlioserveError as error:
         return f"no answer from {url}: {error}"

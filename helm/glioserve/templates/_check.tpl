@@ -8,6 +8,7 @@
 {{- include "glioserve.checkTimes" . -}}
 {{- include "glioserve.checkScaling" . -}}
 {{- include "glioserve.checkTraffic" . -}}
+{{- include "glioserve.checkGateway" . -}}
 {{- include "glioserve.checkMonitoring" . -}}
 {{- include "glioserve.checkSecurity" . -}}
 {{- include "glioserve.checkAdditions" . -}}
@@ -34,7 +35,11 @@ pdb: podDisruptionBudget
 probes: startupProbe, readinessProbe and livenessProbe
 terminationGracePeriodSeconds: shutdown.*, whose sum it is
 httpRoute: grpcRoute; studies come by gRPC
-gateway: grpcRoute for the Gateway API or ingress; Envoy beside the server as initContainers and extraContainers (docs/gateway.md)
+gateway.enabled: gateway.mode, sidecar or deployment; or grpcRoute for the Gateway API
+gateway.jwt: gateway.options.jwt
+gateway.rate: gateway.options.rate
+gateway.limits: gateway.options.limits
+gateway.tls: tls, which is the gateway's where there is one
 serviceMonitor: metrics.serviceMonitor
 podMonitor: metrics.podMonitor
 prometheusRule: metrics.prometheusRule
@@ -106,13 +111,15 @@ listenAddress service.type service.annotations service.grpcPort service.grpcAppP
 tls.enabled tls.existingSecret tls.certManager.enabled tls.certManager.issuerRef tls.certManager.dnsNames tls.certManager.duration tls.certManager.renewBefore tls.clientCA.existingSecret tls.clientCA.key
 ingress.enabled ingress.className ingress.annotations ingress.hosts ingress.tlsSecret
 grpcRoute.enabled grpcRoute.annotations grpcRoute.parentRefs grpcRoute.hostnames grpcRoute.weight grpcRoute.backends grpcRoute.mirror.name grpcRoute.mirror.port grpcRoute.mirror.percent grpcRoute.backendCA
+gateway.mode gateway.options gateway.apiKeys.existingSecret gateway.apiKeys.key gateway.jwks.configMap gateway.jwks.key gateway.image.registry gateway.image.repository gateway.image.tag gateway.image.digest gateway.image.pullPolicy
+gateway.resources.requests.cpu gateway.resources.requests.memory gateway.resources.limits.memory gateway.replicaCount
 metrics.service.port metrics.service.annotations
 metrics.serviceMonitor.enabled metrics.serviceMonitor.namespace metrics.serviceMonitor.labels metrics.serviceMonitor.annotations metrics.serviceMonitor.interval metrics.serviceMonitor.scrapeTimeout metrics.serviceMonitor.relabelings metrics.serviceMonitor.metricRelabelings
 metrics.podMonitor.enabled metrics.podMonitor.namespace metrics.podMonitor.labels metrics.podMonitor.annotations metrics.podMonitor.interval metrics.podMonitor.scrapeTimeout metrics.podMonitor.relabelings metrics.podMonitor.metricRelabelings
 metrics.prometheusRule.enabled metrics.prometheusRule.namespace metrics.prometheusRule.labels metrics.prometheusRule.annotations metrics.prometheusRule.groups metrics.dashboards.enabled metrics.dashboards.namespace metrics.dashboards.labels metrics.dashboards.annotations
 tracing.enabled tracing.endpoint tracing.rate
 serviceAccount.create serviceAccount.name serviceAccount.annotations serviceAccount.automount podSecurityContext containerSecurityContext networkPolicy.enabled networkPolicy.clients networkPolicy.monitoring networkPolicy.egress
-proxy.http proxy.https proxy.exclude caBundle.configMap caBundle.key test.enabled test.timeoutSeconds test.minScore test.maxScore test.clientSecret test.resources.requests test.resources.limits
+proxy.http proxy.https proxy.exclude caBundle.configMap caBundle.key test.enabled test.timeoutSeconds test.minScore test.maxScore test.clientSecret test.tokenSecret test.resources.requests test.resources.limits
 podLabels podAnnotations extraArgs extraEnv extraEnvFrom extraVolumes extraVolumeMounts initContainers extraContainers extraObjects
 {{- end -}}
 
@@ -388,7 +395,7 @@ podLabels podAnnotations extraArgs extraEnv extraEnvFrom extraVolumes extraVolum
 {{- end -}}
 
 {{- define "glioserve.checkAdditions" -}}
-{{- $owned := dict "--http-port" "service.http.enabled" "--no-http" "service.http.enabled" "--gateway" "a gateway of its own (docs/gateway.md, In a cluster)" "--http" "service.http.enabled" "--tls-cert" "tls" "--tls-key" "tls" "--tls-client-ca" "tls.clientCA" "--admin-token-file" "adminToken" "--accept-identified-dicom" "dicom.acceptIdentified" "--repository" "persistence (an image, any volume, or a store by persistence.fetch.url)" "--profile" "profile" "--host" "listenAddress" "--grpc-port" "service.grpcPort, the port that callers see" "--metrics-port" "metrics.service.port, the port that Prometheus sees" "--probe-port" "metrics.service.port; the probes follow the chart" "--log-format" "logFormat" "--ready-timeout-s" "startup.timeoutSeconds" "--drain-timeout-s" "shutdown.drainTimeoutSeconds" "--exit-timeout-s" "shutdown.exitTimeoutSeconds" "--stage-timeout-s" "stages.timeoutSeconds" "--stage-memory-limit-mib" "stages.memoryLimitMiB" -}}
+{{- $owned := dict "--http-port" "service.http.enabled" "--no-http" "service.http.enabled" "--gateway" "gateway.mode" "--grpc-host" "gateway.mode" "--http" "service.http.enabled" "--tls-cert" "tls" "--tls-key" "tls" "--tls-client-ca" "tls.clientCA" "--admin-token-file" "adminToken" "--accept-identified-dicom" "dicom.acceptIdentified" "--repository" "persistence (an image, any volume, or a store by persistence.fetch.url)" "--profile" "profile" "--host" "listenAddress" "--grpc-port" "service.grpcPort, the port that callers see" "--metrics-port" "metrics.service.port, the port that Prometheus sees" "--probe-port" "metrics.service.port; the probes follow the chart" "--log-format" "logFormat" "--ready-timeout-s" "startup.timeoutSeconds" "--drain-timeout-s" "shutdown.drainTimeoutSeconds" "--exit-timeout-s" "shutdown.exitTimeoutSeconds" "--stage-timeout-s" "stages.timeoutSeconds" "--stage-memory-limit-mib" "stages.memoryLimitMiB" -}}
 {{- $triton := dict "--grpc-max-connection-age" "service.maxConnectionAgeSeconds" "--grpc-use-ssl" "tls" "--grpc-server-" "tls" "--grpc-root-cert" "tls.clientCA" "--http-" "service.http" "--allow-http" "service.http.enabled" "--grpc-port" "service.grpcPort" "--grpc-address" "listenAddress" "--metrics-" "metrics.service" "--allow-metrics" "metrics.service" "--allow-grpc" "service" "--exit-timeout-secs" "shutdown.exitTimeoutSeconds" "--model-repository" "persistence" -}}
 {{- if .Values.tracing.enabled -}}{{- $_ := set $triton "--trace-config" "tracing" -}}{{- end -}}
 {{- range include "glioserve.tpl" (list . .Values.extraArgs) | fromYamlArray -}}
@@ -401,7 +408,7 @@ podLabels podAnnotations extraArgs extraEnv extraEnvFrom extraVolumes extraVolum
 {{- if hasPrefix $own $flag -}}{{- fail (printf "extraArgs has Triton's %s, which the chart sets: use %s." $flag $value) -}}{{- end -}}
 {{- end -}}
 {{- end -}}
-{{- $volumes := list "models" "brain-models" "shm" "tmp" "admin-token" "served" "plan-cache" "tls" "client-ca" "ca-bundle" -}}
+{{- $volumes := list "models" "brain-models" "shm" "tmp" "admin-token" "served" "plan-cache" "tls" "client-ca" "ca-bundle" "gateway" "gateway-options" "api-keys" "jwks" -}}
 {{- range include "glioserve.tpl" (list . .Values.extraVolumes) | fromYamlArray -}}
 {{- if has .name $volumes -}}{{- fail (printf "extraVolumes has the name %s, which the pod has already: rename it." .name) -}}{{- end -}}
 {{- $volumes = append $volumes .name -}}
@@ -420,6 +427,7 @@ podLabels podAnnotations extraArgs extraEnv extraEnvFrom extraVolumes extraVolum
 {{- $containers := list "glioserve" -}}
 {{- if .Values.persistence.fetch.url -}}{{- $containers = append $containers "fetch" -}}{{- end -}}
 {{- if .Values.tensorrt.build.enabled -}}{{- $containers = append $containers "plan" -}}{{- end -}}
+{{- if eq .Values.gateway.mode "sidecar" -}}{{- $containers = concat $containers (list "gateway-config" "gateway") -}}{{- end -}}
 {{- range $list := list "initContainers" "extraContainers" -}}
 {{- range include "glioserve.tpl" (list $ (index $.Values $list)) | fromYamlArray -}}
 {{- if has .name $containers -}}{{- fail (printf "%s has the name %s, which the pod has already: rename it." $list .name) -}}{{- end -}}

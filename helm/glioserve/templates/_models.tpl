@@ -20,6 +20,10 @@
   {{- include "glioserve.tpl" (list $ .volume) | nindent 2 }}
 {{- end }}
 {{- end }}
+{{- include "glioserve.caVolume" . }}
+{{- end -}}
+
+{{- define "glioserve.caVolume" -}}
 {{- if .Values.caBundle.configMap }}
 - name: ca-bundle
   configMap:
@@ -153,5 +157,9 @@
 {{- end }}
 {{- if .Values.tensorrt.build.enabled }}
 {{ include "glioserve.planContainer" . }}
+{{- end }}
+{{- if eq .Values.gateway.mode "sidecar" }}
+{{ include "glioserve.gatewayConfigContainer" . }}
+{{ include "glioserve.gatewayContainer" . }}
 {{- end }}
 {{- end -}}

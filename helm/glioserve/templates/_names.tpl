@@ -60,8 +60,14 @@ app.kubernetes.io/component: {{ index . 1 }}
 {{- end -}}
 
 {{- define "glioserve.image" -}}
-{{- $registry := dig "imageRegistry" "" (.Values.global | default dict) | default .Values.image.registry -}}
-{{- with .Values.image -}}
+{{- include "glioserve.imageOf" (list . .Values.image) -}}
+{{- end -}}
+
+{{/* Takes (list $ image). */}}
+{{- define "glioserve.imageOf" -}}
+{{- $ := index . 0 -}}
+{{- with index . 1 -}}
+{{- $registry := dig "imageRegistry" "" ($.Values.global | default dict) | default .registry -}}
 {{- if $registry -}}{{ trimSuffix "/" $registry }}/{{- end -}}
 {{- .repository -}}
 {{- if .digest -}}@{{ .digest }}{{- else -}}:{{ .tag | default $.Chart.AppVersion }}{{- end -}}

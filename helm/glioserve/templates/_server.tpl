@@ -14,7 +14,12 @@
 - --repository={{ include "glioserve.repository" . }}
 - --profile={{ .Values.profile }}
 - {{ printf "--host=%s" (include "glioserve.listenAddress" .) | quote }}
+{{- if eq .Values.gateway.mode "sidecar" }}
+- {{ printf "--grpc-host=%s" (include "glioserve.loopback" .) | quote }}
+- --grpc-port=8011
+{{- else }}
 - --grpc-port=8001
+{{- end }}
 {{- if .Values.service.http.enabled }}
 - --http
 - --http-port=8000
@@ -35,10 +40,10 @@
 {{- if .Values.adminToken.enabled }}
 - --admin-token-file=/etc/glioserve/admin/{{ .Values.adminToken.key }}
 {{- end }}
-{{- if .Values.tls.enabled }}
+{{- if include "glioserve.serverTls" . }}
 - --tls-cert=/etc/glioserve/tls/tls.crt
 - --tls-key=/etc/glioserve/tls/tls.key
-{{- if .Values.tls.clientCA.existingSecret }}
+{{- if and .Values.tls.clientCA.existingSecret (not .Values.gateway.mode) }}
 - --tls-client-ca=/etc/glioserve/client-ca/ca.crt
 {{- end }}
 {{- end }}
@@ -204,10 +209,10 @@ tolerations:
 
 {{/* Secrets that the server reads when it starts only; a change of one, as an upgrade finds it, rolls the pods. */}}
 {{- define "glioserve.rolledBy" -}}
-{{- if .Values.tls.enabled }}
+{{- if include "glioserve.serverTls" . }}
 tls: {{ include "glioserve.tlsSecretName" . | quote }}
-{{- with .Values.tls.clientCA.existingSecret }}
-client-ca: {{ . | quote }}
+{{- if and .Values.tls.clientCA.existingSecret (not .Values.gateway.mode) }}
+client-ca: {{ .Values.tls.clientCA.existingSecret | quote }}
 {{- end }}
 {{- end }}
 {{- with .Values.adminToken.existingSecret }}

@@ -3,7 +3,7 @@ Constants of the code that the chart's sums rest on; tests/helm/test_sums.py hol
 callSeconds: one call of the supervisor. exitMarginSeconds: on top of Triton's exit timeout. killSeconds: ending and reaping
 what is left. preprocessInstances and stages: processes of model_repository. waitingStudies: the queue before preprocess.
 stageMiB: least memory of a stage, its measured peak rounded up. baseMiB: Triton, the supervisor and CUDA's host memory.
-studyMiB: a raw study of four sequences of 240 x 240 x 155 as FP32.
+studyMiB: a raw study of four sequences of 240 x 240 x 155 as FP32. studySeconds, uploadSeconds: the gateway's own defaults.
 */}}
 {{- define "glioserve.constants" -}}
 callSeconds: 5
@@ -15,6 +15,8 @@ waitingStudies: 16
 stageMiB: 768
 baseMiB: 1024
 studyMiB: 144
+studySeconds: 120
+uploadSeconds: 60
 {{- end -}}
 
 {{/* Bytes of a memory quantity: 2Gi -> 2147483648. The schema lets only these units through. */}}

@@ -27,6 +27,36 @@ hide the queue of a slow model.
 max(sum by (model) (rate(nv_inference_queue_duration_us{{ $s }})) / (sum by (model) (rate(nv_inference_count{{ $s }})) > 0)) / 1e6
 {{- end -}}
 
+{{/* Who may send studies. A rule without `from` would let everyone in, so that an empty list leaves the release's own test. */}}
+{{- define "glioserve.callersIngress" -}}
+- from:
+    - podSelector:
+        matchLabels:
+          {{- include "glioserve.selectorLabels" (list . "test") | nindent 10 }}
+    {{- with .Values.networkPolicy.clients }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+  ports:
+    - port: {{ include "glioserve.frontPort" . }}
+      protocol: TCP
+    {{- if .Values.service.http.enabled }}
+    - port: http
+      protocol: TCP
+    {{- end }}
+{{- end -}}
+
+{{- define "glioserve.gatewayStatusIngress" -}}
+- from:
+    - podSelector:
+        matchLabels:
+          {{- include "glioserve.selectorLabels" (list . "test") | nindent 10 }}
+    {{- with .Values.networkPolicy.monitoring }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+  ports:
+    - {port: 8004, protocol: TCP}
+{{- end -}}
+
 {{- define "glioserve.dnsEgress" -}}
 - ports:
     - {port: 53, protocol: UDP}
