@@ -34,10 +34,11 @@ NATIVE_MARKS = (
 )  # fmt: skip
 """Descriptions of a native T1: a minus or a negation before or behind the agent's word."""
 TERM_PAIRS = (
-    ("IP", "OP", False), ("M_FFE", "M_B1", False), ("SW_M_FFE", "SW_P_FFE", False), ("RMS", "ECHO1", True),
-    ("MEAN", "M", True), ("XYZ", "ABC", True),
+    ("IP", "OP", 1), ("M_FFE", "M_B1", 1), ("SW_M_FFE", "SW_P_FFE", 0), ("RMS", "ECHO1", 2), ("MEAN", "M", 2),
+    ("XYZ", "ABC", 2),
 )  # fmt: skip
-"""Values of ImageType that alone tell two images of one series apart; True where the second is a T1 as well."""
+"""Values of ImageType that alone tell two images of one series apart, and how many of the two are a T1, from the first
+on: both of Philips' SW images are susceptibility-weighted, whatever the protocol is called."""
 
 
 @dataclass(frozen=True)
@@ -187,12 +188,13 @@ def _hitachi(items: int) -> StudyCase:
     return StudyCase("classic images with functional groups", parts)
 
 
-def _terms(one: str, other: str, both: bool) -> StudyCase:
+def _terms(one: str, other: str, t1s: int) -> StudyCase:
     b = base("PHILIPS")
     kinds = [["ORIGINAL", "PRIMARY", term, "ND"] for term in (one, other)]
     first = b.t1.with_attributes(ImageType=kinds[0])
-    second = first.again("t1 second", 2, within="t1", voxels=np.roll(first.voxels, 2, 1), shows=T1 if both else None)
+    second = first.again("t1 second", 2, within="t1", voxels=np.roll(first.voxels, 2, 1), shows=T1 if t1s > 1 else None)
     second = second.with_attributes(ImageType=kinds[1])
+    first = replace(first, shows=T1 if t1s else None)
     return StudyCase(f"{one} and {other} in one series", (first, second, b.t1ce, b.t2, b.flair))
 
 
@@ -327,7 +329,7 @@ CASES: Mapping[str, Maker] = {
         "a tenth": partial(_blank, 0.5, 0.6),
     }),
     **_group("functional groups", {"one item": partial(_hitachi, 1), "none": partial(_hitachi, 0)}),
-    **_group("image types", {f"{a} and {b}": partial(_terms, a, b, both) for a, b, both in TERM_PAIRS}),
+    **_group("image types", {f"{a} and {b}": partial(_terms, a, b, t1s) for a, b, t1s in TERM_PAIRS}),
     **_group("places", {
         **{f"uneven by {share:.0%}": partial(_uneven, share) for share in (0.02, 0.15, 0.3)},
         "rounded to 0.1 mm": partial(_rounded, 1),

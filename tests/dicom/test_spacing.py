@@ -104,6 +104,23 @@ def test_a_hundredth_of_a_step_is_even(kind, share):
     assert np.linalg.norm(step) == pytest.approx(4.0, rel=2e-3)
 
 
+@pytest.mark.parametrize(("step_mm", "slices"), [(1.0, 60), (4.0, 40), (5.5, 24)])
+def test_small_errors_of_the_distances_may_add_up(step_mm, slices):
+    exact, normal = grid(5, step_mm, slices)
+    rng = np.random.default_rng(slices)
+    steps = 1 + rng.uniform(-0.01, 0.01, slices - 1)
+    drift = np.concatenate([[0], np.cumsum(steps / steps.mean())]) - np.arange(slices)
+    assert np.abs(drift).max() > 0.012
+    step = even_step(exact + np.outer(drift * step_mm, normal), normal, 0.0)
+    assert np.linalg.norm(step) == pytest.approx(step_mm, rel=2e-3)
+
+
+def test_errors_that_add_up_to_more_are_refused():
+    exact, normal = grid(5, 1.0, 200)
+    bend = 0.01 * np.maximum(np.arange(200) - 100, 0)  # the second half has slices 1 % further apart
+    assert refused(exact + np.outer(bend, normal), normal).code is ErrorCode.IRREGULAR_SPACING
+
+
 def scan(seed=0, step_mm=1.0, slices=60):
     stored = np.random.default_rng(seed).integers(1, 4000, (slices, *FEW_PIXELS[::-1]))
     geometry = oblique((*FEW_PIXELS, slices), (0.9, 1.1, step_mm), seed)

@@ -1,8 +1,9 @@
 """The geometry gate: slices are evenly spaced along their normal, or what is wrong has its code.
 
 Positions are held to an even grid, each by its own error: half of its last decimal, as archives and anonymisers round
-positions, to 0.1 mm at the coarsest. Distances of neighbours are not compared: rounding changes those of thin slices
-by a fifth.
+positions, to 0.1 mm at the coarsest. Distances of neighbours do not decide by themselves, since rounding changes those
+of thin slices by a fifth. Where all of them are alike, though, small errors that add up may take slices further off the
+grid.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ MAX_STEP_MM = 50.0
 """Largest distance of neighbouring slices of a volume, in mm."""
 POSITION_TOLERANCE = 0.012
 """Share of the slice distance by which any slice may lie off the even grid."""
+DRIFT_TOLERANCE = 0.04
+"""The same where no distance of neighbours differs from the grid's by more than :data:`POSITION_TOLERANCE`."""
 MOST_ROUNDING = 0.25
 """Largest share of the slice distance that counts as rounding: more could hide a missing slice."""
 SHEAR_TOLERANCE_MM = 0.5
@@ -95,7 +98,10 @@ def _fitted_step(index: npt.NDArray[np.int_], along_mm: Vector) -> float:
 def _is_even(index: npt.NDArray[np.int_], along_mm: Vector, error_mm: Vector) -> bool:
     """Return whether an even grid exists that has slice ``index[k]`` within the tolerance of ``along_mm[k]``, each."""
     step_mm = _fitted_step(index, along_mm)
-    allowed = np.clip(error_mm + _SINGLE_PRECISION_MM, POSITION_TOLERANCE * step_mm, MOST_ROUNDING * step_mm)
+    steps_mm = np.diff(along_mm) / np.diff(index)
+    alike = bool(np.abs(steps_mm - step_mm).max() <= POSITION_TOLERANCE * step_mm)
+    least_mm = (DRIFT_TOLERANCE if alike else POSITION_TOLERANCE) * step_mm
+    allowed = np.clip(error_mm + _SINGLE_PRECISION_MM, least_mm, MOST_ROUNDING * step_mm)
     most = float(allowed.max())
 
     def missed_mm(step: float) -> float:
