@@ -77,12 +77,13 @@ build/peers/.done: benchmarks/peers/requirements.txt
 
 peers: build/peers/.done ## the registration tools that the benchmarks compare with, into build/peers
 
-bench: $(VENV)/.dev $(if $(filter registration preprocess,$(NAME)),peers) ## run benchmarks/bench_NAME.py; without NAME, list them
-	@if [ -z '$(NAME)' ]; then ls benchmarks/bench_*.py | sed 's/.*bench_\(.*\)\.py/make bench NAME=\1/'; \
-	else $(BIN)/python benchmarks/bench_$(NAME).py $(ARGS); fi
+bench: $(VENV)/.dev $(if $(filter registration preprocess,$(NAME)),peers) ## run the benchmark NAME (ARGS='--help'); without NAME, list them
+	@if [ -z '$(NAME)' ]; then ls benchmarks/*/bench_*.py | sed 's/.*bench_\(.*\)\.py/make bench NAME=\1/'; exit; fi; \
+	file=$$(ls benchmarks/*/bench_$(NAME).py 2>/dev/null) || { echo "No benchmark has the name $(NAME); make bench lists them."; exit 1; }; \
+	PYTHONPATH=benchmarks $(BIN)/python -m $$(basename $$(dirname $$file)).bench_$(NAME) $(ARGS)
 
 chaos: $(VENV)/.dev ## faults strike a server under load; exit code 1 where a study is lost (ARGS='--only TEXT --hostile N')
-	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/bench_chaos.py $(ARGS)
+	@OMP_NUM_THREADS=1 PYTHONPATH=benchmarks $(BIN)/python -m chaos.bench_chaos $(ARGS)
 
 fuzz: $(VENV)/.dev ## N mutated studies from SEED, each to an answer or a code (CASE=number: that one alone)
 	@OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m fuzz --cases $(N) --seed $(SEED) $(if $(CASE),--case $(CASE)) $(ARGS)

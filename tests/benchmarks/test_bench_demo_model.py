@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def bench(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    return importlib.import_module("bench_demo_model")
+    return importlib.import_module("classifier.bench_demo_model")
 
 
 def outcome(bench: ModuleType, diagnosis: str, score: float, peak_mm: float) -> object:

@@ -12,7 +12,7 @@ def test_no_study_is_lost_and_no_stranger_is_let_in(monkeypatch: pytest.MonkeyPa
     allowed = shutil.which("unshare") and subprocess.run(["unshare", "--mount", "true"], capture_output=True)
     if not allowed or allowed.returncode != 0:
         pytest.skip("a mount namespace of its own needs unshare and the right to use it")
-    import bench_chaos
+    from chaos import bench_chaos
 
     arguments = ["--callers", "1", "--hostile", "60", "--only", "kill -9 of the report"]
     monkeypatch.setattr("sys.argv", ["bench_chaos.py", *arguments])

@@ -19,7 +19,7 @@ def runtimes() -> ModuleType:
 
 @pytest.fixture
 def bench() -> ModuleType:
-    return importlib.import_module("bench_classifier")
+    return importlib.import_module("classifier.bench_classifier")
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ from glioserve_phantom.clinical.series import ClinicalSeries
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))  # its modules are scripts, no package
 import series.answers as series_answers
-from bench_series import disagreements, silent_swaps
 from series.answers import REFUSED, RIGHT, WRONG, StudyCase
+from series.bench_series import disagreements, silent_swaps
 from series.cases import AGENT_TEXTS, CASES
 from series.studies import FAULTS, drawn_study, renamed_study
 

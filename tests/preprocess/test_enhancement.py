@@ -17,8 +17,8 @@ from glioserve_preprocess.series.enhancement import Enhancement, compare_enhance
 from support.phantoms import small_phantom
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))  # its modules are scripts, no package
-from bench_enhancement import ABSTAINED, KINDS, judged_pair
 from series.answers import RIGHT
+from series.bench_enhancement import ABSTAINED, KINDS, judged_pair
 
 FG_6692 = Path(__file__).resolve().parents[3] / "shared" / "data" / "tcga-fg-6692" / "nifti"
 SEEDS = range(300, 312)

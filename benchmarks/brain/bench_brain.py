@@ -21,7 +21,6 @@ from PIL import Image
 from scipy import ndimage
 
 from bars import Bar, print_bars
-from bench_registration import kept_truth, native_truth
 from brain.cases import BrainCase, Mask, mask_of_real_study, real_cases, synthetic_cases
 from common import ROOT, print_table, write_result
 from glioserve_contract import GlioserveError, Modality
@@ -30,6 +29,7 @@ from glioserve_dicom.volumes.geometry import Matrix, canonical, isotropic_cover
 from glioserve_preprocess.brain.extraction import find_brain
 from glioserve_preprocess.registration.register import register_all
 from glioserve_preprocess.tensor.grid import sample
+from registration.bench_registration import kept_truth, native_truth
 from registration.cases import MOVING, REFERENCE, RealStudy, real_study
 
 HEADS = ROOT / "build" / "bench_brain"

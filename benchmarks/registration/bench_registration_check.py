@@ -1,6 +1,6 @@
 """Count what the self-check of registration catches and what it flags for nothing, on phantoms whose truth is known.
 
-``python benchmarks/bench_registration_check.py [--phantoms 12] [--first N]``: each phantom as it is (small and large
+``make bench NAME=registration_check ARGS='[--phantoms 12] [--first N]'``: each phantom as it is (small and large
 motion), spoilt in each way of ``registration.hard``, and with realistic noise, shading and slices; then the pairs of
 FG-6692, where ``../shared/data`` is there. A result is a failure above 2 mm of mean error over the brain, and always
 where there is no right answer (mirrored, another head). Caught: ``review`` or refused. Phantoms, realistic phantoms and

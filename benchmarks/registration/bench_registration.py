@@ -1,6 +1,6 @@
 """Rigid registration beside ANTs, elastix and SimpleITK: error, failures, CPU time and agreement, with the bars.
 
-``python benchmarks/bench_registration.py [--full] [--jobs 2]``: by default 12 pairs of each tool (about a quarter of
+``make bench NAME=registration ARGS='[--full] [--jobs 2]'``: by default 12 pairs of each tool (about a quarter of
 an hour), with ``--full`` or ``FULL=1`` 30 seeds of every level and data set (an hour or two). ``make peers`` installs
 the other tools. ``--ours-only --pairs N`` runs ours alone on N pairs of each group: seconds.
 

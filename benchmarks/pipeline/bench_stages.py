@@ -1,6 +1,6 @@
 """Measure each stage of one study in CPU seconds of one process: a phantom, and a real study where one is given.
 
-``python benchmarks/bench_stages.py [--study DIR] [--repeat 3]``: the least of the repeats, since the machine is
+``make bench NAME=stages ARGS='[--study DIR] [--repeat 3]'``: the least of the repeats, since the machine is
 shared; the first run is left out, which pays for imports and caches. CPU time of all threads is in the sums.
 """
 

@@ -1,6 +1,6 @@
 """Steady load on a supervised server while faults strike, one after another: what becomes of the studies.
 
-``python benchmarks/bench_chaos.py [--callers 4] [--hostile 10000] [--only TEXT]``: each study is answered, or the
+``make bench NAME=chaos ARGS='[--callers 4] [--hostile 10000] [--only TEXT]'``: each study is answered, or the
 client gets a typed error after its own retries. The table has, for each fault, the studies that were under way or
 sent until the server had recovered, those that were lost (no answer after the retries), and the seconds until
 ``/readyz`` was 200 again. The server runs in a mount namespace with a small /dev/shm and temporary folder of its own,

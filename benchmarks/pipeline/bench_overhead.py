@@ -1,6 +1,6 @@
 """Measure what serving costs on top of the work itself, in CPU time: one study of DICOM files, several ways.
 
-``python benchmarks/bench_overhead.py [--rounds 5]``: in each round every way takes its turn, so that a busy machine
+``make bench NAME=overhead ARGS='[--rounds 5]'``: in each round every way takes its turn, so that a busy machine
 slows all alike; the medians are over the rounds. CPU time is that of the process that asks and of
 the server, that is of tritonserver and all its stubs. De-identification is left out: the files are pseudonymous.
 

@@ -1,4 +1,4 @@
-"""One measurement of the pipeline in a fresh process: ``preprocess_run.py TASK.json`` prints one line of JSON.
+"""One measurement of the pipeline in a fresh process: ``run.py TASK.json`` prints one line of JSON.
 
 A process of its own, because peak memory and the cost of a first call are only known of a fresh one.
 """

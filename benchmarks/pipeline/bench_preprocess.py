@@ -1,6 +1,6 @@
 """Measure what preprocessing costs, from DICOM files to the network's input without brain extraction, with the bars.
 
-``python benchmarks/bench_preprocess.py [--repeat 3] [--skip-growth]``: a four-sequence study of FG-6692's size (the
+``make bench NAME=preprocess ARGS='[--repeat 3] [--skip-growth]'``: a four-sequence study of FG-6692's size (the
 patient's own where it is given) against ANTs doing the three registrations alone; two threads against one, beside a
 spin loop; peak memory of a study of 4 x 256 x 256 x 176; growth with slices and sequences; where the time goes.
 Every figure is of a fresh process. `make peers` installs ANTs. About ten minutes.
@@ -26,8 +26,8 @@ from glioserve_dicom.volumes.geometry import Geometry, SequenceVolume
 from glioserve_registry.demo_model import demo_model_dir
 from glioserve_triton.served.versions import load_manifest
 from peer_process import ANTS, Worker, require_peers, write_pair
-from preprocess_run import Measured, Task, measure, recipe_task, takes_threads
-from preprocess_studies import SEQUENCES, Study, fg_sized_study, phantom_study
+from pipeline.run import Measured, Task, measure, recipe_task, takes_threads
+from pipeline.studies import SEQUENCES, Study, fg_sized_study, phantom_study
 
 MAX_OF_ANTS = 1 / 13
 MIN_SPEED_UP = 0.85
