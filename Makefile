@@ -50,8 +50,9 @@ $(VENV)/.dev: $(VENV)/.serve
 demo: $(VENV)/.serve ## a DICOM study in, an explained answer out, through a real Triton server (STUDY=dir for your own)
 	@$(BIN)/glioserve demo $(if $(STUDY),--study '$(STUDY)') --out '$(OUT)' $(if $(DEMO_MIN_SLICES),--min-slices $(DEMO_MIN_SLICES))
 
-tools: $(VENV)/.dev ## helm and kubectl for the chart's tests, into build/tools
+tools: $(VENV)/.dev ## helm, kubectl, prometheus and promtool for the tests of chart and rules, into build/tools
 	-@$(BIN)/python scripts/get_helm.py
+	-@$(BIN)/python scripts/get_prometheus.py
 
 # Each process has one core, where threads that wait for each other cost more than they gain.
 test test-slow: export OMP_NUM_THREADS ?= 1

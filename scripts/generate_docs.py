@@ -13,14 +13,7 @@ from pathlib import Path
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_contract.errors import classes
 from glioserve_contract.errors.base import class_of, families
-from glioserve_contract.metrics import (
-    STAGE_SECONDS,
-    STAGE_SECONDS_HELP,
-    STAGES,
-    STUDIES,
-    STUDIES_HELP,
-    SUPERVISOR_METRICS,
-)
+from glioserve_contract.metrics import DCGM_METRICS, MODEL_METRICS, SUPERVISOR_METRICS, TRITON_METRICS, Metric
 from glioserve_contract.parameters import PARAMETERS
 from glioserve_contract.tensors import MODELS, Tensor
 from glioserve_dicom.identity import IDENTIFYING_ATTRIBUTES, KEPT_ATTRIBUTES, Treatment
@@ -127,17 +120,32 @@ def known_holes() -> str:
     return head + "\n\n" + table(("hole", "closed in", "what it allows"), rows)
 
 
-def metrics() -> str:
-    """Return the table of the metrics that join Triton's."""
+def _metrics(declared: Sequence[Metric]) -> str:
+    rows = []
+    for metric in declared:
+        labels = [f"`{n.name}`: {', '.join(v or 'none' for v in n.values) or n.origin}" for n in metric.labels]
+        buckets = ", ".join(f"{bound:g}" for bound in metric.buckets)
+        rows.append((f"`{metric.name}`", metric.kind.value, "; ".join(labels), buckets, metric.description))
+    return table(("metric", "type", "labels", "buckets", "what it is"), rows)
+
+
+def model_metrics() -> str:
+    """Return the table of the Python models' metrics."""
+    return _metrics(MODEL_METRICS)
+
+
+def supervisor_metrics() -> str:
+    """Return the table of the supervisor's metrics."""
+    return _metrics(SUPERVISOR_METRICS)
+
+
+def other_metrics() -> str:
+    """Return the table of the metrics of others that rules and dashboards read."""
     return table(
-        ("metric", "type", "labels", "what it is"),
+        ("metric", "of", "what it is"),
         [
-            (f"`{STUDIES}`", "counter", "`outcome`, `code`", STUDIES_HELP),
-            (f"`{STAGE_SECONDS}`", "histogram", "`stage`: " + ", ".join(STAGES), STAGE_SECONDS_HELP),
-            *(
-                (f"`{m.name}`", m.kind, ", ".join(f"`{label}`" for label in m.labels), m.description)
-                for m in SUPERVISOR_METRICS
-            ),
+            *((f"`{name}`", "Triton", description) for name, description in TRITON_METRICS.items()),
+            *((f"`{name}`", "dcgm-exporter", description) for name, description in DCGM_METRICS.items()),
         ],
     )
 
@@ -149,7 +157,9 @@ PARTS = {
     "tensors": ("wire.md", tensors),
     "kept": ("privacy.md", kept),
     "identifying": ("privacy.md", identifying),
-    "metrics": ("operations.md", metrics),
+    "metrics of the models": ("metrics.md", model_metrics),
+    "metrics of the supervisor": ("metrics.md", supervisor_metrics),
+    "metrics of others": ("metrics.md", other_metrics),
     "known-holes": ("security.md", known_holes),
 }
 FILES = {"client/glioserve_contract/errors/classes.pyi": error_classes, **schema_files()}

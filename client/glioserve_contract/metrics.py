@@ -1,50 +1,68 @@
-"""Names, labels and buckets of the metrics that our models add to Triton's own.
+"""Every metric of a server, declared once: name, type, labels with their closed sets of values, buckets, description.
 
-Tests hold dashboards and alerts to them. A label never carries anything of a patient or a request.
+The Python models and the supervisor make their series from this table, ``docs/metrics.md`` is written from it, and
+tests hold rules, dashboards and the live page to it. A label never carries anything of a patient or a request: its
+values are a closed set, or come from the server's own repository and version.
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import Enum
+from itertools import product
 
 from glioserve_contract.errors import ErrorCode
+from glioserve_contract.sequences import Modality
+from glioserve_contract.tensors import CLASSIFIER_MODEL, PREPROCESS_MODEL, REPORT_MODEL
 
-STUDIES = "glioserve_studies_total"
-STUDIES_HELP = "Studies by outcome (answered, abstained, refused, failed, cancelled) and error code"
-STAGE_SECONDS = "glioserve_stage_duration_seconds"
-STAGE_SECONDS_HELP = "Wall seconds per stage of a study that was answered"
 
-STAGES = ("read", "series", "assemble", "register", "brain", "grid", "normalise", "report", "heatmap")
-STAGE_BUCKETS_S = (0.01, 0.03, 0.1, 0.3, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
+class Kind(str, Enum):
+    """Prometheus' type of a metric."""
 
-READY = "glioserve_ready"
-REPAIRS = "glioserve_repairs_total"
-CANARY_FAILURES = "glioserve_canary_failures_total"
-IN_FLIGHT = "glioserve_stage_in_flight"
-OLDEST_REQUEST = "glioserve_stage_oldest_request_seconds"
-STAGE_MEMORY = "glioserve_stage_memory_bytes"
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+@dataclass(frozen=True)
+class Label:
+    """One label; a label without values is open, and takes what ``origin`` says and nothing else."""
+
+    name: str
+    values: tuple[str, ...] = ()
+    origin: str = ""
 
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric of the supervisor: name, type, labels and description."""
+    """One metric of the models or of the supervisor."""
 
     name: str
-    kind: str
-    labels: tuple[str, ...]
+    kind: Kind
     description: str
+    labels: tuple[Label, ...] = ()
+    buckets: tuple[float, ...] = ()
+    pairs: tuple[tuple[str, ...], ...] = ()
+    """Combinations of label values, where not every one of them exists."""
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """Names of the labels, in the table's order."""
+        return tuple(label.name for label in self.labels)
+
+    def series(self) -> Iterator[tuple[str, ...]]:
+        """Yield the label values of every series that is there from the start; none where a label is open."""
+        yield from self.pairs or product(*(label.values for label in self.labels))
 
 
-SUPERVISOR_METRICS = (
-    Metric(READY, "gauge", (), "1 while the server is ready, as /readyz tells it"),
-    Metric(REPAIRS, "counter", ("model", "reason"), "Reloads of a model by the supervisor (dead, hung, memory)"),
-    Metric(CANARY_FAILURES, "counter", ("model",), "Canary requests that a model failed or did not answer in time"),
-    Metric(IN_FLIGHT, "gauge", ("model",), "Processes of a Python model that are at work"),
-    Metric(OLDEST_REQUEST, "gauge", ("model",), "Seconds since the longest running call of a Python model began"),
-    Metric(STAGE_MEMORY, "gauge", ("model",), "Resident memory of the largest process of a Python model"),
-)
-"""Metrics of the supervisor, on the port of the probes beside all those of Triton's port."""
-
+STAGES = ("read", "series", "assemble", "register", "brain", "grid", "normalise", "report", "heatmap")
 SERVER_CODES = tuple(code for code in ErrorCode if code.token < "GLIO-4")
 """Codes that a server can answer with; the others arise at the caller or at set-up."""
+ANSWERED, ABSTAINED, REJECTED, EXPIRED = "answered", "abstained", "rejected", "expired"
 
 
 def outcome_of(code: ErrorCode) -> str:
@@ -52,3 +70,245 @@ def outcome_of(code: ErrorCode) -> str:
     if code in (ErrorCode.CANCELLED, ErrorCode.DEADLINE_PASSED):
         return "cancelled"
     return "refused" if code.token < "GLIO-2" else "failed"
+
+
+MODEL_ENDS = ((ANSWERED, ""), (ABSTAINED, ""), *((outcome_of(code), code.token) for code in SERVER_CODES))
+"""Ends of a study that a model tells: pairs of outcome and code."""
+TRITON_ENDS = ((REJECTED, ErrorCode.UNAVAILABLE.token), (EXPIRED, ErrorCode.UNAVAILABLE.token))
+"""Ends that no model sees: the queue was full, or the study waited too long in it."""
+OUTCOMES = (ANSWERED, ABSTAINED, "refused", "failed", "cancelled", REJECTED, EXPIRED)
+
+QUALITY_CHECKS = (
+    *("t1ce_before_native", "t1ce_corroborations", "t1ce_swapped_with_t1", "other_kind"),
+    *("registration_contrast", "registration_gain", "registration_overlap", "registration_rival"),
+    *("registration_both_ways", "displacement", "brain_coverage", "signal_coverage", "blank_slices", "brain_volume"),
+    *("brain_solidity", "brain_slenderness", "brain_border", "brain_below_crown", "brain_enclosure"),
+    *("brain_unsureness", "brain_agreement"),
+)
+"""Names of the report's quality checks, without the sequence that some begin with."""
+SERIES_DECISIONS = ("named", "only", "preferred")
+SERIES_OPINIONS = ("agrees", "differs", "open", "unasked")
+ANSWERS = ("necrosis", "recurrence", "abstained")
+REPAIR_REASONS = ("dead", "hung", "memory")
+CANARY_OUTCOMES = ("alive", "dead", "silent", "unknown")
+FLOORS = ("security", "function")
+
+_STEPS = Label("model", (PREPROCESS_MODEL.name, CLASSIFIER_MODEL.name, REPORT_MODEL.name))
+_SEQUENCE = Label("modality", tuple(m.value for m in Modality))
+_VERSION = Label("version", origin="number of a version of the classifier in the repository")
+_SECONDS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0, 180.0, 300.0, 600.0)
+_MIB = 1 << 20
+
+STUDIES = Metric(
+    "glioserve_studies_total",
+    Kind.COUNTER,
+    "Studies by outcome and error code, each counted once, where it ends",
+    (
+        Label("outcome", OUTCOMES),
+        Label("code", tuple(dict.fromkeys(("", *(code for _, code in (*MODEL_ENDS, *TRITON_ENDS)))))),
+    ),
+    pairs=MODEL_ENDS,
+)
+STAGE_SECONDS = Metric(
+    "glioserve_stage_duration_seconds",
+    Kind.HISTOGRAM,
+    "Wall seconds per stage of a study that went through it",
+    (Label("stage", STAGES),),
+    (0.01, 0.03, *_SECONDS[:1], 0.3, *_SECONDS[3:16]),
+)
+ANSWERS_TOTAL = Metric(
+    "glioserve_answers_total",
+    Kind.COUNTER,
+    "Answers by the classifier's version and label; abstained where a quality check asks for a review",
+    (_VERSION, Label("answer", ANSWERS)),
+)
+SCORE = Metric(
+    "glioserve_score_ratio",
+    Kind.HISTOGRAM,
+    "Probability of recurrence in the answers, by the classifier's version",
+    (_VERSION,),
+    tuple(round(0.1 * n, 1) for n in range(1, 11)),
+)
+STUDY_BYTES = Metric(
+    "glioserve_study_size_bytes",
+    Kind.HISTOGRAM,
+    "Size of a study's request: its DICOM files or its volumes",
+    buckets=tuple(float(n * _MIB) for n in (1, 4, 16, 32, 64, 128, 256, 512, 1024)),
+)
+STUDY_SLICES = Metric(
+    "glioserve_study_slices",
+    Kind.HISTOGRAM,
+    "Slices of the series that were used, of one study",
+    buckets=(64.0, 96.0, 128.0, 192.0, 256.0, 384.0, 512.0, 768.0, 1024.0),
+)
+STUDY_VOXELS = Metric(
+    "glioserve_study_voxels",
+    Kind.HISTOGRAM,
+    "Voxels of the series that were used, of one study",
+    buckets=(1e6, 3e6, 1e7, 2e7, 4e7, 8e7, 1.6e8, 3.2e8),
+)
+QUALITY = Metric(
+    "glioserve_quality_checks_total",
+    Kind.COUNTER,
+    "Quality checks by name, without the sequence, and verdict",
+    (Label("check", QUALITY_CHECKS), Label("verdict", ("ok", "review"))),
+)
+DISPLACEMENT = Metric(
+    "glioserve_registration_displacement_meters",
+    Kind.HISTOGRAM,
+    "Mean distance that registration moved the brain from where the headers have it",
+    (_SEQUENCE,),
+    (0.0005, 0.001, 0.002, 0.004, 0.006, 0.008, 0.012, 0.016, 0.024, 0.032, 0.064),
+)
+SIMILARITY = Metric(
+    "glioserve_registration_similarity_nats",
+    Kind.HISTOGRAM,
+    "Mutual information with the reference after registration, times the overlap",
+    (_SEQUENCE,),
+    (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0, 1.2, 1.5, 2.0),
+)
+BRAIN_VOLUME = Metric(
+    "glioserve_brain_volume_liters",
+    Kind.HISTOGRAM,
+    "Volume of the brain mask",
+    buckets=(0.6, 0.8, 1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.8, 2.0, 2.4),
+)
+SERIES = Metric(
+    "glioserve_series_decisions_total",
+    Kind.COUNTER,
+    "Series that were used: named by the caller, the only one that fitted, or preferred to others that fitted too",
+    (_SEQUENCE, Label("decision", SERIES_DECISIONS)),
+)
+OPINIONS = Metric(
+    "glioserve_series_opinions_total",
+    Kind.COUNTER,
+    "What the network that looks at voxels alone says of the series that were used",
+    (_SEQUENCE, Label("opinion", SERIES_OPINIONS)),
+)
+
+MODEL_METRICS = (
+    STUDIES, STAGE_SECONDS, ANSWERS_TOTAL, SCORE, STUDY_BYTES, STUDY_SLICES, STUDY_VOXELS, QUALITY, DISPLACEMENT,
+    SIMILARITY, BRAIN_VOLUME, SERIES, OPINIONS,
+)  # fmt: skip
+"""Metrics of the Python models, on Triton's own port as well."""
+
+READY = Metric("glioserve_ready", Kind.GAUGE, "1 while the server is ready, as /readyz tells it")
+START_TIME = Metric("glioserve_start_time_seconds", Kind.GAUGE, "Unix time at which the server's process began")
+STUDY_SECONDS = Metric(
+    "glioserve_study_duration_seconds",
+    Kind.HISTOGRAM,
+    "Seconds from a study's arrival to its answer, of those that were answered; studies that end within one second of "
+    "each other share their mean",
+    buckets=_SECONDS,
+)
+QUEUE_SECONDS = Metric(
+    "glioserve_queue_duration_seconds",
+    Kind.HISTOGRAM,
+    "Seconds that a study waited for its first stage; studies and canaries that end within one second of each other "
+    "share their mean",
+    buckets=_SECONDS[:14],
+)
+REPAIRS = Metric(
+    "glioserve_repairs_total",
+    Kind.COUNTER,
+    "Reloads of a model by the supervisor: a process was dead, hung or too large",
+    (_STEPS, Label("reason", REPAIR_REASONS)),
+)
+CANARIES = Metric(
+    "glioserve_canaries_total",
+    Kind.COUNTER,
+    "Canary requests by what became of them; a silent one counts as a failure only where a process was idle",
+    (_STEPS, Label("outcome", CANARY_OUTCOMES)),
+)
+CANARY_FAILURES = Metric(
+    "glioserve_canary_failures_total",
+    Kind.COUNTER,
+    "Canary requests that a model failed, or did not answer in time while it was idle",
+    (_STEPS,),
+)
+IN_FLIGHT = Metric("glioserve_stage_in_flight", Kind.GAUGE, "Processes of a Python model that are at work", (_STEPS,))
+OLDEST_REQUEST = Metric(
+    "glioserve_stage_oldest_request_seconds",
+    Kind.GAUGE,
+    "Seconds since the longest running call of a Python model began",
+    (_STEPS,),
+)
+STAGE_MEMORY = Metric(
+    "glioserve_stage_memory_bytes",
+    Kind.GAUGE,
+    "Resident memory of the largest process of a Python model",
+    (_STEPS,),
+)
+MEMORY = Metric(
+    "glioserve_memory_bytes", Kind.GAUGE, "Memory in use in the server's cgroup, without what the kernel can drop"
+)
+MEMORY_LIMIT = Metric("glioserve_memory_limit_bytes", Kind.GAUGE, "Smallest limit on the server's memory")
+SHARED_MEMORY = Metric("glioserve_shared_memory_bytes", Kind.GAUGE, "Used part of /dev/shm")
+SHARED_MEMORY_LIMIT = Metric("glioserve_shared_memory_limit_bytes", Kind.GAUGE, "Size of /dev/shm")
+CERTIFICATE_EXPIRY = Metric(
+    "glioserve_certificate_expiry_timestamp_seconds",
+    Kind.GAUGE,
+    "Unix time at which the first of the gRPC port's certificates expires; absent without TLS",
+)
+BELOW_FLOOR = Metric(
+    "glioserve_below_floor",
+    Kind.GAUGE,
+    "1 where the running Triton is below a floor: security, known holes are open; function, it may stop dispatching",
+    (Label("floor", FLOORS),),
+)
+BUILD_INFO = Metric(
+    "glioserve_build_info",
+    Kind.GAUGE,
+    "1, with the versions of what serves",
+    (
+        Label("version", origin="version of glioserve"),
+        Label("contract", origin="version of the contract"),
+        Label("triton", origin="version of Triton"),
+        Label("triton_release", origin="container release of that Triton"),
+    ),
+)
+MODEL_INFO = Metric(
+    "glioserve_model_info",
+    Kind.GAUGE,
+    "1 for each version of the classifier in the repository, with its identity",
+    (
+        _VERSION,
+        Label("digest", origin="first 12 digits of the weights' digest"),
+        Label("preprocessing", origin="first 12 digits of the preprocessing digest"),
+        Label("architecture", origin="name of the network in the recipe"),
+        Label("serving", ("yes", "no")),
+    ),
+)
+
+SUPERVISOR_METRICS = (
+    READY, START_TIME, STUDY_SECONDS, QUEUE_SECONDS, REPAIRS, CANARIES, CANARY_FAILURES, IN_FLIGHT, OLDEST_REQUEST,
+    STAGE_MEMORY, MEMORY, MEMORY_LIMIT, SHARED_MEMORY, SHARED_MEMORY_LIMIT, CERTIFICATE_EXPIRY, BELOW_FLOOR, BUILD_INFO,
+    MODEL_INFO,
+)  # fmt: skip
+"""Metrics of the supervisor, on the port of the probes beside all those of Triton's port."""
+METRICS = (*MODEL_METRICS, *SUPERVISOR_METRICS)
+
+TRITON_PENDING = "nv_inference_pending_request_count"
+TRITON_FAILURES = "nv_inference_request_failure"
+TRITON_SUCCESSES = "nv_inference_request_success"
+TRITON_DURATION = "nv_inference_request_duration_us"
+TRITON_QUEUE = "nv_inference_queue_duration_us"
+TRITON_METRICS = {
+    TRITON_PENDING: "Requests that wait for a model",
+    TRITON_FAILURES: "Requests that failed; an ensemble counts each twice, as OTHER",
+    TRITON_SUCCESSES: "Requests that a model answered; typed errors and canaries of Python models are among them",
+    TRITON_DURATION: "Microseconds of the requests that a model answered",
+    TRITON_QUEUE: "Microseconds for which those requests waited",
+    "nv_inference_count": "Inferences that a model made, each of a batch counted",
+    "nv_inference_exec_count": "Executions of a model, each batch counted once",
+    "nv_inference_compute_infer_duration_us": "Microseconds that a model computed",
+    "nv_gpu_utilization": "Share of a GPU's time in use, 0 to 1; absent without a GPU",
+    "nv_gpu_memory_used_bytes": "Memory in use of a GPU; absent without a GPU",
+    "nv_gpu_memory_total_bytes": "Memory of a GPU; absent without a GPU",
+}
+"""Triton's own metrics that rules and dashboards read, with what they mean here."""
+DCGM_METRICS = {
+    "DCGM_FI_DEV_XID_ERRORS": "Number of a GPU's last error",
+    "DCGM_FI_DEV_ECC_DBE_VOL_TOTAL": "Uncorrectable memory errors of a GPU since its driver was loaded",
+}
+"""Metrics of NVIDIA's dcgm-exporter that rules read, where one runs."""

@@ -14,6 +14,7 @@ import numpy as np
 
 from glioserve_contract import CONTRACT_VERSION, GlioserveError, Modality
 from glioserve_contract.records.preprocess import (
+    NAMED_BY_CALLER,
     PreprocessRecord,
     Quality,
     QualityCheck,
@@ -274,7 +275,7 @@ def _volume_record(volume: SequenceVolume) -> SeriesRecord:
         slices=slice_axis_size(volume.geometry),
         spacing_mm=volume.geometry.spacing_mm,
         confidence=1.0,
-        reasons=("named by the caller",),
+        reasons=(NAMED_BY_CALLER,),
     )
 
 

@@ -103,8 +103,8 @@ def scrape(server):
 
 
 def test_metrics_count_a_study_once_and_time_its_stages(server, client, files):
-    answered = (STUDIES, (("code", ""), ("outcome", "answered")))
-    refused = (STUDIES, (("code", "GLIO-1201"), ("outcome", "refused")))
+    answered = (STUDIES.name, (("code", ""), ("outcome", "answered")))
+    refused = (STUDIES.name, (("code", "GLIO-1201"), ("outcome", "refused")))
     before = scrape(server)
     assert before[refused] >= 0  # there from the start, so that a rate of something new is seen
     prediction = client.predict(DicomStudy.from_bytes(files), heatmap=False)
@@ -115,7 +115,7 @@ def test_metrics_count_a_study_once_and_time_its_stages(server, client, files):
     assert after[answered] == before[answered] + 1
     assert after[refused] == before[refused] + 1
     for stage in STAGES:
-        count = (f"{STAGE_SECONDS}_count", (("stage", stage),))
+        count = (f"{STAGE_SECONDS.name}_count", (("stage", stage),))
         assert after[count] == before[count] + (stage != "heatmap")
 
 

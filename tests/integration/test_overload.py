@@ -14,13 +14,15 @@ from tritonclient.grpc import model_config_pb2
 from glioserve_client import errors
 from glioserve_client.status import error_from_status
 from glioserve_contract.limits import CLOCK_TOLERANCE_S, MAX_WAITING_STUDIES
-from glioserve_contract.metrics import STAGE_SECONDS, STUDIES
+from glioserve_contract.metrics import STAGE_SECONDS, STUDIES, TRITON_ENDS
+from glioserve_triton.supervisor.triton_page import PageReader, triton_page
 from support.triton import running_server, wait_until
 
 from .test_answer import scrape
 
 pytestmark = pytest.mark.triton
 
+REFUSED_BY_QUEUE, WAITED_TOO_LONG = TRITON_ENDS
 
 HOLDING = '''
 
@@ -96,6 +98,9 @@ def waiting(server):
 def test_a_full_queue_refuses_at_once_and_keeps_what_it_took(server, held_repository):
     """Nothing is answered while no study is begun, so every refusal comes from the queue's own bound."""
     running, refused, kept = instances(held_repository), [], []
+    reader = PageReader()
+    reader.read(triton_page(server.metrics_url))
+    before = reader.ends(lost_canaries=0)
     with held(held_repository):
         waiters = []
         for number in range(1, running + MAX_WAITING_STUDIES + 1):
@@ -110,6 +115,9 @@ def test_a_full_queue_refuses_at_once_and_keeps_what_it_took(server, held_reposi
     for waiter in waiters:
         waiter.join(60)
     assert [type(error) for error in kept] == [errors.NotDicomError] * (running + MAX_WAITING_STUDIES)
+    reader.read(triton_page(server.metrics_url))
+    after = reader.ends(lost_canaries=0)
+    assert {end: number - before[end] for end, number in after.items() if number > before[end]} == {REFUSED_BY_QUEUE: 3}
 
 
 def grown(server, before, name, **labels):
@@ -143,7 +151,9 @@ def infer(server, files, deadline_unix_ms, timeout_s, queue_timeout_s=None):
 @pytest.mark.parametrize("queue_timeout_s", [None, 6], ids=["deadline", "deadline and timeout"])
 def test_expired_studies_cost_the_next_one_nothing(server, held_repository, files, queue_timeout_s):
     """Eight callers gave up on a server that stood still: when it runs again, it works on the ninth's study alone."""
-    before, found = scrape(server), []
+    before, found, reader = scrape(server), [], PageReader()
+    reader.read(triton_page(server.metrics_url))
+    ended = reader.ends(lost_canaries=0)
 
     def give_up():
         with pytest.raises(triton.InferenceServerException) as caught:
@@ -161,13 +171,17 @@ def test_expired_studies_cost_the_next_one_nothing(server, held_repository, file
         time.sleep(2 * CLOCK_TOLERANCE_S)
     assert found == ["StatusCode.DEADLINE_EXCEEDED"] * 8
     assert infer(server, files, int((time.time() + 120) * 1000), 120).as_numpy("SCORE").shape == (1,)
-    dropped = grown(server, before, STUDIES, outcome="cancelled", code="GLIO-3104")
-    dropped += grown(server, before, STUDIES, outcome="cancelled", code="GLIO-3102")
+    dropped = grown(server, before, STUDIES.name, outcome="cancelled", code="GLIO-3104")
+    dropped += grown(server, before, STUDIES.name, outcome="cancelled", code="GLIO-3102")
     assert dropped + rejected(scrape(server)) - rejected(before) == 8
     assert (rejected(scrape(server)) > rejected(before)) == (queue_timeout_s is not None)
+    reader.read(triton_page(server.metrics_url))
+    ends = reader.ends(lost_canaries=0)
+    assert ends[WAITED_TOO_LONG] - ended[WAITED_TOO_LONG] == rejected(scrape(server)) - rejected(before)
+    assert ends[REFUSED_BY_QUEUE] == ended[REFUSED_BY_QUEUE]
     for stage in ("read", "register", "normalise"):
-        assert grown(server, before, f"{STAGE_SECONDS}_count", stage=stage) == 1, stage
-    assert grown(server, before, STUDIES, outcome="answered", code="") == 1
+        assert grown(server, before, f"{STAGE_SECONDS.name}_count", stage=stage) == 1, stage
+    assert grown(server, before, STUDIES.name, outcome="answered", code="") == 1
 
 
 def test_a_study_ends_between_its_steps_when_its_deadline_passes(server, files):
@@ -177,8 +191,8 @@ def test_a_study_ends_between_its_steps_when_its_deadline_passes(server, files):
         infer(server, files, int((time.time() - CLOCK_TOLERANCE_S + 0.2) * 1000), 120)
     error = error_from_status(caught.value.status(), caught.value.message())
     assert type(error) is errors.DeadlinePassedError
-    assert grown(server, before, STUDIES, outcome="cancelled", code="GLIO-3104") == 1
-    assert grown(server, before, f"{STAGE_SECONDS}_count", stage="normalise") == 0
+    assert grown(server, before, STUDIES.name, outcome="cancelled", code="GLIO-3104") == 1
+    assert grown(server, before, f"{STAGE_SECONDS.name}_count", stage="normalise") == 0
 
 
 def test_a_deadline_in_time_changes_nothing(server, files):

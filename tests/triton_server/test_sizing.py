@@ -11,7 +11,16 @@ from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_contract.limits import MAX_WAITING_STUDIES
 from glioserve_registry.layout.static_models import static_repository
 from glioserve_triton.process.logs import Log
-from glioserve_triton.process.sizing import LARGE_REQUEST_BYTES, MIB, Load, Room, check_room, load_of, room_here
+from glioserve_triton.process.sizing import (
+    LARGE_REQUEST_BYTES,
+    MIB,
+    Load,
+    Room,
+    check_room,
+    load_of,
+    room_here,
+    use_here,
+)
 
 GIB = 1024 * MIB
 CHART = Room(memory_bytes=12 * GIB, shared_bytes=2 * GIB)
@@ -127,6 +136,34 @@ def test_without_cgroups_the_machines_memory_counts(tmp_path: Path) -> None:
     total_kib = int(Path("/proc/meminfo").read_text(encoding="ascii").split()[1])
     assert room_here(tmp_path).memory_bytes == pytest.approx(total_kib * 1024, rel=0.01)
     assert room_here().shared_bytes > 0
+
+
+@pytest.mark.parametrize(
+    ("cgroup", "files"),
+    [
+        (
+            "0::/pod/server\n",
+            {"pod/server/memory.current": "900", "pod/server/memory.stat": "anon 5\ninactive_file 200"},
+        ),
+        (
+            "4:memory:/pod\n1:cpu:/\n",
+            {"memory/pod/memory.usage_in_bytes": "900", "memory/pod/memory.stat": "total_inactive_file 200"},
+        ),
+    ],
+    ids=["v2", "v1"],
+)
+def test_memory_in_use_leaves_out_what_the_kernel_can_drop(tmp_path: Path, cgroup: str, files: dict[str, str]) -> None:
+    write(tmp_path / "proc/self/cgroup", cgroup)
+    for name, content in files.items():
+        write(tmp_path / "sys/fs/cgroup" / name, content + "\n")
+    assert use_here(tmp_path, tmp_path).memory_bytes == 700
+
+
+def test_without_cgroups_the_machines_use_counts(tmp_path: Path) -> None:
+    write(tmp_path / "proc/meminfo", "MemTotal:  1000 kB\nMemFree: 10 kB\nMemAvailable:  400 kB\n")
+    use = use_here(tmp_path, tmp_path)
+    assert use.memory_bytes == 600 * 1024
+    assert 0 < use.shared_bytes < use.shared_limit_bytes
 
 
 def write(file: Path, text: str) -> None:

@@ -94,7 +94,7 @@ def test_a_killed_process_is_seen_and_replaced(shared: tuple[Serve, Path], model
 def test_a_study_lost_with_its_process_is_typed_and_counted(shared: tuple[Serve, Path]) -> None:
     serve, repository = shared
     wait_until(lambda: ready(serve), "ready")
-    lost = 'glioserve_studies_total{outcome="failed",code="GLIO-3103"}'
+    lost = 'glioserve_studies_total{code="GLIO-3103",outcome="failed"}'
     before = metric(serve, lost)
     with client_of(serve) as client, ThreadPoolExecutor(1) as pool:
         with hold(repository) as held:

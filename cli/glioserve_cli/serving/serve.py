@@ -29,9 +29,10 @@ from glioserve_triton.process.sizing import check_room
 from glioserve_triton.reference_case import check_served_cases
 from glioserve_triton.served.repository import CheckedRepository, check_repository
 from glioserve_triton.supervisor.health import Health, Phase
-from glioserve_triton.supervisor.metrics import SupervisorMetrics, triton_page
+from glioserve_triton.supervisor.metrics import SupervisorMetrics
 from glioserve_triton.supervisor.probes import ProbeServer
 from glioserve_triton.supervisor.supervisor import Limits, Supervisor
+from glioserve_triton.supervisor.triton_page import triton_page
 
 EXIT_NOT_HEALED = os.EX_TEMPFAIL
 _PROBE_PORT = 8003
@@ -160,6 +161,7 @@ class _Serving:
             if server.tls is not None:
                 tell_expiry(server.tls.not_after, log)
             tell_standing(server, log)
+            self._metrics.serves(server)
             self.health.begin_serving()
             Supervisor(server, self.health, self._metrics, log, self._limits).watch(STOP.first, self._look)
             log.event("draining", timeout_s=server.options.drain_timeout_s)

@@ -14,6 +14,8 @@ from glioserve_contract.rounding import at_least, at_most
 from glioserve_contract.sequences import Modality, PixelKind
 
 Verdict = Literal["ok", "review"]
+NAMED_BY_CALLER = "named by the caller"
+"""The first reason for a series that the request names."""
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,9 @@ from glioserve_dicom.volumes.geometry import SequenceVolume
 from glioserve_preprocess.brain.model import load_brain_model, site_folder
 from glioserve_preprocess.overrides import Overrides
 from glioserve_preprocess.pipeline import preprocess_dicom, preprocess_volumes
-from glioserve_triton.adapters.adapter import Metrics, respond
+from glioserve_triton.adapters.adapter import respond
 from glioserve_triton.adapters.backend_api import NamedTensor, Request, Response
+from glioserve_triton.adapters.metrics import Metrics
 from glioserve_triton.adapters.wanted import still_wanted
 from glioserve_triton.served.promotions import load_serving
 from glioserve_triton.served.repository import check_contract
@@ -59,7 +60,8 @@ class TritonPythonModel:
             )  # fmt: skip
         else:
             raise GlioserveError(ErrorCode.NO_INPUT)
-        self.metrics.observe(result.record.timings_s)
+        size_bytes = sum(map(len, files or ())) + sum(v.voxels.nbytes for v in volumes.values())
+        self.metrics.preprocessed(result.record, size_bytes)
         return (
             pb_utils.Tensor(IMAGE.name, result.image[np.newaxis]),
             pb_utils.Tensor(BRAIN_MASK.name, result.brain_mask),

@@ -13,8 +13,9 @@ from glioserve_contract.parameters import parse_parameters
 from glioserve_contract.records.manifest import digest_of_model_id
 from glioserve_contract.records.preprocess import PreprocessRecord
 from glioserve_preprocess.report.answer import answer
-from glioserve_triton.adapters.adapter import Metrics, respond
+from glioserve_triton.adapters.adapter import respond
 from glioserve_triton.adapters.backend_api import NamedTensor, Request, Response
+from glioserve_triton.adapters.metrics import Metrics
 from glioserve_triton.adapters.served_versions import ServedVersions
 from glioserve_triton.served.repository import check_contract
 
@@ -44,10 +45,7 @@ class TritonPythonModel:
         record = from_dict(PreprocessRecord, json.loads(record[0]))
         model = self.versions.find(digest_of_model_id(tuple(words[0].tolist())))
         result = answer(model, logits[0], cam[0], mask, record, with_heatmap=_wants_heatmap(request, wanted))
-        self.metrics.observe(
-            {s: result.report.timings_s[s] for s in ("report", "heatmap") if s in result.report.timings_s}
-        )
-        self.metrics.count("answered" if result.report.label else "abstained")
+        self.metrics.reported(result.report)
         values = {
             t.SCORE: np.array([result.report.score], dtype=np.float32),
             t.LABEL: np.array([result.report.label], dtype=object),

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from itertools import combinations
 
 from glioserve_contract import ErrorCode, GlioserveError, Modality
-from glioserve_contract.records.preprocess import QualityCheck, RunnerUpRecord
+from glioserve_contract.records.preprocess import NAMED_BY_CALLER, QualityCheck, RunnerUpRecord
 from glioserve_dicom.files.attributes import text
 from glioserve_dicom.read import Instances
 from glioserve_dicom.slices.stacks import Stack, counted, scattered, stacks_of, too_few
@@ -236,7 +236,7 @@ def _named(
             ErrorCode.INVALID_OVERRIDE,
             f"The series named for {modality} holds several stacks; name one by adding its part to the UID: {parts}.",
         )
-    reasons = ("named by the caller", *best[0].evidence.reasons)
+    reasons = (NAMED_BY_CALLER, *best[0].evidence.reasons)
     return replace(best[0], evidence=replace(best[0].evidence, reasons=reasons))
 
 

@@ -1,4 +1,4 @@
-"""Shared parts of the repository's Python models: one request in, tensors or a typed error out, and the metrics.
+"""Shared parts of the repository's Python models: one request in, tensors or a typed error out.
 
 Triton's module (``triton_python_backend_utils``) exists only inside its stub process, so it is handed in.
 """
@@ -10,23 +10,15 @@ import os
 import secrets
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import cast
 
 from glioserve_contract import ErrorCode, GlioserveError, Status
-from glioserve_contract.metrics import (
-    SERVER_CODES,
-    STAGE_BUCKETS_S,
-    STAGE_SECONDS,
-    STAGE_SECONDS_HELP,
-    STAGES,
-    STUDIES,
-    STUDIES_HELP,
-    outcome_of,
-)
+from glioserve_contract.metrics import SERVER_CODES, outcome_of
 from glioserve_contract.parameters import CANARY_PARAMETER
 from glioserve_triton.adapters.backend_api import BackendUtils, NamedTensor, Request, RequestError, Response
 from glioserve_triton.adapters.heartbeat import own_heartbeat
+from glioserve_triton.adapters.metrics import Metrics
 from glioserve_triton.adapters.wanted import still_wanted
 
 CANARY_HOLD_S = 0.01
@@ -34,37 +26,6 @@ CANARY_HOLD_S = 0.01
 
 Handler = Callable[[Request], Sequence[NamedTensor]]
 """Function from a request to its output tensors; it may raise :class:`GlioserveError`."""
-
-
-class Metrics:
-    """The families, with every series there from the start, so that a rate of something new is seen.
-
-    Every Python model makes them as it is loaded, and with them its heartbeat, which tells that it waits for work.
-    """
-
-    def __init__(self, pb_utils: BackendUtils) -> None:
-        own_heartbeat()
-        family = pb_utils.MetricFamily
-        self._studies_family = family(name=STUDIES, description=STUDIES_HELP, kind=family.COUNTER)
-        self._seconds_family = family(name=STAGE_SECONDS, description=STAGE_SECONDS_HELP, kind=family.HISTOGRAM)
-        outcomes = [("answered", ""), ("abstained", ""), *((outcome_of(c), c.token) for c in SERVER_CODES)]
-        self._studies = {
-            pair: self._studies_family.Metric(labels={"outcome": pair[0], "code": pair[1]}) for pair in outcomes
-        }
-        self._seconds = {
-            stage: self._seconds_family.Metric(labels={"stage": stage}, buckets=list(STAGE_BUCKETS_S))
-            for stage in STAGES
-        }
-
-    def count(self, outcome: str, code: str = "") -> None:
-        """One more study."""
-        self._studies[outcome, code].increment(1)
-
-    def observe(self, timings_s: Mapping[str, float]) -> None:
-        """Count the stages of one study."""
-        for stage, seconds in timings_s.items():
-            if stage in self._seconds:
-                self._seconds[stage].observe(seconds)
 
 
 def respond(pb_utils: BackendUtils, requests: Sequence[Request], handle: Handler, metrics: Metrics) -> list[Response]:

@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from glioserve_contract import GlioserveError
-from glioserve_contract.metrics import outcome_of
-from glioserve_triton.adapters.adapter import Metrics, incident, triton_error
+from glioserve_contract.metrics import STUDIES, outcome_of
+from glioserve_triton.adapters.adapter import incident, triton_error
 from glioserve_triton.adapters.backend_api import Array, BackendUtils, Request, Response
 from glioserve_triton.adapters.heartbeat import own_heartbeat
+from glioserve_triton.adapters.metrics import Metrics
 from glioserve_triton.adapters.wanted import still_wanted
 
 Arrays = dict[str, Array]
@@ -66,7 +67,7 @@ class Batcher:
 
     def __init__(self, pb_utils: BackendUtils, config: ModelConfig, run: Run) -> None:
         self._pb_utils, self._config, self._run_graph = pb_utils, config, run
-        self._metrics = Metrics(pb_utils)
+        self._metrics = Metrics(pb_utils, (STUDIES,))
 
     def execute(self, requests: Sequence[Request]) -> list[Response]:
         """One response for each request, in order."""

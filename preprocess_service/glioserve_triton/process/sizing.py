@@ -99,6 +99,30 @@ def room_here(system: Path = Path("/"), shared_memory: Path = SHARED_MEMORY) -> 
     return Room(min([physical, *_cgroup_limits(system)]), disk.f_bavail * disk.f_frsize)
 
 
+@dataclass(frozen=True)
+class Use:
+    """Memory that is in use here, beside the limits on it."""
+
+    memory_bytes: int
+    """Memory of this process's cgroup without what the kernel can drop; of the machine where no cgroup tells."""
+    memory_limit_bytes: int
+    shared_bytes: int
+    """Used part of /dev/shm."""
+    shared_limit_bytes: int
+
+
+def use_here(system: Path = Path("/"), shared_memory: Path = SHARED_MEMORY) -> Use:
+    """Return what is in use at this moment; ``system`` is the folder that holds ``proc`` and ``sys``."""
+    disk = os.statvfs(shared_memory)
+    used = next(_cgroup_uses(system), None)
+    return Use(
+        _machine_use(system) if used is None else used,
+        room_here(system, shared_memory).memory_bytes,
+        (disk.f_blocks - disk.f_bfree) * disk.f_frsize,
+        disk.f_blocks * disk.f_frsize,
+    )
+
+
 def check_room(repository: Path, log: Log, room: Room | None = None) -> None:
     """Log whether a full queue fits here, with the number to set where it does not.
 
@@ -155,24 +179,50 @@ def _rounded_mib(size_bytes: int) -> int:
 
 def _cgroup_limits(system: Path) -> Iterator[int]:
     """Yield the limits on memory of the cgroups that hold this process, of either version, outermost last."""
+    for folder, old in _cgroups(system):
+        limit = _number(folder / ("memory.limit_in_bytes" if old else "memory.max"))
+        if limit is not None and limit < _UNLIMITED:
+            yield limit
+
+
+def _cgroup_uses(system: Path) -> Iterator[int]:
+    """Yield the memory in use of those cgroups, without the pages of files that the kernel would drop first."""
+    for folder, old in _cgroups(system):
+        used = _number(folder / ("memory.usage_in_bytes" if old else "memory.current"))
+        if used is not None:
+            droppable = _field(folder / "memory.stat", "total_inactive_file" if old else "inactive_file")
+            yield max(used - droppable, 0)
+
+
+def _cgroups(system: Path) -> Iterator[tuple[Path, bool]]:
+    """Yield the folders of the cgroups that hold this process, outermost last; True for those of version 1."""
     try:
         lines = (system / "proc/self/cgroup").read_text(encoding="ascii").splitlines()
     except OSError:
         return
     for _, controllers, path in (line.split(":", 2) for line in lines if line.count(":") >= 2):
-        if not controllers:
-            mount, name = system / "sys/fs/cgroup", "memory.max"
-        elif "memory" in controllers.split(","):
-            mount, name = system / "sys/fs/cgroup/memory", "memory.limit_in_bytes"
-        else:
+        if controllers and "memory" not in controllers.split(","):
             continue
+        mount = system / "sys/fs/cgroup" / ("memory" if controllers else "")
         group = mount / path.lstrip("/")
         for folder in (group, *group.parents):
             if not folder.is_relative_to(mount):
                 break
-            limit = _number(folder / name)
-            if limit is not None and limit < _UNLIMITED:
-                yield limit
+            yield folder, bool(controllers)
+
+
+def _machine_use(system: Path) -> int:
+    file = system / "proc/meminfo"
+    return 1024 * max(_field(file, "MemTotal:") - _field(file, "MemAvailable:"), 0)
+
+
+def _field(file: Path, name: str) -> int:
+    """Return the number after ``name`` in a table of the kernel; 0 where it is not there."""
+    try:
+        rows = [line.split() for line in file.read_text(encoding="ascii").splitlines()]
+    except OSError:
+        return 0
+    return next((int(row[1]) for row in rows if len(row) > 1 and row[0] == name), 0)
 
 
 def _number(file: Path) -> int | None:

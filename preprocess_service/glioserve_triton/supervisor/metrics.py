@@ -2,97 +2,138 @@
 
 from __future__ import annotations
 
-import http.client
-import urllib.error
-import urllib.request
+import threading
+import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from importlib.metadata import version
+from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
-from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 
-from glioserve_contract import ErrorCode
-from glioserve_contract.metrics import (
-    CANARY_FAILURES,
-    IN_FLIGHT,
-    OLDEST_REQUEST,
-    READY,
-    REPAIRS,
-    STAGE_MEMORY,
-    STUDIES,
-    SUPERVISOR_METRICS,
-)
+from glioserve_contract import CONTRACT_VERSION, GlioserveError
+from glioserve_contract import metrics as m
+from glioserve_contract.records.promotion import PROMOTION_FILE
+from glioserve_contract.tensors import CLASSIFIER_MODEL
+from glioserve_triton.process.server import TritonServer
+from glioserve_triton.process.sizing import use_here
+from glioserve_triton.served.promotions import load_serving
+from glioserve_triton.served.versions import load_versions
+from glioserve_triton.supervisor.canary import Outcome
+from glioserve_triton.supervisor.triton_page import PageReader, with_ends
 
-SCRAPE_TIMEOUT_S = 3.0
-_FAILURES = "nv_inference_request_failure"
-_LOST_REASON = "BACKEND"
-"""Triton's reason for requests that a dead process had, or that failed in a native backend; models report no others."""
+_DIGITS = 12
 
 
 class SupervisorMetrics:
-    """Counters and gauges of the supervisor."""
+    """Counters, gauges and histograms of the supervisor, by the contract's table."""
 
     def __init__(self) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # one more series for each, which no rule or panel reads
         self._registry = CollectorRegistry()
-        text = {m.name: m.description for m in SUPERVISOR_METRICS}
+        self.ready = self._gauge(m.READY)
+        self.repairs = self._counter(m.REPAIRS)
+        self.canary_failures = self._counter(m.CANARY_FAILURES)
+        self.in_flight = self._gauge(m.IN_FLIGHT)
+        self.oldest_request = self._gauge(m.OLDEST_REQUEST)
+        self.memory = self._gauge(m.STAGE_MEMORY)
+        self._canaries = self._counter(m.CANARIES)
+        self._study_s, self._queue_s = self._histogram(m.STUDY_SECONDS), self._histogram(m.QUEUE_SECONDS)
+        self._use = {
+            metric: self._gauge(metric) for metric in (m.MEMORY, m.MEMORY_LIMIT, m.SHARED_MEMORY, m.SHARED_MEMORY_LIMIT)
+        }
+        self._below_floor = self._gauge(m.BELOW_FLOOR)
+        self._build_info, self._model_info = self._gauge(m.BUILD_INFO), self._gauge(m.MODEL_INFO)
+        self._gauge(m.START_TIME).set(time.time())
+        self._reader, self._lost_canaries = PageReader(), 0
+        self._repository: Path | None = None
+        self._models_told_ns = -1
+        self._lock = threading.Lock()
 
-        def gauge(name: str, labels: Iterable[str] = ()) -> Gauge:
-            return Gauge(name, text[name], list(labels), registry=self._registry)
+    def _gauge(self, metric: m.Metric) -> Gauge:
+        return Gauge(metric.name, metric.description, metric.label_names, registry=self._registry)
 
-        def counter(name: str, labels: Iterable[str]) -> Counter:
-            return Counter(name, text[name], list(labels), registry=self._registry)
+    def _counter(self, metric: m.Metric) -> Counter:
+        return Counter(metric.name, metric.description, metric.label_names, registry=self._registry)
 
-        self.ready = gauge(READY)
-        self.repairs = counter(REPAIRS, ["model", "reason"])
-        self.canary_failures = counter(CANARY_FAILURES, ["model"])
-        self.in_flight = gauge(IN_FLIGHT, ["model"])
-        self.oldest_request = gauge(OLDEST_REQUEST, ["model"])
-        self.memory = gauge(STAGE_MEMORY, ["model"])
-        self._lost = self._lost_canaries = 0
+    def _histogram(self, metric: m.Metric) -> Histogram:
+        return Histogram(
+            metric.name, metric.description, metric.label_names, registry=self._registry, buckets=metric.buckets
+        )
 
-    def watch(self, models: Iterable[str], reasons: Iterable[str]) -> None:
+    def watch(self, models: Iterable[str]) -> None:
         """Make the series of each model, so that a rate of something new is seen."""
         for model in models:
             self.canary_failures.labels(model)
-            for reason in reasons:
+            for reason in m.REPAIR_REASONS:
                 self.repairs.labels(model, reason)
+            for outcome in m.CANARY_OUTCOMES:
+                self._canaries.labels(model, outcome)
+
+    def serves(self, server: TritonServer) -> None:
+        """Tell which server runs, when its certificate expires, and, from now on, the versions of the classifier."""
+        standing, self._repository = server.standing, server.repository
+        triton, release = standing.version or "unknown", standing.release or "unknown"
+        self._build_info.labels(version("glioserve"), CONTRACT_VERSION, triton, release).set(1)
+        self._below_floor.labels("security").set(standing.below_security)
+        self._below_floor.labels("function").set(standing.below_function)
+        if server.tls is not None:
+            self._gauge(m.CERTIFICATE_EXPIRY).set(server.tls.not_after.timestamp())
+
+    def canaries_answered(self, model: str, outcomes: Iterable[Outcome]) -> None:
+        """Count what became of canaries."""
+        for outcome in outcomes:
+            self._canaries.labels(model, outcome.value).inc()
 
     def canary_failed(self, model: str, *, lost: bool) -> None:
         """Count a canary that failed; ``lost`` where Triton counts it as a request that the backend failed."""
         self.canary_failures.labels(model).inc()
         self._lost_canaries += lost
 
+    def look_at(self, triton_page: str) -> None:
+        """Take in a page of Triton's: the durations of the studies that have ended since the last one."""
+        if not triton_page:
+            return
+        with self._lock:
+            grown = self._reader.read(triton_page)
+        for _ in range(grown.answered):
+            self._study_s.observe(grown.answered_s / grown.answered)
+        for _ in range(grown.waited):
+            self._queue_s.observe(grown.mean_wait_s)
+
     def page(self, triton_page: str) -> bytes:
-        """Return Triton's page with our families added, studies lost with a process among the models' own."""
-        failures = sum(failures_by_model(triton_page).values())
-        self._lost = max(self._lost, failures - self._lost_canaries)
-        lost = f'{STUDIES}{{outcome="failed",code="{ErrorCode.STAGE_LOST.token}"}} {self._lost}\n'
-        if f"# TYPE {STUDIES} " in triton_page:
-            head, _, tail = triton_page.partition(f"# TYPE {STUDIES} counter\n")
-            merged = f"{head}# TYPE {STUDIES} counter\n{lost}{tail}"
-        else:
-            merged = f"{triton_page}# TYPE {STUDIES} counter\n{lost}"
-        return merged.encode() + generate_latest(self._registry)
+        """Return Triton's page with our families added, and the studies that Triton ended among the models' own."""
+        self.look_at(triton_page)
+        self._tell_models()
+        use = use_here()
+        for metric, size_bytes in (
+            (m.MEMORY, use.memory_bytes),
+            (m.MEMORY_LIMIT, use.memory_limit_bytes),
+            (m.SHARED_MEMORY, use.shared_bytes),
+            (m.SHARED_MEMORY_LIMIT, use.shared_limit_bytes),
+        ):
+            self._use[metric].set(size_bytes)
+        with self._lock:
+            ends: Mapping[tuple[str, str], int] = self._reader.ends(self._lost_canaries)
+        return with_ends(triton_page, ends).encode() + generate_latest(self._registry)
 
-
-def triton_page(url: str | None) -> str:
-    """Return Triton's page of metrics; empty where it is off or does not answer in time."""
-    if url is None:
-        return ""
-    try:
-        with urllib.request.urlopen(url, timeout=SCRAPE_TIMEOUT_S) as answer:  # noqa: S310 - our own server's
-            page: bytes = answer.read()
-    except (OSError, urllib.error.URLError, http.client.HTTPException):
-        return ""
-    return page.decode("utf-8", "replace")
-
-
-def failures_by_model(page: str) -> Mapping[str, int]:
-    """Return the requests that each model lost in its backend, from Triton's page."""
-    found: dict[str, int] = {}
-    lines = "".join(line + "\n" for line in page.splitlines() if line.startswith(f"{_FAILURES}{{"))
-    for family in text_string_to_metric_families(lines):
-        for sample in family.samples:
-            if sample.labels.get("reason") == _LOST_REASON:
-                model = sample.labels.get("model", "")
-                found[model] = found.get(model, 0) + int(sample.value)
-    return found
+    def _tell_models(self) -> None:
+        """Tell the versions of the classifier and which of them serves, again after every promotion."""
+        if self._repository is None:
+            return
+        classifier = self._repository / CLASSIFIER_MODEL.name
+        record = classifier / PROMOTION_FILE
+        changed_ns = max(p.stat().st_mtime_ns for p in (classifier, record) if p.exists())
+        if changed_ns == self._models_told_ns:
+            return
+        with suppress(GlioserveError, OSError):  # a record that breaks while the server runs leaves what was told
+            versions, serving = load_versions(classifier), load_serving(self._repository).version
+            self._model_info.clear()
+            for served in versions:
+                manifest = served.manifest
+                digests = (manifest.weights_digest, manifest.preprocessing_digest)
+                weights, preprocessing = (digest.removeprefix("sha256:")[:_DIGITS] for digest in digests)
+                serves = "yes" if served.version == serving else "no"
+                architecture = manifest.recipe.architecture.name
+                self._model_info.labels(served.version, weights, preprocessing, architecture, serves).set(1)
+            self._models_told_ns = changed_ns

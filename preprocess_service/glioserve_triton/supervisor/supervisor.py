@@ -28,11 +28,12 @@ from glioserve_triton.reference_case import check_served_cases
 from glioserve_triton.supervisor import canary
 from glioserve_triton.supervisor.canary import Answer, Outcome
 from glioserve_triton.supervisor.health import Health
-from glioserve_triton.supervisor.metrics import SupervisorMetrics, failures_by_model, triton_page
+from glioserve_triton.supervisor.metrics import SupervisorMetrics
 from glioserve_triton.supervisor.questions import Question, background
 from glioserve_triton.supervisor.repair import Repairs
 from glioserve_triton.supervisor.stages import Reason, Stages, oldest_s
 from glioserve_triton.supervisor.stubs import Stub, stopped, stubs_of
+from glioserve_triton.supervisor.triton_page import failures_by_model, triton_page
 from glioserve_triton.waiting import StopCheck
 
 LOOK_INTERVAL_S = 0.2
@@ -48,7 +49,8 @@ DEEP_SHARE = 100
 """The deep probe takes at most one part of so many of the classifier's time."""
 DEEP_FAILURES_NOT_READY = 2
 DEEP_FAILURES_REPAIR = 3
-SCRAPE_INTERVAL_S = 5.0
+SCRAPE_INTERVAL_S = 1.0
+"""Studies that end between two scrapes share the mean of their durations in the metrics."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ class Supervisor:
             GlioserveError: GLIO-5111 where tritonserver ended by itself; GLIO-5128 where a part cannot be repaired.
         """
         self._stages.begin(stubs_of(self._server.process.pid))
-        self._metrics.watch(self._stages.models, [r.value for r in Reason])
+        self._metrics.watch({*self._stages.models, *self._server.steps})
         python_models = [m for m in self._stages.models if m != CLASSIFIER_MODEL.name]
         with background() as pool:
             self._live = Question(pool, self._ask_live, LIVE_INTERVAL_S)
@@ -189,6 +191,7 @@ class Supervisor:
         if answers is None or self._repairs.is_running(model):
             return
         outcomes = {answer.outcome for answer in answers}
+        self._metrics.canaries_answered(model, (answer.outcome for answer in answers))
         if Outcome.DEAD in outcomes:
             self._metrics.canary_failed(model, lost=True)
             self._repair(model, Reason.DEAD)
@@ -211,7 +214,8 @@ class Supervisor:
             self._deep.interval_s = max(DEEP_INTERVAL_S, DEEP_SHARE * (time.monotonic() - began))
 
     def _judge_classifier(self) -> None:
-        page = self._scrape.answer()
+        page = self._scrape.answer() or ""
+        self._metrics.look_at(page)
         failures = failures_by_model(page).get(CLASSIFIER_MODEL.name, 0) if page else self._classifier_failures
         if failures > self._classifier_failures:
             self._deep.soon()
@@ -221,6 +225,7 @@ class Supervisor:
         problem = self._deep.answer()
         if problem is None or self._repairs.is_running(CLASSIFIER_MODEL.name):
             return
+        self._metrics.canaries_answered(CLASSIFIER_MODEL.name, [Outcome.DEAD if problem else Outcome.ALIVE])
         self._deep_failures = self._deep_failures + 1 if problem else 0
         if not problem:
             self._health.report(CLASSIFIER_MODEL.name, None)
