@@ -1,4 +1,4 @@
-"""Write ``docker/requirements.txt``: every package of the image by version and hash.
+"""Write ``docker/requirements.txt`` and ``docker/build-requirements.txt``: packages of the image by version and hash.
 
     .venv/bin/python docker/lock.py
 
@@ -29,8 +29,9 @@ GLIBC = range(17, 40)
 """manylinux_2_17 to 2_39, which is Ubuntu 24.04's."""
 PIP_TIMEOUT_S = 600
 PACKAGE = f"glioserve[{','.join(EXTRAS)}]"
-HEADER = f"""# Written by docker/lock.py: {PACKAGE} for Python {PYTHON} on Linux, {" and ".join(PLATFORMS)}.
-"""
+FOR_IT = f"for Python {PYTHON} on Linux, {' and '.join(PLATFORMS)}"
+BUILD_OUTPUT = ROOT / "docker" / "build-requirements.txt"
+"""What builds our own wheels, in a stage that the image does not keep."""
 
 
 def direct_requirements() -> list[Requirement]:
@@ -48,23 +49,34 @@ def direct_requirements() -> list[Requirement]:
     return found
 
 
+def build_requirements() -> list[Requirement]:
+    """Return what both distributions ask for to be built."""
+    projects = [tomllib.loads((ROOT / p / "pyproject.toml").read_text()) for p in (".", "client")]
+    return [Requirement(line) for project in projects for line in project["build-system"]["requires"]]
+
+
 def main() -> int:
     """Resolve for each platform and write the union of the hashes."""
+    _write(OUTPUT, f"{PACKAGE} {FOR_IT}", direct_requirements())
+    _write(BUILD_OUTPUT, f"the build backend {FOR_IT}", build_requirements())
+    return 0
+
+
+def _write(output: Path, what: str, requirements: list[Requirement]) -> None:
     locked: dict[str, dict[str, set[str]]] = {}
     for machine in PLATFORMS:
-        for name, version, digest in _resolve(machine):
+        for name, version, digest in _resolve(machine, requirements):
             locked.setdefault(name, {}).setdefault(version, set()).add(digest)
-    lines = [HEADER]
+    lines = [f"# Written by docker/lock.py: {what}.\n"]
     for name, versions in sorted(locked.items()):
         ((version, digests),) = versions.items()  # one version for all platforms, or the lock makes no sense
         hashes = "".join(f" \\\n    --hash=sha256:{digest}" for digest in sorted(digests))
         lines.append(f"{name}=={version}{hashes}\n")
-    OUTPUT.write_text("".join(lines))
-    print(f"{OUTPUT}: {len(locked)} packages")
-    return 0
+    output.write_text("".join(lines))
+    print(f"{output}: {len(locked)} packages")
 
 
-def _resolve(machine: str) -> list[tuple[str, str, str]]:
+def _resolve(machine: str, requirements: list[Requirement]) -> list[tuple[str, str, str]]:
     """Return name, version and SHA-256 of every wheel that pip would install in the container."""
     with tempfile.TemporaryDirectory() as scratch:
         command = [
@@ -82,7 +94,7 @@ def _resolve(machine: str) -> list[tuple[str, str, str]]:
         for minor in reversed(GLIBC):
             command += ["--platform", f"manylinux_2_{minor}_{machine}"]
         command += ["--platform", f"manylinux2014_{machine}", "--constraint", str(ROOT / "constraints.txt")]
-        command += [str(requirement) for requirement in direct_requirements()]
+        command += [str(requirement) for requirement in requirements]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=PIP_TIMEOUT_S, check=True)
     return [
         (

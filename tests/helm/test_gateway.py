@@ -22,6 +22,7 @@ from support.helm_tools import (
     Helm,
     HelmError,
     Manifest,
+    chart_constants,
     component,
     find,
     merged,
@@ -138,9 +139,7 @@ def test_a_gateway_of_its_own_outlives_the_longest_study(helm4: Helm) -> None:
 
 
 def test_the_constants_are_the_gateways_defaults(helm4: Helm) -> None:
-    text = (Path(__file__).parents[2] / "helm/glioserve/templates/_sums.tpl").read_text()
-    body = text.split('{{- define "glioserve.constants" -}}\n')[1].split("{{- end")[0]
-    constants = yaml.safe_load(body)
+    constants = chart_constants()
     assert (constants["studySeconds"], constants["uploadSeconds"]) == (Timeouts().study_s, Timeouts().upload_s)
     with pytest.raises(HelmError, match=rf"max_request_bytes \({Limits().max_request_bytes}\)"):
         rendered(

@@ -213,8 +213,18 @@ def test_the_lock_has_what_its_packages_need() -> None:
                 open_.append(needed)
 
 
+def test_the_build_backend_is_installed_by_hash() -> None:
+    (build,) = (rest for word, rest in instructions() if word == "RUN" and "pip wheel" in rest)
+    assert re.search(r"pip install [^&]*--require-hashes -r /opt/glioserve/build-requirements\.txt +&&", build)
+    assert "--no-build-isolation" in build
+    text = lock_module().BUILD_OUTPUT.read_text()
+    pinned = dict(re.findall(r"^([a-z0-9-]+)==(\S+) \\\n    --hash=sha256:[a-f0-9]{64}", text, re.MULTILINE))
+    for requirement in lock_module().build_requirements():
+        assert requirement.specifier.contains(pinned[canonicalize_name(requirement.name)]), "run docker/lock.py"
+
+
 def test_packages_are_installed_by_hash_into_the_containers_own_python() -> None:
-    (install,) = (rest for word, rest in instructions() if word == "RUN" and "requirements.txt" in rest)
+    (install,) = (rest for word, rest in instructions() if word == "RUN" and "/requirements.txt" in rest)
     assert install.startswith("python3 -m pip install ")
     assert {"--require-hashes", "--break-system-packages"} <= set(install.split())
     assert not re.search(r"venv|PYTHONPATH=|--target", (DOCKER / "Dockerfile").read_text())

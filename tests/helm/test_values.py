@@ -11,7 +11,6 @@ import jsonschema
 import pytest
 import yaml
 
-from glioserve_contract.limits import MAX_WAITING_STUDIES
 from glioserve_contract.records.brain_model import BRAIN_MODELS_VARIABLE
 from glioserve_triton.admin import CALL_TIMEOUT_S
 from glioserve_triton.process.guarded import KILL_TIMEOUT_S
@@ -20,7 +19,6 @@ from support.helm_tools import (
     CHART,
     CI_VALUES,
     CLAIM,
-    ROOT,
     SCHEMA,
     VALUES_TEXT,
     Helm,
@@ -217,23 +215,6 @@ def test_threads_share_the_requested_cpus(helm4: Helm, cpu: object, threads: int
     environment = {v["name"]: v["value"] for v in container["env"]}
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")
     assert [environment[name] for name in names] == [str(threads)] * 3
-
-
-def test_the_constants_of_the_sums_are_the_codes() -> None:
-    """Hold the numbers that the chart's arithmetic rests on to the code and to the model repository."""
-    text = (CHART / "templates" / "_sums.tpl").read_text()
-    constants = yaml.safe_load(text.split('define "glioserve.constants" -}}')[1].split("{{- end")[0])
-    instances = {
-        model: int(re.findall(r"count: (\d+)", (ROOT / "model_repository" / model / "config.pbtxt").read_text())[0])
-        for model in ("preprocess", "report")
-    }
-    assert constants["callSeconds"] == CALL_TIMEOUT_S
-    assert constants["exitMarginSeconds"] == EXIT_MARGIN_S
-    assert constants["killSeconds"] == KILL_TIMEOUT_S
-    assert constants["preprocessInstances"] == instances["preprocess"]
-    assert constants["stages"] == sum(instances.values())
-    assert constants["waitingStudies"] == MAX_WAITING_STUDIES
-    assert constants["studyMiB"] * 2**20 >= 4 * 240 * 240 * 155 * 4
 
 
 @pytest.mark.parametrize("path", [value.path for value in documented_values(VALUES_TEXT)])

@@ -163,6 +163,13 @@ def find(manifests: Sequence[Manifest], kind: str, suffix: str = "") -> Manifest
     return found[0]
 
 
+def chart_constants() -> dict[str, Any]:
+    """The numbers that the chart's sums rest on."""
+    text = (CHART / "templates" / "_sums.tpl").read_text()
+    constants: dict[str, Any] = yaml.safe_load(text.split('define "glioserve.constants" -}}')[1].split("{{- end")[0])
+    return constants
+
+
 def pod_spec(manifests: Sequence[Manifest]) -> Manifest:
     """The server's pod."""
     spec: Manifest = component(manifests, "Deployment", "server")["spec"]["template"]["spec"]

@@ -2,7 +2,8 @@
 Constants of the code that the chart's sums rest on; tests/helm/test_sums.py holds them to it.
 callSeconds: one call of the supervisor. exitMarginSeconds: on top of Triton's exit timeout. killSeconds: ending and reaping
 what is left. preprocessInstances and stages: processes of model_repository. waitingStudies: the queue before preprocess.
-stageMiB: least memory of a stage, its measured peak rounded up. baseMiB: Triton, the supervisor and CUDA's host memory.
+stageMiB: least memory of a stage, its measured peak rounded up. restMiB to
+largeMiB: what the server itself counts with (GLIO-5130). baseMiB: Triton, the supervisor and CUDA's host memory.
 studyMiB: a raw study of four sequences of 240 x 240 x 155 as FP32. studySeconds, uploadSeconds: the gateway's own defaults.
 */}}
 {{- define "glioserve.constants" -}}
@@ -15,6 +16,13 @@ waitingStudies: 16
 stageMiB: 768
 baseMiB: 1024
 studyMiB: 144
+restMiB: 512
+workMiB: 448
+workCopies: 5
+waitingCopies: 1.6
+sharedMiB: 96
+sharedCopies: 2
+largeMiB: 128
 studySeconds: 120
 uploadSeconds: 60
 {{- end -}}
@@ -58,6 +66,22 @@ starts a thread per core of the node only waits for CPU.
 {{- $limit := include "glioserve.mebibytes" .Values.resources.limits.memory | int64 -}}
 {{- $shm := include "glioserve.mebibytes" .Values.sharedMemorySize | int64 -}}
 {{- .Values.stages.memoryLimitMiB | default (div (sub $limit (add $shm $c.baseMiB)) ($c.stages | int64)) -}}
+{{- end -}}
+
+{{/* The part of /dev/shm that a server at work on the largest usual studies takes. */}}
+{{- define "glioserve.fullQueueSharedMiB" -}}
+{{- with include "glioserve.constants" . | fromYaml -}}
+{{- add .sharedMiB (mul .sharedCopies .preprocessInstances .largeMiB) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The memory of a server at work, with a full queue of the largest usual studies: what the server warns of at its start. */}}
+{{- define "glioserve.fullQueueMiB" -}}
+{{- $shared := include "glioserve.fullQueueSharedMiB" . | int64 -}}
+{{- with include "glioserve.constants" . | fromYaml -}}
+{{- $copies := addf (mulf .waitingCopies (add .preprocessInstances .waitingStudies)) (mul .workCopies .preprocessInstances) -}}
+{{- add .restMiB (mul .workMiB .preprocessInstances) (ceil (mulf $copies .largeMiB)) $shared -}}
+{{- end -}}
 {{- end -}}
 
 {{/* The least of shutdown.marginSeconds: what a stop may take beyond its three timeouts, and one second. */}}

@@ -1,0 +1,112 @@
+"""What a reader of the chart's first cut found, where no other test has it: pods, Secrets and examples."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from support.helm_tools import (
+    CI_VALUES,
+    CLAIM,
+    NAMESPACE,
+    RELEASE,
+    Helm,
+    Manifest,
+    component,
+    find,
+    merged,
+    nested,
+    pod_spec,
+    server,
+)
+from support.kube_stub import kube_stub
+from support.manifest_checks import problems
+
+pytestmark = pytest.mark.helm
+
+PLACEMENT = {
+    "nodeSelector": {"pool": "imaging"},
+    "tolerations": [{"key": "imaging", "operator": "Exists"}],
+    "runtimeClassName": "nvidia",
+    "priorityClassName": "high",
+    "schedulerName": "kai-scheduler",
+    "imagePullSecrets": [{"name": "registry"}],
+    "gpu": {"products": ["NVIDIA-L4"]},
+}
+
+
+OWNED = {"meta.helm.sh/release-name": RELEASE, "meta.helm.sh/release-namespace": NAMESPACE}
+"""What Helm wrote beside the first install's objects."""
+
+
+def test_a_writable_root_stays_restricted(helm4: Helm) -> None:
+    rendered = helm4.template(merged(CLAIM, nested("gpu.writableRoot", True)))
+    faults = [fault for fault in problems(rendered) if "not restricted" in fault]
+    assert faults == ["Deployment/rel-glioserve.glioserve: not restricted (read-only root)"]
+    assert server(rendered)["securityContext"]["allowPrivilegeEscalation"] is False
+
+
+@pytest.mark.parametrize("example", CI_VALUES, ids=lambda path: path.stem.removesuffix("-values"))
+def test_no_example_publishes_without_encryption(example: Path) -> None:
+    values = yaml.safe_load(example.read_text())
+    assert not values.get("service", {}).get("allowPlaintext", False)
+    if values.get("service", {}).get("type", "ClusterIP") != "ClusterIP":
+        assert values["tls"]["enabled"]
+        blocks = [peer for peer in values["networkPolicy"]["clients"] if "ipBlock" in peer]
+        assert not blocks or values["service"]["externalTrafficPolicy"] == "Local"
+
+
+def test_hook_and_test_pods_go_wherever_the_server_can(helm4: Helm) -> None:
+    rendered = helm4.template(merged(CLAIM, PLACEMENT))
+    wanted = pod_spec(rendered)
+    hooks = {"Pod": find(rendered, "Pod")["spec"], "Job": find(rendered, "Job")["spec"]["template"]["spec"]}
+    for kind, spec in hooks.items():
+        for field in ("nodeSelector", "tolerations", "runtimeClassName", "priorityClassName", "schedulerName"):
+            assert spec[field] == wanted[field], (kind, field)
+        assert spec["imagePullSecrets"] == wanted["imagePullSecrets"]
+        assert spec["affinity"]["nodeAffinity"] == wanted["affinity"]["nodeAffinity"], kind
+        assert {c["image"] for c in spec["containers"]} == {server(rendered)["image"]}
+        assert spec["containers"][0]["resources"]["requests"]["memory"], kind
+    assert find(rendered, "Pod")["spec"]["serviceAccountName"] == wanted["serviceAccountName"]
+    (policy,) = (p for p in rendered if p["kind"] == "NetworkPolicy" and p["metadata"]["name"].endswith("-test"))
+    assert {"port": 53, "protocol": "UDP"} in policy["spec"]["egress"][0]["ports"]  # where the namespace denies all
+
+
+def secret(name: str, **data: str) -> Manifest:
+    encoded = {key: base64.b64encode(value.encode()).decode() for key, value in data.items()}
+    metadata = {"name": name, "namespace": NAMESPACE}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": encoded}
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("admin-token", {"adminToken": {"enabled": True, "existingSecret": "mine"}}),
+        ("tls", {"tls": {"enabled": True, "existingSecret": "mine"}}),
+        ("api-keys", {"gateway": {"mode": "sidecar", "apiKeys": {"existingSecret": "mine"}}}),
+    ],
+)
+def test_a_changed_secret_rolls_the_pods(helm4: Helm, tmp_path: Path, name: str, values: dict[str, Any]) -> None:
+    stamps = []
+    for content in ("a", "b", "b"):
+        with kube_stub(tmp_path / "kubeconfig", objects=[secret("mine", token=content)]):
+            rendered = helm4.template(merged(CLAIM, values), kubeconfig=tmp_path / "kubeconfig")
+        template = component(rendered, "Deployment", "server")["spec"]["template"]
+        stamps.append(template["metadata"]["annotations"][f"checksum/{name}"])
+    assert stamps[0] != stamps[1] == stamps[2]
+
+
+def test_a_new_key_keeps_the_old_token(helm4: Helm, tmp_path: Path) -> None:
+    made = nested("adminToken.enabled", True)
+    with kube_stub(tmp_path / "kubeconfig"):
+        first = find(helm4.template(merged(CLAIM, made), kubeconfig=tmp_path / "kubeconfig"), "Secret")
+    first["metadata"]["annotations"] |= OWNED
+    with kube_stub(tmp_path / "kubeconfig", objects=[first]):
+        values = merged(CLAIM, made, nested("adminToken.key", "second"))
+        after = find(helm4.template(values, kubeconfig=tmp_path / "kubeconfig"), "Secret")
+    assert after["data"]["token"] == first["data"]["token"]
+    assert after["data"].keys() == {"token", "second"}
