@@ -84,7 +84,7 @@ bench: $(VENV)/.dev $(if $(filter registration preprocess,$(NAME)),peers) ## run
 	PYTHONPATH=benchmarks $(BIN)/python -m $$(basename $$(dirname $$file)).bench_$(NAME) $(ARGS)
 
 chaos: $(VENV)/.dev ## faults strike a server under load; exit code 1 where a study is lost (ARGS='--only TEXT --hostile N')
-	@OMP_NUM_THREADS=1 PYTHONPATH=benchmarks $(BIN)/python -m chaos.bench_chaos $(ARGS)
+	@OMP_NUM_THREADS=1 GRPC_VERBOSITY=NONE PYTHONPATH=benchmarks $(BIN)/python -m chaos.bench_chaos $(ARGS)
 
 fuzz: $(VENV)/.dev ## N mutated studies from SEED, each to an answer or a code (CASE=number: that one alone)
 	@OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m fuzz --cases $(N) --seed $(SEED) $(if $(CASE),--case $(CASE)) $(ARGS)

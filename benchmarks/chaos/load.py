@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -27,17 +27,18 @@ class Sent:
 
 
 class Load:
-    """Callers at work, as a context manager."""
+    """Callers at work, one for each function, as a context manager."""
 
-    def __init__(self, send: Send, callers: int) -> None:
-        self._send = send
+    def __init__(self, sends: Sequence[Send]) -> None:
         self._stop = threading.Event()
         self._lock = threading.Lock()
-        self._done: list[Sent] = []
-        self._in_flight = 0
+        self._sent: list[Sent] = []
+        self._begun = 0
         self.untyped: list[str] = []
         """Failures that are not our typed errors: none may ever occur."""
-        self._threads = [threading.Thread(target=self._run, name=f"caller-{n}") for n in range(callers)]
+        self._threads = [
+            threading.Thread(target=self._run, args=(send,), name=f"caller-{n}") for n, send in enumerate(sends)
+        ]
 
     def __enter__(self) -> Load:
         for thread in self._threads:
@@ -51,31 +52,45 @@ class Load:
         for thread in self._threads:
             thread.join()
 
-    def _run(self) -> None:
+    def _run(self, send: Send) -> None:
         while not self._stop.is_set():
             began = time.monotonic()
+            with self._lock:
+                self._begun += 1
             attempts, token = 1, ""
             try:
-                attempts = self._send()
+                attempts = send()
             except GlioserveError as error:
                 token, attempts = error.token, error.attempts or 1
             except Exception as error:  # noqa: BLE001 - what must never happen is what this looks for
                 token = type(error).__name__
                 self.untyped.append(f"{type(error).__name__}: {error}")
             with self._lock:
-                self._done.append(Sent(began, time.monotonic(), attempts, token))
+                self._sent.append(Sent(began, time.monotonic(), attempts, token))
 
-    def sent(self) -> list[Sent]:
-        """Return all studies whose fate is known."""
+    @property
+    def unaccounted(self) -> int:
+        """Studies that were sent and of which nothing is known; after the end there are none."""
         with self._lock:
-            return list(self._done)
+            return self._begun - len(self._sent)
 
-    def answered_since(self, moment_s: float) -> int:
-        """Return the number of studies that were sent after ``moment_s`` and have been answered."""
-        return sum(1 for s in self.sent() if s.began_s >= moment_s and not s.error)
+    def sent(self, since_s: float = 0.0) -> list[Sent]:
+        """Return the studies whose fate became known after ``since_s``."""
+        with self._lock:
+            return [s for s in self._sent if s.ended_s >= since_s]
+
+    def answered_after(self, moment_s: float) -> list[float]:
+        """Return when studies that were sent after ``moment_s`` were answered, earliest first."""
+        return sorted(s.ended_s for s in self.sent(moment_s) if s.began_s >= moment_s and not s.error)
+
+    def rate(self, seconds: float) -> float:
+        """Return the answers a second over the next ``seconds``."""
+        began = time.monotonic()
+        time.sleep(seconds)
+        return sum(1 for s in self.sent(began) if not s.error) / (time.monotonic() - began)
 
 
-def summary(sent: list[Sent]) -> tuple[int, int, int, Counter[str]]:
+def summary(sent: Sequence[Sent]) -> tuple[int, int, int, Counter[str]]:
     """Return (studies, answered at once, answered after a retry, failures by token)."""
     failures = Counter(s.error for s in sent if s.error)
     at_once = sum(1 for s in sent if not s.error and s.attempts == 1)

@@ -14,9 +14,9 @@ def test_no_study_is_lost_and_no_stranger_is_let_in(monkeypatch: pytest.MonkeyPa
         pytest.skip("a mount namespace of its own needs unshare and the right to use it")
     from chaos import bench_chaos
 
-    arguments = ["--callers", "1", "--hostile", "60", "--only", "kill -9 of the report"]
+    arguments = ["--callers", "1", "--hostile", "100", "--only", "kill -9 of the gateway"]
     monkeypatch.setattr("sys.argv", ["bench_chaos.py", *arguments])
     assert bench_chaos.main() == 0, capsys.readouterr().out
     printed = capsys.readouterr().out
-    assert "kill -9 of the report's process" in printed
-    assert "60 hostile requests" in printed
+    assert "kill -9 of the gateway" in printed
+    assert "100 hostile requests" in printed
