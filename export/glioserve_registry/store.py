@@ -83,9 +83,7 @@ class Store:
 
     def gate(self) -> Gate:
         """Return the gate of ``gate.json`` beside the versions, the default where there is none."""
-        path = f"{self._root}/{GATE_FILE}"
-        with _store_errors("read"):
-            text = self._fs.cat_file(path) if self._fs.exists(path) else None
+        text = self._content(f"{self._root}/{GATE_FILE}")
         return Gate() if text is None else parse_gate(text)
 
     def upload(self, stage: Path, version: int, claim: str) -> None:
@@ -101,8 +99,7 @@ class Store:
         if self._claimant(version) != claim:
             raise _claimed(version)
         self._create(version, MANIFEST_FILE, (stage / MANIFEST_FILE).read_bytes(), version_exists(version))
-        with contextlib.suppress(GlioserveError), _store_errors("tidied"):  # the version is whole with it, too
-            self._fs.rm_file(self._path(version, CLAIM_FILE))
+        self._unclaim(version)
 
     def claim(self, version: int | None, claim: str) -> int:
         """Keep a number for this upload: ``version``, or the next that no upload has.
@@ -120,6 +117,9 @@ class Store:
         if self._claimant(version) != claim:
             text = json.dumps({"claim": claim, "at": utc_now()}).encode()
             self._create(version, CLAIM_FILE, text, _claimed(version))
+            if self._exists(version, MANIFEST_FILE):  # another upload ended since the look above
+                self._unclaim(version)
+                raise version_exists(version)
         return version
 
     def download(self, version: int, stage: Path) -> Manifest:
@@ -176,12 +176,24 @@ class Store:
             return bool(self._fs.exists(self._path(version, name)))
 
     def _claimant(self, version: int) -> str | None:
-        if not self._exists(version, CLAIM_FILE):
-            return None
+        content = self._content(self._path(version, CLAIM_FILE))
         try:
-            return str(json.loads(self.read(version, CLAIM_FILE))["claim"])
+            return str(json.loads(content)["claim"]) if content is not None else None
         except (ValueError, KeyError, TypeError):
             return None
+
+    def _unclaim(self, version: int) -> None:
+        with contextlib.suppress(GlioserveError), _store_errors("tidied"):  # a whole version may have a claim, too
+            self._fs.rm_file(self._path(version, CLAIM_FILE))
+
+    def _content(self, path: str) -> bytes | None:
+        """Return a small file's bytes; None where it is not there, or is removed meanwhile."""
+        with _store_errors("read"):
+            try:
+                content: bytes = self._fs.cat_file(path)
+            except FileNotFoundError:
+                return None
+        return content
 
     def _create(self, version: int, name: str, content: bytes, there: GlioserveError) -> None:
         """Write a file that must not be there, whole; S3 and local folders judge that in one step."""
@@ -195,12 +207,14 @@ class Store:
                 else:
                     self._fs.pipe_file(path, content, mode="create")
             except OSError as error:
-                if not self._fs.exists(path):
-                    if error.errno != errno.ENOSYS:
-                        raise
+                found = self._content(path)
+                if found is None and error.errno == errno.ENOSYS:
                     self._fs.pipe_file(path, content)  # a store without conditional writes
-                # The answer to a first attempt may have been lost, and the client have tried again.
-                elif self._fs.cat_file(path) != content:
+                elif found is None and not isinstance(error, FileExistsError):
+                    raise
+                # Equal: the answer to a first attempt was lost, and the client tried again. None: what was there when
+                # this was written has been removed since, as the claim of an upload that ended is.
+                elif found != content:
                     raise there from None
 
     def _is_object_store(self) -> bool:

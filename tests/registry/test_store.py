@@ -311,6 +311,34 @@ def test_uploads_at_once_get_versions_of_their_own_or_a_clear_no(url: str, tmp_p
             assert store.manifest(number).weights_digest == load_manifest(source).weights_digest
 
 
+def test_an_upload_that_ended_since_the_last_look_is_not_written_over(
+    url: str, store: Store, source: Path, tmp_path: Path
+) -> None:
+    """Its claim is gone then, and nothing but its manifest tells that the number is taken."""
+    other, create = promotable(tmp_path / "other", 2.0), store._create
+
+    def meanwhile(version: int, *arguments: Any) -> None:
+        assert publish_to(Store(url), other, version) == version
+        create(version, *arguments)
+
+    setattr(store, "_create", meanwhile)  # noqa: B010 - a method is replaced
+    with pytest.raises(GlioserveError) as caught:
+        publish_to(store, source, 3)
+    assert caught.value.code is ErrorCode.VERSION_EXISTS
+    assert store.manifest(3).weights_digest == load_manifest(other).weights_digest
+    assert CLAIM_FILE not in store.names(3)
+    assert verify_store(store).problems == ()
+
+
+def test_a_claim_that_is_removed_while_another_is_refused(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    refusal = GlioserveError(ErrorCode.REPOSITORY_BUSY)
+    store._create(3, CLAIM_FILE, b"theirs", refusal)
+    monkeypatch.setattr(store, "_content", lambda path: None)
+    with pytest.raises(GlioserveError) as caught:
+        store._create(3, CLAIM_FILE, b"mine", refusal)
+    assert caught.value is refusal
+
+
 def test_a_file_that_must_be_new_is_written_once(store: Store) -> None:
     """What an upload's claim and its manifest rest upon."""
     refusal = GlioserveError(ErrorCode.VERSION_EXISTS)
