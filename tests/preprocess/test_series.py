@@ -134,6 +134,14 @@ def test_a_later_series_of_another_protocol_is_no_repeat():
     refused(ErrorCode.AMBIGUOUS_SEQUENCE, both, (T1,))
 
 
+def test_where_all_else_is_alike_the_stronger_evidence_is_taken():
+    given = scan(T1CE_HEADER, AcquisitionTime="002000")
+    silent = scan(T1CE_HEADER, AcquisitionTime="002900", ContrastBolusAgent="", SeriesDescription="T1 AX", FlipAngle=80)
+    silent_first = choose(silent + given, (T1CE,))
+    assert silent_first.chosen[T1CE].series_instance_uid == uid(given) == chosen_uid(given + silent, T1CE, (T1CE,))
+    assert "its headers fit less well" in silent_first.runners_up[T1CE][0].why_not
+
+
 def test_a_short_candidate_never_wins_and_is_told_of():
     choice = choose(native(slices=3, apart_mm=60.0) + native(), (T1,))
     assert choice.chosen[T1].slices == 40

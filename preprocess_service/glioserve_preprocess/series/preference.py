@@ -24,7 +24,8 @@ Then the acquisitions are compared:
 8. it has more slices;
 9. it is axial;
 10. the same protocol was run again later: a repeat, most often because of motion;
-11. coil sensitivity and distortion as above.
+11. coil sensitivity and distortion as above;
+12. its evidence is stronger at all (:data:`SLIGHT_LEAD`).
 """
 
 from __future__ import annotations
@@ -41,6 +42,8 @@ from glioserve_preprocess.series.candidates import SeriesCandidate
 
 CLEAR_LEAD = 0.15
 """Lead in the share of belief above which no other criterion counts."""
+SLIGHT_LEAD = 0.05
+"""Lead in the share of belief that counts where every other criterion leaves a tie."""
 WHOLE_HEAD_MM = 120.0
 """Extent of a stack that holds the cerebrum in every plane."""
 SIMILAR = 0.85
@@ -55,10 +58,12 @@ _Criterion = tuple[_Worse, _Rivals]
 # Each returns the reason why ``one`` is worse than ``best``, or nothing where it is not.
 
 
-def _weaker(one: SeriesCandidate, best: SeriesCandidate, modality: Modality) -> str:
-    lead = best.score(modality) - one.score(modality)
-    reason = f"its headers fit less well ({one.score(modality):.2f} against {best.score(modality):.2f})"
-    return reason if lead > CLEAR_LEAD else ""
+def _weaker_by(lead: float) -> _Worse:
+    def weaker(one: SeriesCandidate, best: SeriesCandidate, modality: Modality) -> str:
+        mine, its = one.score(modality), best.score(modality)
+        return f"its headers fit less well ({mine:.2f} against {its:.2f})" if its - mine > lead else ""
+
+    return weaker
 
 
 def _no_volume(one: SeriesCandidate, best: SeriesCandidate, modality: Modality) -> str:
@@ -182,8 +187,16 @@ def _within_acquisition(corrected: bool) -> tuple[_Criterion, ...]:
 
 
 def _between_acquisitions(corrected: bool) -> tuple[_Criterion, ...]:
-    weaker: _Criterion = (_weaker, _most(lambda c, modality: c.score(modality)))
-    return (weaker, *_READABLE, _ORIGINAL, *_GRID, (_repeated, _last_runs), *_processing(corrected))
+    strongest = _most(lambda c, modality: c.score(modality))
+    return (
+        (_weaker_by(CLEAR_LEAD), strongest),
+        *_READABLE,
+        _ORIGINAL,
+        *_GRID,
+        (_repeated, _last_runs),
+        *_processing(corrected),
+        (_weaker_by(SLIGHT_LEAD), strongest),
+    )
 
 
 def preferred(
