@@ -50,8 +50,8 @@ $(VENV)/.dev: $(VENV)/.serve
 demo: $(VENV)/.serve ## a DICOM study in, an explained answer out, through a real Triton server (STUDY=dir for your own)
 	@$(BIN)/glioserve demo $(if $(STUDY),--study '$(STUDY)') --out '$(OUT)' $(if $(DEMO_MIN_SLICES),--min-slices $(DEMO_MIN_SLICES))
 
-tools: $(VENV)/.dev ## helm, kubectl, prometheus and promtool for the tests of chart and rules, into build/tools
-	-@$(BIN)/python scripts/get_helm.py
+tools: $(VENV)/.dev ## helm, kubectl, prometheus, promtool and hadolint for the tests of chart, rules and image, into build/tools
+	-@$(BIN)/python scripts/get_tools.py
 	-@$(BIN)/python scripts/get_prometheus.py
 
 # Each process has one core, where threads that wait for each other cost more than they gain.

@@ -1,4 +1,4 @@
-"""Write ``docker/requirements.txt`` and ``docker/build-requirements.txt``: packages of the image by version and hash.
+"""Write the image's lists of packages, each by version and hash.
 
     .venv/bin/python docker/lock.py
 
@@ -12,34 +12,60 @@ import json
 import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import tomllib
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-ROOT = Path(__file__).resolve().parent.parent
-OUTPUT = ROOT / "docker" / "requirements.txt"
-EXTRAS = ("preprocess", "gpu", "gateway-config", "s3")
-"""Our extras in the image: Triton and its backends come with the container, training and export stay outside it."""
-PYTHON = "3.12"
-"""Version of the container's Python, and so of its Python stub."""
+DOCKER = Path(__file__).resolve().parent
+ROOT = DOCKER.parent
 PLATFORMS = ("x86_64", "aarch64")
 GLIBC = range(17, 40)
-"""manylinux_2_17 to 2_39, which is Ubuntu 24.04's."""
+"""manylinux_2_17 to 2_39, which is Ubuntu 24.04's; Debian 12 has 2.36, and no package asks for more."""
 PIP_TIMEOUT_S = 600
-PACKAGE = f"glioserve[{','.join(EXTRAS)}]"
-FOR_IT = f"for Python {PYTHON} on Linux, {' and '.join(PLATFORMS)}"
-BUILD_OUTPUT = ROOT / "docker" / "build-requirements.txt"
-"""What builds our own wheels, in a stage that the image does not keep."""
+COMPILER = "ziglang>=0.13"
+"""Compiles the kernels of the wheel (hatch_build.py); it comes by hash too, where a system's compiler would not."""
 
 
-def direct_requirements() -> list[Requirement]:
-    """Return what both distributions ask for: the base and the extras, with our own extras unfolded."""
-    projects = [tomllib.loads((ROOT / p / "pyproject.toml").read_text())["project"] for p in (".", "client")]
+@dataclass(frozen=True)
+class Lock:
+    """One file of packages for one Python."""
+
+    file: str
+    python: str
+    """Version of the container's Python, and so of its Python stub."""
+    extras: tuple[str, ...] | None
+    """Our extras; None stands for what builds our wheels."""
+
+    @property
+    def title(self) -> str:
+        """What the list is for."""
+        return "building the wheels" if self.extras is None else f"glioserve[{','.join(self.extras)}]"
+
+    def direct_requirements(self) -> list[Requirement]:
+        """Return what is asked for, with our own extras unfolded."""
+        projects = [tomllib.loads((ROOT / p / "pyproject.toml").read_text()) for p in (".", "client")]
+        if self.extras is None:
+            return [Requirement(line) for p in projects for line in (*p["build-system"]["requires"], COMPILER)]
+        return _unfolded([project["project"] for project in projects], self.extras)
+
+
+LOCKS = (
+    # Triton and its backends come with NVIDIA's container, training and export stay outside it.
+    Lock("requirements.txt", "3.12", ("supervise", "gateway-config", "s3")),
+    Lock("development-requirements.txt", "3.11", ("serve", "gateway")),
+    Lock("build-requirements.txt", "3.11", None),
+)
+
+
+def _unfolded(projects: list[dict[str, Any]], wanted: tuple[str, ...]) -> list[Requirement]:
+    """Return the requirements of both distributions: the base and the extras."""
     extras = {project["name"]: project["optional-dependencies"] for project in projects}
     bases = [line for project in projects for line in project["dependencies"]]
-    open_, found = [*bases, *(line for extra in EXTRAS for line in extras["glioserve"][extra])], []
+    open_, found = [*bases, *(line for extra in wanted for line in extras["glioserve"][extra])], []
     while open_:
         requirement = Requirement(open_.pop(0))
         if (ours := extras.get(canonicalize_name(requirement.name))) is not None:
@@ -49,34 +75,25 @@ def direct_requirements() -> list[Requirement]:
     return found
 
 
-def build_requirements() -> list[Requirement]:
-    """Return what both distributions ask for to be built."""
-    projects = [tomllib.loads((ROOT / p / "pyproject.toml").read_text()) for p in (".", "client")]
-    return [Requirement(line) for project in projects for line in project["build-system"]["requires"]]
-
-
 def main() -> int:
-    """Resolve for each platform and write the union of the hashes."""
-    _write(OUTPUT, f"{PACKAGE} {FOR_IT}", direct_requirements())
-    _write(BUILD_OUTPUT, f"the build backend {FOR_IT}", build_requirements())
+    """Resolve each list for each platform and write the union of the hashes."""
+    for lock in LOCKS:
+        locked: dict[str, dict[str, set[str]]] = {}
+        for machine in PLATFORMS:
+            for name, version, digest in _resolve(lock, machine):
+                locked.setdefault(name, {}).setdefault(version, set()).add(digest)
+        system = f"Python {lock.python} on Linux, {' and '.join(PLATFORMS)}"
+        lines = [f"# Written by docker/lock.py: {lock.title} for {system}.\n"]
+        for name, versions in sorted(locked.items()):
+            ((version, digests),) = versions.items()  # one version for all platforms, or the lock makes no sense
+            hashes = "".join(f" \\\n    --hash=sha256:{digest}" for digest in sorted(digests))
+            lines.append(f"{name}=={version}{hashes}\n")
+        (DOCKER / lock.file).write_text("".join(lines))
+        print(f"{lock.file}: {len(locked)} packages")
     return 0
 
 
-def _write(output: Path, what: str, requirements: list[Requirement]) -> None:
-    locked: dict[str, dict[str, set[str]]] = {}
-    for machine in PLATFORMS:
-        for name, version, digest in _resolve(machine, requirements):
-            locked.setdefault(name, {}).setdefault(version, set()).add(digest)
-    lines = [f"# Written by docker/lock.py: {what}.\n"]
-    for name, versions in sorted(locked.items()):
-        ((version, digests),) = versions.items()  # one version for all platforms, or the lock makes no sense
-        hashes = "".join(f" \\\n    --hash=sha256:{digest}" for digest in sorted(digests))
-        lines.append(f"{name}=={version}{hashes}\n")
-    output.write_text("".join(lines))
-    print(f"{output}: {len(locked)} packages")
-
-
-def _resolve(machine: str, requirements: list[Requirement]) -> list[tuple[str, str, str]]:
+def _resolve(lock: Lock, machine: str) -> list[tuple[str, str, str]]:
     """Return name, version and SHA-256 of every wheel that pip would install in the container."""
     with tempfile.TemporaryDirectory() as scratch:
         command = [
@@ -90,11 +107,19 @@ def _resolve(machine: str, requirements: list[Requirement]) -> list[tuple[str, s
             "--report",
             "-",
         ]
-        command += ["--target", scratch, "--only-binary=:all:", "--python-version", PYTHON, "--implementation", "cp"]
+        command += [
+            "--target",
+            scratch,
+            "--only-binary=:all:",
+            "--python-version",
+            lock.python,
+            "--implementation",
+            "cp",
+        ]
         for minor in reversed(GLIBC):
             command += ["--platform", f"manylinux_2_{minor}_{machine}"]
         command += ["--platform", f"manylinux2014_{machine}", "--constraint", str(ROOT / "constraints.txt")]
-        command += [str(requirement) for requirement in requirements]
+        command += [str(requirement) for requirement in lock.direct_requirements()]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=PIP_TIMEOUT_S, check=True)
     return [
         (

@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import json
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from fnmatch import fnmatch
-from importlib import metadata
 from pathlib import Path, PurePosixPath
-from types import ModuleType
-from typing import Any
 
 import pytest
 import tomllib
 import yaml
-from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
 
 from support.helm_tools import CHART, CLAIM, ROOT, Helm, parse_serve, server
-from support.image import DOCKER, locked
+from support.image import DOCKER
+from support.scripts import script
 
 OLDEST_BASE = (26, 11)
 """Triton 2.75; see the comment at the head of the Dockerfile."""
-PYTHON_OF_THE_BASE = "3.12"
 
 
 def instructions() -> list[tuple[str, str]]:
@@ -36,11 +35,18 @@ def instructions() -> list[tuple[str, str]]:
     return [(word, rest) for word, _, rest in (line.partition(" ") for line in joined.splitlines() if line)]
 
 
-def last(keyword: str) -> str:
-    return [rest for word, rest in instructions() if word == keyword][-1]
+def of_stage(name: str) -> list[tuple[str, str]]:
+    """The instructions of the stage of this name; the last one has none."""
+    starts = [i for i, (word, _) in enumerate(instructions()) if word == "FROM"] + [len(instructions())]
+    stages = [instructions()[a:b] for a, b in itertools.pairwise(starts)]
+    return next(stage for stage in stages if stage[0][1].partition(" AS ")[2] == name)
 
 
-def test_every_stage_starts_from_one_pinned_triton() -> None:
+def last(keyword: str, stage: str = "") -> str:
+    return [rest for word, rest in of_stage(stage) if word == keyword][-1]
+
+
+def test_every_stage_starts_from_a_pinned_image() -> None:
     arguments = dict(rest.split("=", 1) for word, rest in instructions() if word == "ARG")
     pinned = re.fullmatch(
         r"nvcr\.io/nvidia/tritonserver:(\d\d)\.(\d\d)-py3(@sha256:[a-f0-9]{64})?", arguments["TRITON_IMAGE"]
@@ -48,20 +54,28 @@ def test_every_stage_starts_from_one_pinned_triton() -> None:
     assert pinned is not None
     assert (int(pinned[1]), int(pinned[2])) >= OLDEST_BASE
     stages = [rest for word, rest in instructions() if word == "FROM"]
-    assert [stage.split()[0] for stage in stages] == ["${TRITON_IMAGE}", "${TRITON_IMAGE}"]
+    assert stages == ["${PYTHON_IMAGE} AS wheel", "${PYTHON_IMAGE} AS development", "${TRITON_IMAGE}"]
+    assert re.fullmatch(
+        r"docker\.io/library/python:3\.11\.\d+-slim-\w+(@sha256:[a-f0-9]{64})?", arguments["PYTHON_IMAGE"]
+    )
 
 
 def test_it_runs_as_the_user_that_the_chart_runs_it_as() -> None:
     context = yaml.safe_load((CHART / "values.yaml").read_text())["podSecurityContext"]
     assert last("USER") == f"{context['runAsUser']}:{context['runAsGroup']}"
     assert context["runAsUser"] > 0
-    words = [word for word, _ in instructions()]
-    assert "RUN" not in words[words.index("USER") :]  # nothing is built that this user could have changed
+    for stage in ("development", ""):
+        words = [word for word, _ in of_stage(stage)]
+        assert "RUN" not in words[words.index("USER") :]  # nothing is built that this user could have changed
+    owned = [rest for word, rest in of_stage("") if word == "RUN" and " -o 1000 " in rest]
+    assert owned == ["install -d -o 1000 -g 1000 -m 0700 /var/lib/glioserve/gateway"]  # and it is empty
 
 
-def test_the_supervisor_is_the_entry_point() -> None:
+def test_the_supervisor_is_the_entry_point_after_nvidias() -> None:
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
-    assert json.loads(last("ENTRYPOINT")) == ["glioserve", "serve"]
+    first, *command = json.loads(last("ENTRYPOINT"))
+    assert ("COPY", f"--chmod=0555 docker/entrypoint.sh {first}") in of_stage("")
+    assert command == ["glioserve", "serve"]
     assert scripts["glioserve"] == "glioserve_cli.main:main"
     assert last("HEALTHCHECK") == "NONE"
     assert last("STOPSIGNAL") == "SIGTERM"
@@ -77,15 +91,88 @@ def test_its_default_arguments_are_the_charts(helm4: Helm, tmp_path: Path) -> No
     assert {int(port) for port in last("EXPOSE").split()} == ports
 
 
-def test_it_writes_only_where_the_chart_lets_it() -> None:
-    environment = dict(pair.split("=", 1) for word, rest in instructions() if word == "ENV" for pair in rest.split())
+@pytest.mark.parametrize("stage", ["development", ""])
+def test_it_writes_only_where_the_chart_lets_it(stage: str) -> None:
+    environment = dict(pair.split("=", 1) for word, rest in of_stage(stage) if word == "ENV" for pair in rest.split())
     assert environment == {"HOME": "/tmp", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"}
-    assert last("WORKDIR") == "/tmp"
+    assert last("WORKDIR", stage) == "/tmp"
+
+
+def test_the_development_server_stays_on_the_loopback(tmp_path: Path) -> None:
+    arguments = parse_serve(json.loads(last("CMD", "development")), tmp_path)
+    assert (arguments.host, arguments.allow_known_cves, arguments.http) == ("127.0.0.1", False, False)
+    assert arguments.profile == "onnxruntime-cpu"
+    assert json.loads(last("ENTRYPOINT", "development")) == ["glioserve", "serve"]
+    assert last("USER", "development") == last("USER")
 
 
 def test_its_version_is_the_packages() -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    assert ("ARG", f"VERSION={version}") in instructions()
+    client = tomllib.loads((ROOT / "client" / "pyproject.toml").read_text())["project"]["version"]
+    assert version == client  # the wheels are built with the client by this version
+    versions = {rest for word, rest in instructions() if word == "ARG" and rest.startswith("VERSION")}
+    assert versions == {f"VERSION={version}"}
+
+
+@pytest.fixture(scope="module")
+def hadolint() -> Path:
+    tools = script("get_tools")
+    try:
+        return Path(tools.get_tools("hadolint")["hadolint"]) / "hadolint"
+    except tools.FetchError as error:
+        pytest.skip(f"no hadolint: {error}")
+
+
+def test_hadolint_finds_no_fault(hadolint: Path) -> None:
+    command = [str(hadolint), "--no-color", "--failure-threshold", "style", "docker/Dockerfile"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "hadolint ignore" not in (DOCKER / "Dockerfile").read_text()
+
+
+# --- Its entry point ---
+
+NVIDIAS = """#!/bin/bash
+export LD_LIBRARY_PATH=/usr/local/cuda/compat/lib
+echo checking
+sleep {pause}
+exec "$@"
+"""
+IN_A_CONTAINER = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc", "--kill-child"]
+"""The command is PID 1 of a namespace of its own: what the kernel does with signals there is what a container gets."""
+
+
+@pytest.fixture
+def entry_point(tmp_path: Path) -> Callable[..., list[str]]:
+    """The entry point's command line over an entry point of NVIDIA's that takes a while."""
+    if subprocess.run([*IN_A_CONTAINER, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("this machine allows no PID namespace")
+
+    def start(pause_s: float, *command: str) -> list[str]:
+        (tmp_path / "nvidia_entrypoint.sh").write_text(NVIDIAS.format(pause=pause_s))
+        ours = (DOCKER / "entrypoint.sh").read_text()
+        assert "source /opt/nvidia/nvidia_entrypoint.sh" in ours
+        (tmp_path / "entrypoint.sh").write_text(ours.replace("/opt/nvidia", str(tmp_path)))
+        return [*IN_A_CONTAINER, "bash", str(tmp_path / "entrypoint.sh"), *command]
+
+    return start
+
+
+def test_the_command_becomes_pid_1_with_what_nvidia_has_set(entry_point: Callable[..., list[str]]) -> None:
+    program = "import os, sys; print(os.getpid(), os.environ['LD_LIBRARY_PATH'], sys.argv[1:])"
+    command = entry_point(0, sys.executable, "-c", program, "two words", "*", "")
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "checking\n1 /usr/local/cuda/compat/lib ['two words', '*', '']\n"
+
+
+def test_a_stop_while_nvidias_part_runs_is_not_lost(entry_point: Callable[..., list[str]]) -> None:
+    command = entry_point(0.5, "sleep", "600")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "checking\n"
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        os.kill(int(children[0]), signal.SIGTERM)
+        assert process.wait(60) == 143
 
 
 # --- The build context ---
@@ -108,7 +195,8 @@ def ignored(path: PurePosixPath) -> bool:
 
 def copied() -> list[str]:
     """Sources of every COPY from the context."""
-    return [source for word, rest in instructions() if word == "COPY" for source in rest.split()[:-1]]
+    words = [rest.split()[:-1] for word, rest in instructions() if word == "COPY"]
+    return [source for sources in words for source in sources if not source.startswith("--")]
 
 
 def context_files() -> list[Path]:
@@ -139,8 +227,7 @@ def test_nothing_else_can_slip_into_a_layer(path: str) -> None:
 
 def test_the_wheels_build_from_what_is_copied(tmp_path: Path) -> None:
     source = tmp_path / "src"
-    first_stage = next(i for i, (word, _) in enumerate(instructions()) if word == "RUN")
-    wanted = [s for word, rest in instructions()[:first_stage] if word == "COPY" for s in rest.split()[:-1]]
+    wanted = [s for word, rest in of_stage("wheel") if word == "COPY" for s in rest.split()[:-1]]
     for file in context_files():
         if any(Path(s) in (file, *file.parents) for s in wanted):
             (source / file).parent.mkdir(parents=True, exist_ok=True)
@@ -167,64 +254,3 @@ def test_the_wheels_build_from_what_is_copied(tmp_path: Path) -> None:
     models = {file.name for file in context_files() if file.parent.parts[-2:] == ("glioserve_preprocess", "models")}
     assert "README.md" in models
     assert {f"glioserve_preprocess/models/{name}" for name in models} <= names
-
-
-# --- Its packages ---
-
-
-def lock_module() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("image_lock", DOCKER / "lock.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_the_lock_fits_the_packages_requirements() -> None:
-    module, versions = lock_module(), locked()
-    assert module.PYTHON == PYTHON_OF_THE_BASE
-    for requirement in module.direct_requirements():
-        name = canonicalize_name(requirement.name)
-        assert requirement.specifier.contains(versions[name]), f"{requirement}: run docker/lock.py"
-
-
-def test_the_image_has_the_versions_that_were_tested() -> None:
-    lines = (ROOT / "constraints.txt").read_text().splitlines()
-    tested = {canonicalize_name(name): version for name, _, version in (line.partition("==") for line in lines)}
-    assert locked() == {name: tested[name] for name in locked()}, "run docker/lock.py"
-
-
-def test_the_lock_has_what_its_packages_need() -> None:
-    """Nothing may be resolved at build time: the requirements of all that is installed, followed to their end."""
-    environment: Any = {"python_version": PYTHON_OF_THE_BASE, "python_full_version": f"{PYTHON_OF_THE_BASE}.3"}
-    open_, seen = list(lock_module().direct_requirements()), set()
-    while open_:
-        requirement = open_.pop()
-        name = canonicalize_name(requirement.name)
-        assert name in locked(), f"{name}: run docker/lock.py"
-        for text in metadata.requires(name) or []:
-            needed = Requirement(text)
-            extras = requirement.extras or {""}
-            if (name, text) not in seen and (
-                needed.marker is None or any(needed.marker.evaluate(environment | {"extra": extra}) for extra in extras)
-            ):
-                seen.add((name, text))
-                open_.append(needed)
-
-
-def test_the_build_backend_is_installed_by_hash() -> None:
-    (build,) = (rest for word, rest in instructions() if word == "RUN" and "pip wheel" in rest)
-    assert re.search(r"pip install [^&]*--require-hashes -r /opt/glioserve/build-requirements\.txt +&&", build)
-    assert "--no-build-isolation" in build
-    text = lock_module().BUILD_OUTPUT.read_text()
-    pinned = dict(re.findall(r"^([a-z0-9-]+)==(\S+) \\\n    --hash=sha256:[a-f0-9]{64}", text, re.MULTILINE))
-    for requirement in lock_module().build_requirements():
-        assert requirement.specifier.contains(pinned[canonicalize_name(requirement.name)]), "run docker/lock.py"
-
-
-def test_packages_are_installed_by_hash_into_the_containers_own_python() -> None:
-    (install,) = (rest for word, rest in instructions() if word == "RUN" and "/requirements.txt" in rest)
-    assert install.startswith("python3 -m pip install ")
-    assert {"--require-hashes", "--break-system-packages"} <= set(install.split())
-    assert not re.search(r"venv|PYTHONPATH=|--target", (DOCKER / "Dockerfile").read_text())

@@ -18,6 +18,7 @@ from glioserve_triton.served.promotions import load_serving
 from glioserve_triton.served.repository import check_repository
 from support.engines import engine_repository, make_machine
 from support.helm_tools import CHART, CLAIM, Helm, Manifest, merged, parse_serve, pod_spec, server
+from support.image import DOCKER
 from support.kube_stub import kube_stub
 
 pytestmark = pytest.mark.helm
@@ -37,7 +38,8 @@ def builder(manifests: Sequence[Manifest]) -> Manifest:
 
 def parse_build(container: Manifest) -> argparse.Namespace:
     """What the real ``glioserve engine`` makes of the container's command line."""
-    program, name, *arguments = [*container["command"], *container["args"]]
+    entry_point, program, name, *arguments = [*container["command"], *container["args"]]
+    assert entry_point in (DOCKER / "Dockerfile").read_text()  # CUDA's forward compatibility, as where the plan serves
     assert (program, name) == ("glioserve", "engine")
     parser = argparse.ArgumentParser(exit_on_error=False)
     command.add_arguments(parser)
@@ -128,7 +130,7 @@ def test_its_own_command_leaves_what_its_own_server_takes(
 
     container = builder(manifests)
     try:
-        assert main([*container["command"][1:], *moved(container["args"])]) == 0
+        assert main([*container["command"][2:], *moved(container["args"])]) == 0
     finally:
         signal.signal(signal.SIGTERM, before)
     options = parse_serve(moved(server(manifests)["args"]), tmp_path)

@@ -1,6 +1,6 @@
 """The chart as the real ``helm`` renders it, for tests.
 
-``helm_binaries()`` fetches the pinned binaries once (``scripts/get_helm.py``); where they cannot be had, the tests
+``helm_binaries()`` fetches the pinned binaries once (``scripts/get_tools.py``); where they cannot be had, the tests
 that need them skip and say why.
 """
 
@@ -8,20 +8,18 @@ from __future__ import annotations
 
 import argparse
 import functools
-import importlib.util
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import yaml
 
 from glioserve_cli.serving import serve as command
+from support.scripts import script
 
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "helm" / "glioserve"
@@ -119,23 +117,11 @@ _YAML: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @functools.cache
-def get_helm() -> ModuleType:
-    """``scripts/get_helm.py``, which is no package."""
-    spec = importlib.util.spec_from_file_location("get_helm", ROOT / "scripts" / "get_helm.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["get_helm"] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
-@functools.cache
 def helm_binaries() -> dict[str, Path] | str:
     """``helm-4`` and ``helm-3``, or why they are not here."""
-    module = get_helm()
+    module = script("get_tools")
     try:
-        return {name: folder / "helm" for name, folder in module.get_helm().items()}
+        return {name: folder / "helm" for name, folder in module.get_tools("helm").items()}
     except module.FetchError as error:
         return f"no helm: {error}"
 

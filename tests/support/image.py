@@ -1,4 +1,4 @@
-"""What docker/requirements.txt says of the image."""
+"""What docker/'s lists of packages say of the images."""
 
 from __future__ import annotations
 
@@ -8,9 +8,33 @@ from pathlib import Path
 DOCKER = Path(__file__).resolve().parents[2] / "docker"
 
 
-def locked() -> dict[str, str]:
-    """Version by name of every package."""
-    text = (DOCKER / "requirements.txt").read_text()
+def locked(file: str = "requirements.txt") -> dict[str, str]:
+    """Version by name of every package in one of the lists."""
+    text = (DOCKER / file).read_text()
     entries = re.findall(r"^([a-z0-9-]+)==(\S+)((?: \\\n    --hash=sha256:[a-f0-9]{64})+)$", text, re.MULTILINE)
     assert len(entries) == len(re.findall(r"^\w", text, re.MULTILINE)), "a line without version or hash"
     return {name: version for name, version, _ in entries}
+
+
+def only_the_image(file: str = "requirements.txt") -> str:
+    """Python code after which only the standard library, our own packages and those of a list can be imported."""
+    return f"""
+import importlib.abc
+import sys
+from importlib.metadata import packages_distributions
+from packaging.utils import canonicalize_name
+
+IN_THE_IMAGE = {set(locked(file))!r}
+MODULES = {{m for m, names in packages_distributions().items() if {{*map(canonicalize_name, names)}} & IN_THE_IMAGE}}
+
+
+class OnlyTheImages(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        top = name.partition(".")[0]
+        if top in sys.stdlib_module_names or top.lstrip("_") in MODULES or top.startswith("glioserve_"):
+            return None
+        raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+
+sys.meta_path.insert(0, OnlyTheImages())
+"""

@@ -17,7 +17,7 @@ from glioserve_cli.main import main
 from glioserve_triton.plans.records import check_plan, load_plan_record
 from glioserve_triton.served.versions import load_manifest
 from support.engines import L4, Machine, engine_repository, living
-from support.image import locked
+from support.image import only_the_image
 from support.triton import wait_until
 
 Engine = Callable[..., int]
@@ -336,22 +336,7 @@ def test_two_that_build_the_same_at_once_build_once(machine: Machine, tmp_path: 
 
 
 IMAGE_ONLY = f"""
-import importlib.abc
-from importlib.metadata import packages_distributions
-
-IN_THE_IMAGE = {set(locked())!r}
-MODULES = {{m for m, names in packages_distributions().items() if any(n.lower() in IN_THE_IMAGE for n in names)}}
-
-
-class OnlyTheImages(importlib.abc.MetaPathFinder):
-    def find_spec(self, name, path=None, target=None):
-        top = name.partition(".")[0]
-        if top in sys.stdlib_module_names or top in MODULES or top.startswith("glioserve_"):
-            return None
-        raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
-
-
-sys.meta_path.insert(0, OnlyTheImages())
+{only_the_image()}
 for absent in ("torch", "onnx", "tensorrt", "monai", "openvino", "safetensors"):
     try:
         __import__(absent)
@@ -383,10 +368,9 @@ def test_the_image_that_serves_can_build(machine: Machine, tmp_path: Path) -> No
 
 def test_the_environment_of_these_tests_has_what_the_image_has() -> None:
     """Else the test above would let nothing through for want of a package, or for a name that is spelt otherwise."""
-    code = IMAGE_ONLY.partition("class OnlyTheImages")[0] + "print(sorted(MODULES))"
     done = subprocess.run(
-        [sys.executable, "-c", f"import sys; {code}"], capture_output=True, text=True, timeout=60, check=True,
-        env={**os.environ},
+        [sys.executable, "-c", f"{only_the_image()}print(sorted(MODULES))"], capture_output=True, text=True,
+        timeout=60, check=True,
     )  # fmt: skip
     for module in ("numpy", "pydicom", "SimpleITK", "scipy", "onnxruntime", "tritonclient"):
         assert repr(module) in done.stdout

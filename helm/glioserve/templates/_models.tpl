@@ -122,7 +122,7 @@
   # The image that serves, so the TensorRT that loads the plan.
   image: {{ include "glioserve.image" . | quote }}
   imagePullPolicy: {{ .Values.image.pullPolicy }}
-  command: [glioserve, engine, build]
+  command: [/opt/glioserve/entrypoint.sh, glioserve, engine, build]
   args:
     - --repository=/models
     - --into=/served

