@@ -90,20 +90,20 @@ fuzz: $(VENV)/.dev ## N mutated studies from SEED, each to an answer or a code (
 	@OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m fuzz --cases $(N) --seed $(SEED) $(if $(CASE),--case $(CASE)) $(ARGS)
 
 brain-model: $(VENV)/.dev ## train the brain extraction network again (over an hour on two cores; goes on where it stopped)
-	@$(BIN)/python scripts/make_brain_model.py $(ARGS)
+	@$(BIN)/python scripts/models/make_brain_model.py $(ARGS)
 
 opinion-model: $(VENV)/.dev ## train the network that tells kinds of images again (an hour on one core; goes on where it stopped)
-	@$(BIN)/python scripts/make_opinion_model.py $(ARGS)
+	@$(BIN)/python scripts/models/make_opinion_model.py $(ARGS)
 
 demo-model: $(VENV)/.dev ## make examples/demo_model again from nothing: train, export, parity, manifest
-	@$(BIN)/python scripts/make_demo_model.py
+	@$(BIN)/python scripts/models/make_demo_model.py
 
 licences: $(VENV)/.dev ## the licence of every package of the default install, into build/licences.md; fails on the GPL
 	@$(BIN)/python scripts/licences.py --out build/licences.md
 
 docs: $(VENV)/.serve ## write the generated parts of docs/ again
-	@$(BIN)/python scripts/generate_docs.py
-	@$(BIN)/python scripts/list_modules.py
+	@$(BIN)/python scripts/docs/generate_docs.py
+	@$(BIN)/python scripts/docs/list_modules.py
 
 docs-site: $(VENV)/.dev ## build docs/ as a site into build/site (open build/site/index.html)
 	@$(BIN)/mkdocs build --strict

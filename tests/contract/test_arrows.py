@@ -42,7 +42,7 @@ BASE_DEPENDENCIES = {"numpy", "pydicom", "grpc", "google", "nibabel", "PIL", "ji
 TRITON_ONLY = "triton_python_backend_utils"
 MOST_LINES = 400
 MOST_FILES = 12
-SMALL_FOLDERS = ("benchmarks",)
+SMALL_FOLDERS = ("benchmarks", "scripts")
 """Folders beside the packages whose folders hold no more files than a package's."""
 
 

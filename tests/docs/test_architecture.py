@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-SCRIPT = ROOT / "scripts" / "list_modules.py"
+SCRIPT = ROOT / "scripts" / "docs" / "list_modules.py"
 
 
 def module():

@@ -20,7 +20,7 @@ PICTURE_BYTES = 400_000
 
 
 def test_generated_parts_are_up_to_date():
-    command = [sys.executable, str(ROOT / "scripts" / "generate_docs.py"), "--check"]
+    command = [sys.executable, str(ROOT / "scripts" / "docs" / "generate_docs.py"), "--check"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout
 

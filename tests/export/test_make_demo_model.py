@@ -12,7 +12,7 @@ import pytest
 from glioserve_registry.layout.repository import checked_export
 from support.networks import tiny_artifact
 
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "make_demo_model.py"
+SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "models" / "make_demo_model.py"
 
 
 @pytest.fixture

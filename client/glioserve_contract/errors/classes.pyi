@@ -1,4 +1,4 @@
-"""One exception class for each code of the table; written by scripts/generate_docs.py (`make docs`)."""
+"""One exception class for each code of the table; `make docs` writes it."""
 
 from glioserve_contract.errors.base import (
     BrainError,

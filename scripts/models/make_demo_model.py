@@ -17,7 +17,7 @@ from glioserve_export.files import copy_files
 from glioserve_export.version_files import MANIFEST_FILE
 from glioserve_registry.publishing.publication import checked_export
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SEED = 0
 PHANTOMS = 400
 MAX_BYTES = 5_000_000

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 OUT = ROOT / "docs" / "images" / "demo_overlay.jpg"
 ANSWER = ROOT / "build" / "readme_overlay"
 WIDTH_PX = 1100

@@ -13,7 +13,7 @@ from glioserve_cli.main import main as glioserve
 from glioserve_preprocess.opinion.model import OPINION_MODEL, opinion_model_digest
 from pinning import pin
 
-MODULE = Path(__file__).resolve().parents[1] / "preprocess_service" / "glioserve_preprocess" / "opinion" / "model.py"
+MODULE = Path(__file__).resolve().parents[2] / "preprocess_service" / "glioserve_preprocess" / "opinion" / "model.py"
 
 
 def main() -> int:

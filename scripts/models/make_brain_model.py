@@ -14,7 +14,7 @@ from glioserve_cli.main import main as glioserve
 from glioserve_contract.records.brain_model import DEFAULT_BRAIN_MODEL, brain_model_digest, sidecar_name
 from pinning import pin
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 MODELS = ROOT / "preprocess_service" / "glioserve_preprocess" / "models"
 CONTRACT = ROOT / "client" / "glioserve_contract" / "records" / "brain_model.py"
 

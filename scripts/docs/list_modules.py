@@ -13,7 +13,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "architecture.md"
 FOLDERS = ("client", "preprocess_service", "training", "export", "cli", "model_repository")
 """Top folders whose Python files the page must name."""

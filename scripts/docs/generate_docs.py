@@ -20,7 +20,7 @@ from glioserve_dicom.identity import IDENTIFYING_ATTRIBUTES, KEPT_ATTRIBUTES, Tr
 from glioserve_triton.process.floors import floors
 from json_schemas import schema_files
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 
 
@@ -54,7 +54,7 @@ def error_classes() -> str:
     """Return the stub by which editors and type checkers know the classes that are made at import."""
     names = sorted(family.__name__ for family in families().values())
     lines = [
-        '"""One exception class for each code of the table; written by scripts/generate_docs.py (`make docs`)."""\n',
+        '"""One exception class for each code of the table; `make docs` writes it."""\n',
         "from glioserve_contract.errors.base import (",
         *(f"    {name}," for name in names),
         ")\n",

@@ -14,7 +14,7 @@ from glioserve_training.brain.bank import load_head, make_bank
 from glioserve_training.brain.head import HeadTissue, SyntheticHead
 from glioserve_training.brain.scan import Sample, scan_head
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 OUT = ROOT / "docs" / "images" / "brain_heads.png"
 HEADS, SCANS, TILE = 4, 8, 84
 OUTLINE = (255, 70, 0)
