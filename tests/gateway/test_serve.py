@@ -5,6 +5,8 @@ import os
 import re
 import signal
 import subprocess
+import urllib.error
+import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -44,6 +46,16 @@ def gateway_url(serve: Serve) -> str:
     return match[1]
 
 
+def not_ready(serve: Serve) -> str:
+    """What keeps the server from being ready; empty where it is."""
+    try:
+        with urllib.request.urlopen(serve.probe_url("/readyz"), timeout=10):
+            return ""
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.read().decode()
+
+
 def envoys(serve: Serve) -> list[int]:
     """Process ids of Envoy below the supervisor."""
     found = subprocess.run(["ps", "-eo", "pid=,ppid=,comm="], capture_output=True, text=True, check=True).stdout
@@ -65,6 +77,7 @@ def test_a_gateway_that_dies_or_hangs_comes_back_and_a_drain_loses_no_study(repo
             (second,) = envoys(serve)
             assert second != first
             os.kill(second, signal.SIGSTOP)
+            wait_until(lambda: not_ready(serve) == "gateway: it does not answer\n", "not ready for the gateway's sake")
             wait_until(lambda: caller.infer(timeout_s=2).status == "OK", "an answer through the third gateway")
             assert "the gateway does not answer; it is started again" in serve.log
             (third,) = envoys(serve)

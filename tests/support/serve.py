@@ -6,7 +6,10 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -86,3 +89,19 @@ def serving(repository: Path, *arguments: str, prefix: tuple[str, ...] = ()) -> 
 def children(pid: int) -> list[int]:
     """Process ids of a process's children."""
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def polled(serve: Serve, paths: Sequence[str] = ("/startupz", "/readyz")) -> Iterator[int]:
+    """Statuses of the probes, asked every 20 ms for as long as the command answers."""
+    url = serve.probe_url()
+    while serve.process.poll() is None:
+        for path in paths:
+            try:
+                with urllib.request.urlopen(url + path, timeout=5) as answer:
+                    yield answer.status
+            except urllib.error.HTTPError as error:
+                with error:
+                    yield error.code
+            except OSError:
+                return
+        time.sleep(0.02)

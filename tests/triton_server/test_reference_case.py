@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -14,98 +12,22 @@ from http import HTTPStatus
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 import tritonclient.grpc as triton
-from onnx import TensorProto, helper, numpy_helper
 
 from glioserve_contract import ErrorCode, GlioserveError, sha256_digest
-from glioserve_contract.records.manifest import model_id
-from glioserve_contract.records.recipe import Grid, Recipe, ReferenceCase, preprocessing_digest
+from glioserve_contract.records.recipe import Recipe
 from glioserve_contract.records.reference_case import REFERENCE_CASE_FILE, score_of
-from glioserve_preprocess.files import file_digest, save_recipe
 from glioserve_triton.process.server import TritonServer
 from glioserve_triton.reference_case import check_reference_case, check_served_cases
 from glioserve_triton.served.versions import load_manifest, save_manifest
-from support.recipes import tiny_recipe
-from support.serve import Serve, serving
-from support.tiny_repository import write_tiny_repository
+from support.serve import polled, serving
+from support.served_cases import DIGEST, LOGITS, RECIPE, T1, T1CE, T2, publish, with_case
 from support.triton import running_server, wait_until
 
 pytestmark = pytest.mark.triton
 
-RECIPE = replace(tiny_recipe(), grid=Grid((8, 8, 8), (8.0, 8.0, 8.0)))
-T1, T1CE, T2 = RECIPE.channels
-WEIGHTS = np.array([[0.0, 4.0], [0.0, -3.0], [0.0, 1.0]], dtype=np.float32)
-"""Channel to logit: the classifier's answer is the mean of each channel times these."""
-MEANS = (0.9, 0.3, 0.5)
-DIGEST = sha256_digest(WEIGHTS.tobytes())
-LOGITS = [0.0, float(np.dot(MEANS, WEIGHTS[:, 1]))]
 TIMEOUT_S = 60
-
-
-def graph(weights_digest: str = DIGEST) -> bytes:
-    """IMAGE [N, 3, 8, 8, 8] to LOGITS and MODEL_ID, of the contract's names and types."""
-    words = np.array([model_id(weights_digest)], dtype=np.int32)
-    constants = {"W": WEIGHTS, "ID": words, "ZERO": np.zeros((3, 8), dtype=np.float32)}
-    nodes = [
-        helper.make_node("ReduceMean", ["IMAGE"], ["MEAN"], axes=[2, 3, 4], keepdims=0),
-        helper.make_node("MatMul", ["MEAN", "W"], ["LOGITS"]),
-        helper.make_node("MatMul", ["MEAN", "ZERO"], ["ROWS"]),
-        helper.make_node("Cast", ["ROWS"], ["EMPTY"], to=TensorProto.INT32),
-        helper.make_node("Add", ["EMPTY", "ID"], ["MODEL_ID"]),
-    ]
-    outputs = [
-        helper.make_tensor_value_info("LOGITS", TensorProto.FLOAT, ["N", 2]),
-        helper.make_tensor_value_info("MODEL_ID", TensorProto.INT32, ["N", 8]),
-    ]
-    image = helper.make_tensor_value_info("IMAGE", TensorProto.FLOAT, ["N", 3, 8, 8, 8])
-    initial = [numpy_helper.from_array(value, name) for name, value in constants.items()]
-    model = helper.make_model(
-        helper.make_graph(nodes, "means", [image], outputs, initial),
-        opset_imports=[helper.make_opsetid("", 17)],
-        ir_version=8,
-    )
-    onnx.checker.check_model(model)
-    return bytes(model.SerializeToString())
-
-
-def publish(repository: Path, version: int, recipe: Recipe = RECIPE, **changes: object) -> None:
-    """A version with a case that was made where the network was trained: RECIPE's orders, whatever ``recipe`` says."""
-    folder = repository / "classifier" / str(version)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "model.onnx").write_bytes(graph())
-    image = np.stack([np.full((8, 8, 8), mean, dtype=np.float32) for mean in MEANS])
-    np.savez_compressed(
-        folder / REFERENCE_CASE_FILE, image=image, channels=np.array([m.value for m in RECIPE.channels])
-    )
-    case = ReferenceCase(file_digest(folder / REFERENCE_CASE_FILE), round(score_of(LOGITS, RECIPE), 4))
-    described = replace(recipe, reference_case=case)
-    save_recipe(described, folder / "recipe.json")
-    manifest = replace(
-        load_manifest(repository / "classifier" / "1"),
-        recipe=described,
-        weights_digest=DIGEST,
-        preprocessing_digest=preprocessing_digest(described),
-        files={n: file_digest(folder / n) for n in ("model.onnx", "recipe.json", REFERENCE_CASE_FILE)},
-    )
-    save_manifest(replace(manifest, **changes), folder)
-
-
-def with_case(folder: Path, recipe: Recipe = RECIPE, versions: tuple[int, ...] = (1,)) -> Path:
-    """The tiny repository with a classifier that takes an image, each of ``versions`` loaded."""
-    repository = write_tiny_repository(folder)
-    for file in repository.rglob("config.pbtxt"):
-        text = (
-            file.read_text().replace("[ -1, 4 ]", "[ -1, 3, 8, 8, 8 ]").replace("dims: [ 4 ]", "dims: [ 3, 8, 8, 8 ]")
-        )
-        text = text.replace('"PICK" data_type: TYPE_FP32 dims: [ 3 ]', '"MODEL_ID" data_type: TYPE_INT32 dims: [ 8 ]')
-        if file.parent.name == "classifier":
-            text += f"version_policy {{ specific {{ versions: {list(versions)} }} }}\n"
-        file.write_text(text)
-    for version in versions:
-        publish(repository, version, recipe)
-    return repository
 
 
 @pytest.fixture(scope="module")
@@ -234,19 +156,3 @@ def test_serve_refuses_to_go_on_when_the_answer_is_wrong(swap: str, tmp_path: Pa
         assert f"[{ErrorCode.REFERENCE_CASE_FAILED.token}]" in serve.log
         assert says in serve.log
         assert " ready grpc=" not in serve.log
-
-
-def polled(serve: Serve) -> Iterator[int]:
-    """Statuses of the probes, asked every 20 ms for as long as the command answers."""
-    url = serve.probe_url()
-    while serve.process.poll() is None:
-        for path in ("/startupz", "/readyz"):
-            try:
-                with urllib.request.urlopen(url + path, timeout=5) as answer:
-                    yield answer.status
-            except urllib.error.HTTPError as error:
-                with error:
-                    yield error.code
-            except OSError:
-                return
-        time.sleep(0.02)

@@ -2,9 +2,12 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
+import time
+import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,7 +17,7 @@ import tritonclient.grpc as triton
 
 from glioserve_contract import ErrorCode
 from glioserve_triton.process.options import GRPC_ADMIN_HEADER
-from support.serve import TIMEOUT_S, children, serving
+from support.serve import TIMEOUT_S, Serve, children, serving
 from support.tiny_repository import ask, expected_score, hold
 from support.triton import assert_nothing_left, living_processes, wait_until
 
@@ -22,6 +25,7 @@ pytestmark = pytest.mark.triton
 
 RAW = np.array([[1, 2, 3, 4]], dtype=np.float32)
 TOKEN = "a-token-for-the-operator"
+STUDIES = 8
 
 
 def _run_folder(server: int) -> Path:
@@ -30,30 +34,42 @@ def _run_folder(server: int) -> Path:
     return Path(backends.partition("=")[2]).parent
 
 
-def test_sigterm_finishes_the_study_in_flight_and_exits_0(repository: Path, tmp_path: Path) -> None:
+def test_sigterm_finishes_the_studies_in_flight_and_exits_0(repository: Path, tmp_path: Path) -> None:
     token_file = tmp_path / "token"
     token_file.write_text(TOKEN + "\n")
     arguments = ["--profile", "onnxruntime-cpu", "--admin-token-file", str(token_file)]
     arguments += ["--triton-flag=--metrics-interval-ms=500"]
-    with serving(repository, *arguments) as serve, ThreadPoolExecutor(1) as pool:
+    with serving(repository, *arguments) as serve, ThreadPoolExecutor(STUDIES) as pool:
         url, server = serve.grpc_url(), serve.server_pid()
         run_folder = _run_folder(server)
         with triton.InferenceServerClient(url) as client:
             with hold(repository) as held:
                 assert client.get_model_repository_index(headers={GRPC_ADMIN_HEADER: TOKEN}).models
-                study = pool.submit(ask, client, RAW)
-                wait_until(held.reached, "the study in its first step")
+                studies = [pool.submit(ask, client, RAW) for _ in range(STUDIES)]
+                wait_until(held.reached, "a study in its first step")
+                wait_until(lambda: waiting(serve) == STUDIES - 1, "the others in the queue")
                 serve.process.send_signal(signal.SIGTERM)
                 wait_until(lambda: not client.is_model_ready("glioma"), "draining")
                 assert serve.process.poll() is None
-                assert not study.done()
-            np.testing.assert_allclose(study.result(TIMEOUT_S), expected_score(RAW))
+                assert not any(study.done() for study in studies)
+            for study in studies:
+                np.testing.assert_allclose(study.result(TIMEOUT_S), expected_score(RAW))
         assert serve.end() == 0
         assert "classifier_version=1" in serve.log
         assert "draining" in serve.log
         assert serve.lines[-1].endswith("glioserve] stopped")
         assert "cut off" not in serve.log
         assert_nothing_left(server, run_folder)
+
+
+def waiting(serve: Serve) -> int:
+    """Requests in the queue of preprocess."""
+    with urllib.request.urlopen(serve.probe_url("/metrics"), timeout=10) as answer:
+        page: str = answer.read().decode()
+    series = r'^nv_inference_pending_request_count\{[^}]*model="preprocess"[^}]*\} (\d+)'
+    match = re.search(series, page, re.MULTILINE)
+    assert match, page
+    return int(match[1])
 
 
 def test_a_second_signal_skips_the_drain(repository: Path) -> None:
@@ -146,6 +162,18 @@ def test_a_signal_before_the_imports_are_done_is_not_lost(repository: Path) -> N
         assert serve.end() == 0
         assert "loading: " not in serve.log
         assert "ready" not in serve.log
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("delay_s", [0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.4, 1.7, 2.0, 2.5, 3.0])
+def test_a_signal_at_any_moment_of_the_start_exits_0(repository: Path, delay_s: float) -> None:
+    with serving(repository) as serve:
+        wait_until(lambda: _catches(serve.process.pid, signal.SIGTERM), "the handler set", poll_s=0.001)
+        time.sleep(delay_s)
+        serve.process.send_signal(signal.SIGTERM)
+        assert serve.end() == 0
+        assert "Traceback" not in serve.log
+        assert "cut off" not in serve.log
 
 
 def _catches(pid: int, number: signal.Signals) -> bool:

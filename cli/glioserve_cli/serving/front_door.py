@@ -88,10 +88,12 @@ class FrontDoor:
             tell_expiry(certificate_not_after(Path(gateway.options.tls.certificate)), self._log)
         return gateway.url
 
-    def tend(self) -> None:
-        """Start a gateway that has ended again, and have it take changed options."""
-        if self._gateway is not None:
-            self._gateway.tend(lambda text: self._log.event(text, "warning"))
+    def tend(self) -> str | None:
+        """Start a gateway that has ended again, and have it take changed options; return what is wrong with it."""
+        if self._gateway is None:
+            return None
+        self._gateway.tend(lambda text: self._log.event(text, "warning"))
+        return "it does not answer" if self._gateway.silent else None
 
     def close(self, hurry: StopCheck) -> None:
         """Wait until every answer has reached its caller, then end the gateway; safe to call twice."""

@@ -218,7 +218,7 @@ class _Serving:
             self._log.event("reference case answered", classifier_version=version, score=f"{score:.4f}")
 
     def _look(self) -> None:
-        self._door.tend()
+        self.health.report("gateway", self._door.tend())
         if os.getpid() == 1:
             reap_orphans(self._server.process.guardian_pid, *self._door.guardian_pids)
 

@@ -70,6 +70,11 @@ class Gateway:
         return self._options
 
     @property
+    def silent(self) -> bool:
+        """True while Envoy has left the last question unanswered."""
+        return self._silent > 0
+
+    @property
     def process(self) -> GuardedProcess:
         """The running process. RuntimeError before :meth:`start` and after :meth:`stop`."""
         if self._process is None:

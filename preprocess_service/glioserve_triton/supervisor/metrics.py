@@ -85,8 +85,8 @@ class SupervisorMetrics:
         for outcome in outcomes:
             self._canaries.labels(model, outcome.value).inc()
 
-    def canary_failed(self, model: str, *, lost: bool) -> None:
-        """Count a canary that failed; ``lost`` where Triton counts it as a request that the backend failed."""
+    def canary_failed(self, model: str, *, lost: int) -> None:
+        """Count a question that failed; Triton counts so many of its canaries as requests that the backend lost."""
         self.canary_failures.labels(model).inc()
         self._lost_canaries += lost
 

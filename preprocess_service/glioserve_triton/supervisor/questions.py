@@ -20,6 +20,8 @@ class Question(Generic[T]):
         self._pool, self._ask, self.interval_s = pool, ask, interval_s
         self._next_s = time.monotonic() + interval_s
         self._asked: Future[T] | None = None
+        self.asked_s = self._next_s
+        """When the latest question was asked, in monotonic seconds."""
 
     @property
     def open(self) -> bool:
@@ -34,6 +36,7 @@ class Question(Generic[T]):
         """Return a new answer where there is one; ask where it is time. Raises what the question raised."""
         if self._asked is None:
             if time.monotonic() >= self._next_s:
+                self.asked_s = time.monotonic()
                 self._asked = self._pool.submit(self._ask)
             return None
         if not self._asked.done():

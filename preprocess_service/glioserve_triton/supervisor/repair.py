@@ -7,8 +7,11 @@ from dataclasses import dataclass
 
 from tritonclient.utils import InferenceServerException
 
+from glioserve_contract import GlioserveError
+from glioserve_contract.tensors import CLASSIFIER_MODEL
 from glioserve_triton.channel import open_client
 from glioserve_triton.process.server import TritonServer
+from glioserve_triton.reference_case import check_served_cases
 from glioserve_triton.supervisor.canary import Outcome, ask
 from glioserve_triton.supervisor.stages import Reason
 
@@ -68,4 +71,18 @@ class Repairs:
             return Repair(model, reason, f"it cannot be loaded: {error.message()}")
         with open_client(self._server.grpc_url, self._server.channel_tls) as client:
             answer = ask(client, model, CANARY_TIMEOUT_S)
-        return Repair(model, reason, answer.detail if answer.outcome is Outcome.DEAD else "")
+        if answer.outcome is Outcome.DEAD:
+            return Repair(model, reason, answer.detail)
+        return Repair(model, reason, self._wrong_case() if model == CLASSIFIER_MODEL.name else "")
+
+    def _wrong_case(self) -> str:
+        """Return what is wrong with the classifier's answers to its reference cases; empty where nothing is.
+
+        The files may be others by now than those that the server started with.
+        """
+        server = self._server
+        try:
+            check_served_cases(server.grpc_url, server.repository / CLASSIFIER_MODEL.name, tls=server.channel_tls)
+        except GlioserveError as error:
+            return error.detail
+        return ""

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from tritonclient.utils import InferenceServerException
 
@@ -36,6 +37,7 @@ from glioserve_triton.supervisor.stubs import Stub, stopped, stubs_of
 from glioserve_triton.supervisor.triton_page import failures_by_model, triton_page
 from glioserve_triton.waiting import StopCheck
 
+T = TypeVar("T")
 LOOK_INTERVAL_S = 0.2
 LIVE_INTERVAL_S = 1.0
 LIVE_TIMEOUT_S = 5.0
@@ -78,6 +80,8 @@ class Supervisor:
         self._idle_throughout: dict[str, bool] = {}
         self._classifier_failures = 0
         self._server_stopped_looks = 0
+        self._renewed_s: dict[str, float] = {}
+        """When each repaired model was whole again: what was asked before says nothing of its new processes."""
 
     def watch(self, stop: StopCheck, every_look: Callable[[], None]) -> None:
         """Watch until ``stop`` says so; ``every_look`` is called each time round.
@@ -148,6 +152,7 @@ class Supervisor:
                 self._repairs.begin(repair.model, repair.reason)
                 continue
             self._stages.renewed(repair.model, stubs_of(self._server.process.pid))
+            self._renewed_s[repair.model] = time.monotonic()
             self._health.report(repair.model, None)
             self._log.event("repaired", model=repair.model, reason=repair.reason.value)
 
@@ -188,16 +193,23 @@ class Supervisor:
 
     def _judge_canaries(self, model: str, question: Question[list[Answer]]) -> None:
         answers = question.answer()
-        if answers is None or self._repairs.is_running(model):
+        if answers is None:
             return
-        outcomes = {answer.outcome for answer in answers}
-        self._metrics.canaries_answered(model, (answer.outcome for answer in answers))
-        if Outcome.DEAD in outcomes:
-            self._metrics.canary_failed(model, lost=True)
+        outcomes = [answer.outcome for answer in answers]
+        self._metrics.canaries_answered(model, outcomes)
+        if dead := outcomes.count(Outcome.DEAD):
+            self._metrics.canary_failed(model, lost=dead)
+        if self._is_outdated(model, question):
+            return
+        if dead:
             self._repair(model, Reason.DEAD)
         elif Outcome.SILENT in outcomes and self._idle_throughout[model]:
-            self._metrics.canary_failed(model, lost=False)
+            self._metrics.canary_failed(model, lost=0)
             self._repair(model, Reason.HUNG)
+
+    def _is_outdated(self, model: str, question: Question[T]) -> bool:
+        """Return whether the question's answer may be of processes that a repair replaces or has replaced."""
+        return self._repairs.is_running(model) or question.asked_s < self._renewed_s.get(model, 0.0)
 
     def _ask_deep(self) -> str:
         """Return what is wrong with the classifier, empty where nothing is."""
@@ -223,14 +235,14 @@ class Supervisor:
         if CLASSIFIER_MODEL.name not in self._server.steps:
             return
         problem = self._deep.answer()
-        if problem is None or self._repairs.is_running(CLASSIFIER_MODEL.name):
+        if problem is None or self._is_outdated(CLASSIFIER_MODEL.name, self._deep):
             return
         self._metrics.canaries_answered(CLASSIFIER_MODEL.name, [Outcome.DEAD if problem else Outcome.ALIVE])
         self._deep_failures = self._deep_failures + 1 if problem else 0
         if not problem:
             self._health.report(CLASSIFIER_MODEL.name, None)
             return
-        self._metrics.canary_failed(CLASSIFIER_MODEL.name, lost=True)
+        self._metrics.canary_failed(CLASSIFIER_MODEL.name, lost=1)
         self._log.event("deep probe failed", "warning", model=CLASSIFIER_MODEL.name, problem=problem)
         self._deep.soon()
         if self._deep_failures >= DEEP_FAILURES_NOT_READY:
