@@ -50,9 +50,9 @@ $(VENV)/.dev: $(VENV)/.serve
 demo: $(VENV)/.serve ## a DICOM study in, an explained answer out, through a real Triton server (STUDY=dir for your own)
 	@$(BIN)/glioserve demo $(if $(STUDY),--study '$(STUDY)') --out '$(OUT)' $(if $(DEMO_MIN_SLICES),--min-slices $(DEMO_MIN_SLICES))
 
-tools: $(VENV)/.dev ## helm, kubectl, prometheus, promtool and hadolint for the tests of chart, rules and image, into build/tools
+tools: $(VENV)/.dev ## programs that tests run: helm, kubectl, hadolint, prometheus, promtool, dciodvfy; into build/tools
 	-@$(BIN)/python scripts/get_tools.py
-	-@$(BIN)/python scripts/get_prometheus.py
+	-@$(BIN)/python scripts/get_debian.py
 
 # Each process has one core, where threads that wait for each other cost more than they gain.
 test test-slow: export OMP_NUM_THREADS ?= 1

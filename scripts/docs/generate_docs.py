@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from glioserve_client.filing.codes import Concept
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_contract.errors import classes
 from glioserve_contract.errors.base import class_of, families
@@ -150,6 +151,13 @@ def other_metrics() -> str:
     )
 
 
+def result_codes() -> str:
+    """Return the table of the concepts that results are coded with."""
+    return table(
+        ("code", "scheme", "meaning", "used for"), [(f"`{c.code}`", c.scheme, c.meaning, c.used_for) for c in Concept]
+    )
+
+
 PARTS = {
     "error tree": ("errors.md", error_tree),
     "errors": ("errors.md", errors),
@@ -160,6 +168,7 @@ PARTS = {
     "metrics of the models": ("metrics.md", model_metrics),
     "metrics of the supervisor": ("metrics.md", supervisor_metrics),
     "metrics of others": ("metrics.md", other_metrics),
+    "result codes": ("results.md", result_codes),
     "known-holes": ("security.md", known_holes),
 }
 FILES = {"client/glioserve_contract/errors/classes.pyi": error_classes, **schema_files()}

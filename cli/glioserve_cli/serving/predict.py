@@ -11,6 +11,7 @@ from glioserve_cli.client_arguments import add_series_argument, add_tls_argument
 from glioserve_client.client import GliomaClient
 from glioserve_client.options import NO_RETRY, RetryPolicy
 from glioserve_client.outputs import summary, write_outputs
+from glioserve_client.prediction import Prediction
 from glioserve_client.study import DicomStudy, Study, VolumeStudy
 from glioserve_contract import GlioserveError, Modality
 from glioserve_contract.limits import DEFAULT_TIMEOUT_S
@@ -27,6 +28,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--url", required=True, type=url, metavar="HOST:PORT", help="the server's gRPC address")
     parser.add_argument("--json", action="store_true", help="print the report as JSON and nothing else")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write report.json, .html, heatmap.nii.gz, overlay.png")
+    parser.add_argument(
+        "--dicom-results",
+        action="store_true",
+        help="write the answer as DICOM too: structured report, Parametric Map, Segmentation, Secondary Capture",
+    )
     parser.add_argument(
         "--timeout-s",
         type=argtypes.seconds(),
@@ -52,6 +58,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Send the study and show the answer: exit code 0, or 2 for arguments that do not name a study."""
     try:
+        if args.dicom_results and (args.out is None or args.no_heatmap):
+            raise ValueError("--dicom-results needs --out, and the heat map")
         tls, study = tls_of(args), _study(args.study)
         _progress(args, "reading done, sending the study …")
         with GliomaClient(
@@ -70,8 +78,9 @@ def run(args: argparse.Namespace) -> int:
             written = write_outputs(prediction, args.out, study)
             for warning in written.warnings:
                 print(f"warning: {warning}", file=sys.stderr)
+            paths = [*written.paths, *(_dicom_results(args, prediction, study) if args.dicom_results else ())]
             if not args.json:
-                print("\n" + "\n".join(str(path) for path in written.paths))
+                print("\n" + "\n".join(str(path) for path in paths))
     except GlioserveError as error:
         if error.path is not None:  # the caller's own terminal may see the caller's own file name
             print(f"in {error.path}:", file=sys.stderr)
@@ -82,6 +91,12 @@ def run(args: argparse.Namespace) -> int:
         print(f"glioserve predict: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def _dicom_results(args: argparse.Namespace, prediction: Prediction, study: Study) -> tuple[Path, ...]:
+    from glioserve_client.filing import make_results  # the extra that it needs is not in every installation
+
+    return make_results(prediction, study).write(args.out)
 
 
 def _study(arguments: list[str]) -> Study:

@@ -25,7 +25,7 @@ from glioserve_dicom.files.part10 import parse
 from glioserve_dicom.read import Instances
 from glioserve_dicom.slices.assemble import assemble
 from glioserve_dicom.slices.stacks import JOINED, Stack, stacks_of
-from glioserve_dicom.volumes.geometry import Matrix
+from glioserve_dicom.volumes.geometry import Matrix, SequenceVolume
 
 Voxels = npt.NDArray[np.float32]
 _RENUMBERED = ("frame of reference", "type")
@@ -56,11 +56,23 @@ class AnatomyProblem:
 
 
 @dataclass(frozen=True, eq=False)
+class PlacedStack:
+    """The reference series' own images and the volume that they make."""
+
+    stack: Stack
+    """Images along the stack's normal, copies included."""
+    volume: SequenceVolume
+    """Volume [z, y, x] in the stack's own order, which the heat map's grid may turn or flip."""
+
+
+@dataclass(frozen=True, eq=False)
 class Anatomy:
     """The reference volume FP32 [z, y, x] on the heat map's grid, or the reason why there is none."""
 
     voxels: Voxels | None
     problem: AnatomyProblem | None = None
+    placed: PlacedStack | None = None
+    """The images that the volume was made of; None for a study of volumes."""
 
 
 def reference_anatomy(study: Study | None, prediction: Prediction) -> Anatomy:
@@ -95,7 +107,7 @@ def _of_volume(study: VolumeStudy, heatmap: Heatmap, reference: Modality) -> Ana
 
 def _of_stacks(stacks: Sequence[Stack], record: SeriesRecord, heatmap: Heatmap) -> Anatomy:
     """Return the one of the series' stacks that lies on the heat map's grid; of several, the report's part."""
-    placed: dict[str, Voxels] = {}
+    placed: dict[str, Anatomy] = {}
     problem: GlioserveError | None = None
     for stack in stacks:
         try:
@@ -105,11 +117,11 @@ def _of_stacks(stacks: Sequence[Stack], record: SeriesRecord, heatmap: Heatmap) 
             continue
         voxels = _placed(volume.voxels, volume.geometry.lps_from_voxel, heatmap)
         if voxels is not None:
-            placed[stack.part] = voxels
+            placed[stack.part] = Anatomy(voxels, placed=PlacedStack(stack, volume))
     if len(placed) == 1:
-        return Anatomy(next(iter(placed.values())))
+        return next(iter(placed.values()))
     if record.part in placed and not any(name in record.part for name in _RENUMBERED):
-        return Anatomy(placed[record.part])
+        return placed[record.part]
     if placed:
         return _missing(record.modality, NoAnatomy.AMBIGUOUS, "several of its stacks lie on the heat map's grid")
     return _refused(record.modality, problem) if problem is not None else _elsewhere(record.modality)

@@ -287,6 +287,11 @@ class ErrorCode(Enum):
         "GLIO-4111", Status.EXHAUSTED, _YES, "The caller sends more studies than the gateway's rate allows.",
         "Send fewer at a time and retry with backoff, or ask the gateway's operator for a higher rate.",
     )
+    NOT_FILED = ErrorRow(
+        "GLIO-4112", _BAD, _FIX, "The answer cannot be made into DICOM results.",
+        "Give the DICOM study that was sent, whole, and ask for the heat map; where a header is at fault, correct it "
+        "at its source.",
+    )
 
     INVALID_RECIPE = setup_rows.INVALID_RECIPE
     INVALID_ARTIFACT = setup_rows.INVALID_ARTIFACT

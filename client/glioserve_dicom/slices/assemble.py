@@ -45,7 +45,7 @@ def _assemble(stack: Stack, modality: Modality) -> SequenceVolume:
         raise stack.problem
     plane = stack.frames[0].plane
     assert plane is not None  # a frame without is a problem
-    placed = _without_copies(stack.frames)
+    placed = without_copies(stack.frames)
     voxels_needed = plane.rows * plane.columns * len(placed)
     if voxels_needed > MAX_VOLUME_VOXELS:
         raise GlioserveError(ErrorCode.STUDY_TOO_LARGE, f"{voxels_needed} voxels; at most {MAX_VOLUME_VOXELS}.")
@@ -86,7 +86,7 @@ def _positions(frames: Sequence[Frame]) -> npt.NDArray[np.float64]:
     return np.array([f.plane.position_lps_mm for f in frames if f.plane is not None], dtype=np.float64)
 
 
-def _without_copies(frames: Sequence[Frame]) -> list[Frame]:
+def without_copies(frames: Sequence[Frame]) -> list[Frame]:
     """Return frames at different positions; an exact copy is dropped, another image at the same place is GLIO-1402."""
     kept = [frames[0]]
     normal = frames[0].plane.normal if frames[0].plane is not None else np.zeros(3)
