@@ -23,7 +23,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONDONTWRITEBYTECODE := 1
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: help demo test test-slow lint peers bench chaos fuzz brain-model opinion-model demo-model licences docs docs-site tools wheels clean
+.PHONY: help demo test test-slow lint peers bench chaos fuzz brain-model opinion-model demo-model licences sbom docs docs-site tools wheels clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -98,8 +98,11 @@ opinion-model: $(VENV)/.dev ## train the network that tells kinds of images agai
 demo-model: $(VENV)/.dev ## make examples/demo_model again from nothing: train, export, parity, manifest
 	@$(BIN)/python scripts/models/make_demo_model.py
 
-licences: $(VENV)/.dev ## the licence of every package of the default install, into build/licences.md; fails on the GPL
-	@$(BIN)/python scripts/licences.py --out build/licences.md
+licences: $(VENV)/.dev ## the licence of every package of the default install, into build/sbom; fails on the GPL
+	@$(BIN)/python scripts/licences.py --out build/sbom/licences.md
+
+sbom: licences ## what a release is made of: CycloneDX for each image, and the list of licences, into build/sbom
+	@$(BIN)/python scripts/sbom.py
 
 docs: $(VENV)/.serve ## write the generated parts of docs/ again
 	@$(BIN)/python scripts/docs/generate_docs.py

@@ -1,6 +1,6 @@
 """List the licence of every package that the default extras install, or fail where one must not be passed on freely.
 
-    .venv/bin/python scripts/licences.py [--out build/licences.md]
+    .venv/bin/python scripts/licences.py [--out build/sbom/licences.md]
 
 Read from the metadata of the installed packages; what their wheels carry inside is theirs to say. A package under the
 GPL or AGPL, under a licence that this script does not know, or that is not installed, makes it return 1.

@@ -29,8 +29,17 @@ def test_every_licence_is_known_and_permits(found):
     assert {"numpy", "pydicom", "torch", "simpleitk", "nvidia-pytriton", "pylibjpeg-openjpeg"} <= set(found)
 
 
-def test_it_covers_the_image(found):
-    assert set(locked()) <= set(found)
+def test_it_covers_both_images_and_the_client(found):
+    assert set(locked()) | set(locked("development-requirements.txt")) <= set(found)
+    client = tomllib.loads((ROOT / "client" / "pyproject.toml").read_text())["project"]
+    needed = [*client["dependencies"], *(line for extra in client["optional-dependencies"].values() for line in extra)]
+    assert {canonicalize_name(Requirement(line).name) for line in needed} <= set(found)
+
+
+def test_each_extra_that_is_not_left_out_is_judged(found):
+    for extra in set(EXTRAS) - licences.LEFT_OUT:
+        for requirement in map(Requirement, EXTRAS[extra]):
+            assert canonicalize_name(requirement.name) in found, f"{requirement} of {extra}"
 
 
 def test_only_these_extras_are_left_out():
