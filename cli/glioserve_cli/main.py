@@ -60,6 +60,9 @@ COMMANDS = {
     "repository": Command(
         "glioserve_cli.models.repository", "", "publish, list, verify, promote, roll back and fetch versions of a model"
     ),
+    "bundle": Command(
+        "glioserve_cli.models.bundle", "tls", "wheels, chart, models and image digests in one signed archive"
+    ),
     "evaluate": Command(
         "glioserve_cli.models.evaluate", "evaluate", "evaluate a network or a server on a labelled cohort"
     ),

@@ -48,6 +48,7 @@ __all__ = [
     "InvalidArtifactError",
     "InvalidAttributeError",
     "InvalidBrainModelError",
+    "InvalidBundleError",
     "InvalidCheckpointError",
     "InvalidCohortError",
     "InvalidGatewayError",
@@ -117,6 +118,7 @@ __all__ = [
     "UnsupportedObjectError",
     "UnsupportedPixelsError",
     "UnsupportedVoxelsError",
+    "UntrustedBundleError",
     "VariantRefusedError",
     "VersionExistsError",
     "VersionNotFoundError",
@@ -212,3 +214,5 @@ class NotHealedError(SetUpError): ...
 class KnownHolesError(SetUpError): ...
 class ServerTooSmallError(SetUpError): ...
 class InvalidGatewayError(SetUpError): ...
+class InvalidBundleError(SetUpError): ...
+class UntrustedBundleError(SetUpError): ...

@@ -148,4 +148,12 @@ INVALID_GATEWAY = ErrorRow(
     "GLIO-5131", _BAD, _FIX, "The gateway's options cannot be used, or Envoy is missing or did not start.",
     "Correct what the message names; docs/gateway.md lists the options.",
 )
+INVALID_BUNDLE = ErrorRow(
+    "GLIO-5132", _BAD, _FIX, "A bundle, or a part of a new one, is damaged, incomplete or does not fit the rest.",
+    "Correct the part that the message names, or have the bundle sent again; do not install it.",
+)
+UNTRUSTED_BUNDLE = ErrorRow(
+    "GLIO-5133", _BAD, _FIX, "A bundle was not signed by the key that was given, or the key cannot be read.",
+    "Get the maker's public key by another way than the bundle; if it is the right one, do not install the bundle.",
+)
 # fmt: on

@@ -324,6 +324,8 @@ class ErrorCode(Enum):
     KNOWN_HOLES = setup_rows.KNOWN_HOLES
     SERVER_TOO_SMALL = setup_rows.SERVER_TOO_SMALL
     INVALID_GATEWAY = setup_rows.INVALID_GATEWAY
+    INVALID_BUNDLE = setup_rows.INVALID_BUNDLE
+    UNTRUSTED_BUNDLE = setup_rows.UNTRUSTED_BUNDLE
     # fmt: on
 
     @property

@@ -1,0 +1,1 @@
+"""The bundle: wheels, chart, models and image digests in one signed archive, for sites without a network."""
