@@ -25,6 +25,7 @@ OUTSIDE = (
     "benchmarks/README.md",
     "docker/README.md",
     "helm/glioserve/README.md",
+    "helm/glioserve/rules/README.md",
 )
 """Markdown pages outside docs/ that the site shows under ``source/``."""
 LINK = re.compile(r"(!?)\[([^\]]*)\]\((?![a-z]+:)([^)#\s]*)(#[^)\s]*)?\)")
@@ -37,9 +38,11 @@ FOREIGN = re.compile(r"<(?:script|link|img|iframe|source)\b[^>]*\b(?:src|href)=[
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """List every decision record under the navigation's last entry."""
+    """List every runbook and every decision record under the navigation's last entries."""
+    runbooks = sorted(path.name for path in (ROOT / "docs" / "runbooks").glob("Glioserve*.md"))
     records = sorted(path.name for path in (ROOT / "docs" / "adr").glob("[0-9]*.md"))
     assert config.nav is not None
+    config.nav[-2]["Runbooks"] = ["runbooks/index.md", *(f"runbooks/{name}" for name in runbooks)]
     config.nav[-1]["Decisions"] = ["adr/README.md", *(f"adr/{name}" for name in records)]
     return config
 
