@@ -13,7 +13,6 @@ import pytest
 import yaml
 
 from glioserve_cli.main import main
-from glioserve_registry.demo_model import demo_repository
 from glioserve_triton.gateway.options import GatewayOptions, Jwt, Limits, Rate, Timeouts, read_options
 from glioserve_triton.gateway.process import find_envoy
 from support.helm_tools import (
@@ -31,7 +30,6 @@ from support.helm_tools import (
     server,
 )
 from support.pki import SERVER, Authority
-from support.pods import missing_rights, running
 from support.tokens import Issuer
 
 pytestmark = pytest.mark.helm
@@ -41,12 +39,6 @@ KEYS = {"gateway": {"apiKeys": {"existingSecret": "callers"}}}
 JWT = {"issuer": "https://issuer.example", "audiences": ["glioserve"]}
 TLS: dict[str, Any] = {"tls": {"enabled": True, "existingSecret": "cert"}}
 MUTUAL = nested("tls.clientCA.existingSecret", "callers-ca")
-ON_CPU: dict[str, Any] = {
-    "profile": "onnxruntime-cpu",
-    "gpu": {"enabled": False},
-    "extraArgs": ["--allow-network-with-known-cves"],  # the development server's, in a network of its own
-    "shutdown": {"preStopSeconds": 1},
-}
 SIDECAR, APART = nested("gateway.mode", "sidecar"), nested("gateway.mode", "deployment")
 SECRETS = "/etc/glioserve"
 
@@ -205,30 +197,3 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
 def test_it_is_refused_with_what_to_write(helm4: Helm, values: dict[str, Any], said: str) -> None:
     with pytest.raises(HelmError, match=said):
         rendered(helm4, values)
-
-
-@pytest.mark.triton
-def test_a_study_passes_the_rendered_pod_with_a_key_alone(helm4: Helm, tmp_path: Path) -> None:
-    """The real containers in their order, with their arguments, roots and user; the chart's own test through them."""
-    if reason := missing_rights():
-        pytest.skip(reason)
-    repository = demo_repository(tmp_path / "demo")
-    (tmp_path / "callers").mkdir()
-    (tmp_path / "callers" / "api-keys").write_text(f"test:{KEY}\n")
-    for name, token in (("right", KEY), ("wrong", "w" * 40)):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "token").write_text(token)
-    outside = {"PersistentVolumeClaim/glioma-models": repository, "Secret/callers": tmp_path / "callers"}
-    values = [ON_CPU, SIDECAR, KEYS]
-    manifests = rendered(helm4, *values)
-    with running(pod_spec(manifests), manifests, outside, tmp_path / "pod") as pod:
-        said = {}
-        for name in ("right", "wrong"):
-            with_test = rendered(helm4, *values, nested("test.tokenSecret", name))
-            said[name] = pod.ask(find(with_test, "Pod")["spec"], {f"Secret/{name}": tmp_path / name}, with_test)
-        assert said["right"].code == 0, said["right"].log
-        assert said["right"].log.startswith("score 0.")
-        assert said["wrong"].code == 1
-        assert "GLIO-4109" in said["wrong"].log
-        assert pod.get(8004, "/metrics")[0] == 200
-        assert pod.terminate() == {"glioserve": 0, "gateway": 0}

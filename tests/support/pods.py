@@ -82,7 +82,7 @@ class Container:
             env={"R": str(self._root), "PATH": os.defpath + ":/usr/sbin:/sbin"},
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
         )  # fmt: skip
-        self._reader = threading.Thread(target=self._read)
+        self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
     def _script(self, pod: Pod) -> str:
@@ -153,6 +153,8 @@ class Container:
 
     def kill(self) -> None:
         """End it and all its processes."""
+        with contextlib.suppress(OSError, IndexError):  # its first process may have ended, or not begun
+            self.signal(signal.SIGKILL)  # which takes the whole process namespace with it
         self._process.kill()
         self.end(20)
 
@@ -367,7 +369,7 @@ class Service:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"127.0.0.1:{self._listener.getsockname()[1]}"
         self._open: list[socket.socket] = []
-        self._thread = threading.Thread(target=self._accept)
+        self._thread = threading.Thread(target=self._accept, daemon=True)
         self._thread.start()
 
     def _accept(self) -> None:
