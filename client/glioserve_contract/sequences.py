@@ -160,23 +160,27 @@ OTHER_IMAGE_WORDS: Mapping[str, frozenset[str]] = MappingProxyType(
             "reperage centrage 3plane plan planscan quickscan autoalign pilot",
             "diffusion": "dwi dti dki adc eadc trace tracew diffusion diffusione difusion difusao diff noddi tensor "
             "hardi b0 b500 b800 b1000 b1500 b2000 b3000 colfa resolve ivim",
-            "susceptibility or T2*": "swi swan swip venobold hemo qsm t2star minip medic swi3d mpgr",
+            "susceptibility or T2*": "swi swan swip venobold hemo qsm t2star minip medic swi3d mpgr fsbb",
             "perfusion": "perfusion perf dsc dce asl pasl pcasl cbf cbv rcbf rcbv rbf rbv relcbf "
-            "relcbv relmtt mtt ttp tmax pwi pbp gbp",
+            "relcbv relmtt mtt ttp tmax pwi pbp gbp ktrans permeability leakage",
             "angiography": "mra mrv tof tof2d tof3d angio angiography angiografia venography venographie pca cemra "
-            "twist tricks inhance",
+            "twist tricks inhance carotid carotis carotide carebolus smartprep bolustrak",
             "spectroscopy": "mrs spectroscopy svs csi spektroskopie",
             "functional imaging": "fmri bold rsfmri epfid2d",
             "echo-planar": "epi epi2d epi3d ep2d ep3d ep epse2d epse3d epfid3d",
             "a computed image": "subtraction subtraktion sub mip projection proj composed derived fusion screensave "
-            "screenshot syngo mobiview",
+            "screenshot syngo mobiview report segmentation segmented segmentierung parcellation overlay heatmap",
             "a proton-density image": "pd pdw pdwi",
             "STIR": "stir",
-            "a steady-state cisternogram": "ciss fiesta trufi bffe",
+            "double inversion recovery": "dir",
+            "inversion recovery that nulls white matter": "fgatir wmn wmnmprage",
+            "a steady state": "ciss ci2d ci3d fiesta trufi truefisp bffe btfe ssfp bssfp truessfp cosmic dess de3d "
+            "psif ps3d",
             "calibration or a field map": "fieldmap b0map b1map calibration asset refscan coilsurvey smartbrain "
             "prescan shim fm2d phasemap topup distcorr",
             "a fat or opposed-phase image of a Dixon acquisition": "opposed fatonly",
-            "a quantitative map": "map maps mapping t1map t2map mapit symri synthetic relaxometry",
+            "a quantitative map": "map maps mapping t1map t2map mapit symri synthetic relaxometry magic syntac molli "
+            "qt1 qt2 qpd",
             "flow or motion": "mre elastography csf cine",
         }.items()
     }
@@ -198,7 +202,8 @@ OTHER_IMAGE_TYPES: Mapping[str, frozenset[str]] = MappingProxyType(
             "susceptibility or T2*": "SWI,SW_M_FFE,T2_STAR",
             "angiography": "ANGIO,TOF",
             "functional imaging": "FMRI",
-            "a quantitative map": "T1 MAP,T2 MAP,T2_STAR MAP,B0,B1,B0 MAP,B1 MAP,FIELD MAP,MAP,T1_MAP,T2_MAP,M_B0,"
+            "a quantitative map": "T1 MAP,T2 MAP,PD MAP,T2_STAR MAP,R1 MAP,R2 MAP,R2_STAR MAP,R1_MAP,R2_MAP,PD_MAP,"
+            "R2_STAR_MAP,R1,SYNTHETIC,MAGIC,B0,B1,B0 MAP,B1 MAP,FIELD MAP,MAP,T1_MAP,T2_MAP,M_B0,"
             "M_B1,B0_MAP,B1_MAP,FIELD_MAP,R2,R2_STAR,FF,FAT_FRACTION",
             "an inversion image of MP2RAGE": "INV1,INV2",
             "a fat or opposed-phase image of a Dixon acquisition": "FAT,F,OUT_PHASE,OPP_PHASE,OP,OPP,OUT,"

@@ -75,7 +75,8 @@ _ACTS = _table(
     "given administered injected applied used verabreicht gegeben appliziert gespritzt verwendet injecté injectée "
     "administré donné utilisé inyectado administrado administrada aplicado usado injetado somministrato iniettato "
     "gegeven toegediend ingespoten gebruikt givet brukt använt tillfört podano podany podana podán použito gitt "
-    "utilizado administró введен введено вводили вводился"
+    "utilizado administró administra administrou administran podania podawano verildi введен введено вводили вводился "
+    "введения"
 )
 """Participles, which a negation beside them turns ("not given")."""
 _WITH = _table("with plus mit avec con com met med z ze s so с со kontrastlı me με")
@@ -117,7 +118,7 @@ _FILLERS = _table(
     "látka środka srodka iii r tm chelate civ dimeglumine meglumine disodium trisodium acid acide acido säure "
     "sodium hp bt bma bayer guerbet bracco ge healthcare schering nycomed mallinckrodt lantheus sanochemia curium "
     "arm right left ac antecubital gauge ga needle approx ca x total кислота препарат препарата вещество вещества "
-    "веществ"
+    "веществ foi fue fué ha sido était été est bylo było zostało zostal inceleme środek sredstva sredstvo"
 )
 _KINDS = {
     "act": _ACTS, "yes": _YES | _AFTER, "with": _WITH, "route": _ROUTES, "not": _NOT, "no": _NO, "without": _WITHOUT,
@@ -157,7 +158,7 @@ _TERMS = {
 
 _FOLDED_TERMS = {_folded(term): word for term, word in _TERMS.items()}
 _TERM = re.compile("|".join(sorted(map(re.escape, _FOLDED_TERMS), key=len, reverse=True)))
-_NONE_CODES = re.compile(r"(?<!\w)(n\s?/\s?a|n\.\s?a\.|w\s?/\s?o|w\s?/\s?out|-\s?ve)(?!\w)")
+_NONE_CODES = re.compile(r"(?<!\w)(n\s?/\s?a|n\.\s?a\.|non[\s-]con|w\s?/\s?o|w\s?/\s?out|-\s?ve)(?!\w)")
 _WITH_SLASH = re.compile(r"(?<!\w)w\s?/")
 _ROUTE = re.compile(r"(?<!\w)(i\.?\s?/?\s?v\.?|e\.\s?v\.|в\s?/\s?в)(?!\w)")
 _DOSE = re.compile(

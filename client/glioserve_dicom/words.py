@@ -27,6 +27,7 @@ from glioserve_dicom.negation import (
     signed,
 )
 from glioserve_dicom.readings import plain_dashes, readings
+from glioserve_dicom.terms import TERM, TERMS
 
 # --- body parts and images of several parts --------------------------------------------------------------------------
 PARTIAL_HEADS = frozenset(
@@ -90,6 +91,10 @@ _SPELLINGS = {
         "localizer",
     ),
     "fmap": "fieldmap",
+    **dict.fromkeys(
+        "subtr substraction sustraccion soustraction sottrazione subtracao subtractie".split(), "subtraction"
+    ),
+    **dict.fromkeys("syt1w syt1 syt2w syt2 sypd syflair".split(), "synthetic"),
     "sonrasi": "post",
     "oncesi": "pre",
     "prekontrast": "pre contrast",
@@ -117,115 +122,24 @@ _SPELLINGS = {
 }
 _PARTS_ONLY = frozenset("aa aah aahead quick plan planning view multi auto align".split())
 """Words that stand in compounds ("AAHScout") and say nothing by themselves."""
-_TERMS = {
-    **{term: words for entry in WEIGHTINGS.values() for term, words in entry.terms.items()},
-    "增强": "enhanced",
-    "增強": "enhanced",
-    "强化": "enhanced",
-    "平扫": "noncontrast",
-    "平掃": "noncontrast",
-    "未增强": "noncontrast",
-    "非增强": "noncontrast",
-    "增强前": "noncontrast",
-    "增强后": "enhanced",
-    "对比剂": "contrast",
-    "造影剂": "contrast",
-    "造影劑": "contrast",
-    "注射后": "post",
-    "注射前": "pre",
-    "矢状": "sag",
-    "矢狀": "sag",
-    "冠状": "cor",
-    "冠狀": "cor",
-    "轴位": "ax",
-    "軸位": "ax",
-    "横轴": "ax",
-    "横断": "ax",
-    "横斷": "ax",
-    "轴状": "ax",
-    "定位": "localizer",
-    "弥散": "diffusion",
-    "扩散": "diffusion",
-    "擴散": "diffusion",
-    "拡散": "diffusion",
-    "灌注": "perfusion",
-    "血管": "angio",
-    "血管造影": "angiography",
-    "磁敏感": "swi",
-    "波谱": "spectroscopy",
-    "压脂": "fs",
-    "抑脂": "fs",
-    "脂肪抑制": "fs",
-    "质子密度": "pd",
-    "颅脑": "brain",
-    "头颅": "brain",
-    "头部": "brain",
-    "脑部": "brain",
-    "頭部": "brain",
-    "颈椎": "cspine",
-    "胸椎": "tspine",
-    "腰椎": "lspine",
-    "脊柱": "spine",
-    "颈部": "neck",
-    "垂体": "pituitary",
-    "眼眶": "orbit",
-    "内听道": "iac",
-    "减影": "subtraction",
-    "重建": "reformat",
-    "校准": "calibration",
-    "加权": "weighted",
-    "造影": "contrast",
-    "造影後": "enhanced",
-    "造影前": "noncontrast",
-    "単純": "noncontrast",
-    "조영": "contrast",
-    "조영증강": "enhanced",
-    "조영후": "enhanced",
-    "조영전": "noncontrast",
-    "조영 후": "enhanced",
-    "조영 전": "noncontrast",
-    "비조영": "noncontrast",
-    **dict.fromkeys("造影なし 増強なし 無造影 未造影 不造影 无造影 未打药 투여전".split(), "noncontrast"),
-    **dict.fromkeys(
-        ("투여 전", "조영제 없이", "조영제없이", "조영제 없음", "조영제없음", "조영제 미사용"), "noncontrast"
-    ),
-    **dict.fromkeys(("조영제 투여전", "조영제 투여 전", "без ку", "до ку"), "noncontrast"),
-    **dict.fromkeys(("투여후", "투여 후", "после ку"), "post"),
-    "造影無し": "noncontrast",
-    "非造影": "noncontrast",
-    "无增强": "noncontrast",
-    "不增强": "noncontrast",
-    "未强化": "noncontrast",
-    "位置決め": "localizer",
-    "스카우트": "localizer",
-    "локалайзер": "localizer",
-    "локализатор": "localizer",
-    "топограмма": "localizer",
-    "без контраст": "noncontrast",
-    "до контраст": "pre contrast",
-    "после контраст": "post contrast",
-    "после введения": "post",
-    "контраст": "contrast",
-    "нативн": "native",
-    "т1": "t1",
-    "т2": "t2",
-    "сагиттал": "sag",
-    "аксиал": "ax",
-    "корональн": "cor",
-    "χωρίς": "without",
-    "χωρις": "without",
-    "σκιαγραφ": "contrast",
-}
-"""Terms of other scripts, in lower case, found anywhere, the longest first."""
-_TERM = re.compile("|".join(sorted(_TERMS, key=len, reverse=True)), re.IGNORECASE)
 _LETTERS = str.maketrans({"ø": "o", "æ": "ae", "ł": "l", "đ": "d", "ß": "ss", "ı": "i", "±": "+/-"})
 """Latin letters that have no decomposition."""
 
-_AGENT_FOLLOWS = r"(?=[ck]ontra|gado?(?![a-z])|gado|gd(?![a-z])|km(?![a-z])|k\.\s?[lm]\.)"
+_AGENT_FOLLOWS = (
+    r"(?=(?:(?:de|del|di|do|la)\s)?(?:[ck]ontra|gado|gad(?![a-z])|gd(?![a-z])|mdc(?![a-z])|km(?![a-z])|k\.\s?[lm]\.))"
+)
 """Prepositions that are names too count before an agent's word only."""
 _MARKS = (
+    (re.compile(r"(?<![a-z])m\.\s?d\.\s?c\.?"), " mdc "),
     (re.compile(r"t2[\s_-]?\*|t2[\s_-]?star"), " t2star "),
     (re.compile(r"field[\s_-]?map(ping)?"), " fieldmap "),
+    (re.compile(r"(?<![a-z])inv(?:ersion)?[\s_-]?([12])(?![a-z0-9])"), r" inv\1 "),
+    (re.compile(r"(?<![a-z0-9])(?:1st|first)[\s_-]inv(?:ersion)?(?![a-z])"), " inv1 "),
+    (re.compile(r"(?<![a-z0-9])(?:2nd|second)[\s_-]inv(?:ersion)?(?![a-z])"), " inv2 "),
+    (re.compile(r"^\s*fat\s?:"), " fatonly "),
+    (re.compile(r"care[\s_-]?bolus"), " carebolus "),
+    (re.compile(r"double[\s_-]?(?:ir(?![a-z])|inversion)"), " dir "),
+    (re.compile(r"(post|nach|apres|dopo)[^-]*\s-\s[^-]*(pre|vor|avant|prima|nativ)"), r" \1 subtraction \2 "),
     (re.compile(r"(?<![a-z0-9])b([01])[\s_-]?map(ping)?(?![a-z])"), r" b\1map "),
     (re.compile(r"phase[\s_-]?(map|diff)(?![a-z])"), " phasemap "),
     (re.compile(r"dist(?:ortion)?[\s_-]?corr(?:ection|ected)?(?![a-z])"), " distcorr "),
@@ -240,13 +154,17 @@ _MARKS = (
     (re.compile(rf"(?<![a-z])(uden|utan|uten|bez|brez|fara|ilman|sense)\s+{_AGENT_FOLLOWS}"), " without "),
     (re.compile(rf"(?<![a-z])(s/|o\.)\s?{_AGENT_FOLLOWS}"), " without "),
     (re.compile(rf"(?<![a-z])(c/|m\.)\s?{_AGENT_FOLLOWS}"), " with "),
-    (re.compile(rf"(?<![a-z])v\.\s?{_AGENT_FOLLOWS}"), " pre "),
+    (re.compile(rf"(?<![a-z])(?<!i\.)v\.\s?{_AGENT_FOLLOWS}"), " pre "),
     (re.compile(rf"(?<![a-z])n\.\s?{_AGENT_FOLLOWS}"), " post "),
     (re.compile(r"(?<![a-z0-9])s/c(?![a-z0-9])"), " -c "),
     (re.compile(r"(?<![a-z0-9])c/c(?![a-z0-9])"), " +c "),
     (re.compile(r"(?<![\w.,])0\s?(ml|cc)?(?![\w.,])"), " zero "),
     (re.compile(rf"(?<![a-z])(efter|etter|po)\s+{_AGENT_FOLLOWS}"), " post "),
-    (re.compile(rf"(?<![a-z])(foer|for|fore|przed|pred)\s+{_AGENT_FOLLOWS}"), " pre "),
+    (re.compile(rf"(?<![a-z])pos[\s_-]+{_AGENT_FOLLOWS}"), " post "),
+    (
+        re.compile(rf"(?<![a-z])(foer|for|fore|przed|pred|voor|prima|innan|ennen|prije|inainte)\s+{_AGENT_FOLLOWS}"),
+        " pre ",
+    ),
     (re.compile(r"(?<![a-z])k\.\s?l\."), " km "),
     (re.compile(r"dark[\s_-]fluid|(?<![a-z])da[_-]fl(?![a-z])"), " darkfluid "),
     (re.compile(r"mp[\s_-]rage"), " mprage "),
@@ -319,7 +237,7 @@ def _kept_once(description: str) -> str:
 def _terms_replaced(description: str) -> str:
     """Return a description in lower case, its accents dropped, terms of other scripts as their English words."""
     text = plain_dashes(description).lower().translate(_LETTERS)
-    text = _TERM.sub(lambda found: f" {_TERMS[found.group().lower()]} ", text)
+    text = TERM.sub(lambda found: f" {TERMS[found.group().lower()]} ", text)
     return "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c)).lower()
 
 
@@ -387,4 +305,4 @@ def _parts(token: str) -> tuple[str, ...] | None:
 def _repaired(text: str) -> str:
     """Return the first reading of a text that has known terms; the text as it is where none has."""
     found = list(readings(text))
-    return next((reading for reading in found if _TERM.search(reading)), found[0])
+    return next((reading for reading in found if TERM.search(reading)), found[0])

@@ -24,6 +24,7 @@ Gadavist 1.0 Bayer|Prohance/Bracco|Gadovist, i.v., 7 ml|Contrast: MAGNEVIST|+Gd|
 Гадовист|гадовиста 7,5 мл|Магневист|с контрастом|W/CONTRAST|CONTRAST+|GADAVIST;GADAVIST|Gadavist^7.5ml
 Dotarem® 0,5 mmol/ml|MAGNEVIST (R)|GD_DTPA|gadolinium(III)|YES - 15 ML GADAVIST|PROHANCE 279.3MG/ML|GADOVIST1mmol
 mdc ev
+Dotarem 0.1 mmol/kg|10 ml|Gadovist verildi|podano gadovist|somministrato Gadovist 6 ml|KM-Gabe
 Gd given by Dr Zyxquist|Gadovist durch Frau Zyxquist
 """
 NOT_GIVEN = """
@@ -43,6 +44,8 @@ IV contrast: no
 no gadolinium administered|SIN GADOLINIO|no se administró|não utilizado|nessun mdc|ikke gitt|inte given|fără contrast
 bez kontrastní látky|kontrast yok|kontrast verilmedi|не вводили|нативно|未增强扫描|使用なし|造影剤未使用
 조영제 미사용|없다
+NON-CON|no se administra contraste|não foi administrado contraste|bez podania kontrastu|kontrastsız inceleme
+без введения контрастного вещества|bez kontrastnog sredstva|造影剤使用せず|未使用造影剂
 """
 SILENT = """
 unknown|see notes|contrast|oral|oral contrast|Kontrast|contraste|Dr Smith|Müller|John Gadomski|test|anonymized|REMOVED

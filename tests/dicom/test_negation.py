@@ -18,6 +18,8 @@ T1SagPostGd|tfl3dpost T1|T1 med kontrast|T1 efter kontrast|T1 po kontrastu|T1 po
 T1 kontrastlı|T1 enh|3D T1 W/CONTRAST|T1 with IV contrast|T1 KM - sag|T1 post - sag
 T1 c/c|T1 C/GADO|T1 m. KM|T1 n. KM|T1 plus Gd|T1 GD 0.9mm|T1 com gadolinio|T1 после КУ|T1 조영제 투여후
 T1 NON FS POST GD
+T1 con mdc|T1 con m.d.c.|T1 dopo mdc|T1 nach i.v. KM|T1 PÓS-GD|T1 POS CONTRASTE|T1 с КУ
+T1 z kontrastem|T1 met Gd|T1 na Gd
 """
 BEFORE = """
 T1 -Gd|T1_-GD|AX T1 - GD|T1 (-Gd)|T1 - KM|T1 Gd-|T1 GD NEG|-KM T1|T1 -KM|T1 KM-|T1 - contrast|T1 Gd negative|T1 ohne
@@ -33,6 +35,7 @@ T1 w.o. Gd|T1 s/c|T1 S/GADO|T1 s/ contraste|T1 o. KM|T1 v. KM|T1 zero Gd|T1 Gd 0
 T1 sem gadolinio|T1 contrast-less|T1 noGd|T1 ohneKM|T1preC|T1 無造影|T1 未造影|T1 조영제 없이|T1 조영제 투여전
 T1 до КУ
 T1 kontrast nélkül|T1 kontrast yok|T1 non injecté|T1 GD=NO|T1 fat sat no contrast|T1 post-op pre Gd
+T1 voor Gd|T1 prima MDC|T1 prima di mdc|T1 innan kontrast|T1 prije kontrasta|T1 senza m.d.c.|T1 przed kontrastem
 """
 OPEN = """
 T1-Gd|AX-T1-GD|T1-KM|T1-C|t1_mprage-KM|T1 - GD - 3MM|T1 GD-SAG|T1 W/WO|T1 W WO|T1 W & WO|T1 W/O&W|T1 WO/W

@@ -20,6 +20,13 @@ FLAIR_TI_MS = WEIGHTINGS[Weighting.FLAIR].inversion_time_ms
 STIR_TI_MS = (80.0, 300.0)
 """Range of TI of STIR; fat is nulled at 150 to 230 ms."""
 
+WHOLE_CYCLE_MS = 1500.0
+"""TR above which it is that of the whole cycle of inversion and readout, as most makers write it."""
+WHITE_MATTER_TI_MS = 550.0
+"""TI below which, with such a TR, white matter is nulled and darker than grey matter (FGATIR: 410 ms)."""
+ANGIOGRAPHY_TR_MS = 5.0
+"""TR below which a flip angle of 20 degrees and more leaves signal to blood with a contrast agent alone."""
+
 
 def timing_clues(acquisition: Acquisition) -> tuple[Clue, ...]:
     """Return the clues of the timings; none where TR or TE is missing."""
@@ -39,6 +46,8 @@ def timing_clues(acquisition: Acquisition) -> tuple[Clue, ...]:
 
 
 def _prepared(tr: float, te: float, ti: float, gradient: bool) -> list[Clue]:
+    if gradient and te < 12 and tr > WHOLE_CYCLE_MS and T1_TI_MS[0] <= ti < WHITE_MATTER_TI_MS:
+        return [(Weighting.OTHER, SURE, "timings of a gradient echo that nulls white matter")]
     if gradient and te < 12 and T1_TI_MS[0] <= ti <= T1_TI_MS[1]:
         return [(Weighting.T1, SURE, "timings of a prepared T1 gradient echo")]
     if gradient and te < 12 and tr < 60 and ti < T1_TI_MS[0]:  # GE writes a fat preparation's TI of tens of ms
@@ -63,7 +72,9 @@ def _gradient_echo(tr: float, te: float, flip_deg: float | None) -> list[Clue]:
         if flip_deg is not None and flip_deg <= 5:
             return [(Weighting.OTHER, LIKELY, "flip angle of a proton-density gradient echo")]
         if flip_deg is not None and flip_deg > 35 and tr < 12:
-            return [(Weighting.OTHER, LIKELY, "timings of a balanced steady state")]
+            return [(Weighting.OTHER, SURE, "timings of a balanced steady state")]
+        if flip_deg is not None and flip_deg >= 20 and tr < ANGIOGRAPHY_TR_MS:
+            return [(Weighting.OTHER, SURE, "timings of angiography with an agent")]
         return [(Weighting.T1, SURE, "timings of a T1 gradient echo")]
     if tr < 700 and (flip_deg is None or flip_deg >= 45):
         return [(Weighting.T1, SURE, "timings of a T1 gradient echo")]
