@@ -13,7 +13,6 @@ from glioserve_contract import Modality
 from glioserve_phantom import Phantom, make_phantom
 
 SHRINK = 3
-"""The studies' in-plane voxels are thinned out by so much."""
 _KEEPING = '''
 
 
@@ -50,15 +49,15 @@ def phantom_of(seed: int) -> Phantom:
 
 
 class Studies:
-    """A phantom's three sequences as volumes with few voxels."""
+    """A phantom's three sequences as volumes, their in-plane voxels thinned out by ``shrink``."""
 
-    def __init__(self, seed: int = 7) -> None:
+    def __init__(self, seed: int = 7, shrink: int = SHRINK) -> None:
         phantom = phantom_of(seed)
         self._volumes = {}
         for modality in (Modality.T1, Modality.T1CE, Modality.T2):
             full = phantom.volume(modality)
             matrix = full.geometry.lps_from_voxel.copy()
-            steps = [SHRINK if size > 100 else 1 for size in full.voxels.shape[::-1]]
+            steps = [shrink if size > 100 else 1 for size in full.voxels.shape[::-1]]
             matrix[:3, :3] *= steps
             self._volumes[modality] = Volume(full.voxels[:: steps[2], :: steps[1], :: steps[0]], matrix)
         self._draw = np.random.default_rng(seed)

@@ -21,10 +21,10 @@ class Clock:
     """Both of time's clocks, standing still until they are moved."""
 
     def __init__(self) -> None:
-        self.passed_s = 0.0
+        self.passed_s = self.jumped_s = 0.0
 
     def time(self) -> float:
-        return NOW_UNIX_S + self.passed_s
+        return NOW_UNIX_S + self.passed_s + self.jumped_s
 
     def monotonic(self) -> float:
         return 5.0 + self.passed_s
@@ -72,6 +72,16 @@ def test_a_deadline_ends_what_waits_and_what_runs(clock: Clock) -> None:
     assert code(check) is None  # the clocks of two machines are never quite the same
     clock.passed_s = 10 + CLOCK_TOLERANCE_S + 0.1
     assert code(check) is ErrorCode.DEADLINE_PASSED
+
+
+def test_a_wall_clock_that_jumps_ends_no_study_but_by_a_stated_deadline(clock: Clock) -> None:
+    unbounded, bounded = still_wanted(request()), still_wanted(request(deadline_unix_ms=deadline(10)))
+    for jump_s in (3600.0, -86400.0):
+        clock.jumped_s = jump_s
+        assert code(unbounded) is None
+        assert code(bounded) is (ErrorCode.DEADLINE_PASSED if jump_s > 0 else None)
+    clock.passed_s = MAX_STUDY_S + 0.1
+    assert code(unbounded) is ErrorCode.STUDY_TIMEOUT
 
 
 def test_a_caller_who_left_is_told_apart(clock: Clock) -> None:
