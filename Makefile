@@ -104,9 +104,10 @@ licences: $(VENV)/.dev ## the licence of every package of the default install, i
 sbom: licences ## what a release is made of: CycloneDX for each image, and the list of licences, into build/sbom
 	@$(BIN)/python scripts/sbom.py
 
-docs: $(VENV)/.serve ## write the generated parts of docs/ again
+docs: $(VENV)/.dev ## write the generated parts of docs/ and the dashboards again
 	@$(BIN)/python scripts/docs/generate_docs.py
 	@$(BIN)/python scripts/docs/list_modules.py
+	@$(BIN)/python scripts/dashboards/make_dashboards.py
 
 docs-site: $(VENV)/.dev ## build docs/ as a site into build/site (open build/site/index.html)
 	@$(BIN)/mkdocs build --strict
