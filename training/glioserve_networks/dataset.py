@@ -77,7 +77,7 @@ def save_patient(patient: Patient, file: Path) -> None:
 def load_patient(file: Path, recipe: Recipe) -> Patient:
     """Read one ``.npz`` and check it against the recipe's shape (GLIO-5102 names the file)."""
     try:
-        with np.load(file) as arrays:
+        with np.load(file, allow_pickle=False) as arrays:
             patient = Patient(arrays["images"], arrays["labels"], arrays.get("lesions"))
     except (OSError, ValueError, KeyError) as error:
         raise GlioserveError(ErrorCode.INVALID_ARTIFACT, f"Dataset file {file.name}: {error}.") from error
