@@ -55,6 +55,8 @@ from glioserve_dicom.words import LONGEST_TEXT, kept_text
 IMPLEMENTATION_CLASS_UID = "2.25.138425461034158632186734985473013712345"
 """Ours, in every file written (PS3.7 D.3.3.2): the scanner's own would name its maker and software."""
 IMPLEMENTATION_VERSION_NAME = "GLIOSERVE"
+DEIDENTIFICATION_METHOD = "glioserve allow-list of attributes"
+"""Text that goes with PatientIdentityRemoved (PS3.3 C.12.1), in place of any that the file has."""
 _PREAMBLE_BYTES = 128
 _THREADS = 8
 
@@ -253,6 +255,7 @@ def _kept(source: Dataset, names: Pseudonyms, origin_us: int, depth: int = 0, ti
             kept.add_new("AcquisitionTime", "TM", started)
         kept.add_new("PatientID", "LO", names.patient_id(source))
         kept.add_new("PatientIdentityRemoved", "CS", "YES")
+        kept.add_new("DeidentificationMethod", "LO", DEIDENTIFICATION_METHOD)
     return kept
 
 

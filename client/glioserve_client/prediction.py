@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import html
 import json
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -24,6 +27,9 @@ PROBABILITY_TOLERANCE = 1e-4
 POSITION_TOLERANCE_MM = 1e-2
 """Largest difference between HEATMAP_AFFINE and the report's grid."""
 
+STORED_FORMAT = "glioserve-prediction/1"
+"""Format of :meth:`Prediction.to_json`."""
+_KEPT_OF_THE_CALL = ("request_id", "attempts", "client_warnings", "client_timings_s", "original_series_uids")
 _NUMPY_KINDS = {"FP32": "f", "FP64": "f", "BYTES": "O"}
 
 
@@ -47,8 +53,20 @@ class Heatmap:
     """Affine, 4 x 4, from voxel (x, y, z) to LPS mm; read-only."""
     explained_class: str
 
+    def __eq__(self, other: object) -> bool:
+        """Return whether the other map has the same voxels at the same place for the same class."""
+        if not isinstance(other, Heatmap):
+            return NotImplemented
+        return (
+            self.explained_class == other.explained_class
+            and np.array_equal(self.voxels, other.voxels)
+            and np.array_equal(self.lps_from_voxel, other.lps_from_voxel)
+        )
 
-@dataclass(frozen=True, eq=False)
+    __hash__ = None  # type: ignore[assignment]
+
+
+@dataclass(frozen=True)
 class Prediction:
     """The server's report, the heat map, and what the client knows of the call. Not for clinical use."""
 
@@ -119,6 +137,59 @@ class Prediction:
         """Return the report as JSON text."""
         return json.dumps(to_dict(self.report), indent=indent, ensure_ascii=False)
 
+    def to_json(self) -> str:
+        """Return the whole prediction as JSON text, the heat map included, which :meth:`from_json` reads.
+
+        It holds the study's own SeriesInstanceUIDs (``original_series_uids``), so that it stays where the study is;
+        :meth:`report_json` has pseudonyms alone.
+        """
+        kept = {name: getattr(self, name) for name in _KEPT_OF_THE_CALL}
+        return json.dumps(
+            {
+                "format": STORED_FORMAT,
+                "report": to_dict(self.report),
+                "heatmap": None if self.heatmap is None else _packed(self.heatmap.voxels),
+                **{name: dict(value) if isinstance(value, Mapping) else value for name, value in kept.items()},
+            },
+            ensure_ascii=False,
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> Prediction:
+        """Return the prediction that :meth:`to_json` wrote.
+
+        Raises:
+            ContractMismatchError: its report is of another major version.
+            UnexpectedAnswerError: the text is not one, or contradicts itself.
+        """
+        try:
+            stored = json.loads(text)
+            if stored["format"] != STORED_FORMAT:
+                raise _unexpected(f"a stored prediction has format {STORED_FORMAT!r}")
+            report = _report(json.dumps(stored["report"]))
+            _check_report(report)
+            outputs: dict[str, npt.NDArray[Any]] = {}
+            if stored["heatmap"] is not None:
+                grid = report.preprocess.reference_grid
+                outputs[HEATMAP.name] = _unpacked(stored["heatmap"], grid.size_voxels[::-1])
+                outputs[HEATMAP_AFFINE.name] = np.array(grid.lps_from_voxel, dtype=np.float64)
+            call = {name: stored[name] for name in _KEPT_OF_THE_CALL}
+            call["client_warnings"] = tuple(call["client_warnings"])
+        except (json.JSONDecodeError, RecursionError, KeyError, TypeError, ValueError, zlib.error) as error:
+            raise _unexpected("it is not a stored prediction") from error
+        return cls(report, _heatmap(outputs, report) if outputs else None, **call)
+
+    def _repr_html_(self) -> str:
+        """Return the answer as a table for notebooks."""
+        rows = {
+            "Probability of recurrence": f"{self.score:.3f} (threshold {self.threshold:g})",
+            "Label": str(self.label or "none: " + "; ".join(self.abstained_because)),
+            "Quality": self.quality.verdict,
+            "Model": f"{self.model.name} version {self.model.version}",
+        }
+        cells = "".join(f"<tr><th>{name}</th><td>{html.escape(value)}</td></tr>" for name, value in rows.items())
+        return f"<table>{cells}</table><p>{html.escape(self.notice)}</p>"
+
     def __repr__(self) -> str:
         label = self.label or "abstained"
         return f"Prediction(score={self.score:.3f}, label={label}, model={self.model.version}, id={self.request_id})"
@@ -143,6 +214,19 @@ class Prediction:
         _check_report(report)
         _check_tensors(outputs, report)
         return cls(report, _heatmap(outputs, report) if heatmap else None, request_id, **call)
+
+
+def _packed(voxels: npt.NDArray[np.float32]) -> str:
+    return base64.b64encode(zlib.compress(voxels.astype("<f4").tobytes(), 6)).decode("ascii")
+
+
+def _unpacked(text: str, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+    size = 4 * int(np.prod(shape))
+    inflating = zlib.decompressobj()
+    content = inflating.decompress(base64.b64decode(text, validate=True), size + 1)
+    if len(content) != size:
+        raise ValueError("the heat map does not fill its grid")
+    return np.frombuffer(content, "<f4").astype(np.float32).reshape(shape)
 
 
 def _report(text: str) -> Report:

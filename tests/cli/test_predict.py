@@ -1,6 +1,7 @@
 """``glioserve predict`` from its arguments to its exit code."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from glioserve_cli.main import main
+from glioserve_cli.serving.failures import EXIT_CODES
 from glioserve_contract import ErrorCode, GlioserveError
 from support.answers import outputs_of, report_of, small_answer
 from support.dicom_files import file_bytes, mr_dataset
@@ -97,12 +99,21 @@ def test_identified_is_an_explicit_wish(folder: Path, capsys: pytest.CaptureFixt
     assert "Zyxquist" not in capsys.readouterr().out
 
 
-def test_a_refusal_is_one_line_and_exit_code_1(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_refusal_is_one_line_an_object_and_exit_code_4(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     message = str(GlioserveError(ErrorCode.TOO_FEW_SLICES, "t1ce has 26 slices, the recipe asks for 32."))
     with FakeServer(Fail("INVALID_ARGUMENT", f"in ensemble 'glioma', {message}")) as server:
-        assert main(["predict", str(folder), "--url", server.url, "--json"]) == 1
+        assert main(["predict", str(folder), "--url", server.url, "--json"]) == 4
     out, err = capsys.readouterr()
-    assert out == ""
+    assert json.loads(out) == {
+        "error": {
+            "code": "GLIO-1303",
+            "detail": "t1ce has 26 slices, the recipe asks for 32.",
+            "action": ErrorCode.TOO_FEW_SLICES.row.action,
+            "retry": "after a fix",
+            "request_id": server.requests[0].request_id,
+            "attempts": 1,
+        }
+    }
     assert err.splitlines()[-1] == message
     assert err.splitlines()[0] == f"request {server.requests[0].request_id}, attempts: 1"
 
@@ -110,16 +121,16 @@ def test_a_refusal_is_one_line_and_exit_code_1(folder: Path, capsys: pytest.Capt
 def test_a_damaged_file_is_named_on_the_callers_own_screen(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     whole = (folder / "IM1").read_bytes()
     (folder / "IM1").write_bytes(whole[:-10])
-    assert main(["predict", str(folder), "--url", "127.0.0.1:1"]) == 1
+    assert main(["predict", str(folder), "--url", "127.0.0.1:1"]) == 4
     err = capsys.readouterr().err
     assert str(folder / "IM1") in err.splitlines()[0]
     assert err.splitlines()[-1].startswith("[GLIO-1202]")
 
 
-def test_nobody_there_is_exit_code_1(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_nobody_there_is_exit_code_3(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with FakeServer(Answer(small_answer())) as server:
         url = server.url
-    assert main(["predict", str(folder), "--url", url, "--no-retry", "--timeout-s", "20"]) == 1
+    assert main(["predict", str(folder), "--url", url, "--no-retry", "--timeout-s", "20"]) == 3
     assert "[GLIO-4101]" in capsys.readouterr().err
 
 
@@ -128,7 +139,9 @@ def test_nobody_there_is_exit_code_1(folder: Path, capsys: pytest.CaptureFixture
     [
         ["t3=x.nii"],
         ["t1="],
-        ["a", "b"],
+        ["a/same", "b/same"],
+        ["a", "b", "--series", "t1=1.2.3"],
+        ["a", "--dicom-results"],
         ["t1=a.nii", "t1=b.nii"],
     ],
 )
@@ -136,6 +149,44 @@ def test_wrong_usage_is_exit_code_2(arguments: list[str], folder: Path, capsys: 
     named = [str(folder) if argument == "STUDY" else argument for argument in arguments]
     assert main(["predict", *named, "--url", "127.0.0.1:1"]) == 2
     assert capsys.readouterr().err.startswith("glioserve predict:")
+
+
+def test_a_servers_fault_and_a_setting_have_exit_codes_of_their_own(folder: Path) -> None:
+    codes = {ErrorCode.UNKNOWN_MODEL: ("INTERNAL", 1), ErrorCode.UNAUTHENTICATED: ("UNAUTHENTICATED", 5)}
+    for code, (status, exit_code) in codes.items():
+        with FakeServer(Fail(status, str(GlioserveError(code)))) as server:
+            assert main(["predict", str(folder), "--url", server.url, "--no-retry"]) == exit_code, code
+
+
+def test_many_studies_are_a_line_each_and_one_that_fails_does_not_end_the_rest(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    second, empty, out = tmp_path / "second", tmp_path / "empty", tmp_path / "out"
+    shutil.copytree(folder, second)
+    empty.mkdir()
+    with FakeServer(*[Answer(small_answer())] * 2) as server:
+        arguments = [str(folder), str(empty), str(second), "--url", server.url, "--json", "--out", str(out)]
+        assert main(["predict", *arguments]) == 4
+    lines = {line["study"]: line for line in map(json.loads, capsys.readouterr().out.splitlines())}
+    assert set(lines) == {"study", "empty", "second"}
+    assert lines["study"]["report"]["score"] == lines["second"]["report"]["score"] == pytest.approx(0.87)
+    assert lines["empty"]["error"]["code"] == "GLIO-1103"
+    assert sorted(path.name for path in out.iterdir()) == ["second", "study"]
+    assert (out / "second" / "report.json").is_file()
+
+
+def test_many_studies_that_may_all_succeed_later_are_exit_code_3(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "second")
+    with FakeServer(Answer(small_answer())) as server:
+        url = server.url
+    studies = [str(folder), str(tmp_path / "second")]
+    assert main(["predict", *studies, "--url", url, "--no-retry", "--timeout-s", "20"]) == 3
+
+
+def test_the_documented_exit_codes_are_those_of_the_command() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "errors.md").read_text(encoding="utf-8")
+    for code, meaning in EXIT_CODES.items():
+        assert f"| {code} | {meaning} |" in text
 
 
 @pytest.mark.parametrize("options", [[], ["--url", "http://x:1"], ["--url", "x:1", "--timeout-s", "0"]])

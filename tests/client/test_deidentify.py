@@ -22,7 +22,7 @@ from pydicom.uid import (
 )
 
 from glioserve_client import errors
-from glioserve_client.deidentify import _has_form, deidentify
+from glioserve_client.deidentify import DEIDENTIFICATION_METHOD, _has_form, deidentify
 from glioserve_client.dicomfile import read_dicom_file
 from glioserve_dicom import negation
 from glioserve_dicom.identity import IDENTIFYING_ATTRIBUTES, KEPT_ATTRIBUTES, Treatment
@@ -134,7 +134,8 @@ def test_no_secret_of_an_overfull_file_is_sent(syntax: str) -> None:
     assert NAME not in repr(result)
     again = pydicom.dcmread(BytesIO(result.contents[0]))
     assert not [name for name in IDENTIFYING_ATTRIBUTES if name in again]
-    assert set(again.dir()) <= set(KEPT_ATTRIBUTES)
+    assert set(again.dir()) <= {*KEPT_ATTRIBUTES, "DeidentificationMethod"}
+    assert again.DeidentificationMethod == DEIDENTIFICATION_METHOD
     assert again.PatientIdentityRemoved == "YES"
     assert again.preamble == bytes(128)
     assert again.file_meta.TransferSyntaxUID == syntax

@@ -1,6 +1,7 @@
 """An answer is taken only if it fits the contract and itself."""
 
 import json
+import pickle
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -183,3 +184,60 @@ def test_the_sound_answer_of_these_tests_is_sound() -> None:
     prediction(_report_json(small_answer(), lambda content: None))
     prediction(small_answer(0.2))
     assert to_dict(prediction(small_answer(0.2)).report)["label"] == "necrosis"
+
+
+def test_a_stored_prediction_comes_back_equal() -> None:
+    uids = {"2.25.1": "1.2.840.99999.1.13"}
+    answer = replace(
+        prediction(small_answer(0.31)),
+        client_warnings=("one",),
+        original_series_uids=uids,
+        client_timings_s={"call": 0.5},
+    )
+    again = Prediction.from_json(answer.to_json())
+    assert again == answer
+    assert again.heatmap is not None
+    assert again.heatmap.voxels.dtype == np.float32
+    assert replace(answer, attempts=2) != answer
+    without = replace(answer, heatmap=None)
+    assert Prediction.from_json(without.to_json()) == without != answer
+
+
+def test_a_pickled_prediction_comes_back_equal() -> None:
+    answer = prediction(small_answer(0.31))
+    assert pickle.loads(pickle.dumps(answer)) == answer
+
+
+def test_heat_maps_are_equal_by_their_voxels_place_and_class() -> None:
+    heatmap = prediction(small_answer()).heatmap
+    assert heatmap is not None
+    assert heatmap != replace(heatmap, explained_class="necrosis")
+    assert heatmap != replace(heatmap, voxels=heatmap.voxels[::-1])
+    assert heatmap != replace(heatmap, lps_from_voxel=heatmap.lps_from_voxel * 2)
+    assert heatmap == replace(heatmap, voxels=heatmap.voxels.copy())
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda text: "",
+        lambda text: "[]",
+        lambda text: text[:-9],
+        lambda text: text.replace("glioserve-prediction/1", "glioserve-prediction/2"),
+        lambda text: json.dumps({**json.loads(text), "heatmap": "AAAA"}),
+        lambda text: json.dumps({**json.loads(text), "heatmap": 7}),
+        lambda text: json.dumps({**json.loads(text), "report": {}}),
+        lambda text: json.dumps({k: v for k, v in json.loads(text).items() if k != "attempts"}),
+    ],
+)
+def test_what_is_not_a_stored_prediction_is_refused(spoil: Callable[[str], str]) -> None:
+    with pytest.raises(errors.UnexpectedAnswerError):
+        Prediction.from_json(spoil(prediction(small_answer()).to_json()))
+
+
+def test_a_notebook_shows_the_answer_with_its_notice() -> None:
+    answer = prediction(small_answer(0.87, label="", abstained_because=("similarity <b>low</b>",)))
+    shown = answer._repr_html_()
+    assert "0.870" in shown
+    assert "similarity &lt;b&gt;low&lt;/b&gt;" in shown
+    assert "Not for clinical use" in shown

@@ -1,13 +1,17 @@
-"""``glioserve predict STUDY --url HOST:PORT``: send a study, show the answer, leave it as files."""
+"""``glioserve predict STUDY... --url HOST:PORT``: send studies, show the answers, leave them as files."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from glioserve_cli import argtypes
 from glioserve_cli.client_arguments import add_series_argument, add_tls_arguments, add_token_argument, tls_of, url
+from glioserve_cli.serving.failures import USAGE, as_json, exit_code, exit_code_of_many
 from glioserve_client.client import GliomaClient
 from glioserve_client.options import NO_RETRY, RetryPolicy
 from glioserve_client.outputs import summary, write_outputs
@@ -23,11 +27,20 @@ _NAMES = ", ".join(f"{m}=FILE" for m in Modality)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this command's arguments."""
     parser.add_argument(
-        "study", nargs="+", metavar="STUDY", help=f"a folder or zip archive of DICOM files, or NIfTI files: {_NAMES}"
+        "study", nargs="+", metavar="STUDY", help=f"folders or zip archives of DICOM files, or NIfTI files: {_NAMES}"
     )
     parser.add_argument("--url", required=True, type=url, metavar="HOST:PORT", help="the server's gRPC address")
-    parser.add_argument("--json", action="store_true", help="print the report as JSON and nothing else")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="write report.json, .html, heatmap.nii.gz, overlay.png")
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="print reports and errors as JSON: one object, or a line for each of several studies",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="write report.json, .html, heatmap.nii.gz, overlay.png; of several studies, a folder for each",
+    )
     parser.add_argument(
         "--dicom-results",
         action="store_true",
@@ -56,61 +69,128 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Send the study and show the answer: exit code 0, or 2 for arguments that do not name a study."""
+    """Send the studies and show the answers; :data:`glioserve_cli.serving.failures.EXIT_CODES` has the exit codes."""
     try:
         if args.dicom_results and (args.out is None or args.no_heatmap):
             raise ValueError("--dicom-results needs --out, and the heat map")
-        tls, study = tls_of(args), _study(args.study)
-        _progress(args, "reading done, sending the study …")
+        studies = _studies(args.study)
+        if len(studies) > 1 and args.series:
+            raise ValueError("--series names series of one study; give one study")
         with GliomaClient(
             args.url,
             timeout_s=args.timeout_s,
-            tls=tls,
+            tls=tls_of(args),
             retry=NO_RETRY if args.no_retry else RetryPolicy(),
             model_name=args.model,
             identified=args.identified,
             headers=args.headers,
         ) as client:
-            prediction = client.predict(study, heatmap=not args.no_heatmap, series=dict(args.series))
-        print(prediction.report_json() if args.json else summary(prediction))
-        if args.out is not None:
-            _progress(args, "writing the answer …")
-            written = write_outputs(prediction, args.out, study)
-            for warning in written.warnings:
-                print(f"warning: {warning}", file=sys.stderr)
-            paths = [*written.paths, *(_dicom_results(args, prediction, study) if args.dicom_results else ())]
-            if not args.json:
-                print("\n" + "\n".join(str(path) for path in paths))
+            return _many(args, client, studies) if len(studies) > 1 else _one(args, client, *studies.values())
     except GlioserveError as error:
-        if error.path is not None:  # the caller's own terminal may see the caller's own file name
-            print(f"in {error.path}:", file=sys.stderr)
-        if error.request_id:
-            print(f"request {error.request_id}, attempts: {error.attempts}", file=sys.stderr)
-        raise
+        _tell(args, error)
+        return exit_code(error)
     except (ValueError, OSError) as error:
         print(f"glioserve predict: {error}", file=sys.stderr)
-        return 2
+        return USAGE
+
+
+def _one(args: argparse.Namespace, client: GliomaClient, read: Callable[[], Study]) -> int:
+    study = read()
+    _progress(args, "reading done, sending the study …")
+    prediction = client.predict(study, heatmap=not args.no_heatmap, series=dict(args.series))
+    print(prediction.report_json() if args.json else summary(prediction))
+    paths = _write(args, args.out, prediction, study)
+    if paths and not args.json:
+        print("\n" + "\n".join(str(path) for path in paths))
     return 0
 
 
-def _dicom_results(args: argparse.Namespace, prediction: Prediction, study: Study) -> tuple[Path, ...]:
+def _many(args: argparse.Namespace, client: GliomaClient, studies: Mapping[str, Callable[[], Study]]) -> int:
+    """Send the studies and print a line for each as it is done; one that fails does not end the rest."""
+    names, errors = list(studies), []
+    under_way: dict[int, Study] = {}
+
+    def read(number: int, of: Callable[[], Study]) -> Callable[[], Study]:
+        def reading() -> Study:
+            under_way[number] = of()
+            return under_way[number]
+
+        return reading
+
+    made = [read(number, of) for number, of in enumerate(studies.values())]
+    for done, outcome in enumerate(client.predict_many(made, heatmap=not args.no_heatmap), 1):
+        name, study = names[outcome.index], under_way.pop(outcome.index, None)
+        error = outcome.error
+        if outcome.prediction is not None and study is not None:
+            try:
+                _write(args, args.out and args.out / name, outcome.prediction, study)
+            except (GlioserveError, OSError) as problem:
+                error = problem
+        if error is not None:
+            errors.append(error)
+        print(_line(args, name, outcome.prediction if error is None else None, error), flush=True)
+        _progress(args, f"{done} of {len(names)} done")
+    return exit_code_of_many(errors)
+
+
+def _line(args: argparse.Namespace, name: str, prediction: Prediction | None, error: Exception | None) -> str:
+    if args.json:
+        result = {"error": as_json(error)} if prediction is None and error is not None else {}
+        if prediction is not None:
+            result = {"report": json.loads(prediction.report_json())}
+        return json.dumps({"study": name, **result}, ensure_ascii=False)
+    if prediction is None:
+        return f"{name}  {error}"
+    return f"{name}  {prediction.score:.3f}  {prediction.label or 'no label'}  quality {prediction.quality.verdict}"
+
+
+def _tell(args: argparse.Namespace, error: GlioserveError) -> None:
+    """Say what failed: for a reader on the error output, and with ``--json`` as an object on the output."""
+    if error.path is not None:  # the caller's own terminal may see the caller's own file name
+        print(f"in {error.path}:", file=sys.stderr)
+    if error.request_id:
+        print(f"request {error.request_id}, attempts: {error.attempts}", file=sys.stderr)
+    print(error, file=sys.stderr)
+    if args.json:
+        print(json.dumps({"error": as_json(error)}, ensure_ascii=False))
+
+
+def _write(args: argparse.Namespace, folder: Path | None, prediction: Prediction, study: Study) -> tuple[Path, ...]:
+    """Write the answer's files, where a folder is given, and return their paths."""
+    if folder is None:
+        return ()
+    _progress(args, "writing the answer …")
+    written = write_outputs(prediction, folder, study)
+    for warning in written.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    if not args.dicom_results:
+        return written.paths
     from glioserve_client.filing import make_results  # the extra that it needs is not in every installation
 
-    return make_results(prediction, study).write(args.out)
+    return (*written.paths, *make_results(prediction, study).write(folder))
 
 
-def _study(arguments: list[str]) -> Study:
-    if len(arguments) == 1 and ("=" not in arguments[0] or Path(arguments[0]).is_dir()):
-        return DicomStudy.from_directory(arguments[0])
+def _studies(arguments: list[str]) -> dict[str, Callable[[], Study]]:
+    """Return functions that read the studies, by name: folders and archives, or volumes that make one study."""
+    if any("=" in argument and not Path(argument).exists() for argument in arguments):
+        volumes = _volumes(arguments)
+        return {"volumes": lambda: VolumeStudy.from_nifti(volumes)}
+    named = {Path(argument).resolve().name: argument for argument in arguments}
+    if len(named) < len(arguments):
+        raise ValueError("two studies have the same name; the last part of each path must differ")
+    return {name: partial(DicomStudy.from_directory, argument) for name, argument in named.items()}
+
+
+def _volumes(arguments: list[str]) -> dict[Modality, str]:
     paths: dict[Modality, str] = {}
     for argument in arguments:
         name, equals, path = argument.partition("=")
         if not equals or name not in {m.value for m in Modality} or not path:
-            raise ValueError(f"STUDY must be one folder or zip archive, or any of {_NAMES}; not {argument!r}")
+            raise ValueError(f"STUDY must be folders or zip archives, or any of {_NAMES}; not {argument!r}")
         if Modality(name) in paths:
             raise ValueError(f"{name} is given twice; give each sequence once")
         paths[Modality(name)] = path
-    return VolumeStudy.from_nifti(paths)
+    return paths
 
 
 def _progress(args: argparse.Namespace, text: str) -> None:
