@@ -130,7 +130,8 @@ def _unknown(name: str) -> str:
     """Return the message; a name that is not a plain word is not repeated, since it may hold anything."""
     said = repr(name) if _PLAIN_NAME.fullmatch(name) else f"of {len(name)} characters"
     names = [parameter.name for parameter in PARAMETERS]
-    near = get_close_matches(name[:64].lower(), [*names, *TRITON_PARAMETERS], n=1)
+    others = [other for other in (*names, *TRITON_PARAMETERS) if other != name]  # gRPC leaves some of Triton's to us
+    near = get_close_matches(name[:64].lower(), others, n=1)
     advice = f" Did you mean {near[0]!r}?" if near else ""
     known = ", ".join(f"{parameter.name} ({parameter.type_name})" for parameter in PARAMETERS)
     return f"The request parameter {said} is unknown.{advice} Known are {known}, and Triton's own."

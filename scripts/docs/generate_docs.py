@@ -14,11 +14,21 @@ from glioserve_client.filing.codes import Concept
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_contract.errors import classes
 from glioserve_contract.errors.base import class_of, families
+from glioserve_contract.limits import (
+    MAX_INFLATED_BYTES,
+    MAX_INSTANCES,
+    MAX_REQUEST_BYTES,
+    MAX_STUDY_S,
+    MAX_VOLUME_VOXELS,
+    MAX_WAIT_S,
+    MAX_WAITING_STUDIES,
+)
 from glioserve_contract.metrics import DCGM_METRICS, MODEL_METRICS, SUPERVISOR_METRICS, TRITON_METRICS, Metric
 from glioserve_contract.parameters import PARAMETERS
 from glioserve_contract.tensors import MODELS, Tensor
 from glioserve_dicom.identity import IDENTIFYING_ATTRIBUTES, KEPT_ATTRIBUTES, Treatment
 from glioserve_triton.process.floors import floors
+from glioserve_triton.supervisor.supervisor import Limits
 from json_schemas import schema_files
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -151,6 +161,49 @@ def other_metrics() -> str:
     )
 
 
+def bounds() -> str:
+    """Return the table of what one study, and all that wait, may take."""
+    mib = 1 << 20
+    rows = [
+        ("files of a request", f"{MAX_INSTANCES}", "", ErrorCode.STUDY_TOO_LARGE, "dicom/test_pitfalls_refused.py"),
+        (
+            "bytes of a request", f"{MAX_REQUEST_BYTES // mib} MiB", "at the gateway: `limits.max_request_bytes`",
+            ErrorCode.STUDY_TOO_LARGE, "gateway/test_what_may_be_asked.py",
+        ),
+        (
+            "bytes of a deflated file", f"{MAX_INFLATED_BYTES // mib} MiB inflated", "", ErrorCode.STUDY_TOO_LARGE,
+            "dicom/test_pitfalls_refused.py",
+        ),
+        ("voxels of a volume", f"{MAX_VOLUME_VOXELS} (512 x 512 x 512)", "", ErrorCode.STUDY_TOO_LARGE,
+         "preprocess/test_volumes.py"),
+        (
+            "one step's work on a study", f"{MAX_STUDY_S:g} s", "", ErrorCode.STUDY_TIMEOUT,
+            "triton_server/test_wanted.py",
+        ),
+        (
+            "a stage's work before it is taken for a hang", f"{Limits().hung_after_s:g} s", "`--stage-timeout-s`",
+            ErrorCode.STAGE_LOST, "triton_server/test_supervisor.py",
+        ),
+        (
+            "memory of a stage, before it is replaced between two requests", f"{Limits().memory_bytes // mib} MiB",
+            "`--stage-memory-limit-mib`", None, "triton_server/test_supervisor.py",
+        ),
+        (
+            "studies that wait", f"{MAX_WAITING_STUDIES}", "`max_queue_size` of the model", ErrorCode.UNAVAILABLE,
+            "integration/test_overload.py",
+        ),
+        (
+            "waiting in one queue", f"{MAX_WAIT_S:g} s", "the request's `timeout`, shorter", ErrorCode.UNAVAILABLE,
+            "integration/test_overload.py",
+        ),
+    ]  # fmt: skip
+    lines = [
+        (what, most, by or "is fixed", f"`{code.row.token}`" if code else "no study is lost", f"`tests/{test}`")
+        for what, most, by, code, test in rows
+    ]
+    return table(("what", "at most", "changed by", "refused with", "shown by"), lines)
+
+
 def result_codes() -> str:
     """Return the table of the concepts that results are coded with."""
     return table(
@@ -170,6 +223,7 @@ PARTS = {
     "metrics of others": ("metrics.md", other_metrics),
     "result codes": ("results.md", result_codes),
     "known-holes": ("security.md", known_holes),
+    "bounds": ("operations.md", bounds),
 }
 FILES = {"client/glioserve_contract/errors/classes.pyi": error_classes, **schema_files()}
 

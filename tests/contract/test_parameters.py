@@ -49,6 +49,10 @@ def test_the_nearest_is_suggested(written, meant):
     assert all(f"{p.name} ({p.type_name})" in message for p in PARAMETERS)
 
 
+def test_a_parameter_of_http_alone_is_not_suggested_for_itself():
+    assert "Did you mean" not in problem({"binary_data_output": True})
+
+
 def test_nothing_is_suggested_for_what_is_near_to_none():
     assert "mean" not in problem({"zzz": 1})
 

@@ -2,11 +2,13 @@
 
 from io import BytesIO
 
+import grpc
 import numpy as np
 import pydicom
 import pytest
 import tritonclient.grpc as triton
 from pydicom.uid import CTImageStorage
+from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from glioserve_client import GliomaClient, errors
 from glioserve_client.status import error_from_status
@@ -181,3 +183,60 @@ def test_a_misspelt_model_is_refused_for_good(server):
         with pytest.raises(errors.RequestRefusedError, match="no model 'gliomma'"):
             client.wait_until_ready(30)
         assert not client.is_ready()
+
+
+# --- Parameters as other languages send them ---
+
+SENT = service_pb2.InferParameter
+NOW_MS = 1_764_000_000_000
+PARAMETER_CASES = {
+    "heatmap as a text": ("heatmap", SENT(string_param="false"), errors.InvalidParameterError),
+    "heatmap as a number": ("heatmap", SENT(int64_param=0), errors.InvalidParameterError),
+    "heatmap not a number": ("heatmap", SENT(double_param=float("nan")), errors.InvalidParameterError),
+    "a misspelt series": ("serie", SENT(string_param="{}"), errors.InvalidParameterError),
+    "series in capitals": ("Series", SENT(string_param="{}"), errors.InvalidParameterError),
+    "series as a boolean": ("series", SENT(bool_param=True), errors.InvalidParameterError),
+    "series that is a trap": ("series", SENT(string_param="[" * 100_000), errors.InvalidOverrideError),
+    "series of no sequence": ("series", SENT(string_param='{"t9": "1.2"}'), errors.InvalidOverrideError),
+    "a deadline in the past": ("deadline_unix_ms", SENT(int64_param=NOW_MS - 10**10), errors.DeadlinePassedError),
+    "a deadline in seconds": ("deadline_unix_ms", SENT(int64_param=NOW_MS // 1000), errors.InvalidParameterError),
+    "the least number": ("deadline_unix_ms", SENT(int64_param=-(2**63)), errors.InvalidParameterError),
+    "the largest number": ("deadline_unix_ms", SENT(int64_param=2**63 - 1), errors.InvalidParameterError),
+    "a deadline as a text": ("deadline_unix_ms", SENT(string_param=str(NOW_MS)), errors.InvalidParameterError),
+    "a deadline as a float": ("deadline_unix_ms", SENT(double_param=float(NOW_MS)), errors.InvalidParameterError),
+    "a name of 100,000 letters": ("y" * 100_000, SENT(bool_param=True), errors.InvalidParameterError),
+    "a value of 3 MB": ("x", SENT(string_param="x" * 3_000_000), errors.InvalidParameterError),
+}
+"""By name, what is sent and what comes back; a type that Triton does not pass on it refuses itself."""
+TRITONS_OWN = {
+    "an unsigned number": ("heatmap", SENT(uint64_param=2**64 - 1)),
+    "no value": ("heatmap", SENT()),
+    "a timeout as a text": ("timeout", SENT(string_param="x")),
+    "a negative priority": ("priority", SENT(int64_param=-1)),
+}
+
+
+def with_parameter(server, name, value):
+    request = service_pb2.ModelInferRequest(model_name="glioma")
+    tensor = request.inputs.add(name="INSTANCES", datatype="BYTES", shape=[1])
+    assert tensor is request.inputs[0]
+    request.raw_input_contents.append(b"\x01\0\0\0x")
+    request.parameters[name].CopyFrom(value)
+    with grpc.insecure_channel(server.grpc_url) as channel, pytest.raises(grpc.RpcError) as caught:
+        service_pb2_grpc.GRPCInferenceServiceStub(channel).ModelInfer(request, timeout=60)
+    return caught.value
+
+
+@pytest.mark.parametrize(("name", "value", "error"), PARAMETER_CASES.values(), ids=PARAMETER_CASES)
+def test_a_parameter_is_kept_or_refused_and_never_ignored(server, name, value, error):
+    """The file is not DICOM, which would be said of a parameter that was ignored."""
+    problem = with_parameter(server, name, value)
+    assert type(error_from_status(problem.code().name, problem.details())) is error
+    assert "y" * 100 not in problem.details()
+
+
+@pytest.mark.parametrize(("name", "value"), TRITONS_OWN.values(), ids=TRITONS_OWN)
+def test_triton_refuses_types_that_it_does_not_pass_on(server, name, value):
+    problem = with_parameter(server, name, value)
+    assert problem.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert name in problem.details()
