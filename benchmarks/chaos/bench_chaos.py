@@ -4,7 +4,7 @@
 answered, or the client gets a typed error after its own retries. The table has, for each fault, the studies whose
 fate became known from the strike until the server had recovered, those that were lost (no answer after the retries),
 what callers beside the load met, and the seconds until ``/readyz`` was 200 and a new study answered. One caller sends
-whole studies; the others send one whose preprocessing each process does once, so that every fault meets many. The
+a whole study after every ten; all others are one whose preprocessing is kept, so that every fault meets many. The
 server runs in a mount namespace with a small /dev/shm and temporary folder of its own, so ``unshare`` must be
 allowed. The clock jumps in a second server, by a library that a C compiler makes. Takes about ten minutes.
 """
@@ -12,6 +12,7 @@ allowed. The clock jumps in a second server, by a library that a C compiler make
 from __future__ import annotations
 
 import argparse
+import itertools
 import secrets
 import sys
 import tempfile
@@ -47,15 +48,19 @@ REST_S = 15.0
 
 
 def callers(deployment: Deployment, count: int, stack: ExitStack) -> Load:
-    """Return the load: the first caller's studies are whole ones, the others' are one and the same."""
+    """Return the load: all send one and the same study, but one caller a whole one after every ten."""
 
     def sender(client: GliomaClient, next_study: Callable[[], VolumeStudy]) -> Callable[[], int]:
         return lambda: client.predict(next_study(), timeout_s=DEADLINE_S, heatmap=False).attempts
 
-    studies = Studies()
+    studies, turns = Studies(), itertools.count(1)
+
+    def mixed() -> VolumeStudy:
+        return studies.same() if next(turns) % 10 else studies.other()
+
     clients = [stack.enter_context(deployment.entrance.client()) for _ in range(count)]
     clients[-1].predict(studies.same(), timeout_s=DEADLINE_S)
-    draws = [studies.other if n == 0 and count > 1 else studies.same for n in range(count)]
+    draws = [mixed if n == 0 and count > 1 else studies.same for n in range(count)]
     return Load([sender(client, draw) for client, draw in zip(clients, draws, strict=True)])
 
 
@@ -136,7 +141,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="glioserve-chaos-") as name:
         folder = Path(name)
         repository = repository_with_case(folder)
-        keep_results(repository)
+        keep_results(repository, Studies().same())
         if faults or args.hostile:
             runs.append(Run(faults, args.callers, args.hostile, whole=not args.only))
             runs[-1].run(Deployment(repository, folder / "first", token))

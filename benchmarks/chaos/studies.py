@@ -1,7 +1,9 @@
-"""Studies of the load: one that is cheap from its second time on, and whole ones that never are."""
+"""Studies of the load: one whose preprocessing is kept, and whole ones."""
 
 from __future__ import annotations
 
+import hashlib
+import pickle
 from functools import lru_cache
 from pathlib import Path
 
@@ -10,36 +12,51 @@ import numpy as np
 from glioserve_client import VolumeStudy
 from glioserve_client.study import Volume
 from glioserve_contract import Modality
+from glioserve_dicom.volumes.arrays import volume_of_array
 from glioserve_phantom import Phantom, make_phantom
+from glioserve_preprocess.pipeline import preprocess_volumes
+from glioserve_triton.served.promotions import load_serving
 
 SHRINK = 3
 _KEEPING = '''
 
 
-_WORK, _KEPT = preprocess_volumes, {}
+import hashlib
+import pickle
+
+_WORK, _KEPT, _FOLDER = preprocess_volumes, {}, Path(__file__).with_name("kept")
 
 
 def preprocess_volumes(volumes, recipe, *, check, **options):
-    """Work on a study once in this process, and hand the result on when the very same voxels come again."""
+    """Hand on the result of the study that is kept, and work on any other."""
     check()
-    key = hash(b"".join(volumes[m].voxels.tobytes() for m in sorted(volumes)))
-    result = _KEPT.pop(key, None) or _WORK(volumes, recipe, check=check, **options)
-    _KEPT[key] = result  # the latest last
-    if len(_KEPT) > 2:
-        del _KEPT[next(iter(_KEPT))]
-    return result
+    key = hashlib.sha1(b"".join(volumes[m].voxels.tobytes() for m in sorted(volumes))).hexdigest()
+    if key not in _KEPT:
+        file = _FOLDER / key
+        if not file.exists():
+            return _WORK(volumes, recipe, check=check, **options)
+        _KEPT[key] = pickle.loads(file.read_bytes())
+    return _KEPT[key]
 '''
 """Added to the adapter of preprocess, which is otherwise as it is served."""
 
 
-def keep_results(repository: Path) -> None:
-    """Have each process of ``preprocess`` keep the results of its last studies.
+def keep_results(repository: Path, *studies: VolumeStudy) -> None:
+    """Have ``preprocess`` hand on the results of these studies, which are worked on here, once.
 
-    A study of three sequences is seconds of work. So that each fault meets many studies, most callers send one and
-    the same; everything but its preprocessing is done anew each time.
+    A study of three sequences is seconds of work. So that each fault meets many studies, most are one and the same;
+    everything but its preprocessing is done anew each time. Any other study is worked on as it is served.
     """
     adapter = repository / "preprocess" / "1" / "model.py"
     adapter.write_text(adapter.read_text(encoding="utf-8") + _KEEPING, encoding="utf-8")
+    folder = adapter.with_name("kept")
+    folder.mkdir()
+    recipe = load_serving(repository).manifest.recipe
+    for study in studies:
+        volumes = {m: volume_of_array(m, v.voxels, v.lps_from_voxel) for m, v in study.volumes.items()}
+        voxels = b"".join(volumes[m].voxels.tobytes() for m in sorted(volumes))
+        name = hashlib.sha1(voxels, usedforsecurity=False).hexdigest()
+        (folder / name).write_bytes(pickle.dumps(preprocess_volumes(volumes, recipe)))
 
 
 @lru_cache
@@ -67,7 +84,7 @@ class Studies:
         return VolumeStudy(self._volumes)
 
     def other(self) -> VolumeStudy:
-        """Return a study with a little noise of its own, which no process has worked on."""
+        """Return a study with a little noise of its own, whose result is not kept."""
         volume = self._volumes[Modality.T1CE]
         noise = self._draw.normal(0, 1e-3, volume.voxels.shape).astype(np.float32)
         return VolumeStudy({**self._volumes, Modality.T1CE: Volume(volume.voxels + noise, volume.lps_from_voxel)})
