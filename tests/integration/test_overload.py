@@ -16,6 +16,7 @@ from glioserve_client.status import error_from_status
 from glioserve_contract.limits import CLOCK_TOLERANCE_S, MAX_WAITING_STUDIES
 from glioserve_contract.metrics import STAGE_SECONDS, STUDIES, TRITON_ENDS
 from glioserve_triton.supervisor.triton_page import PageReader, triton_page
+from support.holding import hold_adapter
 from support.triton import running_server, wait_until
 
 from .test_answer import scrape
@@ -24,31 +25,12 @@ pytestmark = pytest.mark.triton
 
 REFUSED_BY_QUEUE, WAITED_TOO_LONG = TRITON_ENDS
 
-HOLDING = '''
-
-
-class _Holding(TritonPythonModel):
-    """Begins nothing while the file is there."""
-
-    def execute(self, requests):
-        import time
-
-        while (Path(__file__).parents[1] / "hold").exists():
-            time.sleep(0.02)
-        return super().execute(requests)
-
-
-TritonPythonModel = _Holding
-'''
-"""Added to the adapter of preprocess, which is otherwise as it is served."""
-
 
 @pytest.fixture(scope="module")
 def held_repository(repository, tmp_path_factory):
     copied = tmp_path_factory.mktemp("held") / "repository"
     shutil.copytree(repository, copied)
-    adapter = copied / "preprocess" / "1" / "model.py"
-    adapter.write_text(adapter.read_text(encoding="utf-8") + HOLDING, encoding="utf-8")
+    hold_adapter(copied)
     return copied
 
 

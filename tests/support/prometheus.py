@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import yaml
+
+from glioserve_triton.process.options import free_ports
 from support import debian
+from support.triton import wait_until
 
 TIMEOUT_S = 60
 
@@ -25,3 +35,56 @@ def promtool(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[st
         timeout=TIMEOUT_S,
         check=False,
     )
+
+
+class Prometheus:
+    """A running Prometheus, asked over its API."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def ask(self, query: str) -> list[dict[str, Any]]:
+        """The samples of an instant query."""
+        address = f"{self.url}/api/v1/query?{urllib.parse.urlencode({'query': query})}"
+        with urllib.request.urlopen(address, timeout=TIMEOUT_S) as answer:
+            found: list[dict[str, Any]] = json.load(answer)["data"]["result"]
+        return found
+
+    def alerts(self, states: str, window: str) -> set[str]:
+        """Names of the alerts that were in one of these states (a regular expression) within the window."""
+        samples = self.ask(f'max_over_time(ALERTS{{alertstate=~"{states}"}}[{window}])')
+        return {sample["metric"]["alertname"] for sample in samples}
+
+    def is_ready(self) -> bool:
+        """Whether it serves queries."""
+        try:
+            with urllib.request.urlopen(f"{self.url}/-/ready", timeout=TIMEOUT_S):
+                return True
+        except OSError:
+            return False
+
+
+@contextmanager
+def running_prometheus(folder: Path, target: str, labels: Mapping[str, str], rules: object) -> Iterator[Prometheus]:
+    """A Prometheus that scrapes one page each second and evaluates the rules as often."""
+    (folder / "rules.yaml").write_text(yaml.safe_dump(rules))
+    scrape = {"job_name": "glioserve", "static_configs": [{"targets": [target], "labels": dict(labels)}]}
+    config = {
+        "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+        "rule_files": [str(folder / "rules.yaml")],
+        "scrape_configs": [scrape],
+    }
+    (folder / "prometheus.yaml").write_text(yaml.safe_dump(config))
+    (port,) = free_ports("127.0.0.1", 1)
+    command = [str(program("prometheus")), f"--config.file={folder / 'prometheus.yaml'}", "--log.level=warn"]
+    command += [f"--storage.tsdb.path={folder / 'data'}", f"--web.listen-address=127.0.0.1:{port}"]
+    with (folder / "prometheus.log").open("w") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder)
+    try:
+        prometheus = Prometheus(f"http://127.0.0.1:{port}")
+        wait_until(lambda: prometheus.is_ready() or process.poll() is not None, "Prometheus is ready")
+        assert process.poll() is None, (folder / "prometheus.log").read_text()
+        yield prometheus
+    finally:
+        process.terminate()
+        process.wait(TIMEOUT_S)
