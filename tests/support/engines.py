@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import stat
 import subprocess
 import sys
@@ -137,7 +138,7 @@ class Machine:
         """The stand-in on PATH, and no Python package."""
         return self.program(
             "trtexec",
-            f"#!{sys.executable}\nimport sys\nsys.path.insert(0, {str(TESTS)!r})\n"
+            f"#!{sys.executable} -S\nimport sys\nsys.path.insert(0, {str(TESTS)!r})\n"
             "from support.fake_trtexec import main\nsys.exit(main())\n",
         )
 
@@ -155,14 +156,14 @@ class Machine:
         """What the network answers: the version's stored answers, or others."""
         manifest = load_manifest(version)
         vectors = vectors or stored_answers(manifest.recipe)
-        file = self.folder / "answers.npz"
-        np.savez(
-            file,
-            images=vectors.images,
-            logits=vectors.logits,
-            cam=vectors.cam,
-            model_id=np.array(model_id(manifest.weights_digest), np.int32),
-        )
+        words = list(model_id(manifest.weights_digest))
+        rows = zip(vectors.images, vectors.logits.tolist(), vectors.cam.tolist(), strict=True)
+        stored = {
+            image.astype(np.float32).tobytes(): {"LOGITS": logits, "CAM": cam, "MODEL_ID": words}
+            for image, logits, cam in rows
+        }
+        file = self.folder / "answers.pickle"
+        file.write_bytes(pickle.dumps(stored))
         self.set(FAKE_TRT_ANSWERS=str(file))
 
 

@@ -2,22 +2,23 @@
 
 Its "plan" is a JSON head and the ONNX file; its answers are looked up by the bytes of each study in the file that
 ``FAKE_TRT_ANSWERS`` names, so that studies in a wrong order, or cut at a wrong place, get wrong answers or none.
-``FAKE_TRT_VERSION`` is whose banner it prints; ``FAKE_TRT_FAULT`` is what goes wrong.
+``FAKE_TRT_VERSION`` is whose banner it prints; ``FAKE_TRT_FAULT`` is what goes wrong. A build starts it some thirty
+times, so it needs the standard library alone.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
+import pickle
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 
 from support.tensorrt_options import VERSIONS, refused
 
@@ -105,15 +106,15 @@ def infer(given: dict[str, str], version: str, fault: str) -> list[str]:
     if not all(a <= n <= b for a, n, b in zip(smallest, shape, largest, strict=True)):
         return [f"Static dimension mismatch: profile {index} takes {smallest} to {largest}, not {shape}"]
     input_name, _, file = given["--loadInputs"].rpartition(":")
-    content = np.fromfile(file, "<f4")
-    if input_name != name or content.size != int(np.prod(shape)):
-        return [f"Note also that file {file} size should be exactly {4 * int(np.prod(shape))} bytes"]
-    outputs = look_up(content.reshape(shape), fault)
+    content = Path(file).read_bytes()
+    if input_name != name or len(content) != 4 * math.prod(shape):
+        return [f"Note also that file {file} size should be exactly {4 * math.prod(shape)} bytes"]
+    outputs = look_up(studies_of(content, shape[0]), fault)
     with open(given["--exportOutput"], "w") as file_out:
         file_out.write("[\n")
         for number, (output, values) in enumerate(outputs.items()):
-            dims = "x".join(map(str, values.shape))
-            spelled_values = ", ".join(map(spell, values.ravel().tolist()))
+            dims = "x".join(map(str, dimensions(values)))
+            spelled_values = ", ".join(map(spell, flat(values)))
             file_out.write(f'{"  " if number == 0 else ", "}{{ "name" : "{output}"\n  , "dimensions" : "{dims}"\n')
             file_out.write(f'  , "values" : [ {spelled_values} ]\n  }}\n')
         file_out.write("]\n")
@@ -125,25 +126,40 @@ def spell(value: float | int) -> str:
     return str(value) if isinstance(value, int) else "nan" if value != value else format(value, ".6g")
 
 
-def look_up(images: npt.NDArray[np.float32], fault: str = "") -> dict[str, npt.NDArray[Any]]:
-    """The stored answers to these studies; KeyError for a study that is none of the stored ones."""
-    with np.load(os.environ["FAKE_TRT_ANSWERS"]) as stored:
-        images_known, logits, cam, model_id = (stored[k] for k in ("images", "logits", "cam", "model_id"))
-    rows = {study.tobytes(): number for number, study in enumerate(images_known)}
-    picked = [rows[study.astype(np.float32).tobytes()] for study in images]
-    outputs = {
-        "LOGITS": logits[picked].astype(np.float32),
-        "CAM": cam[picked].astype(np.float32),
-        "MODEL_ID": np.tile(model_id, (len(picked), 1)).astype(np.int32),
-    }
+def studies_of(content: bytes, count: int) -> list[bytes]:
+    """The bytes of a batch, study by study."""
+    size = len(content) // count
+    return [content[k * size : (k + 1) * size] for k in range(count)]
+
+
+def dimensions(values: Any) -> list[int]:
+    """The lengths of lists within lists, as a shape."""
+    return [len(values), *dimensions(values[0])] if isinstance(values, list) else []
+
+
+def flat(values: Any) -> Iterator[float | int]:
+    """The numbers of lists within lists, in C order."""
+    if not isinstance(values, list):
+        yield values
+        return
+    for value in values:
+        yield from flat(value)
+
+
+def look_up(studies: Sequence[bytes], fault: str = "") -> dict[str, list[Any]]:
+    """The stored answers to these studies as nested lists; KeyError for a study that is not stored."""
+    with open(os.environ["FAKE_TRT_ANSWERS"], "rb") as stored:
+        answers = pickle.load(stored)
+    picked = [answers[study] for study in studies]
+    outputs = {name: [answer[name] for answer in picked] for name in ("LOGITS", "CAM", "MODEL_ID")}
     if fault == "answers otherwise":
-        outputs["LOGITS"] = outputs["LOGITS"][:, ::-1].copy()
-    if fault == "answers otherwise in batches" and len(images) > 1:
-        outputs["CAM"] = outputs["CAM"][:, :, ::-1].copy()
+        outputs["LOGITS"] = [scores[::-1] for scores in outputs["LOGITS"]]
+    if fault == "answers otherwise in batches" and len(studies) > 1:
+        outputs["CAM"] = [[depth[::-1] for depth in classes] for classes in outputs["CAM"]]
     if fault == "is not finite":
-        outputs["LOGITS"][0, 0] = np.nan
+        outputs["LOGITS"][0] = [math.nan, *outputs["LOGITS"][0][1:]]
     if fault == "is another's":
-        outputs["MODEL_ID"] += 1
+        outputs["MODEL_ID"] = [[word + 1 for word in words] for words in outputs["MODEL_ID"]]
     if fault == "lacks an output":
         del outputs["CAM"]
     return outputs
