@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from evaluation.conftest import PhantomCohort
 from glioserve_cli.main import main
 from glioserve_contract import ErrorCode, GlioserveError, Modality
 from glioserve_contract.records.recipe import Recipe
@@ -18,8 +19,6 @@ from glioserve_evaluation.grid import tables as train_grid
 from glioserve_evaluation.grid.cells import Cell, CellResult, GridPlan, run_grid, split
 from glioserve_networks import load_artifact
 from glioserve_networks.dataset import Patient, index_of, save_index, save_patient
-from glioserve_phantom import make_phantom
-from glioserve_phantom.dicom import write_study
 from glioserve_preprocess.files import save_recipe
 from glioserve_training import cohort_dataset
 from glioserve_training.cohort_dataset import CohortDataset, Excluded, LabelledStudy, make_cohort_dataset
@@ -125,19 +124,18 @@ def test_a_result_that_is_no_result_is_made_again(tmp_path: Path) -> None:
 
 
 def test_studies_become_tensors_by_the_serving_pipeline_and_only_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    phantoms: PhantomCohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_study(make_phantom(3, "necrosis"), tmp_path / "studies" / "a")
-    (tmp_path / "studies" / "empty").mkdir()
+    (tmp_path / "studies" / "empty").mkdir(parents=True)
     studies = [
-        LabelledStudy("first", tmp_path / "studies" / "a", "necrosis"),
+        LabelledStudy("first", phantoms.folder_study, "necrosis"),
         LabelledStudy("second", tmp_path / "studies" / "empty", "recurrence"),
     ]
     recipe = tiny_recipe(ONE, (24, 24, 24))
     dataset = make_cohort_dataset(studies, recipe, tmp_path / "cache", workers=1)
     assert list(dataset.files) == ["first"]
     assert [(e.case, e.code) for e in dataset.excluded] == [("second", ErrorCode.EMPTY_STUDY.token)]
-    assert "studies" not in dataset.files["first"].name
+    assert phantoms.folder_study.name not in dataset.files["first"].name
     with np.load(dataset.files["first"]) as arrays:
         assert arrays["images"].shape == (1, 1, 24, 24, 24)
         assert arrays["images"].max() > 0.5

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
+from evaluation.conftest import PhantomCohort
 from glioserve_cli.main import main
 from glioserve_contract import ErrorCode
 from glioserve_evaluation.grid import cells as grid
 from glioserve_evaluation.grid.cells import CellResult, GridPlan
 from glioserve_networks.dataset import load_studies
-from glioserve_phantom import make_phantom
-from glioserve_phantom.dicom import write_study
 from glioserve_preprocess.files import save_recipe
 from glioserve_training.cohort_dataset import CohortDataset, LabelledStudy, make_cohort_dataset
 from support.evaluation import cohort_table
@@ -45,14 +45,16 @@ def test_a_study_that_is_left_out_is_not_named(
         assert str(table.parent) not in text
 
 
-def test_a_cohort_becomes_a_dataset_to_hold_variants_to(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_cohort_becomes_a_dataset_to_hold_variants_to(
+    phantoms: PhantomCohort, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     table = cohort_table(tmp_path / "cohort", ["necrosis", "recurrence"])
     recipe = tiny_recipe(size_voxels=(24, 24, 24))
     save_recipe(recipe, tmp_path / "recipe.json")
     options = ["--recipe", str(tmp_path / "recipe.json"), "--out", str(tmp_path / "out"), "--workers", "1"]
     assert main(["dataset", "--cohort", str(table), *options]) == 1
     assert "GLIO-5121" in capsys.readouterr().err
-    write_study(make_phantom(3, "necrosis"), tmp_path / "cohort" / "DOE^JOHN 0")
+    shutil.copytree(phantoms.folder_study, tmp_path / "cohort" / "DOE^JOHN 0", dirs_exist_ok=True)
     assert main(["dataset", "--cohort", str(table), *options]) == 0
     told = capsys.readouterr().out
     assert "left out: c1 (GLIO-1103): The folder holds no DICOM file" in told

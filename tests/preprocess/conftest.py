@@ -5,11 +5,18 @@ import pytest
 from glioserve_contract import Modality
 from glioserve_contract.records.recipe import RECIPE_SCHEMA, Architecture, Grid, Recipe
 from glioserve_phantom import make_phantom
+from glioserve_phantom.dicom import dicom_files
 
 
 @pytest.fixture(scope="session")
 def phantom():
     return make_phantom(11, "recurrence")
+
+
+@pytest.fixture(scope="session")
+def phantom_files(phantom):
+    """The study as a client sends it: pseudonyms only, with a localiser and a reformat."""
+    return dicom_files(phantom, identified=False)
 
 
 @pytest.fixture(scope="session")

@@ -107,6 +107,12 @@ def test_a_sequence_elsewhere_covers_nothing(brains):
     assert (only.name, only.value, only.verdict) == ("t1ce_brain_coverage", 0.0, "review")
 
 
+@pytest.fixture(scope="module")
+def asked_files(phantom):
+    """The study without its localiser and its reformat."""
+    return dicom_files(phantom, identified=False, distractors=False)
+
+
 def blanked(files, belongs, low, high):
     """The files of a study, in which the images of one series between two shares of its stack are zero."""
     sets = [pydicom.dcmread(BytesIO(f)) for f in files]
@@ -130,9 +136,8 @@ def _normal(d):
 @pytest.mark.parametrize(
     ("low", "high"), [(0.0, 0.66), (0.45, 0.55), (0.5, 1.0)], ids=["two thirds", "the middle", "the upper half"]
 )
-def test_a_study_whose_reference_is_blank_in_part_gets_no_label(phantom, recipe, low, high):
-    files = dicom_files(phantom, identified=False, distractors=False)
-    sent = blanked(files, lambda d: bool(d.get("ContrastBolusAgent")), low, high)
+def test_a_study_whose_reference_is_blank_in_part_gets_no_label(asked_files, recipe, low, high):
+    sent = blanked(asked_files, lambda d: bool(d.get("ContrastBolusAgent")), low, high)
     quality = preprocess_dicom(sent, recipe, accept_identified=False).record.quality
     assert quality.verdict == "review"
     assert {c.name for c in quality.checks if c.verdict == "review"} >= {"t1ce_blank_slices"}

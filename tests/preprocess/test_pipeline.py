@@ -10,15 +10,14 @@ from glioserve_cli.main import main
 from glioserve_contract import ErrorCode, GlioserveError, Modality, from_dict
 from glioserve_contract.records.preprocess import PreprocessRecord
 from glioserve_dicom.volumes.geometry import apply, geometry_of_record
-from glioserve_phantom.dicom import dicom_files
 from glioserve_preprocess.files import save_recipe
 from glioserve_preprocess.pipeline import preprocess_dicom, preprocess_volumes
 from support.geometries import reordered
 
 
-@pytest.fixture(scope="module")
-def files(phantom):
-    return dicom_files(phantom, identified=False)
+@pytest.fixture(scope="session")
+def files(phantom_files):
+    return phantom_files
 
 
 @pytest.fixture(scope="module")

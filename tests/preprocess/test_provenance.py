@@ -10,7 +10,6 @@ from glioserve_contract import ErrorCode, GlioserveError, Modality, from_dict, t
 from glioserve_contract.records.preprocess import PreprocessRecord
 from glioserve_contract.records.recipe import Grid, Intensity
 from glioserve_dicom.volumes.geometry import apply, geometry_of_record
-from glioserve_phantom.dicom import dicom_files
 from glioserve_preprocess import pipeline
 from glioserve_preprocess.pipeline import preprocess_dicom, preprocess_volumes
 from glioserve_preprocess.tensor.provenance import image_digest, replay
@@ -27,9 +26,9 @@ def stored_and_read(record):
     return from_dict(PreprocessRecord, json.loads(json.dumps(to_dict(record))))
 
 
-def test_a_study_of_dicom_files_is_replayed_to_the_bit(phantom, recipe):
+def test_a_study_of_dicom_files_is_replayed_to_the_bit(phantom_files, recipe):
     by_percentiles = replace(recipe, intensity=Intensity("percentile"), grid=Grid((40, 44, 36), (4.0, 4.0, 5.0)))
-    done = preprocess_dicom(dicom_files(phantom, identified=False), by_percentiles, accept_identified=False)
+    done = preprocess_dicom(phantom_files, by_percentiles, accept_identified=False)
     again = replay(stored_and_read(done.record), done.volumes, done.native_mask)
     assert again.dtype == np.float32
     assert np.array_equal(again, done.image)
