@@ -27,8 +27,8 @@ from support.recipes import SMALL, T1_T1CE_T2, tiny_recipe
 DIGEST = "sha256:" + "0f" * 32
 SINGLE, BEST, ALL = (Modality.T1,), T1_T1CE_T2, tuple(Modality)
 """The published study's: a single sequence, the best three, all four. A graph depends on their number alone."""
-DEEP = ("resnet50", "vgg16", "densenet121")
-"""Half a minute and more to export: once for the best three, slow for the others."""
+DEEP = ("resnet50", "vgg16", "mresnet", "densenet121")
+"""Many seconds to export: once for the best three, slow for the others."""
 GRIDS = {"densenet121": (64, 64, 64)}
 """Its map is a 32nd of the input: below this it would be one cell."""
 OTHER_GRIDS = ((40, 32, 48), (33, 47, 38))
@@ -71,12 +71,12 @@ def test_network_and_sequences(name: str, channels: tuple[Modality, ...], tmp_pa
 def test_a_graph_depends_on_the_number_of_sequences_alone(tmp_path: Path) -> None:
     """The study's three single sequences share one graph: one of them is exported for every network."""
     made = []
-    for sequence in (Modality.T1, Modality.T2, Modality.T1CE):
+    for sequence in (Modality.T1, Modality.T2):
         recipe = tiny_recipe((sequence,))
         model = onnx.load_from_string(export_onnx(random_network(recipe), recipe, DIGEST))
         del model.metadata_props[:]  # where the sequence's name stands
         made.append(model.SerializeToString(deterministic=True))
-    assert made[0] == made[1] == made[2]
+    assert made[0] == made[1]
 
 
 @pytest.mark.parametrize("name", ["resnet10", "vgg11", pytest.param("mresnet", marks=pytest.mark.slow)])
