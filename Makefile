@@ -23,7 +23,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONDONTWRITEBYTECODE := 1
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: help demo test test-slow lint peers bench chaos fuzz brain-model opinion-model demo-model licences sbom docs docs-site tools wheels clean
+.PHONY: help demo test test-slow lint peers bench chaos fuzz brain-model opinion-model demo-model licences sbom docs docs-site tools checkov wheels clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -54,13 +54,19 @@ tools: $(VENV)/.dev ## programs that tests run: helm, kubectl, hadolint, prometh
 	-@$(BIN)/python scripts/get_tools.py
 	-@$(BIN)/python scripts/get_debian.py
 
+build/tools/checkov/bin/checkov:
+	@echo "Installing checkov into build/tools/checkov (290 MB, a minute, once) …"
+	-@$(PYTHON) -m venv build/tools/checkov && build/tools/checkov/bin/pip install --quiet checkov==3.3.30
+
+checkov: build/tools/checkov/bin/checkov ## the scanner of the chart's slow test, in an environment of its own
+
 # Each process has one core, where threads that wait for each other cost more than they gain.
 test test-slow: export OMP_NUM_THREADS ?= 1
 
 test: $(VENV)/.dev tools ## the tests but for the slow ones, in JOBS processes (TESTS=path, ARGS='-k name' to choose)
 	@$(BIN)/python -m pytest $(PARALLEL) -m "not slow" $(TESTS) $(ARGS)
 
-test-slow: $(VENV)/.dev tools ## the tests that take long; run them before a release
+test-slow: $(VENV)/.dev tools checkov ## the tests that take long; run them before a release
 	@$(BIN)/python -m pytest $(PARALLEL) -m slow $(TESTS) $(ARGS)
 
 lint: $(VENV)/.dev ## ruff, mypy and the documentation's build

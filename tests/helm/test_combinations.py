@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import jsonschema
 import kubernetes_validate
 import pytest
 
+from support.crd_schemas import SCHEMAS
 from support.helm_tools import CLAIM, Helm, HelmError, Manifest, find, merged, nested, pod_spec, server
 from support.manifest_checks import problems
 from support.value_combinations import DIGEST, NODE_AFFINITY, READ_WRITE, REFUSED, WORKS
@@ -21,7 +23,9 @@ def test_it_works(helm4: Helm, values: dict[str, Any]) -> None:
     writable = values in (nested("gpu.writableRoot", True), READ_WRITE)
     assert [fault for fault in faults(rendered) if not (writable and "read-only root" in fault)] == []
     for manifest in rendered:
-        if manifest["apiVersion"].split("/")[0] not in CUSTOM:
+        if manifest["apiVersion"].split("/")[0] in CUSTOM:
+            jsonschema.validate(manifest, SCHEMAS[manifest["kind"]])
+        else:
             kubernetes_validate.validate(manifest, "1.37", strict=True)
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
 
-from support.helm_tools import CHART, CI_VALUES, CLAIM, GOLDEN, Helm, HelmError, Manifest, updating
+from support.crd_schemas import SCHEMAS
+from support.helm_tools import CHART, CI_VALUES, CLAIM, GOLDEN, Helm, HelmError, Manifest, find, updating
 from support.manifest_checks import problems
 
 pytestmark = pytest.mark.helm
@@ -66,9 +67,8 @@ def test_both_majors_render_the_golden_file(helm: Helm, values: Path) -> None:
 @examples
 def test_every_object_is_valid_from_the_oldest_to_the_newest_kubernetes(helm4: Helm, values: Path) -> None:
     for manifest in helm4.template(values):
-        if manifest["kind"] == "ServiceMonitor":
-            jsonschema.validate(manifest, SERVICE_MONITOR)
         if manifest["apiVersion"].split("/")[0] in CUSTOM:
+            jsonschema.validate(manifest, SCHEMAS[manifest["kind"]])
             continue
         for version in KUBE_VERSIONS[max(OLDEST_FOR.get(values.stem, OLDEST_MINOR) - OLDEST_MINOR, 0) :]:
             kubernetes_validate.validate(manifest, version, strict=True)
@@ -112,7 +112,7 @@ def test_names_that_look_like_numbers_stay_text(helm4: Helm) -> None:
     assert list(problems(rendered, outside={"PersistentVolumeClaim/1", "PersistentVolumeClaim/10", "Secret/3"})) == []
     for manifest in rendered:
         if manifest["kind"] == "ServiceMonitor":
-            jsonschema.validate(manifest, SERVICE_MONITOR)
+            jsonschema.validate(manifest, SCHEMAS["ServiceMonitor"])
         else:
             kubernetes_validate.validate(manifest, KUBE_VERSIONS[-1], strict=True)
 
@@ -123,50 +123,21 @@ def test_the_chart_packages_without_its_neighbours(helm4: Helm, tmp_path: Path) 
     assert package.stat().st_size < 150_000
 
 
-def _object(required: list[str], **properties: Any) -> Manifest:
-    return {"type": "object", "additionalProperties": False, "required": required, "properties": properties}
+SEEDED: list[tuple[str, str, Callable[[Manifest], object]]] = [
+    ("full", "ServiceMonitor", lambda spec: spec["endpoints"][0].update(interval="15 s")),
+    ("keda-gateway", "PodMonitor", lambda spec: spec["podMetricsEndpoints"][0].update(targetport="probes")),
+    ("production", "PrometheusRule", lambda spec: spec["groups"][0]["rules"][0].pop("expr")),
+    ("keda-gateway", "ScaledObject", lambda spec: spec["triggers"][0]["metadata"].update(threshold=2)),
+    ("keda-gateway", "GRPCRoute", lambda spec: spec["rules"][0]["backendRefs"][0].update(wieght=1)),
+    ("gateway", "Certificate", lambda spec: spec["dnsNames"].append("Not A Name")),
+]
 
 
-_STRINGS: Manifest = {"type": "object", "additionalProperties": {"type": "string"}}
-_DURATION: Manifest = {"type": "string", "pattern": r"^(0|([0-9]+(ms|[smhdwy]))+)$"}
-_RELABELING = _object(
-    [],
-    sourceLabels={"type": "array", "items": {"type": "string", "pattern": "^[a-zA-Z_][a-zA-Z0-9_]*$"}},
-    targetLabel={"type": "string"},
-    separator={"type": "string"},
-    regex={"type": "string"},
-    replacement={"type": "string"},
-    modulus={"type": "integer"},
-    action={"type": "string", "pattern": "^(?i:replace|keep|drop|labelmap|labeldrop|labelkeep|hashmod)$"},
-)
-SERVICE_MONITOR = _object(
-    ["apiVersion", "kind", "metadata", "spec"],
-    apiVersion={"const": "monitoring.coreos.com/v1"},
-    kind={"const": "ServiceMonitor"},
-    metadata=_object(
-        ["name", "namespace", "labels"],
-        name={"type": "string"},
-        namespace={"type": "string"},
-        labels=_STRINGS,
-        annotations=_STRINGS,
-    ),
-    spec=_object(
-        ["selector", "endpoints"],
-        selector=_object(["matchLabels"], matchLabels=_STRINGS),
-        namespaceSelector=_object(["matchNames"], matchNames={"type": "array", "items": {"type": "string"}}),
-        endpoints={
-            "type": "array",
-            "minItems": 1,
-            "items": _object(
-                ["port"],
-                port={"type": "string"},
-                path={"type": "string", "pattern": "^/"},
-                interval=_DURATION,
-                scrapeTimeout=_DURATION,
-                relabelings={"type": "array", "items": _RELABELING},
-                metricRelabelings={"type": "array", "items": _RELABELING},
-            ),
-        },
-    ),
-)
-"""The part of the operator's ServiceMonitor that the chart uses, closed."""
+@pytest.mark.parametrize(("example", "kind", "seed"), SEEDED, ids=[row[1] for row in SEEDED])
+def test_a_custom_resource_with_a_fault_is_found(example: str, kind: str, seed: Callable[[Manifest], object]) -> None:
+    """The schemas are held to a fault each, and every kind that is rendered has one."""
+    manifest = find([m for m in yaml.safe_load_all((GOLDEN / f"{example}.yaml").read_text()) if m], kind)
+    jsonschema.validate(manifest, SCHEMAS[kind])
+    seed(manifest["spec"])
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(manifest, SCHEMAS[kind])

@@ -70,7 +70,7 @@ FINDINGS: dict[str, tuple[str, ...]] = {
     ),
     "L9": ("triton_server/test_serve.py::test_a_signal_before_the_imports_are_done_is_not_lost",),
     "L10": ("triton_server/test_lifecycle.py::test_a_dead_stub_cannot_hold_up_the_stop",),
-    "L11": ("helm/test_image.py::test_the_build_backend_is_installed_by_hash",),
+    "L11": ("supply_chain/test_locks.py::test_it_is_installed_by_hash",),
 }
 """What holds each finding: ``file::test``, or the identifier of a row."""
 

@@ -181,9 +181,12 @@ def _selectors(manifests: Sequence[Manifest], pods: Sequence[tuple[str, Mapping[
         elif manifest["kind"] == "NetworkPolicy":
             selector = spec["podSelector"]
             ports = {port["port"] for rule in spec.get("ingress", []) for port in rule["ports"]}
-            if spec["podSelector"].get("matchLabels", {}).get("app.kubernetes.io/component") == "test":
+            hook = {"test": "Pod/", "preflight": "Job/"}.get(
+                spec["podSelector"].get("matchLabels", {}).get("app.kubernetes.io/component", "")
+            )
+            if hook is not None:
                 tests = [where for where, labels, _ in pods if _matches(spec["podSelector"], labels)]
-                if len(tests) != 1 or not tests[0].startswith("Pod/"):
+                if len(tests) != 1 or not tests[0].startswith(hook):
                     yield f"{here}: selects {tests}"
                 continue
         else:
