@@ -63,6 +63,9 @@ def test_a_monitor_that_is_asked_for_is_never_left_out(helm4: Helm) -> None:
     assert find(helm4.template(values), "ServiceMonitor")  # as GitOps renders: nothing known of the cluster
 
 
+KEYS = {"apiKeys": {"existingSecret": "callers"}}
+GATEWAY: dict[str, Any] = {"gateway": {"mode": "sidecar", **KEYS}}
+APART: dict[str, Any] = {"gateway": {"mode": "deployment", **KEYS}}
 NOTES: list[tuple[str, dict[str, Any], Mapping[str, tuple[str, ...]], str]] = [
     ("operator unused", {}, MONITORING, "nobody scrapes the pods"),
     ("no operator", {}, {}, "have your Prometheus scrape"),
@@ -77,6 +80,16 @@ NOTES: list[tuple[str, dict[str, Any], Mapping[str, tuple[str, ...]], str]] = [
     ("no GPU", {"profile": "onnxruntime-cpu", "gpu": {"enabled": False}}, {}, "runs on the CPU"),
     ("made token", {"adminToken": {"enabled": True}}, {}, "rel-glioserve-admin"),
     ("clinical use", {}, {}, "Not for clinical use"),
+    ("tokens in the open", GATEWAY, {}, "keys of callers pass without encryption"),
+    ("test without a token", GATEWAY, {}, "set test.tokenSecret"),
+    ("anyone", {"gateway": {"mode": "sidecar", "options": {"anonymous": True}}}, {}, "who reaches the gateway may ask"),
+    (
+        "round the gateway",
+        merged(APART, {"networkPolicy": {"enabled": False}}),
+        {},
+        "can pass by the gateway",
+    ),
+    ("small memory", {"resources": {k: {"memory": "6Gi"} for k in ("requests", "limits")}}, {}, "set 6983Mi or more"),
 ]
 
 
@@ -86,6 +99,23 @@ def test_the_notes_warn(helm: Helm, tmp_path: Path, values: Any, crds: Any, said
         notes = helm.notes(merged(CLAIM, values), tmp_path / "kubeconfig")
     assert said in notes
     assert "<no value>" not in notes
+
+
+def test_the_notes_next_commands_name_what_is_there(helm4: Helm, tmp_path: Path) -> None:
+    with kube_stub(tmp_path / "kubeconfig"):
+        notes = helm4.notes(CLAIM, tmp_path / "kubeconfig")
+    rendered = helm4.template(CLAIM)
+    commands = [line.split() for line in notes.splitlines() if line.startswith(("  kubectl ", "  helm "))]
+    (rollout, test) = commands
+    assert rollout[:5] == ["kubectl", "--namespace", NAMESPACE, "rollout", "status"]
+    assert rollout[5] == f"deployment/{find(rendered, 'Deployment')['metadata']['name']}"
+    assert rollout[6] == f"--timeout={find(rendered, 'Deployment')['spec']['progressDeadlineSeconds']}s"
+    assert test[:5] == ["helm", "--namespace", NAMESPACE, "test", RELEASE]
+    assert test[-1] == f"{find(rendered, 'Pod')['spec']['activeDeadlineSeconds']}s"
+    for address in re.findall(r"(\S+)\.mri\.svc:(\d+)", notes):
+        name = address[0].removeprefix("dns:///")
+        ports = {port["port"] for port in find(rendered, "Service", name)["spec"]["ports"]}
+        assert int(address[1]) in ports, address
 
 
 def test_the_notes_of_a_full_install_warn_of_nothing_that_is_set(helm: Helm, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from support.helm_tools import (
+    CHART,
     CI_VALUES,
     CLAIM,
     NAMESPACE,
@@ -37,6 +38,39 @@ PLACEMENT = {
     "imagePullSecrets": [{"name": "registry"}],
     "gpu": {"products": ["NVIDIA-L4"]},
 }
+
+
+def test_a_canary_is_a_second_release_behind_one_route(helm4: Helm) -> None:
+    (example,) = (path for path in CI_VALUES if path.stem == "keda-gateway-values")
+    rule = find(helm4.template(example), "GRPCRoute")["spec"]["rules"][0]
+    main, canary = rule["backendRefs"]
+    assert main["weight"] + canary["weight"] == 100
+    for backend, release in ((main, "rel"), (canary, "canary")):
+        service = component(helm4.template(CLAIM, release=release), "Service", "server")
+        assert backend["name"] == service["metadata"]["name"]
+        assert backend["port"] in {port["port"] for port in service["spec"]["ports"]}
+    shadow = {"enabled": True, "parentRefs": [{"name": "g"}], "mirror": {"name": "canary-glioserve", "percent": 10}}
+    (mirror,) = find(helm4.template(merged(CLAIM, {"grpcRoute": shadow})), "GRPCRoute")["spec"]["rules"][0]["filters"]
+    assert mirror["requestMirror"] == {"backendRef": {"name": "canary-glioserve", "port": 8001}, "percent": 10}
+    selectors = [
+        component(helm4.template(CLAIM, release=release), "Service", "server")["spec"]["selector"]
+        for release in ("rel", "canary")
+    ]
+    assert selectors[0] != selectors[1]  # neither gets the other's studies
+
+
+def test_the_package_names_its_images(helm4: Helm) -> None:
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())["annotations"]
+    named = {each["name"]: each["image"] for each in yaml.safe_load(chart["artifacthub.io/images"])}
+    rendered = helm4.template(merged(CLAIM, {"gateway": {"mode": "sidecar", "apiKeys": {"existingSecret": "k"}}}))
+    envoy = next(c for c in pod_spec(rendered)["initContainers"] if c["name"] == "gateway")
+    assert named == {"glioserve": server(rendered)["image"], "envoy": envoy["image"].removeprefix("docker.io/")}
+    assert {change["kind"] for change in yaml.safe_load(chart["artifacthub.io/changes"])} <= {
+        "added",
+        "changed",
+        "fixed",
+    }
+    assert (chart["artifacthub.io/license"], chart["artifacthub.io/prerelease"]) == ("Apache-2.0", "true")
 
 
 OWNED = {"meta.helm.sh/release-name": RELEASE, "meta.helm.sh/release-namespace": NAMESPACE}
