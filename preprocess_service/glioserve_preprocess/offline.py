@@ -56,11 +56,10 @@ def load_replayable(path: Path) -> tuple[PreprocessRecord, npt.NDArray[np.uint8]
     return record, np.asarray(mask, dtype=np.uint8)
 
 
-def is_replayed(path: Path, result: Preprocessed) -> bool:
-    """Return whether the input that the record at ``path`` describes comes out of these volumes to the bit.
+def is_replayed(record: PreprocessRecord, mask: npt.NDArray[np.uint8], result: Preprocessed) -> bool:
+    """Return whether the input that a record and its mask describe comes out of these volumes to the bit.
 
-    Raises GLIO-1704 where the record is another study's or cannot be read.
+    Raises GLIO-1704 where the record is another study's.
     """
-    record, mask = load_replayable(path)
     image = replay(record, result.volumes, mask)
     return record.provenance is not None and image_digest(image) == record.provenance.image_sha256

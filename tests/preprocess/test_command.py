@@ -122,3 +122,4 @@ def test_a_record_without_its_mask_cannot_be_replayed(folder, tmp_path, capsys):
     shutil.copy(folder / "out" / "preprocess.json", tmp_path / "preprocess.json")
     assert main(arguments(folder, "more", "--replay", str(tmp_path / "preprocess.json"))) == 1
     assert "GLIO-1704" in capsys.readouterr().err
+    assert not (folder / "more").exists(), "refused before the work"

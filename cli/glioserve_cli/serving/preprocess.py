@@ -13,7 +13,7 @@ from glioserve_dicom.files.folder import study_files
 from glioserve_dicom.volumes.arrays import volume_of_nifti
 from glioserve_preprocess.brain.model import site_folder
 from glioserve_preprocess.files import load_recipe
-from glioserve_preprocess.offline import MASK_FILE, RECORD_FILE, is_replayed, write_files
+from glioserve_preprocess.offline import MASK_FILE, RECORD_FILE, is_replayed, load_replayable, write_files
 from glioserve_preprocess.pipeline import Preprocessed, preprocess_dicom, preprocess_volumes
 
 
@@ -45,6 +45,7 @@ def run(args: argparse.Namespace) -> int:
 
     The folder's DICOM may be identified: nothing leaves this machine.
     """
+    recorded = None if args.replay is None else load_replayable(args.replay)
     result = _preprocess(args, load_recipe(args.recipe))
     args.out.mkdir(parents=True, exist_ok=True)
     write_files(result, args.out)
@@ -53,9 +54,9 @@ def run(args: argparse.Namespace) -> int:
     for warning in result.record.warnings:
         print(f"warning: {warning}")
     print(f"quality: {result.record.quality.verdict}; written to {args.out}")
-    if args.replay is None:
+    if recorded is None:
         return 0
-    same = is_replayed(args.replay, result)
+    same = is_replayed(*recorded, result)
     print(f"replay: {'the recorded input, to the bit' if same else 'NOT the recorded input: other software?'}")
     return 0 if same else 1
 
