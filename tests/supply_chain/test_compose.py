@@ -190,6 +190,20 @@ def test_prometheus_asks_where_pages_are(tmp_path: Path) -> None:
     assert [mounts[rule] for rule in read("prometheus.yaml")["rule_files"]] == ["./alerts.yaml"]
 
 
+def test_the_dashboards_find_the_server() -> None:
+    """Their variables are values of labels that a cluster's Prometheus adds."""
+    (labels,) = (
+        job["static_configs"][0]["labels"]
+        for job in read("prometheus.yaml")["scrape_configs"]
+        if "glioserve" in job.values()
+    )
+    boards = [json.loads(file.read_text()) for file in (ROOT / "helm" / "glioserve" / "dashboards").glob("*.json")]
+    assert boards
+    queries = [str(v.get("query")) for board in boards for v in board["templating"]["list"] if v["type"] == "query"]
+    asked = {match[1] for query in queries if (match := re.search(r"label_values\(glioserve_ready.*, (\w+)\)", query))}
+    assert asked == set(labels)
+
+
 def test_alerts_are_over_metrics_that_exist() -> None:
     rules = [rule for group in read("alerts.yaml")["groups"] for rule in group["rules"]]
     used = {name for rule in rules for name in re.findall(r"\bglioserve_\w+", rule["expr"])}
