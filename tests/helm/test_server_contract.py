@@ -28,6 +28,7 @@ from support.helm_tools import (
     SCHEMA,
     SECRET_MOUNT,
     Helm,
+    component,
     find,
     merged,
     parse_serve,
@@ -49,7 +50,12 @@ def test_the_supervisor_understands_every_argument(helm4: Helm, values: Path, tm
     mounts = {mount["name"]: mount["mountPath"] for mount in server(rendered)["volumeMounts"]}
     ports = {port["name"]: port["containerPort"] for port in server(rendered)["ports"]}
     assert str(options.repository) == mounts["served" if "served" in mounts else "models"]
-    opened = {"grpc": options.grpc_port, "probes": options.probe_port}
+    opened = {"probes": options.probe_port}
+    if options.grpc_host is None:
+        opened["grpc"] = options.grpc_port
+    else:  # of the gateway beside it alone
+        assert options.grpc_host == "127.0.0.1"
+        assert f"127.0.0.1:{options.grpc_port}" in find(rendered, "ConfigMap", "-gateway")["data"]["gateway.yaml"]
     assert opened | ({} if not options.http else {"http": options.http_port}) == ports
     assert options.host == "0.0.0.0"
     assert options.profile == given.get("profile", "onnxruntime-gpu")
@@ -165,7 +171,7 @@ def test_the_test_pod_holds_the_answer_to_its_score(helm4: Helm, tmp_path: Path)
 @pytest.mark.parametrize("values", CI_VALUES, ids=lambda path: path.stem)
 def test_the_test_pod_asks_the_service(helm4: Helm, values: Path) -> None:
     rendered = helm4.template(values)
-    deployment = find(rendered, "Deployment")["metadata"]
+    deployment = component(rendered, "Deployment", "server")["metadata"]
     service = find(rendered, "Service", deployment["name"])
     (variable,) = (v for v in find(rendered, "Pod")["spec"]["containers"][0]["env"] if v["name"] == "GLIOSERVE_URL")
     port = next(p["port"] for p in service["spec"]["ports"] if p["name"] == "grpc")
