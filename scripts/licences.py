@@ -113,10 +113,13 @@ def installed(root: str, extras: Iterable[str]) -> Iterator[str]:
 
 
 def packages() -> list[Package]:
-    """Return every package of the default install, by name; a missing one has no version and no licence."""
-    extras = set(metadata.metadata("glioserve").get_all("Provides-Extra") or []) - LEFT_OUT
+    """Return every package of both default installs, by name; a missing one has no version and no licence."""
+    names: set[str] = set()
+    for root in ("glioserve", "glioserve-client"):
+        extras = set(metadata.metadata(root).get_all("Provides-Extra") or []) - LEFT_OUT
+        names.update(installed(root, extras))
     found = []
-    for name in sorted(installed("glioserve", extras)):
+    for name in sorted(names):
         try:
             about = metadata.metadata(name)
             found.append(Package(name, about["Version"], licence_of(about)))
