@@ -34,6 +34,7 @@ class Load:
         self._lock = threading.Lock()
         self._sent: list[Sent] = []
         self._begun = 0
+        self._under_way: dict[int, float] = {}
         self.untyped: list[str] = []
         """Failures that are not our typed errors: none may ever occur."""
         self._threads = [
@@ -57,6 +58,7 @@ class Load:
             began = time.monotonic()
             with self._lock:
                 self._begun += 1
+                self._under_way[threading.get_ident()] = began
             attempts, token = 1, ""
             try:
                 attempts = send()
@@ -66,6 +68,7 @@ class Load:
                 token = type(error).__name__
                 self.untyped.append(f"{type(error).__name__}: {error}")
             with self._lock:
+                del self._under_way[threading.get_ident()]
                 self._sent.append(Sent(began, time.monotonic(), attempts, token))
 
     @property
@@ -73,6 +76,11 @@ class Load:
         """Studies that were sent and of which nothing is known; after the end there are none."""
         with self._lock:
             return self._begun - len(self._sent)
+
+    def is_done(self, before_s: float) -> bool:
+        """Return whether the fate of every study that was sent before ``before_s`` is known."""
+        with self._lock:
+            return all(began > before_s for began in self._under_way.values())
 
     def sent(self, since_s: float = 0.0) -> list[Sent]:
         """Return the studies whose fate became known after ``since_s``."""

@@ -26,7 +26,8 @@ Row = dict[str, Any]
 def under_fault(fault: Fault, deployment: Deployment, load: Load) -> Row:
     """Let the fault strike under load; return its row.
 
-    The seconds to recover run from the moment at which the fault was over, until ``/readyz`` was 200 and a study that
+    The next fault waits for the studies of this one: a client gives a study up that has lost four processes. The
+    seconds to recover run from the moment at which the fault was over, until ``/readyz`` was 200 and a study that
     was sent later had been answered.
     """
     began = time.monotonic()
@@ -41,6 +42,8 @@ def under_fault(fault: Fault, deployment: Deployment, load: Load) -> Row:
     ready = time.monotonic() if noticed else over
     recovered = deployment.wait_for(lambda: len(load.answered_after(ready)) >= ANSWERS_AFTER, RECOVERY_TIMEOUT_S)
     recovery_s = max(ready, load.answered_after(over)[0]) - over if recovered else math.nan
+    recovered_at = time.monotonic()
+    deployment.wait_for(lambda: load.is_done(recovered_at), RECOVERY_TIMEOUT_S)
     row = _row(fault.name, load, struck, recovery_s, others)
     row["unexpected"] = fault.unexpected(others)
     return row | {"memory_mib": round(memory_mib(deployment)), "shm_mib": round(deployment.shared_memory_mib(), 1)}
