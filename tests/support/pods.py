@@ -60,6 +60,8 @@ def missing_rights() -> str:
     """Return why no pod can be made here; empty where one can."""
     if os.geteuid() != 0:
         return "namespaces, mounts and another user need root"
+    if Path(sys.prefix).is_relative_to("/tmp"):
+        return "this checkout is in /tmp, which a pod gets anew"
     tools = [tool for tool in ("unshare", "nsenter", "setpriv", "chroot", "ip") if shutil.which(tool) is None]
     if tools:
         return f"not installed: {', '.join(tools)}"

@@ -50,7 +50,8 @@ def test_the_containers_serve_what_was_built() -> None:
         for words in (build, serve)
     ]
     image = build.index("registry.example.org/imaging/glioserve:0.1.0")
-    assert build[build.index("--entrypoint") + 1] == "glioserve"
+    assert build[build.index("--entrypoint") + 1] == "/opt/glioserve/entrypoint.sh"
+    assert build[image + 1 : image + 3] == ["glioserve", "engine"]
     assert serve[serve.index(build[image]) :][0] == build[image]
     parser = argparse.ArgumentParser(exit_on_error=False)
     serve_command.add_arguments(parser)
