@@ -1,11 +1,14 @@
 """What the supervisor reads off Triton's page: growth over reloads, and ends of studies that no model counts."""
 
+import threading
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from glioserve_contract import metrics as m
 from glioserve_triton.adapters.metrics import check_name
+from glioserve_triton.supervisor.metrics import SupervisorMetrics
 from glioserve_triton.supervisor.triton_page import PageReader, with_ends
 
 LOST, REJECTED, EXPIRED = ("failed", "GLIO-3103"), *m.TRITON_ENDS
@@ -115,3 +118,34 @@ def test_labels_are_closed_or_say_where_their_values_come_from() -> None:
         for label in metric.labels:
             assert bool(label.values) != bool(label.origin), (metric.name, label.name)
         assert len(list(metric.series())) <= 64, metric.name
+
+
+def test_pages_are_taken_in_the_order_in_which_they_are_fetched() -> None:
+    """Else a scrape beside the supervisor's own look would count an older page as counters that began again at 0."""
+    metrics, fetching, go_on, order = SupervisorMetrics(), threading.Event(), threading.Event(), []
+    study_pages = [
+        page({of(m.TRITON_SUCCESSES, "glioma"): number, of(m.TRITON_DURATION, "glioma"): number * 1e6})
+        for number in (3, 4)
+    ]
+
+    def older() -> str:
+        order.append("older")
+        fetching.set()
+        assert go_on.wait(10)
+        return study_pages[0]
+
+    def newer() -> str:
+        order.append("newer")
+        return study_pages[1]
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(metrics.look, older)
+        assert fetching.wait(10)
+        second = pool.submit(metrics.page, newer)
+        with pytest.raises(TimeoutError):
+            second.result(0.2)
+        assert order == ["older"]
+        go_on.set()
+        first.result(10)
+        told = second.result(10).decode()
+    assert f"{m.STUDY_SECONDS.name}_count 4.0" in told

@@ -146,7 +146,7 @@ class _Serving:
 
     def page(self) -> bytes:
         """Return all metrics as Prometheus' text."""
-        return self._metrics.page(triton_page(self._server.metrics_url))
+        return self._metrics.page(lambda: triton_page(self._server.metrics_url))
 
     def run(self) -> int:
         """Start, watch, drain and stop. Return the exit code."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -90,20 +90,26 @@ class SupervisorMetrics:
         self.canary_failures.labels(model).inc()
         self._lost_canaries += lost
 
-    def look_at(self, triton_page: str) -> None:
-        """Take in a page of Triton's: the durations of the studies that have ended since the last one."""
-        if not triton_page:
-            return
-        with self._lock:
-            grown = self._reader.read(triton_page)
-        for _ in range(grown.answered):
-            self._study_s.observe(grown.answered_s / grown.answered)
-        for _ in range(grown.waited):
-            self._queue_s.observe(grown.mean_wait_s)
+    def look(self, fetch: Callable[[], str]) -> str:
+        """Fetch a page of Triton's, take in what has ended since the last one, and return it; any thread may call this.
 
-    def page(self, triton_page: str) -> bytes:
+        One page is fetched at a time: of two that are taken in the wrong order the older would look like counters that
+        began again at 0, and all of it would be counted twice.
+        """
+        with self._lock:
+            return self._taken(fetch())
+
+    def _taken(self, triton_page: str) -> str:
+        if triton_page:
+            grown = self._reader.read(triton_page)
+            for _ in range(grown.answered):
+                self._study_s.observe(grown.answered_s / grown.answered)
+            for _ in range(grown.waited):
+                self._queue_s.observe(grown.mean_wait_s)
+        return triton_page
+
+    def page(self, fetch: Callable[[], str]) -> bytes:
         """Return Triton's page with our families added, and the studies that Triton ended among the models' own."""
-        self.look_at(triton_page)
         self._tell_models()
         use = use_here()
         for metric, size_bytes in (
@@ -114,6 +120,7 @@ class SupervisorMetrics:
         ):
             self._use[metric].set(size_bytes)
         with self._lock:
+            triton_page = self._taken(fetch())
             ends: Mapping[tuple[str, str], int] = self._reader.ends(self._lost_canaries)
         return with_ends(triton_page, ends).encode() + generate_latest(self._registry)
 

@@ -98,7 +98,8 @@ class Supervisor:
                 m: Question(pool, partial(self._ask_canaries, pool, m), CANARY_INTERVAL_S) for m in python_models
             }
             self._deep = Question(pool, self._ask_deep, DEEP_INTERVAL_S)
-            self._scrape = Question(pool, lambda: triton_page(self._server.metrics_url), SCRAPE_INTERVAL_S)
+            url = self._server.metrics_url
+            self._scrape = Question(pool, lambda: self._metrics.look(lambda: triton_page(url)), SCRAPE_INTERVAL_S)
             try:
                 while not stop():
                     self._look()
@@ -227,7 +228,6 @@ class Supervisor:
 
     def _judge_classifier(self) -> None:
         page = self._scrape.answer() or ""
-        self._metrics.look_at(page)
         failures = failures_by_model(page).get(CLASSIFIER_MODEL.name, 0) if page else self._classifier_failures
         if failures > self._classifier_failures:
             self._deep.soon()
