@@ -207,7 +207,7 @@ PARAMETER_CASES = {
     "a name of 100,000 letters": ("y" * 100_000, SENT(bool_param=True), errors.InvalidParameterError),
     "a value of 3 MB": ("x", SENT(string_param="x" * 3_000_000), errors.InvalidParameterError),
 }
-"""By name, what is sent and what comes back; a type that Triton does not pass on it refuses itself."""
+"""Strange parameters by name, with the answer to each; Triton itself refuses a type that it does not pass on."""
 TRITONS_OWN = {
     "an unsigned number": ("heatmap", SENT(uint64_param=2**64 - 1)),
     "no value": ("heatmap", SENT()),

@@ -1,4 +1,4 @@
-"""For each alert: series for which it must fire, and series for which it must stay quiet, in promtool's notation.
+"""The series for which each alert must fire, and those for which it must stay quiet, in promtool's notation.
 
 A step is a minute unless the case says otherwise. Sparse traffic, 0.2 studies a minute, is one study in five steps:
 ``sparse(n)``.

@@ -225,4 +225,4 @@ SCHEMAS: dict[str, Schema] = {
         ),
     ),
 }
-"""By kind."""
+"""Schemas by kind of custom resource."""
