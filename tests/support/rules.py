@@ -27,9 +27,10 @@ def helm() -> Helm:
     return Helm(found["helm-4"], Path(tempfile.gettempdir()))
 
 
-def rendered_rules(values: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def rendered_rules(values: Mapping[str, Any] | None = None, *arguments: str) -> dict[str, Any]:
     """The rule file: groups with their rules."""
-    manifests = helm().template(merged(ENABLED, values or {}), arguments=["-s", "templates/monitoring.yaml"])
+    only_rules = ["-s", "templates/monitoring.yaml", *arguments]
+    manifests = helm().template(merged(ENABLED, values or {}), arguments=only_rules)
     return {"groups": find(manifests, "PrometheusRule")["spec"]["groups"]}
 
 
