@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import highdicom
 import numpy as np
+import numpy.typing as npt
 from highdicom.pm import ParametricMap, RealWorldValueMapping
 from highdicom.sc import SCImage
 from highdicom.seg import Segmentation, SegmentDescription
@@ -112,12 +115,12 @@ def capture(picture: Image.Image, prediction: Prediction, source: Source, equipm
     return made
 
 
-def _volume(voxels: np.ndarray, source: Source) -> highdicom.Volume:  # type: ignore[type-arg]
+def _volume(voxels: npt.NDArray[Any], source: Source) -> highdicom.Volume:
     """Return voxels [slice, row, column] with their place; highdicom's affine takes the axes in the array's order."""
     affine = source.lps_from_voxel[:, [2, 1, 0, 3]]
     return highdicom.Volume(voxels, affine, "PATIENT", frame_of_reference_uid=source.first.FrameOfReferenceUID)
 
 
 def _short(text: str) -> str:
-    """Return the part of a text that an LO attribute can hold."""
-    return text.split(":")[0] + ": " + text.split(": ", 1)[1].split(";")[0] if len(text) > 64 else text
+    """Return the first clause of a sentence, as much as an LO attribute holds."""
+    return text.split(";")[0][:64]
