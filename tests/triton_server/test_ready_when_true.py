@@ -110,3 +110,19 @@ def test_a_deep_probe_that_fails_twice_takes_the_server_out_and_one_that_passes_
         wait_until(lambda: not health.not_ready_because(), "ready again")
         stop.set()
         watch.result(TIMEOUT_S)
+
+
+def test_a_process_that_dies_before_the_first_look_is_replaced(tmp_path: Path) -> None:
+    """Callers may be answered from the moment at which the server is ready, and kill a stage."""
+    health, stop = Health(), threading.Event()
+    with running_server(with_case(tmp_path / "repository")) as server, ThreadPoolExecutor(1) as pool:
+        health.begin_serving()
+        watching = Supervisor(server, health, SupervisorMetrics(), Log(sys.stderr, "text"))
+        (first,) = (s for s in stubs_of(server.process.pid).values() if s.model == "classifier")
+        os.kill(first.pid, signal.SIGKILL)
+        wait_until(lambda: stubs_of(server.process.pid)[first.pid].dead, "dead")
+        watch = pool.submit(watching.watch, stop.is_set, lambda: None)
+        wait_until(lambda: bool(health.not_ready_because()), "not ready")
+        wait_until(lambda: not health.not_ready_because(), "ready again")
+        stop.set()
+        watch.result(TIMEOUT_S)

@@ -156,14 +156,15 @@ class _Serving:
         try:
             self._start()
             server = self._server
-            gateway = self._door.open(server, STOP.first)
-            log.event("ready", grpc=server.grpc_url, http=server.http_url, metrics=server.metrics_url, gateway=gateway)
+            supervisor = Supervisor(server, self.health, self._metrics, log, self._limits)
             if server.tls is not None:
                 tell_expiry(server.tls.not_after, log)
             tell_standing(server, log)
             self._metrics.serves(server)
+            gateway = self._door.open(server, STOP.first)
+            log.event("ready", grpc=server.grpc_url, http=server.http_url, metrics=server.metrics_url, gateway=gateway)
             self.health.begin_serving()
-            Supervisor(server, self.health, self._metrics, log, self._limits).watch(STOP.first, self._look)
+            supervisor.watch(STOP.first, self._look)
             log.event("draining", timeout_s=server.options.drain_timeout_s)
         except GlioserveError as error:
             if error.code is ErrorCode.NOT_HEALED:

@@ -71,9 +71,12 @@ class Supervisor:
     def __init__(
         self, server: TritonServer, health: Health, metrics: SupervisorMetrics, log: Log, limits: Limits | None = None
     ) -> None:
+        """Take the processes of now for those that should be there: one that dies later is missed, whenever it does."""
         self._server, self._health, self._metrics, self._log = server, health, metrics, log
         limits = limits or Limits()
         self._stages = Stages(limits.hung_after_s, limits.memory_bytes)
+        self._stages.begin(stubs_of(server.process.pid))
+        self._metrics.watch({*self._stages.models, *server.steps})
         self._client = open_client(server.grpc_url, server.channel_tls)
         self._repairs = Repairs(server)
         self._live_failures = self._deep_failures = 0
@@ -89,8 +92,6 @@ class Supervisor:
         Raises:
             GlioserveError: GLIO-5111 where tritonserver ended by itself; GLIO-5128 where a part cannot be repaired.
         """
-        self._stages.begin(stubs_of(self._server.process.pid))
-        self._metrics.watch({*self._stages.models, *self._server.steps})
         python_models = [m for m in self._stages.models if m != CLASSIFIER_MODEL.name]
         with background() as pool:
             self._live = Question(pool, self._ask_live, LIVE_INTERVAL_S)
