@@ -102,13 +102,15 @@ def test_a_deep_probe_that_fails_twice_takes_the_server_out_and_one_that_passes_
         health.begin_serving()
         watching = Supervisor(server, health, SupervisorMetrics(), Log(sys.stderr, "text"))
         watch = pool.submit(watching.watch, stop.is_set, lambda: None)
-        publish(repository, 1, replace(RECIPE, classes=(second, first)))
-        wait_until(lambda: bool(health.not_ready_because()), "not ready")
-        assert health.not_ready_because()[0].startswith("classifier: version 1 as it is served gives")
-        assert health.is_live()
-        publish(repository, 1)
-        wait_until(lambda: not health.not_ready_because(), "ready again")
-        stop.set()
+        try:
+            publish(repository, 1, replace(RECIPE, classes=(second, first)))
+            wait_until(lambda: bool(health.not_ready_because()), "not ready")
+            assert health.not_ready_because()[0].startswith("classifier: version 1 as it is served gives")
+            assert health.is_live()
+            publish(repository, 1)
+            wait_until(lambda: not health.not_ready_because(), "ready again")
+        finally:
+            stop.set()
         watch.result(TIMEOUT_S)
 
 
@@ -120,9 +122,11 @@ def test_a_process_that_dies_before_the_first_look_is_replaced(tmp_path: Path) -
         watching = Supervisor(server, health, SupervisorMetrics(), Log(sys.stderr, "text"))
         (first,) = (s for s in stubs_of(server.process.pid).values() if s.model == "classifier")
         os.kill(first.pid, signal.SIGKILL)
-        wait_until(lambda: stubs_of(server.process.pid)[first.pid].dead, "dead")
+        wait_until(lambda: getattr(stubs_of(server.process.pid).get(first.pid), "dead", False), "dead")
         watch = pool.submit(watching.watch, stop.is_set, lambda: None)
-        wait_until(lambda: bool(health.not_ready_because()), "not ready")
-        wait_until(lambda: not health.not_ready_because(), "ready again")
-        stop.set()
+        try:
+            wait_until(lambda: bool(health.not_ready_because()), "not ready")
+            wait_until(lambda: not health.not_ready_because(), "ready again")
+        finally:
+            stop.set()
         watch.result(TIMEOUT_S)
