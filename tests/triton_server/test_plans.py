@@ -185,7 +185,7 @@ def test_a_plan_that_the_server_cannot_load_gives_way_too(machine: Machine, repo
         assert serve.end() == 0
     ours = [line.partition("glioserve] ")[2] for line in serve.lines if "glioserve]" in line]
     assert [line.partition(" ")[0] for line in ours] == [
-        "TensorRT", "room", "probes", "starting", "no", "ready", "development", "draining", "stopped",
+        "TensorRT", "room", "probes", "starting", "no", "development", "ready", "draining", "stopped",
     ]  # fmt: skip
     assert "reason=failed to load 'classifier' version 1: Invalid argument" in ours[4]
     assert "tensorrt" in ours[4]
