@@ -13,11 +13,11 @@ from typing import Any
 import grpc
 
 from glioserve_client.calls.attempts import CONCURRENCY, PROBE_TIMEOUT_S, RETRIED, Attempts, Waiting
-from glioserve_client.calls.channel import open_channel, status_of
 from glioserve_client.calls.results import Outcome, PredictionFuture, ServerInfo
-from glioserve_client.calls.settings import positive
+from glioserve_client.calls.settings import Metadata, positive
 from glioserve_client.calls.shell import Shell
 from glioserve_client.calls.stop import Stop
+from glioserve_client.connect.channels import Channels, status_of
 from glioserve_client.prediction import Prediction
 from glioserve_client.study import Study, checked_study
 from glioserve_contract import ErrorCode, GlioserveError, Modality
@@ -45,6 +45,9 @@ class GliomaClient(Shell):
         identified: send DICOM as it is, names and all. The server's operator must have allowed it.
         headers: gRPC metadata of every call (``authorization``, ``traceparent``).
         connection: the channel; the environment's ``http_proxy`` is ignored unless it says otherwise.
+        token: returns the token of the moment, sent as ``authorization: Bearer``. It is asked before each attempt, by
+            any thread, so that it keeps a token as long as that is valid.
+        transport: opens the channels in place of gRPC, in tests (:mod:`glioserve_client.testing`).
 
     Raises:
         ValueError: an argument is malformed.
@@ -54,7 +57,7 @@ class GliomaClient(Shell):
     def _begin(self) -> None:
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
-        self._methods = open_channel(self._settings)
+        self._channels = Channels(self._settings, self._transport.channel, lambda c: c.close(), self._closed_error)
 
     def predict(
         self,
@@ -197,7 +200,8 @@ class GliomaClient(Shell):
             under_way, pool = list(self._under_way), self._pool
         for stop in under_way:
             stop.set(self._closed_error())
-        self._methods.channel.close()
+        for channel in self._channels.close():
+            channel.close()
         if pool is not None:
             pool.shutdown(wait=False)
 
@@ -246,35 +250,38 @@ class GliomaClient(Shell):
             attempts.prepared(self._encoded(study, series, attempts, stop))
             while True:
                 try:
-                    return attempts.prediction(self._infer(*attempts.next_message(), attempts.metadata, stop))
+                    return attempts.prediction(self._infer(*attempts.next_message(), stop))
                 except GlioserveError as error:
                     stop.pause(attempts.pause_after(error))
 
-    def _infer(self, content: bytes, timeout_s: float, metadata: tuple[tuple[str, str], ...], stop: Stop) -> bytes:
+    def _infer(self, content: bytes, timeout_s: float, metadata: Metadata, stop: Stop) -> bytes:
         stop.check()
-        try:
-            call = self._methods.infer.future(content, timeout=timeout_s, metadata=metadata)
-        except ValueError:  # grpc's word for a closed channel
-            raise self._closed_error() from None
-        stop.on_set(call.cancel)
-        try:
-            answer: bytes = call.result()
-            return answer
-        except (grpc.RpcError, grpc.FutureCancelledError) as error:
-            stop.check()
-            raise self._settings.failure(*status_of(call)) from error
-        finally:
-            stop.on_set(None)
-            call.cancel()  # where an interrupt left it under way
+        with self._channels.methods() as methods:
+            try:
+                call = methods.infer.future(content, timeout=timeout_s, metadata=metadata)
+            except ValueError:  # grpc's word for a closed channel
+                raise self._closed_error() from None
+            stop.on_set(call.cancel)
+            try:
+                answer: bytes = call.result()
+                return answer
+            except (grpc.RpcError, grpc.FutureCancelledError) as error:
+                stop.check()
+                raise self._settings.failure(*status_of(call)) from error
+            finally:
+                stop.on_set(None)
+                call.cancel()  # where an interrupt left it under way
 
     def _call(self, name: str, timeout_s: float, *model: str) -> Any:
         self._check_usable()
-        try:
-            return self._methods.call(name, self._settings, timeout_s, *model)
-        except grpc.RpcError as error:
-            raise self._settings.failure(*status_of(error)) from error
-        except ValueError:
-            raise self._closed_error() from None
+        metadata = self._settings.metadata()
+        with self._channels.methods() as methods:
+            try:
+                return methods.call(name, metadata, timeout_s, *model)
+            except grpc.RpcError as error:
+                raise self._settings.failure(*status_of(error)) from error
+            except ValueError:
+                raise self._closed_error() from None
 
     def _probe(self, timeout_s: float) -> GlioserveError | None:
         """Return what keeps the server from being ready, or None."""

@@ -4,63 +4,17 @@ from __future__ import annotations
 
 import json
 import random
-import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import Any
 
 from glioserve_client.calls.version import __version__
-from glioserve_contract import ErrorCode, GlioserveError
+from glioserve_client.connect.tls import TlsOptions
+
+__all__ = ["MAX_MESSAGE_BYTES", "NO_RETRY", "ConnectionOptions", "RetryPolicy", "TlsOptions"]
 
 MAX_MESSAGE_BYTES = (1 << 31) - 1
 """Largest message that gRPC can carry; the contract's limits are checked before. A plain stub stops answers at 4 MB."""
-
-
-@dataclass(frozen=True)
-class TlsOptions:
-    """TLS towards the server; with a key and a certificate of one's own, mutual TLS. PEM files."""
-
-    root_certificates: Path | None = None
-    """Certificates of the authorities that may sign the server's; None for the roots that gRPC brings."""
-    private_key: Path | None = field(default=None, repr=False)
-    """The client's private key, for mutual TLS."""
-    certificate_chain: Path | None = None
-    """The client's certificate chain, for mutual TLS."""
-    server_name: str | None = None
-    """The name in the server's certificate where it differs from the URL's host."""
-
-    def __post_init__(self) -> None:
-        if (self.private_key is None) != (self.certificate_chain is None):
-            raise ValueError("mutual TLS needs private_key and certificate_chain, or neither")
-
-    def check_files(self) -> None:
-        """Raise InvalidTlsError if a file cannot be read, or does not hold certificates or the chain's own key.
-
-        gRPC would take any bytes, and say at every call that the server cannot be reached.
-        """
-        for name in ("root_certificates", "private_key", "certificate_chain"):
-            path: Path | None = getattr(self, name)
-            try:
-                if path is not None:
-                    path.read_bytes()
-            except OSError as error:
-                detail = f"The TLS file {name} cannot be read: {error.strerror}."
-                raise GlioserveError(ErrorCode.INVALID_TLS, detail) from error
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        try:
-            if self.root_certificates is not None:
-                context.load_verify_locations(self.root_certificates)
-        except ssl.SSLError as error:
-            detail = "The TLS file root_certificates holds no certificates in PEM."
-            raise GlioserveError(ErrorCode.INVALID_TLS, detail) from error
-        try:
-            if self.private_key is not None and self.certificate_chain is not None:
-                context.load_cert_chain(self.certificate_chain, self.private_key, password=lambda: b"")
-        except (ssl.SSLError, ValueError) as error:
-            detail = (
-                "The TLS files private_key and certificate_chain are not an unencrypted key and its certificate in PEM."
-            )
-            raise GlioserveError(ErrorCode.INVALID_TLS, detail) from error
 
 
 @dataclass(frozen=True)
@@ -107,6 +61,12 @@ class ConnectionOptions:
     """True where ``http_proxy`` of the environment applies: by default a study takes no detour."""
     longest_reconnect_pause_s: float = 2.0
     """Longest pause between attempts to connect; gRPC's own 120 s would outlast the calls that wait."""
+    resolve_again_s: float = 5.0
+    """Shortest time between two look-ups of the host's name, made where a server fails; gRPC's own is 30 s."""
+    interceptors: tuple[Any, ...] = field(default=(), repr=False)
+    """gRPC's own interceptors of unary calls, the first outermost: :class:`grpc.UnaryUnaryClientInterceptor` for
+    ``GliomaClient``, :class:`grpc.aio.UnaryUnaryClientInterceptor` for ``AsyncGliomaClient``. A study is ``bytes`` to
+    them; they see every attempt."""
 
     def channel_arguments(self, tls: TlsOptions | None) -> list[tuple[str, int | str]]:
         """Return gRPC's names and values: https://grpc.github.io/grpc/core/group__grpc__arg__keys.html."""
@@ -119,6 +79,7 @@ class ConnectionOptions:
             ("grpc.keepalive_permit_without_calls", 0),
             ("grpc.initial_reconnect_backoff_ms", 100),
             ("grpc.max_reconnect_backoff_ms", int(self.longest_reconnect_pause_s * 1000)),
+            ("grpc.dns_min_time_between_resolutions_ms", int(self.resolve_again_s * 1000)),
             ("grpc.enable_http_proxy", int(self.http_proxy)),
             ("grpc.enable_retries", 0),  # ours are budgeted
             ("grpc.primary_user_agent", f"glioserve-client/{__version__}"),

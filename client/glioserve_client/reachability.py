@@ -129,8 +129,8 @@ class _Look:
 
 def _look_by_tls(address: tuple[str, int], tls: TlsOptions | None) -> _Look:
     context = _trusting_context()
-    if tls is not None and tls.certificate_chain is not None:
-        context.load_cert_chain(tls.certificate_chain, tls.private_key)
+    if tls is not None:
+        tls.identify(context)
     shook_hands = False
     with socket.create_connection(address, LOOK_TIMEOUT_S) as plain:
         try:

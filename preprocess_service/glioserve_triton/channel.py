@@ -7,7 +7,6 @@ the ones that fit it.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import grpc
 import tritonclient.grpc as triton
@@ -25,15 +24,6 @@ class ChannelTls:
     """The caller's certificate chain, for mutual TLS."""
     server_name: str | None = None
     """The name in the server's certificate where it differs from the URL's host."""
-
-    @classmethod
-    def from_files(
-        cls, root_certificates: Path | None, private_key: Path | None, certificate_chain: Path | None, name: str | None
-    ) -> ChannelTls:
-        """Return the credentials in these files. OSError where one cannot be read."""
-        files = (root_certificates, private_key, certificate_chain)
-        roots, key, chain = (None if file is None else file.read_bytes() for file in files)
-        return cls(roots, key, chain, name)
 
 
 _ARGUMENTS: tuple[tuple[str, int | str], ...] = (

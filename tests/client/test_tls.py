@@ -1,19 +1,32 @@
 """TLS and mutual TLS against the scripted peer, with certificates made on the spot."""
 
+import asyncio
 import contextlib
 import socket
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import grpc
+import grpc.aio
 import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from glioserve_client import GliomaClient, Modality, RetryPolicy, TlsOptions, Volume, VolumeStudy, errors
+from glioserve_client import (
+    AsyncGliomaClient,
+    ConnectionOptions,
+    GliomaClient,
+    Modality,
+    RetryPolicy,
+    TlsOptions,
+    Volume,
+    VolumeStudy,
+    errors,
+)
 from support.answers import small_answer
-from support.fake_server import Answer, FakeServer
+from support.fake_server import Answer, Fail, FakeServer
 from support.pki import Authority, write_key
 
 STUDY = VolumeStudy({Modality.T1: Volume(np.zeros((2, 2, 2)), np.eye(4))})
@@ -32,11 +45,11 @@ def pki(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def serving(pki: Path, *, mutual: bool, certificate: str = "server") -> FakeServer:
+def serving(pki: Path, *, mutual: bool, certificate: str = "server", delay_s: float = 0.0) -> FakeServer:
     pair = ((pki / f"{certificate}.key").read_bytes(), (pki / f"{certificate}.pem").read_bytes())
     roots = (pki / "ca.pem").read_bytes() if mutual else None
     credentials = grpc.ssl_server_credentials([pair], root_certificates=roots, require_client_auth=mutual)
-    return FakeServer(Answer(small_answer()), credentials=credentials)
+    return FakeServer(Answer(small_answer(), delay_s), credentials=credentials)
 
 
 def failure(url: str, tls: TlsOptions | None) -> errors.GlioserveError | None:
@@ -174,3 +187,153 @@ def test_a_file_that_cannot_be_used_is_a_setting_to_mend_and_not_retried(pki: Pa
         GliomaClient("127.0.0.1:1", tls=options).wait_until_ready(0.1)
     assert not caught.value.retryable
     assert str(tmp_path) not in str(caught.value)
+
+
+def test_certificates_and_keys_may_be_bytes(pki: Path) -> None:
+    pem = [(pki / name).read_bytes() for name in ("ca.pem", "client.key", "client.pem")]
+    own = TlsOptions(*pem, server_name=NAME)
+    with serving(pki, mutual=True) as server:
+        assert failure(server.url, own) is None
+        strange = [(pki / name).read_bytes() for name in ("strange-client.key", "strange-client.pem")]
+        refused(server.url, TlsOptions(pem[0], *strange, NAME), "does not take the client's certificate")
+    assert repr(own) == (
+        f"TlsOptions(root_certificates=<{len(pem[0])} bytes>, certificate_chain=<{len(pem[2])} bytes>, "
+        f"server_name='{NAME}')"
+    )
+    with pytest.raises(errors.InvalidTlsError, match="holds no certificates"):
+        GliomaClient(server.url, tls=TlsOptions(b"not a certificate"))
+    with pytest.raises(errors.InvalidTlsError, match="are not an unencrypted key"):
+        GliomaClient(server.url, tls=TlsOptions(pem[0], pem[2], pem[2]))
+
+
+def renewed(folder: Path, authority: Authority) -> None:
+    """Put a new certificate and key in place, each file whole at any moment, as cert-manager does."""
+    authority.issue("next")
+    for end in ("pem", "key"):
+        (folder / f"next.{end}").replace(folder / f"client.{end}")
+
+
+def serials(server: FakeServer) -> list[bytes]:
+    """The certificates with which the studies came, in turn."""
+    return [request.caller for request in server.requests]
+
+
+def test_a_renewed_certificate_is_taken_and_a_broken_one_is_not(tmp_path: Path) -> None:
+    authority = Authority(tmp_path, "ca")
+    authority.issue("server", hosts=[NAME])
+    authority.issue("client")
+    own = TlsOptions(tmp_path / "ca.pem", tmp_path / "client.key", tmp_path / "client.pem", server_name=NAME)
+    with serving(tmp_path, mutual=True) as server, GliomaClient(server.url, tls=own) as client:
+        client.predict(STUDY)
+        first = own.certificate_chain.read_bytes()
+        renewed(tmp_path, authority)
+        second = own.certificate_chain.read_bytes()
+        client.predict(STUDY)
+        client.predict(STUDY)
+        own.certificate_chain.write_bytes(second[:100])  # half of one
+        client.predict(STUDY)
+        own.private_key.unlink()
+        client.predict(STUDY)
+        renewed(tmp_path, authority)
+        client.predict(STUDY)
+        third = own.certificate_chain.read_bytes()
+    assert serials(server) == [first, second, second, second, second, third]
+
+
+def test_a_call_under_way_keeps_its_connection_when_certificates_change(tmp_path: Path) -> None:
+    authority = Authority(tmp_path, "ca")
+    authority.issue("server", hosts=[NAME])
+    authority.issue("client")
+    own = TlsOptions(tmp_path / "ca.pem", tmp_path / "client.key", tmp_path / "client.pem", server_name=NAME)
+
+    async def course(url: str) -> list[object]:
+        async with AsyncGliomaClient(url, tls=own) as client:
+            slow = await client.submit(STUDY)
+            while not server.requests:
+                await asyncio.sleep(0.01)
+            renewed(tmp_path, authority)
+            quick = await client.predict(STUDY)
+            return [quick.score, (await slow).score]
+
+    with serving(tmp_path, mutual=True, delay_s=0.5) as server:
+        scores = asyncio.run(course(server.url))
+        with GliomaClient(server.url, tls=own) as client:
+            slow = client.submit(STUDY)
+            while len(server.requests) < 3:
+                time.sleep(0.01)
+            renewed(tmp_path, authority)
+            scores += [client.predict(STUDY).score, slow.result(30).score]
+            assert len(client._channels._held) == 1
+    assert len(scores) == 4
+    assert len(set(serials(server))) == 3
+
+
+@pytest.mark.parametrize("kind", [GliomaClient, AsyncGliomaClient])
+def test_each_attempt_has_a_token_of_its_own_time(kind: type) -> None:
+    given: list[str] = []
+
+    def token() -> str:
+        given.append(f"token-{len(given)}")
+        return given[-1]
+
+    steps = Fail("UNAVAILABLE", "full"), Answer(small_answer())
+    with FakeServer(*steps) as server:
+        predicted(kind, server.url, token=token, retry=RetryPolicy(first_pause_s=0.0))
+        assert [r.metadata["authorization"] for r in server.requests] == ["Bearer token-0", "Bearer token-1"]
+        with pytest.raises(ValueError, match="one of the two"):
+            kind(server.url, token=token, headers={"Authorization": "Bearer x"})
+        with pytest.raises(PermissionError):
+            predicted(kind, server.url, token=locked)
+        with pytest.raises(ValueError, match="printable ASCII"):
+            predicted(kind, server.url, token=lambda: "two\nlines")
+        assert len(server.requests) == 2
+
+
+def locked() -> str:
+    raise PermissionError("no token today")
+
+
+def predicted(kind: type, url: str, **options: object) -> None:
+    async def course() -> None:
+        async with AsyncGliomaClient(url, **options) as client:
+            await client.predict(STUDY)
+
+    if kind is AsyncGliomaClient:
+        asyncio.run(course())
+    else:
+        with GliomaClient(url, **options) as client:
+            client.predict(STUDY)
+
+
+class Marking(grpc.UnaryUnaryClientInterceptor):
+    """Adds a header to every call, and counts them."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    def intercept_unary_unary(self, continuation, client_call_details, request):
+        self.seen.append(client_call_details.method)
+        return continuation(marked(client_call_details), request)
+
+
+class AioMarking(grpc.aio.UnaryUnaryClientInterceptor):
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    async def intercept_unary_unary(self, continuation, client_call_details, request):
+        self.seen.append(client_call_details.method)
+        return await continuation(marked(client_call_details), request)
+
+
+def marked(details):
+    return details._replace(metadata=(*details.metadata, ("x-mark", "seen")))
+
+
+@pytest.mark.parametrize(("kind", "interceptor"), [(GliomaClient, Marking), (AsyncGliomaClient, AioMarking)])
+def test_interceptors_see_every_attempt(kind: type, interceptor: type) -> None:
+    marking = interceptor()
+    connection = ConnectionOptions(interceptors=(marking,))
+    with FakeServer(Fail("UNAVAILABLE", "full"), Answer(small_answer())) as server:
+        predicted(kind, server.url, connection=connection, retry=RetryPolicy(first_pause_s=0.0))
+    assert [r.metadata["x-mark"] for r in server.requests] == ["seen", "seen"]
+    assert [str(m).split("/")[-1].rstrip("'") for m in marking.seen] == ["ModelInfer"] * 2

@@ -133,12 +133,14 @@ def test_the_contract_touches_no_file_and_no_process():
 
 @pytest.mark.parametrize("package", ["glioserve_dicom", "glioserve_client"])
 def test_the_client_needs_the_base_dependencies_only(package):
-    """All but ``filing``, which is a folder of its own for that reason and which nothing else in the client imports."""
+    """All but ``filing`` and pytest's plugin, each a place of its own that nothing else in the client imports."""
     allowed = set(sys.stdlib_module_names) | BASE_DEPENDENCIES | MAY_IMPORT[package]
     for path in files_of(package):
         filing = path.parent.name == "filing"
-        assert {name.split(".")[0] for name in imports(path)} - allowed <= ({"highdicom"} if filing else set()), path
-        assert filing or not any(name.startswith("glioserve_client.filing") for name in imports(path)), path
+        extra = {"highdicom"} if filing else {"pytest"} if path.name == "plugin.py" else set()
+        assert {name.split(".")[0] for name in imports(path)} - allowed <= extra, path
+        apart = ("glioserve_client.testing.plugin", *(() if filing else ("glioserve_client.filing",)))
+        assert not any(name.startswith(apart) for name in imports(path)), path
 
 
 def test_only_adapters_import_tritons_own_module():

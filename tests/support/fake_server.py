@@ -66,6 +66,8 @@ class Received:
     parameters: dict[str, Any]
     """All but Triton's own."""
     inputs: dict[str, Any] = field(repr=False, default_factory=dict)
+    caller: bytes = b""
+    """The caller's own certificate in PEM, where it showed one."""
 
 
 class FakeServer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]  # tritonclient is not typed
@@ -159,6 +161,7 @@ def _received(request: Any, context: Any) -> Received:
             if k not in TRITON_PARAMETERS
         },
         inputs=inputs,
+        caller=next(iter(context.auth_context().get("x509_pem_cert", ())), b""),
     )
 
 

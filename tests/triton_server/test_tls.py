@@ -40,7 +40,7 @@ def pki(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def caller(pki: Path) -> ChannelTls:
-    return ChannelTls.from_files(pki / "ca.pem", pki / "caller.key", pki / "caller.pem", HOST)
+    return ChannelTls(*((pki / name).read_bytes() for name in ("ca.pem", "caller.key", "caller.pem")), HOST)
 
 
 @pytest.mark.triton

@@ -43,7 +43,7 @@ def _channel_tls(args: argparse.Namespace) -> ChannelTls | None:
     if tls is None:
         return None
     tls.check_files()
-    return ChannelTls.from_files(tls.root_certificates, tls.private_key, tls.certificate_chain, tls.server_name)
+    return ChannelTls(*tls.pem, tls.server_name)
 
 
 def as_text(findings: list[Finding]) -> str:

@@ -11,11 +11,11 @@ import grpc
 import grpc.aio
 
 from glioserve_client.calls.attempts import CONCURRENCY, PROBE_TIMEOUT_S, Attempts, Waiting
-from glioserve_client.calls.channel import Methods, open_channel, status_of
 from glioserve_client.calls.results import Outcome, ServerInfo
-from glioserve_client.calls.settings import positive
+from glioserve_client.calls.settings import Metadata, positive
 from glioserve_client.calls.shell import Shell
 from glioserve_client.calls.stop import Stop
+from glioserve_client.connect.channels import Channels, status_of
 from glioserve_client.prediction import Prediction
 from glioserve_client.study import Study, checked_study
 from glioserve_contract import ErrorCode, GlioserveError, Modality
@@ -30,7 +30,9 @@ class AsyncGliomaClient(Shell):
     """
 
     def _begin(self) -> None:
-        self._methods: Methods | None = None  # asyncio's channel belongs to the loop of the first call
+        # Opened at the first call: asyncio's channel belongs to that call's loop.
+        self._channels = Channels(self._settings, self._transport.aio_channel, self._retire, self._closed_error)
+        self._retiring: set[asyncio.Task[None]] = set()
 
     async def predict(
         self,
@@ -55,8 +57,7 @@ class AsyncGliomaClient(Shell):
                 attempts.prepared(await asyncio.to_thread(self._encoded, study, series, attempts, stop))
                 while True:
                     try:
-                        content, remaining_s = await asyncio.to_thread(attempts.next_message)
-                        answer = await self._infer(content, remaining_s, attempts.metadata, stop)
+                        answer = await self._infer(*await asyncio.to_thread(attempts.next_message), stop)
                         return attempts.prediction(answer)
                     except GlioserveError as error:
                         await asyncio.sleep(attempts.pause_after(error))
@@ -146,8 +147,8 @@ class AsyncGliomaClient(Shell):
         self._closed = True
         for stop in list(self._under_way):
             stop.set(self._closed_error())
-        if self._methods is not None:
-            await self._methods.channel.close()
+        for channel in self._channels.close():
+            await channel.close()
 
     async def __aenter__(self) -> AsyncGliomaClient:
         return self
@@ -171,31 +172,32 @@ class AsyncGliomaClient(Shell):
         except Exception as error:  # noqa: BLE001 - one study's failure is its own
             return Outcome(index, error=error)
 
-    async def _infer(
-        self, content: bytes, timeout_s: float, metadata: tuple[tuple[str, str], ...], stop: Stop
-    ) -> bytes:
+    async def _infer(self, content: bytes, timeout_s: float, metadata: Metadata, stop: Stop) -> bytes:
         stop.check()
-        call = self._opened().infer(content, timeout=timeout_s, metadata=metadata)
-        stop.on_set(call.cancel)
-        try:
-            answer: bytes = await call
-            return answer
-        except grpc.RpcError as error:
-            stop.check()
-            raise self._settings.failure(*status_of(error)) from error
-        except (asyncio.CancelledError, grpc.aio.UsageError):
-            stop.check()  # the client was closed; else the caller's task was cancelled
-            raise
-        finally:
-            stop.on_set(None)
-            call.cancel()
+        with self._channels.methods() as methods:
+            call = methods.infer(content, timeout=timeout_s, metadata=metadata)
+            stop.on_set(call.cancel)
+            try:
+                answer: bytes = await call
+                return answer
+            except grpc.RpcError as error:
+                stop.check()
+                raise self._settings.failure(*status_of(error)) from error
+            except (asyncio.CancelledError, grpc.aio.UsageError):
+                stop.check()  # the client was closed; else the caller's task was cancelled
+                raise
+            finally:
+                stop.on_set(None)
+                call.cancel()
 
     async def _call(self, name: str, timeout_s: float, *model: str) -> Any:
         self._check_usable()
-        try:
-            return await self._opened().call(name, self._settings, timeout_s, *model)
-        except grpc.RpcError as error:
-            raise self._settings.failure(*status_of(error)) from error
+        metadata = await asyncio.to_thread(self._settings.metadata)
+        with self._channels.methods() as methods:
+            try:
+                return await methods.call(name, metadata, timeout_s, *model)
+            except grpc.RpcError as error:
+                raise self._settings.failure(*status_of(error)) from error
 
     async def _probe(self, timeout_s: float) -> GlioserveError | None:
         """Return what keeps the server from being ready, or None."""
@@ -208,8 +210,7 @@ class AsyncGliomaClient(Shell):
             return error
         return GlioserveError(ErrorCode.NOT_SERVED)
 
-    def _opened(self) -> Methods:
-        self._check_usable()
-        if self._methods is None:
-            self._methods = open_channel(self._settings, grpc.aio)
-        return self._methods
+    def _retire(self, channel: Any) -> None:
+        closing = asyncio.get_running_loop().create_task(channel.close())
+        self._retiring.add(closing)
+        closing.add_done_callback(self._retiring.discard)

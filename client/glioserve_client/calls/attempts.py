@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 
 from glioserve_client.calls.message import arrays_of, infer_message
-from glioserve_client.calls.settings import Settings, checked_request_id, positive
+from glioserve_client.calls.settings import Metadata, Settings, checked_request_id, positive
 from glioserve_client.options import check_headers
 from glioserve_client.prediction import Prediction
 from glioserve_client.request import Request
@@ -46,7 +46,7 @@ class Attempts:
         self._settings = settings
         self._timeout_s = settings.timeout_s if timeout_s is None else positive(timeout_s)
         self.identifier = checked_request_id(request_id)
-        self.metadata = tuple({**settings.headers, **check_headers(headers or {})}.items())
+        self._headers = check_headers(headers or {})
         self._heatmap = heatmap
         self._names = [t.name for t in ENSEMBLE.outputs if heatmap or t not in (HEATMAP, HEATMAP_AFFINE)]
         self._request: Request | None = None
@@ -69,11 +69,15 @@ class Attempts:
         self._request = request
         self._prepared = time.monotonic()
 
-    def next_message(self) -> tuple[bytes, float]:
-        """Return the bytes of the next attempt, and the seconds that it may take."""
+    def next_message(self) -> tuple[bytes, float, Metadata]:
+        """Return the bytes of the next attempt, the seconds that it may take, and its metadata.
+
+        A provider of tokens is asked here, so that each attempt has a token of its own time.
+        """
         assert self._request is not None
         self._count += 1
         self.check()
+        metadata = self._settings.metadata(self._headers)
         parameters: dict[str, bool | int | str] = dict(self._request.parameters)
         if not self._heatmap:
             parameters[HEATMAP_PARAMETER] = False
@@ -89,7 +93,7 @@ class Attempts:
             outputs=self._names,
             parameters=parameters,
         )
-        return content, max(self._deadline - time.monotonic(), 0.001)
+        return content, max(self._deadline - time.monotonic(), 0.001), metadata
 
     def pause_after(self, error: GlioserveError) -> float:
         """Return the pause before the next attempt; raise the error where another one does not help or is too late."""

@@ -81,13 +81,14 @@ def arrays_of(answer: bytes, names: Sequence[str]) -> dict[str, npt.NDArray[Any]
     for output in response.outputs:
         if output.name in names:
             try:
-                arrays[output.name] = _array(output, raw.get(output.name))
+                arrays[output.name] = tensor_values(output, raw.get(output.name))
             except (KeyError, ValueError, struct.error) as error:
                 raise _malformed(f"{output.name} has no values") from error
     return arrays
 
 
-def _array(output: Any, raw: bytes | None) -> npt.NDArray[Any]:
+def tensor_values(output: Any, raw: bytes | None) -> npt.NDArray[Any]:
+    """Return a tensor's values: from its raw bytes, or from its typed fields where there are none."""
     shape = tuple(output.shape)
     if raw is None:
         values = getattr(output.contents, _CONTENTS[output.datatype])

@@ -68,7 +68,7 @@ class ServerInfo:
     """The server and its model as they describe themselves."""
 
     server: str
-    """Name of the inference server, ``triton``."""
+    """Name that the inference server gives itself; glioserve's is that of the run, new at each start."""
     server_version: str
     model: str
     model_versions: tuple[str, ...]

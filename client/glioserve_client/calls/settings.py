@@ -6,7 +6,7 @@ import math
 import os
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from glioserve_client.calls.budget import RetryBudget
@@ -16,6 +16,9 @@ from glioserve_client.status import error_from_status, is_unknown_model
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_contract.tensors import ENSEMBLE
 
+Metadata = tuple[tuple[str, str], ...]
+"""Names and values of gRPC's metadata."""
+_AUTHORIZATION = "authorization"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -39,6 +42,7 @@ class Settings:
     identified: bool
     headers: Mapping[str, str]
     connection: ConnectionOptions
+    token: Callable[[], str] | None = field(default=None, repr=False)
     budget: RetryBudget = field(init=False, repr=False)
     clocks: Clocks = field(init=False, repr=False, default_factory=Clocks)
     process: int = field(init=False, default_factory=os.getpid)
@@ -47,6 +51,8 @@ class Settings:
         check_url(self.url)
         positive(self.timeout_s)
         object.__setattr__(self, "headers", check_headers(self.headers))
+        if self.token is not None and _AUTHORIZATION in self.headers:
+            raise ValueError("token makes the header authorization: give one of the two")
         object.__setattr__(self, "budget", RetryBudget(self.retry.most_a_minute))
         if self.tls is not None:
             self.tls.check_files()
@@ -55,6 +61,15 @@ class Settings:
         """Raise RuntimeError in another process than the one that made the client: gRPC does not survive a fork."""
         if os.getpid() != self.process:
             raise RuntimeError(f"a {kind} does not survive a fork: make one in each process")
+
+    def metadata(self, headers: Mapping[str, str] | None = None) -> Metadata:
+        """Return the metadata of one attempt: the client's headers, ``headers``, and the token of the moment.
+
+        Raises:
+            ValueError: the provider's token is not printable ASCII. What the provider raises is raised on.
+        """
+        token = {} if self.token is None else check_headers({_AUTHORIZATION: f"Bearer {self.token()}"})
+        return tuple({**self.headers, **token, **(headers or {})}.items())
 
     def failure(self, status: str, details: str) -> GlioserveError:
         """Return the typed error of a failed call, and what is wrong with the connection where waiting cannot help."""

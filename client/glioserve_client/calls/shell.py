@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from glioserve_client.calls.attempts import Attempts
 from glioserve_client.calls.settings import Settings
 from glioserve_client.calls.stop import Stop
+from glioserve_client.connect.transport import GrpcTransport, Transport
 from glioserve_client.options import ConnectionOptions, RetryPolicy, TlsOptions
 from glioserve_client.request import Request, encode
 from glioserve_client.study import Study
@@ -29,11 +30,14 @@ class Shell:
         identified: bool = False,
         headers: Mapping[str, str] | None = None,
         connection: ConnectionOptions | None = None,
+        token: Callable[[], str] | None = None,
+        transport: Transport | None = None,
     ) -> None:
         self._settings = Settings(
             url, timeout_s, tls, retry or RetryPolicy(), model_name, identified, headers or {},
-            connection or ConnectionOptions(),
+            connection or ConnectionOptions(), token,
         )  # fmt: skip
+        self._transport = transport or GrpcTransport()
         self._closed = False
         self._under_way: set[Stop] = set()
         self._begin()

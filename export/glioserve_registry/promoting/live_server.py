@@ -46,8 +46,7 @@ class TritonLive:
         admin_tls = None
         if tls is not None:
             tls.check_files()
-            files = (tls.root_certificates, tls.private_key, tls.certificate_chain)
-            admin_tls = ChannelTls.from_files(*files, tls.server_name)
+            admin_tls = ChannelTls(*tls.pem, tls.server_name)
         self._admin = ServerAdmin(url, admin_token, admin_tls)
         self._client = GliomaClient(url, timeout_s=timeout_s, tls=tls)
 

@@ -1,0 +1,1 @@
+"""Connections to a server: TLS files, channels and what opens them."""
