@@ -185,10 +185,15 @@ OPINIONS = Metric(
     "What the network that looks at voxels alone says of the series that were used",
     (_SEQUENCE, Label("opinion", SERIES_OPINIONS)),
 )
+RECORDS_LOST = Metric(
+    "glioserve_study_records_lost_total",
+    Kind.COUNTER,
+    "Records of studies that could not be left for the supervisor: the disk is full, or the supervisor does not take them",
+)
 
 MODEL_METRICS = (
     STUDIES, STAGE_SECONDS, ANSWERS_TOTAL, SCORE, STUDY_BYTES, STUDY_SLICES, STUDY_VOXELS, QUALITY, DISPLACEMENT,
-    SIMILARITY, BRAIN_VOLUME, SERIES, OPINIONS,
+    SIMILARITY, BRAIN_VOLUME, SERIES, OPINIONS, RECORDS_LOST,
 )  # fmt: skip
 """Metrics of the Python models, on Triton's own port as well."""
 

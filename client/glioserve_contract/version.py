@@ -1,6 +1,6 @@
 """Holds the contract's own semantic version, which changes with the wire and not with the code."""
 
-CONTRACT_VERSION = "2.0.0"
+CONTRACT_VERSION = "2.1.0"
 """Contract version. Major: a caller must change. Minor: something was added. Patch: words only."""
 
 NOT_FOR_CLINICAL_USE = (

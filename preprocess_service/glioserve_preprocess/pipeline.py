@@ -41,11 +41,13 @@ from glioserve_preprocess.brain.extraction import find_brain, mask_points_lps_mm
 from glioserve_preprocess.opinion.network import PixelOpinion, opinion_of
 from glioserve_preprocess.overrides import SeriesName
 from glioserve_preprocess.registration.register import Registration, mean_displacement_mm, register, register_all
+from glioserve_preprocess.series.acquisition import Acquisition
 from glioserve_preprocess.series.enhancement import MIN_SHARE, Enhancement, compare_enhancement
 from glioserve_preprocess.series.opinions import opinion_record
 from glioserve_preprocess.series.selection import Choice, choose_series
 from glioserve_preprocess.stopwatch import Check, Stopwatch, go_on
 from glioserve_preprocess.tensor.grid import sample, sample_mask
+from glioserve_preprocess.tensor.inputs import input_record
 from glioserve_preprocess.tensor.normalise import intensity_range, scale
 from glioserve_preprocess.tensor.provenance import provenance_of, sequence_provenance
 from glioserve_preprocess.tensor.volumes import check_contrast, pick_volumes, slice_axis_size
@@ -112,9 +114,11 @@ def preprocess_dicom(
         volumes = {m: _after(check, assemble(c.stack, m)) for m, c in choice.chosen.items()}
     records = tuple(_series_record(volumes[m], choice) for m in recipe.channels)
     warnings = (*instances.warnings, *choice.warnings)
+    acquisitions = {m: candidate.acquisition for m, candidate in choice.chosen.items()}
     return _finish(
-        volumes, records, warnings, recipe, watch, threads, brain_models, choice.checks, choice.pair_is_comparable
-    )
+        volumes, records, warnings, recipe, watch, threads, brain_models,
+        acquisitions, choice.checks, choice.pair_is_comparable,
+    )  # fmt: skip
 
 
 def preprocess_volumes(
@@ -141,7 +145,7 @@ def preprocess_volumes(
     with watch.stage("series"):
         picked, warnings = pick_volumes(volumes, recipe.channels, recipe.min_slices)
     series = tuple(_volume_record(picked[m]) for m in recipe.channels)
-    return _finish(picked, series, warnings, recipe, watch, threads, brain_models)
+    return _finish(picked, series, warnings, recipe, watch, threads, brain_models, {})
 
 
 def _finish(
@@ -152,6 +156,7 @@ def _finish(
     watch: Stopwatch,
     threads: int | None,
     brain_models: Path | None,
+    acquisitions: Mapping[Modality, Acquisition],
     checks: Sequence[QualityCheck] = (),
     pair_is_comparable: bool = False,
 ) -> Preprocessed:
@@ -209,6 +214,7 @@ def _finish(
         timings_s=dict(watch.timings_s),
         provenance=provenance,
         brain=brain.record,
+        inputs=input_record(dict(zip(recipe.channels, channels, strict=True)), brain_mask, acquisitions),
     )
     return Preprocessed(image, brain_mask, record, volumes, native_mask)
 

@@ -14,6 +14,7 @@ FOLDERS = {
     "glioserve_dicom": "client",
     "glioserve_client": "client",
     "glioserve_preprocess": "preprocess_service",
+    "glioserve_watch": "preprocess_service",
     "glioserve_triton": "preprocess_service",
     "glioserve_networks": "training",
     "glioserve_phantom": "training",
@@ -27,7 +28,7 @@ FOLDERS = {
 FLOORS = (
     {"glioserve_contract"},
     {"glioserve_dicom"},
-    {"glioserve_client", "glioserve_preprocess"},
+    {"glioserve_client", "glioserve_preprocess", "glioserve_watch"},
     {"glioserve_triton", "glioserve_networks", "glioserve_phantom"},
     {"glioserve_training", "glioserve_export"},
     {"glioserve_tensorrt", "glioserve_registry"},

@@ -73,7 +73,7 @@ def model(digest: str, version: str = "2", pod: str = POD, serving: str = "yes")
 
 def build(version: str, pod: str = POD) -> str:
     return of(
-        "glioserve_build_info", f'version="{version}",contract="2.0.0",triton="2.75.0",triton_release="26.11"', pod
+        "glioserve_build_info", f'version="{version}",contract="2.1.0",triton="2.75.0",triton_release="26.11"', pod
     )
 
 

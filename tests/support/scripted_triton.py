@@ -31,6 +31,9 @@ class Request:
     def is_cancelled(self) -> bool:
         return self.cancelled
 
+    def request_id(self) -> str:
+        return "request-1"
+
     def parameters(self) -> str:
         return json.dumps(self._parameters)
 
@@ -102,6 +105,7 @@ def load_model(backend: types.ModuleType, folder: Path, graph: onnx.ModelProto, 
     configuration, which is the tiny repository's."""
     (folder / "1").mkdir(parents=True)
     config = {
+        "name": "classifier",
         "default_model_filename": "graph.onnx",
         "max_batch_size": 8,
         "parameters": {},

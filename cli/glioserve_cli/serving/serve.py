@@ -31,8 +31,10 @@ from glioserve_triton.served.repository import CheckedRepository, check_reposito
 from glioserve_triton.supervisor.health import Health, Phase
 from glioserve_triton.supervisor.metrics import SupervisorMetrics
 from glioserve_triton.supervisor.probes import ProbeServer
+from glioserve_triton.supervisor.studies import keep_studies
 from glioserve_triton.supervisor.supervisor import Limits, Supervisor
 from glioserve_triton.supervisor.triton_page import triton_page
+from glioserve_watch.keeper import Keeper
 
 EXIT_NOT_HEALED = os.EX_TEMPFAIL
 _PROBE_PORT = 8003
@@ -100,6 +102,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="MIB",
         help="a larger process of a Python model is replaced between two requests (default %(default)s)",
     )
+    add(
+        "--study-log",
+        type=Path,
+        metavar="DIR",
+        help="keep a record of every study here: who asked, what answered, how it ended; no identity, no pixel",
+    )
     add("--log-format", choices=("text", "json"), default="text")
     add("--log-verbosity", type=int, default=_DEFAULTS.log_verbosity, help="Triton's --log-verbose")
     add(
@@ -143,6 +151,7 @@ class _Serving:
         self._door = FrontDoor(args, log)
         options = replace(_options(args, self._door), profile=profile)
         self._server = TritonServer(args.repository, options, self._watch)
+        self._keeper: Keeper | None = None
 
     def page(self) -> bytes:
         """Return all metrics as Prometheus' text."""
@@ -161,6 +170,7 @@ class _Serving:
                 tell_expiry(server.tls.not_after, log)
             tell_standing(server, log)
             self._metrics.serves(server)
+            self._keeper = keep_studies(server, log)
             gateway = self._door.open(server, STOP.first)
             log.event("ready", grpc=server.grpc_url, http=server.http_url, metrics=server.metrics_url, gateway=gateway)
             self.health.begin_serving()
@@ -177,6 +187,8 @@ class _Serving:
             self.health.phase = Phase.FAILED if code else Phase.DRAINING
             drained = self._server.stop(STOP.second, lambda: self._door.close(STOP.second))
             self._door.close(STOP.second)
+        if self._keeper is not None:
+            self._keeper.close()
         if not drained:
             log.event("studies in flight may have been cut off", "warning")
         log.event("stopped")
@@ -246,6 +258,8 @@ def _options(args: argparse.Namespace, door: FrontDoor) -> ServerOptions:
         http=args.http,
         http_port=args.http_port,
         metrics_port=args.metrics_port,
+        watches_studies=True,
+        study_log=args.study_log,
         accept_identified_dicom=args.accept_identified_dicom,
         allow_known_cves=args.allow_known_cves,
         tls=server_tls_of(args),

@@ -156,4 +156,8 @@ UNTRUSTED_BUNDLE = ErrorRow(
     "GLIO-5133", _BAD, _FIX, "A bundle was not signed by the key that was given, or the key cannot be read.",
     "Get the maker's public key by another way than the bundle; if it is the right one, do not install the bundle.",
 )
+INVALID_STUDY_LOG = ErrorRow(
+    "GLIO-5134", _BAD, _FIX, "The study log cannot be used: its folder, or a file in it, is unfit.",
+    "Name a folder that the server may write and that no other server uses; docs/study-log.md says what lies in it.",
+)
 # fmt: on

@@ -326,6 +326,7 @@ class ErrorCode(Enum):
     INVALID_GATEWAY = setup_rows.INVALID_GATEWAY
     INVALID_BUNDLE = setup_rows.INVALID_BUNDLE
     UNTRUSTED_BUNDLE = setup_rows.UNTRUSTED_BUNDLE
+    INVALID_STUDY_LOG = setup_rows.INVALID_STUDY_LOG
     # fmt: on
 
     @property

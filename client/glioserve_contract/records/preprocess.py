@@ -10,6 +10,7 @@ from typing import Literal
 
 from glioserve_contract.codec import Digest
 from glioserve_contract.records.grid import Affine, GridRecord, Vector
+from glioserve_contract.records.studies.inputs import InputRecord
 from glioserve_contract.rounding import at_least, at_most
 from glioserve_contract.sequences import Modality, PixelKind
 
@@ -226,3 +227,8 @@ class PreprocessRecord:
     """Computation of the network's input; absent from records of contract 1.0."""
     brain: BrainRecord | None = None
     """Origin of the brain mask; absent from records of contract 1.0."""
+    inputs: InputRecord | None = None
+    """Scanner and intensities of the input; absent from records before contract 2.1."""
+    input_digest: Digest | None = None
+    """``sha256:…`` of the request's files or volumes, in whatever order they came; absent where no study log is kept,
+    and from records before contract 2.1."""

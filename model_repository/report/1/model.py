@@ -12,11 +12,13 @@ from glioserve_contract import tensors as t
 from glioserve_contract.parameters import parse_parameters
 from glioserve_contract.records.manifest import digest_of_model_id
 from glioserve_contract.records.preprocess import PreprocessRecord
+from glioserve_contract.tensors import REPORT_MODEL
 from glioserve_preprocess.report.answer import answer
 from glioserve_triton.adapters.adapter import respond
 from glioserve_triton.adapters.backend_api import NamedTensor, Request, Response
 from glioserve_triton.adapters.metrics import Metrics
 from glioserve_triton.adapters.served_versions import ServedVersions
+from glioserve_triton.adapters.studies import Studies
 from glioserve_triton.served.repository import check_contract
 
 NO_HEATMAP = np.zeros((0, 0, 0), dtype=np.float32)
@@ -29,11 +31,11 @@ class TritonPythonModel:
         """Read the versions that may have answered."""
         check_contract(args["model_config"])
         self.versions = ServedVersions(Path(args["model_repository"]).parent / "classifier")
-        self.metrics = Metrics(pb_utils)
+        self.studies = Studies(REPORT_MODEL.name, Metrics(pb_utils))
 
     def execute(self, requests: Sequence[Request]) -> list[Response]:
         """Return one response for each request, in order."""
-        return respond(pb_utils, requests, self.handle, self.metrics)
+        return respond(pb_utils, requests, self.handle, self.studies.failed)
 
     def handle(self, request: Request) -> list[NamedTensor]:
         """Return the tensors of one request's answer."""
@@ -45,7 +47,7 @@ class TritonPythonModel:
         record = from_dict(PreprocessRecord, json.loads(record[0]))
         model = self.versions.find(digest_of_model_id(tuple(words[0].tolist())))
         result = answer(model, logits[0], cam[0], mask, record, with_heatmap=_wants_heatmap(request, wanted))
-        self.metrics.reported(result.report)
+        self.studies.answered(request, result.report)
         values = {
             t.SCORE: np.array([result.report.score], dtype=np.float32),
             t.LABEL: np.array([result.report.label], dtype=object),

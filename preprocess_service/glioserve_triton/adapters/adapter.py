@@ -14,11 +14,10 @@ from collections.abc import Callable, Sequence
 from typing import cast
 
 from glioserve_contract import ErrorCode, GlioserveError, Status
-from glioserve_contract.metrics import SERVER_CODES, outcome_of
+from glioserve_contract.metrics import SERVER_CODES
 from glioserve_contract.parameters import CANARY_PARAMETER
 from glioserve_triton.adapters.backend_api import BackendUtils, NamedTensor, Request, RequestError, Response
 from glioserve_triton.adapters.heartbeat import own_heartbeat
-from glioserve_triton.adapters.metrics import Metrics
 from glioserve_triton.adapters.wanted import still_wanted
 
 CANARY_HOLD_S = 0.01
@@ -28,13 +27,20 @@ Handler = Callable[[Request], Sequence[NamedTensor]]
 """Function from a request to its output tensors; it may raise :class:`GlioserveError`."""
 
 
-def respond(pb_utils: BackendUtils, requests: Sequence[Request], handle: Handler, metrics: Metrics) -> list[Response]:
-    """Return a response for each request, never an exception: an uncaught one would carry a traceback."""
+def respond(
+    pb_utils: BackendUtils, requests: Sequence[Request], handle: Handler, failed: Callable[[Request, ErrorCode], None]
+) -> list[Response]:
+    """Return a response for each request, never an exception: an uncaught one would carry a traceback.
+
+    ``failed`` is told of each study that gets an error.
+    """
     with own_heartbeat().busy():
-        return [_respond_one(pb_utils, request, handle, metrics) for request in requests]
+        return [_respond_one(pb_utils, request, handle, failed) for request in requests]
 
 
-def _respond_one(pb_utils: BackendUtils, request: Request, handle: Handler, metrics: Metrics) -> Response:
+def _respond_one(
+    pb_utils: BackendUtils, request: Request, handle: Handler, failed: Callable[[Request, ErrorCode], None]
+) -> Response:
     try:
         if _is_canary(request):
             time.sleep(CANARY_HOLD_S)
@@ -45,7 +51,7 @@ def _respond_one(pb_utils: BackendUtils, request: Request, handle: Handler, metr
     except BaseException as error:  # noqa: BLE001 - see respond()
         ours = isinstance(error, GlioserveError) and error.code in SERVER_CODES
         known = cast(GlioserveError, error) if ours else incident(pb_utils, error)
-    metrics.count(outcome_of(known.code), known.code.token)
+    failed(request, known.code)
     return pb_utils.InferenceResponse(error=triton_error(pb_utils, known))
 
 

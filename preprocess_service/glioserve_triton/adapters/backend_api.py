@@ -41,6 +41,9 @@ class Request(Protocol):
     def parameters(self) -> str:
         """Return the request's parameters as a JSON object."""
 
+    def request_id(self) -> str:
+        """Return the id that the caller gave the request; empty for none."""
+
     def requested_output_names(self) -> Iterable[str]:
         """Return the names of the outputs that the caller asks for."""
 

@@ -50,6 +50,10 @@ class Metrics:
         """Count one study that ends here."""
         self._tell(m.STUDIES, (outcome, code), 1)
 
+    def record_lost(self) -> None:
+        """Count one record of a study that was lost."""
+        self._tell(m.RECORDS_LOST, (), 1)
+
     def preprocessed(self, record: PreprocessRecord, request_bytes: int) -> None:
         """Count what preprocessing did to one study."""
         for metric, values, value in (*of_record(record), (m.STUDY_BYTES, (), request_bytes)):

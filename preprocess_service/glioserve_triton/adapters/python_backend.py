@@ -13,11 +13,12 @@ from pathlib import Path
 import numpy as np
 
 from glioserve_contract import GlioserveError
-from glioserve_contract.metrics import STUDIES, outcome_of
+from glioserve_contract.metrics import RECORDS_LOST, STUDIES
 from glioserve_triton.adapters.adapter import incident, triton_error
 from glioserve_triton.adapters.backend_api import Array, BackendUtils, Request, Response
 from glioserve_triton.adapters.heartbeat import own_heartbeat
 from glioserve_triton.adapters.metrics import Metrics
+from glioserve_triton.adapters.studies import Studies
 from glioserve_triton.adapters.wanted import still_wanted
 
 Arrays = dict[str, Array]
@@ -35,6 +36,7 @@ class ModelConfig:
         name = self._config["default_model_filename"] or default_file
         self.file = Path(args["model_repository"]) / args["model_version"] / name
         self.parameters: dict[str, str] = {k: v["string_value"] for k, v in self._config["parameters"].items()}
+        self.name: str = self._config["name"]
         self.max_batch_size: int = self._config["max_batch_size"]
         self.inputs: list[str] = [tensor["name"] for tensor in self._config["input"]]
 
@@ -67,7 +69,7 @@ class Batcher:
 
     def __init__(self, pb_utils: BackendUtils, config: ModelConfig, run: Run) -> None:
         self._pb_utils, self._config, self._run_graph = pb_utils, config, run
-        self._metrics = Metrics(pb_utils, (STUDIES,))
+        self._studies = Studies(config.name, Metrics(pb_utils, (STUDIES, RECORDS_LOST)))
 
     def execute(self, requests: Sequence[Request]) -> list[Response]:
         """One response for each request, in order."""
@@ -85,7 +87,7 @@ class Batcher:
                 shapes = tuple(array.shape[1:] for array in inputs[index].values())
                 groups[shapes if self._config.batched else index].append(index)
             except Exception as error:  # noqa: BLE001 - nothing uncaught leaves execute: it would carry a traceback
-                responses[index] = self._failed(error)
+                responses[index] = self._failed(requests[index], error)
         for indices in groups.values():
             responses.update(zip(indices, self._run_group(indices, requests, inputs), strict=True))
         return [responses[index] for index in range(len(requests))]
@@ -102,7 +104,7 @@ class Batcher:
             return self._run(indices, requests, inputs)
         except Exception as error:  # noqa: BLE001 - see execute
             if len(indices) == 1:
-                return [self._failed(error)]
+                return [self._failed(requests[indices[0]], error)]
             return [self._run_group([index], requests, inputs)[0] for index in indices]
 
     def _run(self, indices: list[int], requests: Sequence[Request], inputs: list[Arrays]) -> list[Response]:
@@ -123,8 +125,8 @@ class Batcher:
             start = stop
         return responses
 
-    def _failed(self, error: Exception) -> Response:
+    def _failed(self, request: Request, error: Exception) -> Response:
         # The runtimes' texts name nodes and shapes, never values: safe to log, and what one needs at 3 a.m.
         known = error if isinstance(error, GlioserveError) else incident(self._pb_utils, error, str(error))
-        self._metrics.count(outcome_of(known.code), known.code.token)
+        self._studies.failed(request, known.code)
         return self._pb_utils.InferenceResponse(error=triton_error(self._pb_utils, known))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_triton.process.locate import Installation
+from glioserve_watch.spool import SPOOL_FOLDER, STUDY_LOG
 
 if TYPE_CHECKING:  # its library is loaded only where TLS is asked for
     from glioserve_triton.process.tls import ServerTls
@@ -71,6 +72,10 @@ class ServerOptions:
     """Bound that Triton itself puts on its exit; afterwards everything is killed."""
     allow_known_cves: bool = False
     """Start a server with known holes where a network reaches it (:mod:`glioserve_triton.process.floors`)."""
+    watches_studies: bool = False
+    """True where a supervisor takes the records of studies that the Python models leave."""
+    study_log: Path | None = None
+    """Folder in which the supervisor keeps them beyond the run; None keeps none."""
     tls: ServerTls | None = None
     """TLS of the gRPC port; None: plain text. Triton's HTTP and metrics ports have none."""
     extra_flags: tuple[str, ...] = ()
@@ -134,7 +139,10 @@ class ServerOptions:
     def environment(self, installation: Installation) -> dict[str, str]:
         """Return the server's environment; what it accepts is decided here alone, never inherited."""
         environment = installation.environment()
-        environment.pop(ACCEPT_IDENTIFIED_DICOM, None)
+        for decided_here in (ACCEPT_IDENTIFIED_DICOM, SPOOL_FOLDER, STUDY_LOG):
+            environment.pop(decided_here, None)
+        if self.study_log is not None:
+            environment[STUDY_LOG] = str(self.study_log)
         if self.accept_identified_dicom:
             environment[ACCEPT_IDENTIFIED_DICOM] = "1"
         # Each arena of glibc keeps what was freed in it; with one for every core, that is most of a large request.

@@ -24,6 +24,7 @@ from glioserve_triton.process.run_folder import RunFolder, sweep_dead_runs
 from glioserve_triton.served.ensemble import steps_of
 from glioserve_triton.served.profile import profile_needs
 from glioserve_triton.waiting import StopCheck, never
+from glioserve_watch.spool import SPOOL_FOLDER, make_spool
 
 if TYPE_CHECKING:
     from glioserve_triton.process.tls import PreparedTls
@@ -58,6 +59,8 @@ class TritonServer:
         """The running version beside the known holes; unknown before :meth:`start`."""
         self.embedded = False
         """True where the running server is the nvidia-pytriton wheel's."""
+        self.spool: Path | None = None
+        """Folder of the records of studies that wait for the supervisor; None where none are kept."""
         self.damaged = False
         """Set where a Python process died: Triton then never ends by itself, so :meth:`stop` does not wait for it."""
 
@@ -217,6 +220,10 @@ class TritonServer:
             if installation.origin == "wheel":
                 flags.append("--allow-gpu-metrics=false")  # the wheel brings no working DCGM
             environment = {**self.options.environment(installation), RUN_FOLDER: str(run.path)}
+            if self.options.watches_studies:
+                self.spool = (self.options.study_log or run.path) / "spool"
+                make_spool(self.spool)
+                environment[SPOOL_FOLDER] = str(self.spool)
             return GuardedProcess([str(installation.binary), *flags], environment, run, self._on_line)
         except BaseException:
             run.remove()

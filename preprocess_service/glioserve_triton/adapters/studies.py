@@ -1,0 +1,82 @@
+"""A Python model's part of the study log: a record in the spool for every study that ends in it."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import replace
+from datetime import datetime, timezone
+from pathlib import Path
+
+from glioserve_contract import CONTRACT_VERSION, ErrorCode, sha256_digest
+from glioserve_contract import metrics as m
+from glioserve_contract.records.report import Report
+from glioserve_contract.records.studies.study import StudyRecord
+from glioserve_triton.adapters.backend_api import Request
+from glioserve_triton.adapters.metrics import Metrics
+from glioserve_watch.features import features_of
+from glioserve_watch.spool import SPOOL_FOLDER, STUDY_LOG, Spool
+
+_PLAIN_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
+
+
+def keeps_log() -> bool:
+    """Return whether a study log is kept beyond the run, and inputs are known by their digest."""
+    return bool(os.environ.get(STUDY_LOG))
+
+
+class Studies:
+    """Writer of the records of one process of ``model``; it does nothing where no supervisor takes them."""
+
+    def __init__(self, model: str, metrics: Metrics) -> None:
+        folder = os.environ.get(SPOOL_FOLDER)
+        self._spool = Spool(Path(folder)) if folder else None
+        self._model, self._metrics = model, metrics
+
+    def answered(self, request: Request, report: Report) -> None:
+        """Count and record an answer."""
+        self._metrics.reported(report)
+        if self._spool is None:
+            return
+        provenance = report.preprocess.provenance
+        ended = self._ended(self._spool, request, m.ANSWERED if report.label else m.ABSTAINED)
+        record = replace(
+            ended,
+            input_digest=report.preprocess.input_digest,
+            preprocessing_digest=report.preprocess.preprocessing_digest,
+            image_digest=provenance.image_sha256 if provenance else None,
+            model=report.model,
+            score=report.score,
+            label=report.label,
+            abstained_because=report.abstained_because,
+            timings_s=report.timings_s,
+            features=features_of(report.preprocess),
+        )
+        self._put(self._spool, record)
+
+    def failed(self, request: Request, code: ErrorCode, input_digest: str | None = None) -> None:
+        """Count and record a study that got an error instead of an answer."""
+        self._metrics.count(m.outcome_of(code), code.token)
+        if self._spool is not None:
+            ended = self._ended(self._spool, request, m.outcome_of(code), code.token)
+            self._put(self._spool, replace(ended, input_digest=input_digest))
+
+    def _ended(self, spool: Spool, request: Request, outcome: str, code: str = "") -> StudyRecord:
+        return StudyRecord(
+            record_id=spool.new_record_id(),
+            ended_at=datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            request_id=plain_request_id(request.request_id()),
+            outcome=outcome,
+            code=code,
+            ended_by=self._model,
+            contract_version=CONTRACT_VERSION,
+        )
+
+    def _put(self, spool: Spool, record: StudyRecord) -> None:
+        if not spool.put(record):
+            self._metrics.record_lost()
+
+
+def plain_request_id(request_id: str) -> str:
+    """Return the id where it is a plain word, else its digest: a stranger's may hold anything."""
+    return request_id if _PLAIN_ID.fullmatch(request_id) else sha256_digest(request_id.encode()) if request_id else ""
