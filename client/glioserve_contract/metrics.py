@@ -188,7 +188,7 @@ OPINIONS = Metric(
 RECORDS_LOST = Metric(
     "glioserve_study_records_lost_total",
     Kind.COUNTER,
-    "Records of studies that could not be left for the supervisor: the disk is full, or the supervisor does not take them",
+    "Records of studies that were lost: the disk is full, or the supervisor does not take them",
 )
 
 MODEL_METRICS = (
