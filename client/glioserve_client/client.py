@@ -47,6 +47,8 @@ class GliomaClient(Shell):
         connection: the channel; the environment's ``http_proxy`` is ignored unless it says otherwise.
         token: returns the token of the moment, sent as ``authorization: Bearer``. It is asked before each attempt, by
             any thread, so that it keeps a token as long as that is valid.
+        shared_memory: file with the operator's token, for a server on this host that takes volumes by shared memory;
+            by default they travel as any study does.
         transport: opens the channels in place of gRPC, in tests (:mod:`glioserve_client.testing`).
 
     Raises:
@@ -202,6 +204,8 @@ class GliomaClient(Shell):
             stop.set(self._closed_error())
         for channel in self._channels.close():
             channel.close()
+        if self._regions is not None:
+            self._regions.close()
         if pool is not None:
             pool.shutdown(wait=False)
 
@@ -247,7 +251,7 @@ class GliomaClient(Shell):
 
     def _run(self, study: Study, series: Mapping[Modality, str] | None, attempts: Attempts, stop: Stop) -> Prediction:
         with attempts.telling(), self._stoppable(stop):
-            attempts.prepared(self._encoded(study, series, attempts, stop))
+            attempts.prepared(self._encoded(study, series, attempts, stop), self._regions)
             while True:
                 try:
                     return attempts.prediction(self._infer(*attempts.next_message(), stop))

@@ -23,6 +23,15 @@ _LENGTH_PREFIX = struct.Struct("<I")
 
 
 @dataclass(frozen=True)
+class Place:
+    """A tensor's place in shared memory."""
+
+    region: str
+    offset: int
+    size_bytes: int
+
+
+@dataclass(frozen=True)
 class Tensor:
     """One input as it is sent: its values stay where they are until the message is put together."""
 
@@ -32,6 +41,8 @@ class Tensor:
     shape: tuple[int, ...]
     parts: tuple[Part, ...] = field(repr=False)
     """Raw values, little endian in C order; before each element of BYTES its length."""
+    place: Place | None = None
+    """Place of the values in shared memory, in which case there are no parts."""
 
     @property
     def size_bytes(self) -> int:
@@ -54,6 +65,11 @@ class Request:
     original_series_uids: Mapping[str, str] = field(default_factory=dict, repr=False)
     parameters: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Triton's request parameters."""
+
+    @property
+    def may_be_shared(self) -> bool:
+        """True for volumes, which may go by shared memory."""
+        return all(tensor.dtype != INSTANCES.dtype for tensor in self.inputs)
 
 
 def encode(

@@ -10,7 +10,7 @@ from types import TracebackType
 from tritonclient.utils import InferenceServerException
 
 from glioserve_triton.channel import ChannelTls, open_client
-from glioserve_triton.process.options import GRPC_ADMIN_HEADER
+from glioserve_triton.process.options import GRPC_ADMIN_HEADER, GRPC_SHARED_MEMORY_HEADER
 from glioserve_triton.reference_case import check_reference_case
 
 CALL_TIMEOUT_S = 5.0
@@ -24,10 +24,14 @@ _GENERATION = "glioserve_generation"
 class ServerAdmin:
     """A connection with the admin token. Calls raise ``InferenceServerException`` where they cannot be made."""
 
-    def __init__(self, url: str, admin_token: str, tls: ChannelTls | None = None) -> None:
+    def __init__(
+        self, url: str, admin_token: str, tls: ChannelTls | None = None, shared_memory_token: str | None = None
+    ) -> None:
         """``tls`` None: plain text, which is for a server of this machine or a trusted network."""
         self._client = open_client(url, tls)
         self._headers = {GRPC_ADMIN_HEADER: admin_token}
+        if shared_memory_token is not None:
+            self._headers[GRPC_SHARED_MEMORY_HEADER] = shared_memory_token
 
     def __enter__(self) -> ServerAdmin:
         return self
@@ -86,6 +90,15 @@ class ServerAdmin:
     def reference_case(self, version_folder: Path, version: str) -> float | None:
         """Return the score that the loaded version gives its reference case; None where it has none (GLIO-5117)."""
         return check_reference_case(self._client, version_folder, version)
+
+    def shared_regions(self) -> list[str]:
+        """Return the names of the regions of shared memory that callers have registered."""
+        status = self._client.get_system_shared_memory_status(headers=self._headers, client_timeout=CALL_TIMEOUT_S)
+        return list(status.regions)
+
+    def forget_region(self, name: str) -> None:
+        """Have a region unmapped; it raises where a request still reads it."""
+        self._client.unregister_system_shared_memory(name, self._headers, client_timeout=CALL_TIMEOUT_S)
 
     def states(self, model: str) -> list[tuple[str, str]]:
         """Return state and reason of each version of the model in the repository's index."""

@@ -176,6 +176,7 @@ def test_it(glioserve_server):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.triton
 def test_the_fixture_starts_a_real_server(tmp_path: Path) -> None:
     assert "1 passed" in pytest_in(tmp_path, READY, PLUGIN)

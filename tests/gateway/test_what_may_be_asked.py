@@ -103,6 +103,31 @@ def test_only_the_ensemble(caller: Caller, case: str) -> None:
     assert (outcome.status, outcome.code) == ("PERMISSION_DENIED", code), outcome
 
 
+def in_memory(place: str) -> bytes:
+    """A study one of whose tensors lies in shared memory, its parameters as long as they like."""
+    request = study()
+    tensor = request.inputs[0] if place == "input" else request.outputs.add(name="SCORE")
+    tensor.parameters["another"].string_param = "x" * 100
+    tensor.parameters["shared_memory_region"].string_param = "region"
+    tensor.parameters["shared_memory_byte_size"].int64_param = 16
+    return request.SerializeToString()
+
+
+def test_no_tensor_is_looked_for_in_shared_memory(caller: Caller) -> None:
+    """An input would be read from another caller's memory, an output written there."""
+    for place in ("input", "output"):
+        outcome = caller.raw(f"{SERVICE}/ModelInfer", in_memory(place))
+        assert (outcome.status, outcome.code) == ("PERMISSION_DENIED", "GLIO-4110"), outcome
+        assert "Shared memory" in outcome.text
+    value_first = bytes([0x12, 3, 0x1A, 1]) + b"r" + bytes([0x0A, 20]) + b"shared_memory_region"
+    entry = bytes([0x22, len(value_first)]) + value_first
+    hidden = study().SerializeToString() + bytes([0x2A, len(entry)]) + entry
+    assert caller.raw(f"{SERVICE}/ModelInfer", hidden).code == "GLIO-4110"
+    usual = study()
+    usual.inputs[0].parameters["binary_data_size"].int64_param = 16
+    assert caller.raw(f"{SERVICE}/ModelInfer", usual.SerializeToString()).status == "OK"
+
+
 def test_fields_in_another_order_and_unknown_ones_are_no_reason_to_refuse(caller: Caller) -> None:
     good = study().SerializeToString()
     name, rest = good[:8], good[8:]

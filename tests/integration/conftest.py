@@ -18,6 +18,7 @@ from support.triton import running_server
 
 ROOT = Path(__file__).resolve().parents[2]
 FG_6692 = ROOT.parent / "shared" / "data" / "tcga-fg-6692"
+SHARED_MEMORY_TOKEN = "shared-memory-token-of-a-test"
 needs_fg_6692 = pytest.mark.skipif(not FG_6692.is_dir(), reason="the real patient's study (../shared/data) is not here")
 
 
@@ -28,7 +29,7 @@ def repository(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def server(repository):
-    with running_server(repository, http=True) as running:
+    with running_server(repository, http=True, shared_memory_token=SHARED_MEMORY_TOKEN) as running:
         yield running
 
 

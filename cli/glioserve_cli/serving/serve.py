@@ -23,7 +23,7 @@ from glioserve_contract.tensors import CLASSIFIER_MODEL
 from glioserve_triton.plans.discovery import ONNX_PROFILE, TENSORRT_PROFILE, LoadWatch, profile_to_serve, tell_fallback
 from glioserve_triton.process.floors import ALLOW_FLAG
 from glioserve_triton.process.logs import Log
-from glioserve_triton.process.options import ServerOptions, read_admin_token
+from glioserve_triton.process.options import ServerOptions, read_admin_token, read_shared_memory_token
 from glioserve_triton.process.server import TritonServer
 from glioserve_triton.process.sizing import check_room
 from glioserve_triton.reference_case import check_served_cases
@@ -78,6 +78,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=argtypes.checked(lambda text: read_admin_token(Path(text))),
         metavar="FILE",
         help="token that opens model control (default: a random one, known to this process alone)",
+    )
+    add(
+        "--shared-memory-token-file",
+        type=argtypes.checked(lambda text: read_shared_memory_token(Path(text))),
+        metavar="FILE",
+        help="let callers of this machine that can read FILE give volumes by shared memory (default: closed)",
     )
     add("--ready-timeout-s", type=_SECONDS, default=_DEFAULTS.ready_timeout_s, help="default %(default)s")
     add("--drain-timeout-s", type=_SECONDS, default=_DEFAULTS.drain_timeout_s, help="default %(default)s")
@@ -260,6 +266,7 @@ def _options(args: argparse.Namespace, door: FrontDoor) -> ServerOptions:
         metrics_port=args.metrics_port,
         watches_studies=True,
         study_log=args.study_log,
+        shared_memory_token=args.shared_memory_token_file,
         accept_identified_dicom=args.accept_identified_dicom,
         allow_known_cves=args.allow_known_cves,
         tls=server_tls_of(args),

@@ -54,7 +54,8 @@ class AsyncGliomaClient(Shell):
         self._under_way.add(stop)
         try:
             with attempts.telling():
-                attempts.prepared(await asyncio.to_thread(self._encoded, study, series, attempts, stop))
+                request = await asyncio.to_thread(self._encoded, study, series, attempts, stop)
+                attempts.prepared(request, self._regions)
                 while True:
                     try:
                         answer = await self._infer(*await asyncio.to_thread(attempts.next_message), stop)
@@ -149,6 +150,8 @@ class AsyncGliomaClient(Shell):
             stop.set(self._closed_error())
         for channel in self._channels.close():
             await channel.close()
+        if self._regions is not None:
+            await asyncio.to_thread(self._regions.close)
 
     async def __aenter__(self) -> AsyncGliomaClient:
         return self

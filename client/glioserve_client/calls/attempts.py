@@ -6,12 +6,14 @@ import contextlib
 import logging
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from glioserve_client.calls.message import arrays_of, infer_message
 from glioserve_client.calls.settings import Metadata, Settings, checked_request_id, positive
 from glioserve_client.options import check_headers
 from glioserve_client.prediction import Prediction
 from glioserve_client.request import Request
+from glioserve_client.shared_memory.regions import Placed, Regions, is_lost
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_contract.tensors import DEADLINE_PARAMETER, ENSEMBLE, HEATMAP, HEATMAP_AFFINE, HEATMAP_PARAMETER
 
@@ -50,6 +52,8 @@ class Attempts:
         self._heatmap = heatmap
         self._names = [t.name for t in ENSEMBLE.outputs if heatmap or t not in (HEATMAP, HEATMAP_AFFINE)]
         self._request: Request | None = None
+        self._regions: Regions | None = None
+        self._placed: Placed | None = None
         self._count = self._lost = 0
         self.start()
 
@@ -64,9 +68,9 @@ class Attempts:
             detail = "The deadline passed before the study could be sent."
             raise GlioserveError(ErrorCode.DEADLINE_EXCEEDED, detail)
 
-    def prepared(self, request: Request) -> None:
-        """Take the encoded study."""
-        self._request = request
+    def prepared(self, request: Request, regions: Regions | None = None) -> None:
+        """Take the encoded study; volumes go by shared memory where there are regions."""
+        self._request, self._regions = request, regions if request.may_be_shared else None
         self._prepared = time.monotonic()
 
     def next_message(self) -> tuple[bytes, float, Metadata]:
@@ -86,8 +90,10 @@ class Attempts:
         parameters["timeout"] = max(1, int(remaining_s * 1e6))
         if self._settings.clocks.agree:
             parameters[DEADLINE_PARAMETER] = int((time.time() + remaining_s) * 1000)
+        if self._regions is not None and self._placed is None:
+            self._placed = self._regions.place(self._request.inputs)
         content = infer_message(
-            self._request,
+            self._request if self._placed is None else replace(self._request, inputs=self._placed.inputs),
             model_name=self._settings.model_name,
             request_id=self.identifier,
             outputs=self._names,
@@ -102,6 +108,12 @@ class Attempts:
             clocks.agree = False  # this call's deadline has not passed, or gRPC would have said so
             _LOG.warning("the server's clock is ahead of this one; deadlines are not stated any more")
             return 0.0
+        if self._placed is not None and is_lost(self._placed, error) and self._regions is not None:
+            self._regions.give_up(self._placed)  # the server was started anew: the next attempt has a new one
+            self._placed = None
+            self._lost += 1
+            if self._lost <= MOST_LOST:
+                return 0.0
         if error.code not in RETRIED:
             raise error
         pause_s = self._settings.retry.pause_s(self._count)
@@ -118,6 +130,9 @@ class Attempts:
     def prediction(self, answer: bytes) -> Prediction:
         """Return the checked answer."""
         assert self._request is not None
+        if self._regions is not None and self._placed is not None:
+            self._regions.give_back(self._placed)
+            self._placed = None
         return Prediction.from_outputs(
             arrays_of(answer, self._names),
             heatmap=self._heatmap,
@@ -139,6 +154,10 @@ class Attempts:
         except GlioserveError as error:
             error.request_id, error.attempts = self.identifier, self._count
             raise
+        finally:
+            if self._regions is not None and self._placed is not None:
+                self._regions.give_up(self._placed)
+                self._placed = None
 
 
 class Waiting:

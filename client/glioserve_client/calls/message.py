@@ -53,11 +53,15 @@ def infer_message(
         )
         setattr(head.parameters[name], choice, value)
     for tensor in request.inputs:
-        head.inputs.add(name=tensor.name, datatype=tensor.dtype, shape=tensor.shape)
+        described = head.inputs.add(name=tensor.name, datatype=tensor.dtype, shape=tensor.shape)
+        if tensor.place is not None:
+            described.parameters["shared_memory_region"].string_param = tensor.place.region
+            described.parameters["shared_memory_offset"].int64_param = tensor.place.offset
+            described.parameters["shared_memory_byte_size"].int64_param = tensor.place.size_bytes
     for name in outputs:
         head.outputs.add(name=name)
     parts: list[Part] = []
-    for tensor in request.inputs:
+    for tensor in (t for t in request.inputs if t.place is None):
         parts += [_RAW_CONTENT + _varint(tensor.size_bytes), *tensor.parts]
     parts.append(head.SerializeToString())  # fields may come in any order
     if size_of(parts) > MAX_MESSAGE_BYTES:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from glioserve_client.calls.attempts import Attempts
 from glioserve_client.calls.settings import Settings
@@ -10,6 +11,7 @@ from glioserve_client.calls.stop import Stop
 from glioserve_client.connect.transport import GrpcTransport, Transport
 from glioserve_client.options import ConnectionOptions, RetryPolicy, TlsOptions
 from glioserve_client.request import Request, encode
+from glioserve_client.shared_memory.regions import Regions
 from glioserve_client.study import Study
 from glioserve_contract import Modality
 from glioserve_contract.limits import DEFAULT_TIMEOUT_S
@@ -32,12 +34,16 @@ class Shell:
         connection: ConnectionOptions | None = None,
         token: Callable[[], str] | None = None,
         transport: Transport | None = None,
+        shared_memory: Path | None = None,
     ) -> None:
         self._settings = Settings(
             url, timeout_s, tls, retry or RetryPolicy(), model_name, identified, headers or {},
             connection or ConnectionOptions(), token,
         )  # fmt: skip
         self._transport = transport or GrpcTransport()
+        self._regions: Regions | None = None
+        if shared_memory is not None:
+            self._regions = Regions(self._settings, self._transport, Path(shared_memory))
         self._closed = False
         self._under_way: set[Stop] = set()
         self._begin()

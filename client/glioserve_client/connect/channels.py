@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,8 @@ from glioserve_contract import GlioserveError
 
 Opening = Callable[[str, TlsOptions | None, ConnectionOptions], Any]
 _LOG = logging.getLogger("glioserve_client")
-_UNARY = ("ModelReady", "ServerMetadata", "ModelMetadata")
+_SHARED_MEMORY = ("SystemSharedMemoryRegister", "SystemSharedMemoryUnregister")
+_UNARY = ("ModelReady", "ServerMetadata", "ModelMetadata", *_SHARED_MEMORY)
 
 
 class Methods:
@@ -40,8 +41,11 @@ class Methods:
 
     def call(self, name: str, metadata: Metadata, timeout_s: float, *model: str) -> Any:
         """Call a method other than ``infer``: return its response, or what an asynchronous channel awaits."""
-        request = message(f"{name}Request")(**dict(zip(("name",), model, strict=False)))
-        return self._others[name](request, timeout=timeout_s, metadata=metadata)
+        return self.send(name, dict(zip(("name",), model, strict=False)), metadata, timeout_s)
+
+    def send(self, name: str, fields: Mapping[str, Any], metadata: Metadata, timeout_s: float) -> Any:
+        """Call a method other than ``infer`` with a request of these fields."""
+        return self._others[name](message(f"{name}Request")(**fields), timeout=timeout_s, metadata=metadata)
 
 
 @dataclass(eq=False)

@@ -292,6 +292,11 @@ class ErrorCode(Enum):
         "Give the DICOM study that was sent, whole, and ask for the heat map; where a header is at fault, correct it "
         "at its source.",
     )
+    SHARED_MEMORY_REFUSED = ErrorRow(
+        "GLIO-4113", Status.FORBIDDEN, _FIX, "Volumes cannot be handed to the server by shared memory.",
+        "Leave shared_memory out, so that they travel as any study does; or have the server's operator allow it "
+        "(`glioserve serve --shared-memory-token-file`), on this machine and as the same user.",
+    )
 
     INVALID_RECIPE = setup_rows.INVALID_RECIPE
     INVALID_ARTIFACT = setup_rows.INVALID_ARTIFACT

@@ -38,13 +38,18 @@ def size_of(parts: Sequence[Part]) -> int:
 def joined(parts: Sequence[Part]) -> bytes:
     """Return the parts as one, with no second copy on the way."""
     whole = BytesIO(bytes(size_of(parts)))
-    at = 0
     with whole.getbuffer() as out:
-        for part in parts:
-            end = at + len(part)
-            if isinstance(part, Masked):
-                part.write(out[at:end])
-            else:
-                out[at:end] = part
-            at = end
+        write_parts(parts, out)
     return whole.getvalue()
+
+
+def write_parts(parts: Sequence[Part], out: memoryview) -> None:
+    """Write the parts one after another into ``out``, which is as long as they are together."""
+    at = 0
+    for part in parts:
+        end = at + len(part)
+        if isinstance(part, Masked):
+            part.write(out[at:end])
+        else:
+            out[at:end] = part
+        at = end

@@ -19,6 +19,7 @@ CLOSED = 405
 """HTTP status of what no caller may ask; 403 is what the check of tokens says of a wrong audience."""
 CLOSED_METHOD = "Only inference, readiness, metadata and health may be asked through the gateway."
 OTHER_MODEL = "Only the ensemble glioma may be asked through the gateway."
+IN_SHARED_MEMORY = "Shared memory is for callers of the server's own machine: send the volumes in the request."
 COMPRESSED = "A compressed message cannot be looked into: send it without gRPC's compression."
 MALFORMED = "The message cannot be read as an inference request."
 

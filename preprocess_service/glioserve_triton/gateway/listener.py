@@ -177,6 +177,7 @@ def _only_ensemble() -> Json:
         ENSEMBLE=ENSEMBLE.name,
         CLOSED=str(answers.CLOSED),
         OTHER_MODEL=answers.OTHER_MODEL,
+        SHARED_MEMORY=answers.IN_SHARED_MEMORY,
         COMPRESSED=answers.COMPRESSED,
         MALFORMED=answers.MALFORMED,
     )

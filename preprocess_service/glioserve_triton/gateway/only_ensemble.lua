@@ -1,10 +1,14 @@
--- Refuses an inference request for any other model than the ensemble.
+-- Refuses an inference request for any other model than the ensemble, and one whose tensors lie in shared memory.
 --
 -- A message of gRPC is 1 byte (compressed?), 4 bytes (length) and a ModelInferRequest, whose field 1 is the model's name.
 -- A field that is given twice counts as its last, so that every field is looked at; long ones are stepped over.
 
 local ENSEMBLE = "@ENSEMBLE@"
 local MOST_FIELDS = 65536
+local MODEL, INPUT, OUTPUT = 1, 5, 6
+local INPUT_PARAMETERS, OUTPUT_PARAMETERS, KEY = 4, 2, 1
+local LONGEST_KEY = 64
+local OTHER, IN_MEMORY = "@OTHER_MODEL@", "@SHARED_MEMORY@"
 
 local function refuse(handle, status, text)
   handle:respond({[":status"] = status, ["content-type"] = "text/plain"}, text)
@@ -25,47 +29,77 @@ local function varint(body, offset, size)
   return nil, offset
 end
 
-local function other_model(body, size)
-  local offset, named = 5, false
+-- The reason that visit gives for one of the fields from the offset to the last byte, or for what is not a message.
+-- visit is called with each field's number and kind, and with the place and length of one that has a length.
+local function walk(body, offset, last, visit)
   for _ = 1, MOST_FIELDS do
-    if offset >= size then
-      return not named
+    if offset >= last then
+      return offset > last and OTHER or nil
     end
-    local tag, value
-    tag, offset = varint(body, offset, size)
+    local tag, length, reason
+    tag, offset = varint(body, offset, last)
     if not tag then
-      return true
+      return OTHER
     end
     local kind, number = tag % 8, math.floor(tag / 8)
-    if number == 1 and kind ~= 2 then
-      return true
-    end
-    if kind == 0 then
-      value, offset = varint(body, offset, size)
-      if not value then
-        return true
+    if kind == 2 then
+      length, offset = varint(body, offset, last)
+      if not length or offset + length > last then
+        return OTHER
       end
-    elseif kind == 1 then
-      offset = offset + 8
-    elseif kind == 5 then
-      offset = offset + 4
-    elseif kind == 2 then
-      value, offset = varint(body, offset, size)
-      if not value or offset + value > size then
-        return true
-      end
-      if number == 1 then
-        if value ~= #ENSEMBLE or body:getBytes(offset, value) ~= ENSEMBLE then
-          return true
-        end
-        named = true
-      end
-      offset = offset + value
+      reason = visit(number, kind, offset, length)
+      offset = offset + length
     else
-      return true
+      reason = visit(number, kind)
+      if kind == 0 then
+        length, offset = varint(body, offset, last)
+        if not length then
+          return OTHER
+        end
+      elseif kind == 1 then
+        offset = offset + 8
+      elseif kind == 5 then
+        offset = offset + 4
+      else
+        return OTHER
+      end
+    end
+    if reason then
+      return reason
     end
   end
-  return true
+  return OTHER
+end
+
+-- The reason to refuse an input or output: one of its parameters, fields of the given number, names shared memory.
+local function in_shared_memory(body, start, size, parameters)
+  return walk(body, start, start + size, function(number, kind, entry, length)
+    if number == parameters and kind == 2 then
+      return walk(body, entry, entry + length, function(part, part_kind, key, key_length)
+        if part == KEY and part_kind == 2 and key_length <= LONGEST_KEY then
+          return string.find(body:getBytes(key, key_length), "shared_memory", 1, true) and IN_MEMORY or nil
+        end
+      end)
+    end
+  end)
+end
+
+-- The reason to refuse the message, nil where there is none.
+local function refused_because(body, size)
+  local named = false
+  local reason = walk(body, 5, size, function(number, kind, offset, length)
+    if number == MODEL then
+      if kind ~= 2 or length ~= #ENSEMBLE or body:getBytes(offset, length) ~= ENSEMBLE then
+        return OTHER
+      end
+      named = true
+    elseif number == INPUT and kind == 2 then
+      return in_shared_memory(body, offset, length, INPUT_PARAMETERS)
+    elseif number == OUTPUT and kind == 2 then
+      return in_shared_memory(body, offset, length, OUTPUT_PARAMETERS)
+    end
+  end)
+  return reason or (not named and OTHER or nil)
 end
 
 function envoy_on_request(handle)
@@ -75,7 +109,10 @@ function envoy_on_request(handle)
     refuse(handle, "400", "@MALFORMED@")
   elseif string.byte(body:getBytes(0, 1)) ~= 0 then
     refuse(handle, "400", "@COMPRESSED@")
-  elseif other_model(body, size) then
-    refuse(handle, "@CLOSED@", "@OTHER_MODEL@")
+  else
+    local reason = refused_because(body, size)
+    if reason then
+      refuse(handle, "@CLOSED@", reason)
+    end
   end
 end

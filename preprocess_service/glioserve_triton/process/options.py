@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
@@ -21,8 +21,13 @@ if TYPE_CHECKING:  # its library is loaded only where TLS is asked for
 ADMIN_KEY = "admin-key"
 """Name of the key; over gRPC its header is ``triton-grpc-protocol-admin-key``."""
 GRPC_ADMIN_HEADER = f"triton-grpc-protocol-{ADMIN_KEY}"
-RESTRICTED = ("model-repository", "model-config", "shared-memory", "trace", "logging", "statistics")
-"""Protocols that only the admin token opens. Inference, health and metadata stay open."""
+SHARED_MEMORY_KEY = "shared-memory-key"
+"""Name of the key of callers that may hand volumes over by shared memory; its header is made as the admin's is."""
+GRPC_SHARED_MEMORY_HEADER = f"triton-grpc-protocol-{SHARED_MEMORY_KEY}"
+_SHARED_MEMORY = "shared-memory"
+RESTRICTED = ("model-repository", "model-config", _SHARED_MEMORY, "trace", "logging", "statistics")
+"""Protocols that only the admin token opens; a token of its own opens shared memory over gRPC where there is one.
+Inference, health and metadata stay open."""
 ACCEPT_IDENTIFIED_DICOM = "GLIOSERVE_ACCEPT_IDENTIFIED_DICOM"
 """Set to 1 in the environment of the Python models where identified DICOM is accepted."""
 
@@ -61,6 +66,8 @@ class ServerOptions:
     metrics_port: int = 0
     admin_token: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
     """Opens :data:`RESTRICTED`. Triton takes it as a flag only, so the host's own users can read it in ``ps``."""
+    shared_memory_token: str | None = field(default=None, repr=False)
+    """Opens registration of shared memory to callers of this machine; None: the admin alone may register any."""
     accept_identified_dicom: bool = False
     log_verbosity: int = 0
     """Triton's ``--log-verbose``; 1 and more log every request's steps."""
@@ -92,12 +99,25 @@ class ServerOptions:
                 "Triton's HTTP port has no TLS, so that a study could pass it unencrypted.",
                 "Leave HTTP off, or bind to the loopback (--host 127.0.0.1).",
             )
+        self._check_shared_memory()
         owned = {_LOAD_MODEL, *(flag.split("=")[0] for flag in self._own_flags(Ports(0, 0, 0), Path()))}
         for name in (flag.split("=")[0] for flag in self.extra_flags):
             if name in owned:
                 raise ValueError(f"{name} is set by the options, not by extra_flags")
             if name in _TLS_FLAGS:
                 raise ValueError(f"{name} is set by --tls-cert, --tls-key and --tls-client-ca")
+
+    def _check_shared_memory(self) -> None:
+        if self.shared_memory_token is None:
+            return
+        if not _TOKEN.fullmatch(self.shared_memory_token) or self.shared_memory_token == self.admin_token:
+            raise ValueError("shared_memory_token must be 16 to 256 letters, digits, '-' or '_', and not the admin's")
+        if not ip_address(self.grpc_host or self.host).is_loopback:
+            raise GlioserveError(
+                ErrorCode.SHARED_MEMORY_REFUSED,
+                "Shared memory is for callers of this machine, and the gRPC port can be reached from others.",
+                "Bind to the loopback (--host 127.0.0.1), or leave --shared-memory-token-file out.",
+            )
 
     def flags(self, ports: Ports, repository: Path, models: Sequence[str]) -> list[str]:
         """Return the flags that say what is served, where, and to whom; the extra ones last.
@@ -109,6 +129,8 @@ class ServerOptions:
 
     def _own_flags(self, ports: Ports, repository: Path) -> list[str]:
         protocols = ",".join(RESTRICTED)
+        callers = self.shared_memory_token
+        over_grpc = ",".join(p for p in RESTRICTED if callers is None or p != _SHARED_MEMORY)
         flags = [
             f"--model-repository={repository}",
             "--model-control-mode=explicit",
@@ -119,11 +141,13 @@ class ServerOptions:
             "--log-format=ISO8601",
             f"--grpc-address={_in_brackets(self.grpc_host or self.host)}",
             f"--grpc-port={ports.grpc}",
-            f"--grpc-restricted-protocol={protocols}:{ADMIN_KEY}={self.admin_token}",
+            f"--grpc-restricted-protocol={over_grpc}:{ADMIN_KEY}={self.admin_token}",
             "--grpc-infer-allocation-pool-size=0",  # else eight requests' buffers are kept for ever, at any size
             f"--allow-http={str(self.http).lower()}",
             f"--allow-metrics={str(self.metrics).lower()}",
         ]
+        if callers is not None:
+            flags.append(f"--grpc-restricted-protocol={_SHARED_MEMORY}:{SHARED_MEMORY_KEY}={callers}")
         if self.http:
             flags += [
                 f"--http-address={_for_http(self.host)}",
@@ -213,8 +237,19 @@ class Ports:
 
 def read_admin_token(file: Path) -> str:
     """Return the admin token in ``file``. Raises ValueError, with the file's name and the reason, where it is unfit."""
+    return _read_token(file, lambda token: ServerOptions(admin_token=token))
+
+
+def read_shared_memory_token(file: Path) -> str:
+    """Return the token in ``file`` that opens shared memory. Raises ValueError as :func:`read_admin_token` does."""
+    return _read_token(file, lambda token: ServerOptions(shared_memory_token=token))
+
+
+def _read_token(file: Path, check: Callable[[str], object]) -> str:
     try:
-        return ServerOptions(admin_token=file.read_text(encoding="ascii").strip()).admin_token
+        token = file.read_text(encoding="ascii").strip()
+        check(token)
+        return token
     except OSError as error:
         raise ValueError(f"{file.name}: {error.strerror}") from error
     except UnicodeDecodeError as error:

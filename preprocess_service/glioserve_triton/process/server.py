@@ -100,7 +100,8 @@ class TritonServer:
 
     def admin(self) -> ServerAdmin:
         """Connect to the running server with the admin token."""
-        return ServerAdmin(self.grpc_url, self.options.admin_token, self.channel_tls)
+        options = self.options
+        return ServerAdmin(self.grpc_url, options.admin_token, self.channel_tls, options.shared_memory_token)
 
     @property
     def process(self) -> GuardedProcess:

@@ -93,7 +93,14 @@ class Supervisor:
             GlioserveError: GLIO-5111 where tritonserver ended by itself; GLIO-5128 where a part cannot be repaired.
         """
         python_models = [m for m in self._stages.models if m != CLASSIFIER_MODEL.name]
-        with background() as pool:
+        with background() as pool, self._server.admin() as admin:
+            shared: Question[None] | None = None
+            if self._server.options.shared_memory_token is not None:
+                # Imported where it is needed: the client's package is part of a start's time.
+                from glioserve_triton.shared_memory import FORGET_INTERVAL_S, forget_orphans
+
+                shared = Question(pool, partial(forget_orphans, admin, self._log), FORGET_INTERVAL_S)
+                shared.soon()
             self._live = Question(pool, self._ask_live, LIVE_INTERVAL_S)
             self._canaries = {
                 m: Question(pool, partial(self._ask_canaries, pool, m), CANARY_INTERVAL_S) for m in python_models
@@ -104,6 +111,8 @@ class Supervisor:
             try:
                 while not stop():
                     self._look()
+                    if shared is not None:
+                        shared.answer()
                     self._health.came_round()
                     every_look()
                     time.sleep(LOOK_INTERVAL_S)
