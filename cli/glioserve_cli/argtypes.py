@@ -106,6 +106,14 @@ def share(text: str) -> float:
     return value
 
 
+def share_or_none(text: str) -> float:
+    """Return a number from 0 to 1."""
+    value = _number(text, "must be a number from 0 to 1")
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"must be a number from 0 to 1, not {text!r}")
+    return value
+
+
 def series(text: str) -> tuple[Modality, str]:
     """Return a sequence and its SeriesInstanceUID (or ``UID#part``) of ``SEQUENCE=UID``."""
     return _of_sequence(text, "UID")

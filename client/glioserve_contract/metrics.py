@@ -7,6 +7,7 @@ values are a closed set, or come from the server's own repository and version.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
@@ -78,6 +79,14 @@ TRITON_ENDS = ((REJECTED, ErrorCode.UNAVAILABLE.token), (EXPIRED, ErrorCode.UNAV
 """Ends that no model sees: the queue was full, or the study waited too long in it."""
 OUTCOMES = (ANSWERED, ABSTAINED, "refused", "failed", "cancelled", REJECTED, EXPIRED)
 
+MODEL_OUTCOMES = tuple(dict.fromkeys(outcome for outcome, _ in MODEL_ENDS))
+OTHER_CALLER = "other"
+"""Label of every caller that the server's operator has not named."""
+MOST_CALLERS = 64
+"""Most callers that an operator may name: each adds a series for every outcome."""
+CALLER_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+SPAN_OUTCOMES = ("exported", "dropped")
+
 QUALITY_CHECKS = (
     *("t1ce_before_native", "t1ce_corroborations", "t1ce_swapped_with_t1", "other_kind"),
     *("registration_contrast", "registration_gain", "registration_overlap", "registration_rival"),
@@ -108,6 +117,19 @@ STUDIES = Metric(
         Label("code", tuple(dict.fromkeys(("", *(code for _, code in (*MODEL_ENDS, *TRITON_ENDS)))))),
     ),
     pairs=MODEL_ENDS,
+)
+CALLER_STUDIES = Metric(
+    "glioserve_caller_studies_total",
+    Kind.COUNTER,
+    "Studies by caller and outcome, as far as a model saw them: of the callers that the operator named, else other",
+    (Label("caller", origin="names of `glioserve serve --callers`, and other"), Label("outcome", MODEL_OUTCOMES)),
+)
+SPANS = Metric(
+    "glioserve_trace_spans_total",
+    Kind.COUNTER,
+    "Spans of the Python models by what became of them: dropped where the queue was full or the receiver failed; told "
+    "with the next request",
+    (Label("model", (PREPROCESS_MODEL.name, REPORT_MODEL.name)), Label("outcome", SPAN_OUTCOMES)),
 )
 STAGE_SECONDS = Metric(
     "glioserve_stage_duration_seconds",
@@ -193,7 +215,7 @@ RECORDS_LOST = Metric(
 
 MODEL_METRICS = (
     STUDIES, STAGE_SECONDS, ANSWERS_TOTAL, SCORE, STUDY_BYTES, STUDY_SLICES, STUDY_VOXELS, QUALITY, DISPLACEMENT,
-    SIMILARITY, BRAIN_VOLUME, SERIES, OPINIONS, RECORDS_LOST,
+    SIMILARITY, BRAIN_VOLUME, SERIES, OPINIONS, RECORDS_LOST, CALLER_STUDIES, SPANS,
 )  # fmt: skip
 """Metrics of the Python models, on Triton's own port as well."""
 

@@ -15,6 +15,7 @@ from typing import Any
 from glioserve_contract.errors.base import GlioserveError
 from glioserve_contract.errors.table import ErrorCode
 from glioserve_contract.tensors import (
+    CALLER_PARAMETER,
     DEADLINE_PARAMETER,
     HEATMAP_PARAMETER,
     MODALITIES_PARAMETER,
@@ -76,6 +77,13 @@ PARAMETERS = (
         "(`GLIO-3104`) before it starts, or between steps, when that passed over a second ago by the server's clock.",
         (10**12, 10**14 - 1),
     ),
+    Parameter(
+        CALLER_PARAMETER,
+        str,
+        "the study is counted as `other`'s",
+        "The caller's name, for `glioserve_caller_studies_total`: one of `glioserve serve --callers`. Send it as gRPC "
+        "metadata of this name; a gateway that proves who calls sets it itself.",
+    ),
 )
 TRITON_PARAMETERS = ("timeout", "priority", "sequence_id", "sequence_start", "sequence_end", "binary_data_output")
 """Triton's own, which it checks and takes out of a request before any model sees it."""
@@ -91,11 +99,11 @@ def parse_parameters(text: str | None) -> dict[str, Any]:
         text: JSON object, as the ``request.parameters()`` of Triton's Python backend has it; empty for none.
 
     Raises:
-        GlioserveError: GLIO-1110 for text of another form, an unknown parameter, or a value of another type or beyond
-            its bounds.
+        GlioserveError: GLIO-1110 for text of another form, an unknown parameter, one that is there twice, or a value of
+            another type or beyond its bounds.
     """
     try:
-        given = json.loads(text or "{}")
+        given = json.loads(text or "{}", object_pairs_hook=_once_each)
     except (json.JSONDecodeError, RecursionError):
         given = None
     if not isinstance(given, dict):
@@ -114,6 +122,14 @@ def parse_parameters(text: str | None) -> dict[str, Any]:
         if isinstance(value, int) and wanted.least_most is not None:
             _check_time(name, value, *wanted.least_most)
     return given
+
+
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the pairs of an object; a header's parameter may stand beside one of the same name in the request."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise GlioserveError(ErrorCode.INVALID_PARAMETER, "A request parameter is there twice.")
+    return found
 
 
 def _check_time(name: str, value: int, least: int, most: int) -> None:

@@ -45,7 +45,7 @@ from glioserve_preprocess.series.acquisition import Acquisition
 from glioserve_preprocess.series.enhancement import MIN_SHARE, Enhancement, compare_enhancement
 from glioserve_preprocess.series.opinions import opinion_record
 from glioserve_preprocess.series.selection import Choice, choose_series
-from glioserve_preprocess.stopwatch import Check, Stopwatch, go_on
+from glioserve_preprocess.stopwatch import Check, StageEnded, Stopwatch, go_on, untold
 from glioserve_preprocess.tensor.grid import sample, sample_mask
 from glioserve_preprocess.tensor.inputs import input_record
 from glioserve_preprocess.tensor.normalise import intensity_range, scale
@@ -81,6 +81,7 @@ def preprocess_dicom(
     threads: int | None = None,
     brain_models: Path | None = None,
     check: Check = go_on,
+    ended: StageEnded = untold,
 ) -> Preprocessed:
     """Preprocess the DICOM files of one study.
 
@@ -93,12 +94,13 @@ def preprocess_dicom(
             same to the bit on any number.
         brain_models: A site's own folder of brain models, looked into before the package's.
         check: Called between steps, from any thread; what it raises ends the work.
+        ended: Called after each stage with its name, begin and end.
 
     Raises:
         GlioserveError: GLIO-11xx to -17xx where the study cannot be read, chosen from, registered or normalised;
             GLIO-5113 to -5115 where the recipe's brain model cannot be used.
     """
-    watch = Stopwatch(check)
+    watch = Stopwatch(check, ended)
     with watch.stage("read"):
         instances = read(files, accept_identified=accept_identified)
     with watch.stage("series"):
@@ -128,6 +130,7 @@ def preprocess_volumes(
     threads: int | None = None,
     brain_models: Path | None = None,
     check: Check = go_on,
+    ended: StageEnded = untold,
 ) -> Preprocessed:
     """Preprocess volumes with their affines, which the caller has assigned to sequences.
 
@@ -137,11 +140,14 @@ def preprocess_volumes(
         threads: Threads for the work on several sequences at once; None takes one for each core.
         brain_models: A site's own folder of brain models, looked into before the package's.
         check: Called between steps, from any thread; what it raises ends the work.
+        ended: Called after each stage with its name, begin and end.
+        check: Called between steps, from any thread; what it raises ends the work.
+        ended: Called after each stage with its name, begin and end.
 
     Raises:
         GlioserveError: GLIO-11xx, -13xx, -15xx to -17xx as for DICOM files; GLIO-5113 to -5115.
     """
-    watch = Stopwatch(check)
+    watch = Stopwatch(check, ended)
     with watch.stage("series"):
         picked, warnings = pick_volumes(volumes, recipe.channels, recipe.min_slices)
     series = tuple(_volume_record(picked[m]) for m in recipe.channels)

@@ -15,19 +15,30 @@ def go_on() -> None:
     """Return: every step is wanted."""
 
 
+StageEnded = Callable[[str, int, int], None]
+"""Function that is told each stage's name, and its begin and end in nanoseconds since 1970; failed stages too."""
+
+
+def untold(name: str, begin_unix_ns: int, end_unix_ns: int) -> None:
+    """Do nothing: no one asks."""
+
+
 @dataclass
 class Stopwatch:
-    """Wall seconds per stage, in the order they ran; ``check`` is called before each."""
+    """Wall seconds per stage, in the order they ran; ``check`` is called before each, ``ended`` after it."""
 
     check: Check = go_on
+    ended: StageEnded = untold
     timings_s: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Add the time that the block takes to ``name``."""
         self.check()
-        start = time.perf_counter()
+        begin_unix_ns, start = time.time_ns(), time.perf_counter()
         try:
             yield
         finally:
-            self.timings_s[name] = self.timings_s.get(name, 0.0) + time.perf_counter() - start
+            took_s = time.perf_counter() - start
+            self.timings_s[name] = self.timings_s.get(name, 0.0) + took_s
+            self.ended(name, begin_unix_ns, begin_unix_ns + int(took_s * 1e9))

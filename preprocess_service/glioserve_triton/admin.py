@@ -82,6 +82,14 @@ class ServerAdmin:
         config.setdefault("parameters", {})[_GENERATION] = {"string_value": str(time.time_ns())}
         self._client.load_model(model, self._headers, config=json.dumps(config), client_timeout=timeout_s)
 
+    def trace(self, model: str, rate: int) -> None:
+        """Have one in ``rate`` requests to the model traced, beside those that carry a trace of their own.
+
+        The setting is the model's alone, so that canaries, which ask its steps, make no traces.
+        """
+        settings = {"trace_rate": [str(rate)]}
+        self._client.update_trace_settings(model, settings, headers=self._headers, client_timeout=CALL_TIMEOUT_S)
+
     def ready_versions(self, model: str) -> frozenset[int]:
         """Return the versions of the model that answer, by the repository's index."""
         index = self._client.get_model_repository_index(self._headers, client_timeout=CALL_TIMEOUT_S)

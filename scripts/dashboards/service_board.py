@@ -96,6 +96,18 @@ SERVICE = Board(
                     quantiles("glioserve_queue_duration_seconds"),
                     "Of the studies of an hour.",
                 ),
+                Panel(
+                    "Studies by caller",
+                    "short",
+                    grown("glioserve_caller_studies_total", "caller, outcome", window="1h"),
+                    "Within an hour, of the callers that --callers names; all others are other.",
+                ),
+                Panel(
+                    "Spans of the models",
+                    "short",
+                    grown("glioserve_trace_spans_total", "model, outcome", window="1h"),
+                    "Within an hour; dropped where the receiver of traces is too slow or away.",
+                ),
             ),
         ),
         (

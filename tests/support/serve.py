@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -73,11 +74,14 @@ class Serve:
 
 
 @contextmanager
-def serving(repository: Path, *arguments: str, prefix: tuple[str, ...] = ()) -> Iterator[Serve]:
+def serving(
+    repository: Path, *arguments: str, prefix: tuple[str, ...] = (), variables: Mapping[str, str] | None = None
+) -> Iterator[Serve]:
     """On free ports; killed at the end, whatever the test did. ``prefix`` is put before the command."""
     command = [*prefix, sys.executable, "-m", "glioserve_cli.main", "serve", "--repository", str(repository)]
     ports = ["--grpc-port", "0", "--http-port", "0", "--metrics-port", "0", "--probe-port", "0"]
-    process = subprocess.Popen([*command, *ports, *arguments], stderr=subprocess.PIPE, text=True)
+    environment = {**os.environ, **(variables or {})}
+    process = subprocess.Popen([*command, *ports, *arguments], stderr=subprocess.PIPE, text=True, env=environment)
     serve = Serve(process)
     try:
         yield serve

@@ -14,7 +14,7 @@ TRITON_LINES = """\
 | Backend | Path |
 +---------+------+
 
-{"time": "2026-11-23T17:54:15Z", "level": "info", "message": "from a model"}
+{"time": "2026-11-23T17:54:15Z", "level": "info", "source": "preprocess", "message": "request done", "request_id": "a"}
 error: creating server: Invalid argument
 """.splitlines()
 
@@ -26,7 +26,7 @@ def test_text_is_triton_s_own_with_our_events_in_its_manner() -> None:
         log.server_line(line)
     log.event("ready", grpc="127.0.0.1:8001", http=None)
     *lines, event = stream.getvalue().splitlines()
-    assert lines == TRITON_LINES
+    assert lines == [*TRITON_LINES[:7], "2026-11-23T17:54:15Z I preprocess] request done request_id=a", TRITON_LINES[8]]
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ I glioserve\] ready grpc=127\.0\.0\.1:8001", event)
 
 
@@ -40,12 +40,27 @@ def test_json_is_an_object_a_line() -> None:
     assert [(r["level"], r.get("source"), r["message"]) for r in records] == [
         ("info", "model_lifecycle.cc:839", "successfully loaded 'glioma'"),
         ("error", "server.cc:241", "CudaDriverHelper has not been initialized."),
-        ("info", None, "from a model"),
+        ("info", "preprocess", "request done"),
         ("info", "server", "error: creating server: Invalid argument"),
         ("warning", "glioserve", "studies in flight may have been cut off"),
     ]
     assert records[0]["time"] == "2026-11-23T17:54:14Z"
     assert records[-1]["grpc"] == "127.0.0.1:8001"
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_lines_below_the_level_are_left_out_and_those_without_one_never(log_format: str) -> None:
+    stream = io.StringIO()
+    log = Log(stream, log_format, "warning")  # type: ignore[arg-type]
+    for line in TRITON_LINES:
+        log.server_line(line)
+    log.event("ready")
+    log.event("studies in flight may have been cut off", "warning")
+    text = stream.getvalue()
+    for shown in ("CudaDriverHelper", "error: creating server", "cut off"):
+        assert shown in text
+    for hidden in ("successfully loaded", "request done", "ready"):
+        assert hidden not in text
 
 
 @pytest.mark.parametrize("log_format", ["text", "json"])

@@ -67,7 +67,7 @@ def test_a_cancelled_request_is_dropped(backend: Any, tmp_path: Path, logged: li
     assert model.runs == [(["LOGITS"], 2)]
     assert answers[1].error.status == TritonError.CANCELLED
     assert find_code(str(answers[1].error)) is ErrorCode.CANCELLED
-    assert MetricFamily.counted == {("cancelled", "GLIO-3102"): 1}
+    assert MetricFamily.counted == {("cancelled", "GLIO-3102"): 1, ("other", "cancelled"): 1}
     assert logged == []
     np.testing.assert_allclose(answers[2].outputs["LOGITS"], rows(3) @ WEIGHTS)
 
@@ -80,7 +80,9 @@ def test_a_request_past_its_deadline_is_dropped_and_counted(backend: Any, tmp_pa
     answers = model.execute([in_time, long_ago, misspelt])
     assert model.runs == [(["LOGITS"], 1)]
     assert [find_code(str(a.error)) for a in answers[1:]] == [ErrorCode.DEADLINE_PASSED, ErrorCode.INVALID_PARAMETER]
-    assert MetricFamily.counted == {("cancelled", "GLIO-3104"): 1, ("refused", "GLIO-1110"): 1}
+    assert MetricFamily.counted == {
+        ("cancelled", "GLIO-3104"): 1, ("refused", "GLIO-1110"): 1, ("other", "cancelled"): 1, ("other", "refused"): 1,
+    }  # fmt: skip
     assert logged == []
 
 
@@ -113,7 +115,7 @@ def test_one_fault_is_one_error_with_an_incident_number(backend: Any, tmp_path: 
     answers = model.execute([Request(rows(1), ("PICK",)), Request(WRONG_SHAPE, ("PICK",)), Request(None, ("PICK",))])
     np.testing.assert_array_equal(answers[0].outputs["PICK"], TABLE[[1]])
     assert len(logged) == 2
-    assert MetricFamily.counted == {("failed", "GLIO-3101"): 2}
+    assert MetricFamily.counted == {("failed", "GLIO-3101"): 2, ("other", "failed"): 2}
     for answer in answers[1:]:
         message = str(answer.error)
         assert answer.error.status == TritonError.INTERNAL

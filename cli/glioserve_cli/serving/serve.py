@@ -17,6 +17,7 @@ from glioserve_cli import argtypes
 from glioserve_cli.serving.front_door import FrontDoor, add_gateway_arguments
 from glioserve_cli.serving.server_tls import add_server_tls_arguments, server_tls_of, tell_expiry
 from glioserve_cli.serving.server_version import tell_standing
+from glioserve_cli.serving.telemetry import add_telemetry_arguments, telemetry_of
 from glioserve_cli.stop_signals import STOP
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_contract.tensors import CLASSIFIER_MODEL
@@ -114,7 +115,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="keep a record of every study here: who asked, what answered, how it ended; no identity, no pixel",
     )
-    add("--log-format", choices=("text", "json"), default="text")
+    add_telemetry_arguments(parser)
     add("--log-verbosity", type=int, default=_DEFAULTS.log_verbosity, help="Triton's --log-verbose")
     add(
         "--triton-flag",
@@ -133,7 +134,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _serve(args: argparse.Namespace) -> int:
-    log = Log(sys.stderr, args.log_format)
+    log = Log(sys.stderr, args.log_format, args.log_level)
     if STOP.first():
         log.event("stopped before the start")
         return 0
@@ -274,6 +275,7 @@ def _options(args: argparse.Namespace, door: FrontDoor) -> ServerOptions:
         drain_timeout_s=args.drain_timeout_s,
         exit_timeout_s=args.exit_timeout_s,
         log_verbosity=args.log_verbosity,
+        **telemetry_of(args),
         extra_flags=tuple(args.triton_flag),
         **token,
     )

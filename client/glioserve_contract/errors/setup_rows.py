@@ -160,4 +160,8 @@ INVALID_STUDY_LOG = ErrorRow(
     "GLIO-5134", _BAD, _FIX, "The study log cannot be used: its folder, or a file in it, is unfit.",
     "Name a folder that the server may write and that no other server uses; docs/study-log.md says what lies in it.",
 )
+INVALID_TRACING = ErrorRow(
+    "GLIO-5135", _BAD, _FIX, "Traces cannot be exported as the options or the environment ask.",
+    "Correct what the message names; docs/operations.md lists the options and the variables.",
+)
 # fmt: on

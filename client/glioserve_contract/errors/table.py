@@ -332,6 +332,7 @@ class ErrorCode(Enum):
     INVALID_BUNDLE = setup_rows.INVALID_BUNDLE
     UNTRUSTED_BUNDLE = setup_rows.UNTRUSTED_BUNDLE
     INVALID_STUDY_LOG = setup_rows.INVALID_STUDY_LOG
+    INVALID_TRACING = setup_rows.INVALID_TRACING
     # fmt: on
 
     @property

@@ -22,6 +22,7 @@ from glioserve_triton.adapters.study_input import read_input
 from glioserve_triton.adapters.wanted import still_wanted
 from glioserve_triton.served.promotions import load_serving
 from glioserve_triton.served.repository import check_contract
+from glioserve_triton.tracing.requests import RequestTraces
 
 
 class TritonPythonModel:
@@ -38,10 +39,15 @@ class TritonPythonModel:
         load_brain_model(self.recipe.brain_extraction, self.brain_models)  # a broken one fails the load, not a study
         self.metrics = Metrics(pb_utils)
         self.studies = Studies(PREPROCESS_MODEL.name, self.metrics)
+        self.traces = RequestTraces(PREPROCESS_MODEL.name, self.metrics.spans)
 
     def execute(self, requests: Sequence[Request]) -> list[Response]:
         """Return one response for each request, in order."""
-        return respond(pb_utils, requests, self.handle, self.failed)
+        return respond(pb_utils, requests, self.handle, self.failed, self.traces)
+
+    def finalize(self) -> None:
+        """Send the spans that still wait."""
+        self.traces.close()
 
     def handle(self, request: Request) -> tuple[NamedTensor, ...]:
         """Return the tensors of one request's answer."""
@@ -51,12 +57,12 @@ class TritonPythonModel:
         if study.files is not None:
             result = preprocess_dicom(
                 study.files, self.recipe, accept_identified=self.accept_identified, series=overrides.for_files(),
-                threads=self.threads, brain_models=self.brain_models, check=check,
+                threads=self.threads, brain_models=self.brain_models, check=check, ended=self.traces.stage,
             )  # fmt: skip
         else:
             result = preprocess_volumes(
                 overrides.renamed(study.volumes), self.recipe,
-                threads=self.threads, brain_models=self.brain_models, check=check,
+                threads=self.threads, brain_models=self.brain_models, check=check, ended=self.traces.stage,
             )  # fmt: skip
         record = replace(result.record, input_digest=study.digest() if keeps_log() else None)
         self.metrics.preprocessed(record, study.size_bytes)

@@ -20,6 +20,7 @@ from glioserve_triton.adapters.metrics import Metrics
 from glioserve_triton.adapters.served_versions import ServedVersions
 from glioserve_triton.adapters.studies import Studies
 from glioserve_triton.served.repository import check_contract
+from glioserve_triton.tracing.requests import RequestTraces
 
 NO_HEATMAP = np.zeros((0, 0, 0), dtype=np.float32)
 
@@ -31,11 +32,16 @@ class TritonPythonModel:
         """Read the versions that may have answered."""
         check_contract(args["model_config"])
         self.versions = ServedVersions(Path(args["model_repository"]).parent / "classifier")
-        self.studies = Studies(REPORT_MODEL.name, Metrics(pb_utils))
+        metrics = Metrics(pb_utils)
+        self.studies, self.traces = Studies(REPORT_MODEL.name, metrics), RequestTraces(REPORT_MODEL.name, metrics.spans)
 
     def execute(self, requests: Sequence[Request]) -> list[Response]:
         """Return one response for each request, in order."""
-        return respond(pb_utils, requests, self.handle, self.studies.failed)
+        return respond(pb_utils, requests, self.handle, self.studies.failed, self.traces)
+
+    def finalize(self) -> None:
+        """Send the spans that still wait."""
+        self.traces.close()
 
     def handle(self, request: Request) -> list[NamedTensor]:
         """Return the tensors of one request's answer."""
@@ -46,7 +52,8 @@ class TritonPythonModel:
         wanted = set(request.requested_output_names())
         record = from_dict(PreprocessRecord, json.loads(record[0]))
         model = self.versions.find(digest_of_model_id(tuple(words[0].tolist())))
-        result = answer(model, logits[0], cam[0], mask, record, with_heatmap=_wants_heatmap(request, wanted))
+        with_heatmap = _wants_heatmap(request, wanted)
+        result = answer(model, logits[0], cam[0], mask, record, with_heatmap=with_heatmap, ended=self.traces.stage)
         self.studies.answered(request, result.report)
         values = {
             t.SCORE: np.array([result.report.score], dtype=np.float32),

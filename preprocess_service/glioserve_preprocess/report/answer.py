@@ -15,7 +15,7 @@ from glioserve_contract.records.preprocess import PreprocessRecord
 from glioserve_contract.records.recipe import CLASSES
 from glioserve_contract.records.report import HeatmapRecord, ModelRecord, Report
 from glioserve_dicom.volumes.geometry import Geometry, geometry_of_record
-from glioserve_preprocess.stopwatch import Stopwatch
+from glioserve_preprocess.stopwatch import StageEnded, Stopwatch, untold
 from glioserve_preprocess.tensor.grid import sample, sample_mask
 
 MIN_USUAL_INSIDE = 0.5
@@ -42,6 +42,7 @@ def answer(
     record: PreprocessRecord,
     *,
     with_heatmap: bool = True,
+    ended: StageEnded = untold,
 ) -> Answer:
     """Return the answer to one study.
 
@@ -52,12 +53,13 @@ def answer(
         brain_mask: [D, H, W] on the network's grid.
         record: what preprocessing did to the study.
         with_heatmap: whether the heat map is computed.
+        ended: called after each stage with its name, begin and end.
 
     Raises:
         GlioserveError: GLIO-2101, the version was trained for another preprocessing; GLIO-2102, an output has a wrong
             shape or is not finite.
     """
-    watch = Stopwatch()
+    watch = Stopwatch(ended=ended)
     recipe = model.manifest.recipe
     if record.preprocessing_digest != model.manifest.preprocessing_digest:
         raise GlioserveError(

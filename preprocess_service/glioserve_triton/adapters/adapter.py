@@ -19,51 +19,68 @@ from glioserve_contract.parameters import CANARY_PARAMETER
 from glioserve_triton.adapters.backend_api import BackendUtils, NamedTensor, Request, RequestError, Response
 from glioserve_triton.adapters.heartbeat import own_heartbeat
 from glioserve_triton.adapters.wanted import still_wanted
+from glioserve_triton.tracing.requests import RequestTraces
 
 CANARY_HOLD_S = 0.01
 """Time for which a canary keeps its process, so that those sent at once reach all processes of a model."""
 
 Handler = Callable[[Request], Sequence[NamedTensor]]
 """Function from a request to its output tensors; it may raise :class:`GlioserveError`."""
+Failed = Callable[[Request, ErrorCode], None]
 
 
 def respond(
-    pb_utils: BackendUtils, requests: Sequence[Request], handle: Handler, failed: Callable[[Request, ErrorCode], None]
+    pb_utils: BackendUtils, requests: Sequence[Request], handle: Handler, failed: Failed, traces: RequestTraces
 ) -> list[Response]:
     """Return a response for each request, never an exception: an uncaught one would carry a traceback.
 
     ``failed`` is told of each study that gets an error.
     """
     with own_heartbeat().busy():
-        return [_respond_one(pb_utils, request, handle, failed) for request in requests]
+        return [_respond_one(pb_utils, request, handle, failed, traces) for request in requests]
 
 
 def _respond_one(
-    pb_utils: BackendUtils, request: Request, handle: Handler, failed: Callable[[Request, ErrorCode], None]
+    pb_utils: BackendUtils, request: Request, handle: Handler, failed: Failed, traces: RequestTraces
+) -> Response:
+    if _is_canary(request):
+        time.sleep(CANARY_HOLD_S)
+        answer = pb_utils.TritonError(f"canary of process {os.getpid()}", pb_utils.TritonError.INVALID_ARG)
+        return pb_utils.InferenceResponse(error=answer)
+    with traces.request(request):
+        return _answer(pb_utils, request, handle, failed, traces)
+
+
+def _answer(
+    pb_utils: BackendUtils, request: Request, handle: Handler, failed: Failed, traces: RequestTraces
 ) -> Response:
     try:
-        if _is_canary(request):
-            time.sleep(CANARY_HOLD_S)
-            answer = pb_utils.TritonError(f"canary of process {os.getpid()}", pb_utils.TritonError.INVALID_ARG)
-            return pb_utils.InferenceResponse(error=answer)
         still_wanted(request)()
         return pb_utils.InferenceResponse(output_tensors=list(handle(request)))
     except BaseException as error:  # noqa: BLE001 - see respond()
         ours = isinstance(error, GlioserveError) and error.code in SERVER_CODES
-        known = cast(GlioserveError, error) if ours else incident(pb_utils, error)
+        known = cast(GlioserveError, error) if ours else incident(pb_utils, error, _unlogged(traces))
     failed(request, known.code)
+    traces.ended(known.code)
     return pb_utils.InferenceResponse(error=triton_error(pb_utils, known))
 
 
 def _is_canary(request: Request) -> bool:
     text = request.parameters()
-    return bool(text) and CANARY_PARAMETER in text and json.loads(text).get(CANARY_PARAMETER) is True
+    try:
+        return bool(text) and CANARY_PARAMETER in text and json.loads(text).get(CANARY_PARAMETER) is True
+    except (ValueError, AttributeError):  # refused with the other malformed parameters
+        return False
 
 
-def incident(pb_utils: BackendUtils, error: BaseException, text: str = "its text is not logged") -> GlioserveError:
-    """Return an unknown error by number: the log has where it arose, but not its text, which may hold patient data.
+def _unlogged(traces: RequestTraces) -> str:
+    return f"its text is not logged; {traces.reference}"
 
-    A caller that knows better hands in the ``text`` to log.
+
+def incident(pb_utils: BackendUtils, error: BaseException, text: str) -> GlioserveError:
+    """Return an unknown error by number: the log has where it arose, and ``text``.
+
+    The error's own text may hold patient data; a caller that knows better hands it in.
     """
     number = secrets.token_hex(4)
     frames = " < ".join(f"{f.filename}:{f.lineno}" for f in reversed(traceback.extract_tb(error.__traceback__)))

@@ -6,16 +6,23 @@ not counted. Counting never fails a study.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
+from itertools import product
 
+from glioserve_contract import GlioserveError
 from glioserve_contract import metrics as m
+from glioserve_contract.parameters import parse_parameters
 from glioserve_contract.records.preprocess import NAMED_BY_CALLER, PreprocessRecord, SeriesRecord
 from glioserve_contract.records.report import Report
 from glioserve_contract.sequences import Modality, PixelKind
-from glioserve_triton.adapters.backend_api import BackendUtils, Metric, MetricFamily
+from glioserve_contract.tensors import CALLER_PARAMETER
+from glioserve_triton.adapters.backend_api import BackendUtils, Metric, MetricFamily, Request
 from glioserve_triton.adapters.heartbeat import own_heartbeat
 
+CALLERS = "GLIOSERVE_CALLERS"
+"""Names of callers in the environment of the Python models, with commas between them."""
 MOST_OPEN_SERIES = 64
 """Series of one metric whose label is open, such as the classifier's version; later ones are not counted."""
 _OPEN_VALUE = re.compile(r"[0-9]{1,10}")
@@ -43,12 +50,19 @@ class Metrics:
             self._families[metric] = pb_utils.MetricFamily(
                 name=metric.name, description=metric.description, kind=kinds[metric.kind]
             )
-            for values in metric.series():
+            for values in metric.series() if metric is not m.CALLER_STUDIES else _caller_series():
                 self._make(metric, values)
 
-    def count(self, outcome: str, code: str = "") -> None:
-        """Count one study that ends here."""
+    def count(self, outcome: str, code: str, caller: str) -> None:
+        """Count one study that ends here; ``caller`` is that of :func:`caller_of`."""
         self._tell(m.STUDIES, (outcome, code), 1)
+        self._tell(m.CALLER_STUDIES, (caller, outcome), 1)
+
+    def spans(self, model: str, exported: int, dropped: int) -> None:
+        """Count spans of a model that have left it."""
+        for outcome, count in zip(m.SPAN_OUTCOMES, (exported, dropped), strict=True):
+            if count:
+                self._tell(m.SPANS, (model, outcome), count)
 
     def record_lost(self) -> None:
         """Count one record of a study that was lost."""
@@ -59,9 +73,9 @@ class Metrics:
         for metric, values, value in (*of_record(record), (m.STUDY_BYTES, (), request_bytes)):
             self._tell(metric, values, value)
 
-    def reported(self, report: Report) -> None:
+    def reported(self, report: Report, caller: str) -> None:
         """Count one answer."""
-        self.count(m.ANSWERED if report.label else m.ABSTAINED)
+        self.count(m.ANSWERED if report.label else m.ABSTAINED, "", caller)
         for metric, values, value in of_report(report):
             self._tell(metric, values, value)
 
@@ -91,6 +105,24 @@ class Metrics:
         series = family.Metric(labels, list(metric.buckets)) if metric.buckets else family.Metric(labels)
         self._series[metric, values] = series
         return series
+
+
+def named_callers() -> tuple[str, ...]:
+    """Return the callers that the server's operator named."""
+    return tuple(filter(None, os.environ.get(CALLERS, "").split(",")))
+
+
+def caller_of(request: Request) -> str:
+    """Return the label of the request's caller: its name where the operator named it, else ``other``."""
+    try:
+        caller = str(parse_parameters(request.parameters()).get(CALLER_PARAMETER))
+    except GlioserveError:
+        return m.OTHER_CALLER
+    return caller if caller in named_callers() else m.OTHER_CALLER
+
+
+def _caller_series() -> Iterator[tuple[str, ...]]:
+    yield from product((*named_callers(), m.OTHER_CALLER), m.MODEL_OUTCOMES)
 
 
 def of_record(record: PreprocessRecord) -> Iterator[Observation]:

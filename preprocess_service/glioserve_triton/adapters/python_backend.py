@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from glioserve_contract import GlioserveError
-from glioserve_contract.metrics import RECORDS_LOST, STUDIES
+from glioserve_contract.metrics import CALLER_STUDIES, RECORDS_LOST, STUDIES
 from glioserve_triton.adapters.adapter import incident, triton_error
 from glioserve_triton.adapters.backend_api import Array, BackendUtils, Request, Response
 from glioserve_triton.adapters.heartbeat import own_heartbeat
@@ -69,7 +69,7 @@ class Batcher:
 
     def __init__(self, pb_utils: BackendUtils, config: ModelConfig, run: Run) -> None:
         self._pb_utils, self._config, self._run_graph = pb_utils, config, run
-        self._studies = Studies(config.name, Metrics(pb_utils, (STUDIES, RECORDS_LOST)))
+        self._studies = Studies(config.name, Metrics(pb_utils, (STUDIES, RECORDS_LOST, CALLER_STUDIES)))
 
     def execute(self, requests: Sequence[Request]) -> list[Response]:
         """One response for each request, in order."""

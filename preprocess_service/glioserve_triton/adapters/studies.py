@@ -13,7 +13,7 @@ from glioserve_contract import metrics as m
 from glioserve_contract.records.report import Report
 from glioserve_contract.records.studies.study import StudyRecord
 from glioserve_triton.adapters.backend_api import Request
-from glioserve_triton.adapters.metrics import Metrics
+from glioserve_triton.adapters.metrics import Metrics, caller_of
 from glioserve_watch.features import features_of
 from glioserve_watch.spool import SPOOL_FOLDER, STUDY_LOG, Spool
 
@@ -35,7 +35,7 @@ class Studies:
 
     def answered(self, request: Request, report: Report) -> None:
         """Count and record an answer."""
-        self._metrics.reported(report)
+        self._metrics.reported(report, caller_of(request))
         if self._spool is None:
             return
         provenance = report.preprocess.provenance
@@ -56,7 +56,7 @@ class Studies:
 
     def failed(self, request: Request, code: ErrorCode, input_digest: str | None = None) -> None:
         """Count and record a study that got an error instead of an answer."""
-        self._metrics.count(m.outcome_of(code), code.token)
+        self._metrics.count(m.outcome_of(code), code.token, caller_of(request))
         if self._spool is not None:
             ended = self._ended(self._spool, request, m.outcome_of(code), code.token)
             self._put(self._spool, replace(ended, input_digest=input_digest))

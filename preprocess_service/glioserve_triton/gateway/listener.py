@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from glioserve_contract.tensors import ENSEMBLE
+from glioserve_contract.tensors import CALLER_PARAMETER, ENSEMBLE
 from glioserve_triton.gateway import answers
 from glioserve_triton.gateway.messages import CONNECTION_MANAGER, ROUTER, Json, named, type_url
 from glioserve_triton.gateway.options import GatewayOptions, Jwt, read_key_set
@@ -17,7 +17,7 @@ OPEN_METHODS = ("ServerLive", "ServerReady", "ModelReady", "ServerMetadata", "Mo
 """Methods that may be asked beside an inference. Model control, shared memory, traces, logs and statistics may not."""
 HEALTH = ("/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch")
 """Asked without credentials: probes have none, and the answer is one word."""
-CALLER_HEADER = "x-glioserve-caller"
+CALLER_HEADER = CALLER_PARAMETER
 """Set by the gateway alone; what a caller sends under this name is removed first."""
 CERTIFICATE_SECRET, AUTHORITIES_SECRET = "certificate", "authorities"
 _API_KEYS, _ONLY_ENSEMBLE, _RATE = "glioserve.api_keys", "glioserve.only_ensemble", "envoy.filters.http.local_ratelimit"

@@ -12,7 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from glioserve_contract import ErrorCode, GlioserveError
+from glioserve_contract.metrics import CALLER_NAME, MOST_CALLERS, OTHER_CALLER
+from glioserve_contract.tensors import CALLER_PARAMETER
+from glioserve_triton.adapters.metrics import CALLERS
 from glioserve_triton.process.locate import Installation
+from glioserve_triton.tracing.options import TRACES_URL, TraceExport
 from glioserve_watch.spool import SPOOL_FOLDER, STUDY_LOG
 
 if TYPE_CHECKING:  # its library is loaded only where TLS is asked for
@@ -85,12 +89,17 @@ class ServerOptions:
     """Folder in which the supervisor keeps them beyond the run; None keeps none."""
     tls: ServerTls | None = None
     """TLS of the gRPC port; None: plain text. Triton's HTTP and metrics ports have none."""
+    traces: TraceExport | None = None
+    """Export of traces; None: none are made, unless ``extra_flags`` ask Triton for its own."""
+    callers: tuple[str, ...] = ()
+    """Names of callers that have their own series in the metrics; all others are counted as one."""
     extra_flags: tuple[str, ...] = ()
     """Further flags of tritonserver (``--trace-config=…``, ``--backend-config=…``)."""
 
     def __post_init__(self) -> None:
         if not _TOKEN.fullmatch(self.admin_token):
             raise ValueError("admin_token must be 16 to 256 letters, digits, '-' or '_'")
+        check_callers(self.callers)
         object.__setattr__(self, "host", _address(self.host))
         object.__setattr__(self, "grpc_host", _address(self.grpc_host or self.host))
         if self.tls is not None and self.http and not ip_address(self.host).is_loopback:
@@ -158,13 +167,22 @@ class ServerOptions:
             flags += [f"--metrics-address={_for_http(self.host)}", f"--metrics-port={ports.metrics}"]
         if self.profile:
             flags.append(f"--model-config-name={self.profile}")
+        if self.callers:
+            flags.append(f"--grpc-header-forward-pattern=^{CALLER_PARAMETER}$")
+            flags += [f"--http-header-forward-pattern=^{CALLER_PARAMETER}$"] if self.http else []
+        if self.traces is not None:
+            flags += self.traces.flags()
         return flags
 
     def environment(self, installation: Installation) -> dict[str, str]:
         """Return the server's environment; what it accepts is decided here alone, never inherited."""
         environment = installation.environment()
-        for decided_here in (ACCEPT_IDENTIFIED_DICOM, SPOOL_FOLDER, STUDY_LOG):
-            environment.pop(decided_here, None)
+        for name in (ACCEPT_IDENTIFIED_DICOM, SPOOL_FOLDER, STUDY_LOG, TRACES_URL, CALLERS):
+            environment.pop(name, None)
+        if self.traces is not None:
+            environment.update(self.traces.environment())
+        if self.callers:
+            environment[CALLERS] = ",".join(self.callers)
         if self.study_log is not None:
             environment[STUDY_LOG] = str(self.study_log)
         if self.accept_identified_dicom:
@@ -200,6 +218,17 @@ class ServerOptions:
     def local_grpc_host(self) -> str:
         """The same of the gRPC port."""
         return _local(self.grpc_host or self.host)
+
+
+def check_callers(callers: Sequence[str]) -> None:
+    """Raise ValueError for a name that cannot be a label, one that stands for all others, and for too many."""
+    for name in callers:
+        if not CALLER_NAME.fullmatch(name) or name == OTHER_CALLER:
+            raise ValueError(
+                f"a caller's name must be 1 to 64 letters, digits, '.', '_' or '-', and not {OTHER_CALLER!r}"
+            )
+    if len(set(callers)) != len(callers) or len(callers) > MOST_CALLERS:
+        raise ValueError(f"at most {MOST_CALLERS} callers can be named, each once")
 
 
 def _address(host: str) -> str:

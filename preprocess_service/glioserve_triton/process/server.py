@@ -260,6 +260,16 @@ class TritonServer:
             self._wait_for(model, admin, deadline, give_up)
             if not self.steps:
                 self._check_running(installation, admin)
+            self._begin_sampling(admin)
+
+    def _begin_sampling(self, admin: ServerAdmin) -> None:
+        """Have a share of the studies traced; the flags trace none but those that ask for it."""
+        traces = self.options.traces
+        if traces is not None and traces.rate:
+            try:
+                admin.trace(self.options.model, traces.rate)
+            except InferenceServerException as error:
+                raise self.failure(f"tritonserver does not take a rate of traces: {error.message()}") from error
 
     def _wait_for(self, model: str, admin: ServerAdmin, deadline: float, give_up: StopCheck) -> None:
         process, served = self.process, self.options.model

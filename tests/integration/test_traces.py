@@ -1,0 +1,181 @@
+"""One trace from the caller to every stage, in spans and logs of a real `glioserve serve`, and nothing of a patient."""
+
+import io
+import json
+import re
+import urllib.request
+from types import SimpleNamespace
+
+import numpy as np
+import pydicom
+import pytest
+import tritonclient.grpc as triton
+from prometheus_client.parser import text_string_to_metric_families
+
+from glioserve_contract import metrics as m
+from glioserve_phantom.dicom import dicom_files
+from support.otlp import OtlpReceiver
+from support.serve import serving
+from support.triton import wait_until
+
+pytestmark = pytest.mark.triton
+
+PLANTED = ("Planted^Patient", "PLANTED-ID", "PLANTED words")
+TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+TRACED = {"traceparent": f"00-{TRACE}-{SPAN}-01"}
+STAGES = ("read", "series", "assemble", "register", "brain", "grid", "normalise")
+
+
+def infer(url, contents, **options):
+    """Return the answer's score, or the refusal."""
+    tensor = triton.InferInput("INSTANCES", [len(contents)], "BYTES")
+    tensor.set_data_from_numpy(np.array(contents, dtype=object))
+    with triton.InferenceServerClient(url) as raw:
+        try:
+            return float(raw.infer("glioma", [tensor], client_timeout=120, **options).as_numpy("SCORE")[0])
+        except triton.InferenceServerException as error:
+            return error.message()
+
+
+def planted(content):
+    dataset = pydicom.dcmread(io.BytesIO(content))
+    dataset.PatientName, dataset.PatientID, dataset.SeriesDescription = PLANTED
+    written = io.BytesIO()
+    dataset.save_as(written)
+    return written.getvalue()
+
+
+def records(serve):
+    """The log's lines; each is a JSON object."""
+    return [json.loads(line) for line in serve.lines.copy()]
+
+
+def url_of(serve):
+    return json.loads(serve.line('"message": "ready"'))["grpc"]
+
+
+def studies_by_caller(serve):
+    port = json.loads(serve.line('"message": "probes"'))["port"]
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
+        page = answer.read().decode()
+    return {
+        (sample.labels["caller"], sample.labels["outcome"]): sample.value
+        for family in text_string_to_metric_families(page)
+        for sample in family.samples
+        if sample.name == m.CALLER_STUDIES.name
+    }
+
+
+@pytest.fixture(scope="module")
+def told(repository, files, phantom):
+    """What a receiver and the log got of one good study, one that names its patient, and one without a trace."""
+    arguments = ("--trace-sampling", "0", "--callers", "ward,pacs", "--log-format", "json", "--log-level", "info")
+    named = [planted(content) for content in dicom_files(phantom, identified=True)]
+    with OtlpReceiver() as receiver, serving(repository, "--otlp-endpoint", receiver.base_url, *arguments) as serve:
+        url = url_of(serve)
+        by_ward = {"x-glioserve-caller": "ward"}
+        score = infer(url, files, request_id="good", headers={**TRACED, **by_ward})
+        refusal = infer(url, named, request_id="named", headers={**TRACED, "x-glioserve-caller": PLANTED[1]})
+        untraced = infer(url, [b"not DICOM"], request_id="untraced", headers=by_ward)
+        twice = infer(url, files, request_id="twice", headers=by_ward, parameters={"x-glioserve-caller": "pacs"})
+        counts = studies_by_caller(serve)
+        serve.process.terminate()
+        code = serve.end()
+        yield SimpleNamespace(
+            receiver=receiver, log=records(serve), text=serve.log, score=score, refusal=refusal, untraced=untraced,
+            twice=twice, counts=counts, code=code,
+        )  # fmt: skip
+
+
+def spans_of(told, request_id):
+    """Spans of one request: those of Triton that name it, and what is below them."""
+    ids = {s.span_id for s in told.receiver.spans if s.attributes.get("triton.request_id") == request_id}
+    found = {}
+    for span in sorted(told.receiver.spans, key=lambda s: s.begin_unix_ns):
+        if span.span_id in ids or span.parent_id in ids:
+            ids.add(span.span_id)
+            found[span.name] = span
+    return found
+
+
+def test_one_trace_has_the_ensemble_its_steps_and_their_stages_under_the_caller_s_span(told):
+    assert 0 <= told.score <= 1
+    spans = spans_of(told, "good")
+    assert {span.trace_id for span in spans.values()} == {TRACE}
+    front = next(s for s in told.receiver.spans if s.span_id == spans["glioma"].parent_id)
+    assert (front.name, front.parent_id) == ("InferRequest", SPAN)
+    for step in ("preprocess", "classifier", "report"):
+        assert spans[step].parent_id == spans["glioma"].span_id
+    for model, stages in (("preprocess", STAGES), ("report", ("report", "heatmap"))):
+        own = spans[f"glioserve.{model}"]
+        assert own.parent_id == spans[model].span_id
+        assert own.attributes == {"glioserve.request_id": "good", "glioserve.outcome": "done"}
+        found = [s for s in told.receiver.spans if s.parent_id == own.span_id]
+        assert [s.name for s in sorted(found, key=lambda s: s.begin_unix_ns)] == [
+            f"glioserve.{model}.{stage}" for stage in stages
+        ]
+        assert all(own.begin_unix_ns <= s.begin_unix_ns <= s.end_unix_ns <= own.end_unix_ns for s in found)
+    assert {span.service for span in told.receiver.spans} == {"glioserve"}
+
+
+def test_a_refusal_is_in_its_trace_with_its_code(told):
+    span = spans_of(told, "named")["glioserve.preprocess"]
+    token = re.search(r"GLIO-\d{4}", told.refusal)[0]
+    assert span.attributes["error.type"] == token
+    assert (span.attributes["glioserve.outcome"], span.failed) == ("refused", False)
+
+
+def test_a_sampling_of_0_traces_those_alone_who_ask_for_it(told):
+    """Canaries, which ask the steps, are among those who do not."""
+    assert "GLIO-1201" in told.untraced
+    assert {span.trace_id for span in told.receiver.spans} == {TRACE}
+    assert not spans_of(told, "untraced")
+
+
+def test_the_log_has_each_request_with_its_trace(told):
+    lines = [(r["source"], r["request_id"], r.get("trace_id"), r.get("code")) for r in told.log if "request_id" in r]
+    refused = re.search(r"GLIO-\d{4}", told.refusal)[0]
+    assert lines == [
+        ("preprocess", "good", TRACE, None),
+        ("report", "good", TRACE, None),
+        ("preprocess", "named", TRACE, refused),
+        ("preprocess", "untraced", None, "GLIO-1201"),
+        ("preprocess", "twice", None, "GLIO-1110"),
+    ]
+    assert told.code == 0
+
+
+def test_callers_are_counted_by_name_where_the_operator_named_them(told):
+    """A name beside the header is refused: a gateway's word could be contradicted else."""
+    assert "is there twice" in told.twice
+    seen = {key: count for key, count in told.counts.items() if count}
+    assert seen.pop(("ward", "answered"), 0) + seen.pop(("ward", "abstained"), 0) == 1
+    assert seen == {("other", "refused"): 2, ("ward", "refused"): 1}
+    assert {caller for caller, _ in told.counts} == {"ward", "pacs", "other"}
+
+
+def test_nothing_of_a_patient_is_in_spans_or_logs(told, files):
+    header = pydicom.dcmread(io.BytesIO(files[0]), stop_before_pixels=True)
+    uids = (header.StudyInstanceUID, header.SeriesInstanceUID, header.SOPInstanceUID)
+    sent = b"".join(told.receiver.bodies) + told.text.encode()
+    assert TRACE.encode() in sent
+    for text in (*PLANTED, *uids, str(header.SeriesDescription), str(header.PatientID)):
+        assert text.encode() not in sent, text
+
+
+def test_a_receiver_that_does_not_answer_keeps_neither_a_study_nor_the_end_waiting(repository):
+    """Also: the standard variables alone ask for traces, and a study of a caller without one is sampled."""
+    with OtlpReceiver() as receiver:
+        receiver.go_on.clear()
+        variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.base_url, "OTEL_SERVICE_NAME": "mri"}
+        with serving(repository, variables=variables) as serve:
+            for _ in range(2):
+                assert "GLIO-1201" in infer(serve.grpc_url(), [b"not DICOM"])
+            wait_until(lambda: len(receiver.spans) >= 4, "spans of both exporters")
+            assert "GLIO-1201" in infer(serve.grpc_url(), [b"not DICOM"])
+            serve.process.terminate()
+            assert serve.end() == 0
+            assert not receiver.go_on.is_set()
+        names = {span.name for span in receiver.spans}
+        assert {"InferRequest", "glioma", "preprocess", "glioserve.preprocess"} <= names
+        assert {span.service for span in receiver.spans} == {"mri"}
