@@ -13,7 +13,7 @@ ipFamilies:
 namespace="{{ .Release.Namespace }}",pod=~"{{ include "glioserve.fullname" . }}-[a-z0-9]+-[a-z0-9]{5}"
 {{- end -}}
 
-{{/* Studies that wait or are worked on, over all pods: a gauge of the steps, since the ensemble's own tells nothing. */}}
+{{/* Studies that wait for a step, over all pods: a gauge of the steps, since the ensemble's own tells nothing. */}}
 {{- define "glioserve.pendingQuery" -}}
 sum(nv_inference_pending_request_count{ {{- include "glioserve.promSelector" . }},model=~"preprocess|classifier|report"})
 {{- end -}}
