@@ -1,6 +1,6 @@
 """Compile the inference protocol to the FileDescriptorSet that the client loads and that ``grpcurl`` reads.
 
-pip install grpcio-tools && python scripts/compile_protocol.py
+python scripts/compile_protocol.py
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from pathlib import Path
 FOLDER = Path(__file__).resolve().parent.parent / "client" / "glioserve_client" / "protocol"
 
 
-def main() -> int:
-    """Write ``inference.binpb`` beside ``inference.proto``."""
+def compile_to(target: Path) -> None:
+    """Write the FileDescriptorSet of ``inference.proto`` to ``target``. CalledProcessError where protoc fails."""
     command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{FOLDER}", "inference.proto"]
-    return subprocess.run([*command, f"--descriptor_set_out={FOLDER / 'inference.binpb'}"], check=False).returncode
+    subprocess.run([*command, f"--descriptor_set_out={target}"], check=True)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    compile_to(FOLDER / "inference.binpb")

@@ -2,7 +2,8 @@
 
 ``prometheus`` and ``promtool`` run and check rules; ``dciodvfy`` (dicom3tools) checks DICOM objects. The packages are
 downloaded by apt, which checks their signatures, and unpacked; nothing is installed and no service is started. It needs
-no root: apt keeps its lists in a folder of its own. A program that is on the PATH is taken from there.
+no root: apt keeps its lists in a folder of its own. A program that is on the PATH is taken from there. The libraries
+that the example clients are compiled with (:data:`TREES`) are fetched when a slow test asks for them.
 
     python scripts/get_debian.py
     build/tools/prometheus/promtool --version
@@ -14,11 +15,42 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 TOOLS = Path(__file__).resolve().parent.parent / "build" / "tools"
 PROGRAMS = {"prometheus": ("prometheus", "promtool"), "dicom3tools": ("dciodvfy",)}
 """Programs that tests run, by the package that they come from."""
+TREES = {
+    "grpc-cpp": (
+        *(
+            "libgrpc++-dev",
+            "libgrpc++1.51",
+            "libgrpc-dev",
+            "libgrpc29",
+            "libabsl-dev",
+            "libabsl20220623",
+            "libc-ares-dev",
+        ),
+        *("libc-ares2", "libre2-dev", "libre2-9", "libprotobuf-dev", "libprotobuf32", "libssl-dev", "zlib1g-dev"),
+        *("protobuf-compiler", "protobuf-compiler-grpc", "libprotoc32"),
+    ),
+    "grpc-java": (
+        *(
+            "libgrpc-java",
+            "libnetty-java",
+            "libperfmark-java",
+            "libjctools-java",
+            "libopencensus-java",
+            "libguava-java",
+        ),
+        *("libprotobuf-java", "libgoogle-gson-java", "libgeronimo-annotation-1.3-spec-java", "liberror-prone-java"),
+        *("libnetty-tcnative-java", "libnetty-tcnative-jni", "libapr1"),
+        *("protobuf-compiler", "protobuf-compiler-grpc-java-plugin", "libprotoc32", "libprotobuf32"),
+    ),
+}
+"""Packages that are unpacked together into one folder, which stands for the root of a file system."""
 TIMEOUT_S = 300
 
 
@@ -39,22 +71,41 @@ def get_programs(package: str, tools: Path = TOOLS) -> dict[str, Path]:
     return {name: Path(path) for name, path in found.items() if path}
 
 
+def get_tree(name: str, tools: Path = TOOLS) -> Path:
+    """Return the folder that the packages of ``TREES[name]`` are unpacked in, downloaded where it is not there.
+
+    Raises FetchError where apt is not here or cannot download.
+    """
+    folder = tools / name
+    if not folder.is_dir():
+        with _unpacked(name, TREES[name], tools) as root:
+            root.rename(folder)
+    return folder
+
+
 def _fetch(package: str, folder: Path) -> None:
+    with _unpacked(package, (package,), folder.parent) as root:
+        shutil.rmtree(folder, ignore_errors=True)
+        (root / "usr" / "bin").rename(folder)
+
+
+@contextmanager
+def _unpacked(name: str, packages: Sequence[str], tools: Path) -> Iterator[Path]:
+    """Give the folder that the packages are unpacked in, beside its later place; it is gone afterwards."""
     if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
-        raise FetchError(f"this is no Debian; put {' and '.join(PROGRAMS[package])} on the PATH")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-        state, cache, fresh = (Path(scratch) / name for name in ("state", "cache", "fresh"))
+        raise FetchError(f"this is no Debian; install {name} in another way, programs on the PATH")
+    tools.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=tools) as scratch:
+        state, cache, fresh = (Path(scratch) / folder for folder in ("state", "cache", "fresh"))
         for needed in (state / "lists" / "partial", cache / "archives" / "partial", fresh):
             needed.mkdir(parents=True)
         own = ["-o", f"Dir::State={state}", "-o", f"Dir::Cache={cache}", "-o", "APT::Sandbox::User="]
         own += ["-o", "Dir::State::status=/var/lib/dpkg/status", "-o", "Acquire::Languages=none"]
-        _run(package, ["apt-get", "-qq", *own, "update"], fresh)
-        _run(package, ["apt-get", "-qq", *own, "download", package], fresh)
-        (archive,) = fresh.glob(f"{package}_*.deb")
-        _run(package, ["dpkg-deb", "-x", str(archive), str(fresh / "root")], fresh)
-        shutil.rmtree(folder, ignore_errors=True)
-        (fresh / "root" / "usr" / "bin").rename(folder)
+        _run(name, ["apt-get", "-qq", *own, "update"], fresh)
+        _run(name, ["apt-get", "-qq", *own, "download", *packages], fresh)
+        for archive in sorted(fresh.glob("*.deb")):
+            _run(name, ["dpkg-deb", "-x", str(archive), str(fresh / "root")], fresh)
+        yield fresh / "root"
 
 
 def _run(package: str, command: list[str], folder: Path) -> None:

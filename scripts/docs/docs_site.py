@@ -24,6 +24,7 @@ OUTSIDE = (
     "CHANGELOG.md",
     "benchmarks/README.md",
     "docker/README.md",
+    "examples/clients/README.md",
     "helm/glioserve/README.md",
     "helm/glioserve/rules/README.md",
 )

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from glioserve_client.filing.codes import Concept
-from glioserve_contract import ErrorCode, GlioserveError
+from glioserve_contract import CONTRACT_VERSION, ErrorCode, GlioserveError
 from glioserve_contract.errors import classes
 from glioserve_contract.errors.base import class_of, families
 from glioserve_contract.limits import (
@@ -105,8 +105,14 @@ def _tensor_row(tensor: Tensor) -> tuple[str, ...]:
 
 def parameters() -> str:
     """Return the table of the request parameters."""
-    rows = [(f"`{p.name}`", p.type_name, p.description, p.without) for p in PARAMETERS]
+    fields = {bool: "bool_param", str: "string_param", int: "int64_param"}
+    rows = [(f"`{p.name}`", f"{p.type_name} (`{fields[p.type]}`)", p.description, p.without) for p in PARAMETERS]
     return table(("parameter", "type", "what it does", "without it"), rows)
+
+
+def contract_version() -> str:
+    """Return the sentence that names the contract that the page describes."""
+    return f"This page describes contract **{CONTRACT_VERSION}**, as `REPORT.contract_version` has it."
 
 
 def kept() -> str:
@@ -214,6 +220,7 @@ def result_codes() -> str:
 PARTS = {
     "error tree": ("errors.md", error_tree),
     "errors": ("errors.md", errors),
+    "contract version": ("wire.md", contract_version),
     "parameters": ("wire.md", parameters),
     "tensors": ("wire.md", tensors),
     "kept": ("privacy.md", kept),

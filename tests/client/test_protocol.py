@@ -1,6 +1,9 @@
 """The inference protocol that ships with the client is Triton's, and its descriptor is that of its .proto."""
 
-import re
+import json
+import socket
+import subprocess
+import urllib.request
 from importlib.resources import files
 
 import pytest
@@ -11,9 +14,14 @@ from glioserve_client import protocol
 from glioserve_client.calls.message import ModelInferRequest, ModelInferResponse, arrays_of, infer_message
 from glioserve_client.request import Request, Tensor
 from glioserve_contract import GlioserveError
+from glioserve_triton.gateway.messages import CONNECTION_MANAGER, ROUTER, named, type_url
+from glioserve_triton.gateway.process import find_envoy
+from glioserve_triton.process.options import free_ports
+from support.fake_server import FakeServer
+from support.scripts import script
+from support.triton import wait_until
 
 (FILE,) = FileDescriptorSet.FromString(files(protocol).joinpath(protocol.DESCRIPTOR_SET).read_bytes()).file
-TEXT = files(protocol).joinpath("inference.proto").read_text()
 
 
 def fields(message):
@@ -31,16 +39,74 @@ def test_every_message_is_tritons(message):
         assert fields(nested) == fields(their)
 
 
-def test_the_descriptor_is_that_of_the_text():
-    found = re.findall(r"^\s+(?:repeated )?[\w.<>, ]+? (\w+) = (\d+);", TEXT, re.MULTILINE)
-    described = [
-        (field.name, str(field.number))
-        for message in FILE.message_type
-        for part in (*[n for n in message.nested_type if not n.options.map_entry], message)
-        for field in part.field
-    ]
-    assert sorted(found) == sorted(described)
-    assert re.findall(r"rpc (\w+)", TEXT) == [method.name for method in FILE.service[0].method]
+def test_the_descriptor_is_that_of_the_text(tmp_path):
+    pytest.importorskip("grpc_tools", reason="grpcio-tools is not installed")
+    script("compile_protocol").compile_to(tmp_path / "inference.binpb")
+    compiled = (tmp_path / "inference.binpb").read_bytes()
+    assert compiled == files(protocol).joinpath(protocol.DESCRIPTOR_SET).read_bytes()
+
+
+def test_envoy_reads_the_descriptor(tmp_path):
+    """It turns JSON into calls by it, for callers without gRPC."""
+    try:
+        envoy = find_envoy(None)
+    except GlioserveError as error:
+        pytest.skip(str(error))
+    (port,) = free_ports("127.0.0.1", 1)
+    with FakeServer() as server:
+        config = tmp_path / "envoy.json"
+        config.write_text(json.dumps(_transcoder(port, int(server.url.rpartition(":")[2]))))
+        command = [envoy, "-c", config, "--concurrency", "1", "--disable-hot-restart", "--log-level", "error"]
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        try:
+            wait_until(lambda: _listens(port) or process.poll() is not None, "Envoy to listen", timeout_s=20)
+            assert process.poll() is None, process.stderr.read()
+            asked = urllib.request.Request(
+                f"http://127.0.0.1:{port}/{protocol.SERVICE}/ModelReady", b'{"name": "glioma"}'
+            )
+            with urllib.request.urlopen(asked, timeout=20) as answer:
+                assert json.load(answer) == {"ready": True}
+        finally:
+            process.kill()
+            process.communicate(timeout=20)
+
+
+def _transcoder(port, upstream):
+    def at(number):
+        return {"address": {"socket_address": {"address": "127.0.0.1", "port_value": number}}}
+
+    transcoder = {
+        "@type": type_url("extensions.filters.http.grpc_json_transcoder.v3.GrpcJsonTranscoder"),
+        "proto_descriptor": str(files(protocol).joinpath(protocol.DESCRIPTOR_SET)),
+        "services": [protocol.SERVICE],
+        "auto_mapping": True,
+    }
+    route = {"match": {"prefix": "/"}, "route": {"cluster": "server"}}
+    manager = {
+        "@type": type_url(CONNECTION_MANAGER),
+        "stat_prefix": "callers",
+        "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [route]}]},
+        "http_filters": [named("transcoder", transcoder), named("router", {"@type": type_url(ROUTER)})],
+    }
+    http2 = {
+        "@type": type_url("extensions.upstreams.http.v3.HttpProtocolOptions"),
+        "explicit_http_config": {"http2_protocol_options": {}},
+    }
+    cluster = {
+        "name": "server",
+        "load_assignment": {
+            "cluster_name": "server",
+            "endpoints": [{"lb_endpoints": [{"endpoint": at(upstream)}]}],
+        },
+        "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": http2},
+    }
+    listener = {**at(port), "filter_chains": [{"filters": [named("callers", manager)]}]}
+    return {"static_resources": {"listeners": [listener], "clusters": [cluster]}}
+
+
+def _listens(port):
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def test_a_message_is_what_protobuf_would_have_written():

@@ -1,6 +1,7 @@
 """The table of errors, the classes made from it and the text that carries one."""
 
 import copy
+import json
 import pickle
 import re
 from concurrent.futures import ProcessPoolExecutor
@@ -14,6 +15,7 @@ from glioserve_contract.errors import base, classes
 from glioserve_contract.errors.messages import ACTION_MARK
 from glioserve_contract.metrics import SERVER_CODES, outcome_of
 from glioserve_contract.records.manifest import parse_manifest
+from glioserve_triton.gateway.answers import local_replies
 
 FAMILY_OF_HUNDRED = {
     "11": base.RequestError,
@@ -36,6 +38,8 @@ def class_name(code: ErrorCode) -> str:
 
 
 # The table
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_tokens_are_unique_and_well_formed():
@@ -220,3 +224,19 @@ def test_an_unknown_token_is_read():
     assert read_message("x [GLIO-1999] New. What to do: That.") == ("GLIO-1999", None, "New.", "That.")
     assert read_message("x [GLIO-1999] New.") == ("GLIO-1999", None, "New.", "")
     assert read_message("no token") is None
+
+
+def test_the_page_says_which_codes_come_over_the_wire():
+    """Server: what its packages raise. Gateway: what it is configured to say. The rest is the client's or a tool's."""
+    page = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
+    rows = page.partition("## Which codes come over the wire")[2].partition("\n## ")[0].splitlines()[4:]
+    server, gateway, client, tools = (set(re.findall(r"GLIO-\d{4}", row)) for row in rows if row.startswith("|"))
+    families = ("GLIO-11", "GLIO-12", "GLIO-13", "GLIO-14", "GLIO-15", "GLIO-16", "GLIO-17")
+    server |= {code.token for code in ErrorCode if code.token.startswith(families)}
+    server -= {ErrorCode.PROVENANCE_MISMATCH.token}  # "but GLIO-1704"
+    assert server == {code.token for code in SERVER_CODES} - {"GLIO-1704", "GLIO-3103"}
+    replies = json.dumps(local_replies(1 << 20, 60))
+    assert gateway == set(re.findall(r"GLIO-\d{4}", replies))
+    every = {code.token for code in ErrorCode if code.token < "GLIO-5"}
+    assert client == every - server - gateway - {"GLIO-1704"}
+    assert tools == {"GLIO-1704"}

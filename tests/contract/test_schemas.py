@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from glioserve_contract import from_dict, to_dict
+from glioserve_contract import CONTRACT_VERSION, from_dict, to_dict
 from glioserve_contract.records.preprocess import PreprocessRecord
 from glioserve_contract.records.report import Report
 from support.answers import small_answer
@@ -49,6 +49,13 @@ def test_there_is_one_schema_a_record_and_nothing_else() -> None:
 @pytest.mark.parametrize("name", NAMES.values())
 def test_what_we_write_is_valid(name: str) -> None:
     assert list(validator(name, closed=True).iter_errors(plain(name))) == []
+
+
+def test_the_example_is_valid_and_of_this_contract() -> None:
+    example = json.loads((ROOT / "docs/examples/report.json").read_text(encoding="utf-8"))
+    assert list(validator("report", closed=True).iter_errors(example)) == []
+    assert example["contract_version"] == CONTRACT_VERSION
+    assert to_dict(from_dict(Report, example)) == example
 
 
 @pytest.mark.parametrize("name", NAMES.values())

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted(
     [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "helm").rglob("*.md")]
-    + [ROOT / folder / "README.md" for folder in ("docker", "benchmarks")]
+    + [ROOT / folder / "README.md" for folder in ("docker", "benchmarks", "examples/clients")]
 )
 RECORDS = sorted((ROOT / "docs" / "adr").glob("[0-9]*.md"))
 README_LINES = 150

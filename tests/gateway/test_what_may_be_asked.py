@@ -1,6 +1,7 @@
 """Methods, models, sizes and times, through the real Envoy to the real server."""
 
 import os
+import re
 import socket
 import threading
 import urllib.error
@@ -17,7 +18,7 @@ from glioserve_triton.process.options import free_ports
 from glioserve_triton.process.server import TritonServer
 from support.gateways import Caller, Running, running_gateway, study
 from support.tiny_repository import hold
-from support.triton import wait_until
+from support.triton import listening_ports, living_processes, wait_until
 
 pytestmark = pytest.mark.triton
 
@@ -277,3 +278,11 @@ def test_headers_that_do_not_come_are_not_waited_for(gateway: Running) -> None:
         while RESET_STREAM_1 not in received and (block := connection.recv(1 << 16)):
             received += block
     assert received
+
+
+def test_the_servers_own_http_is_closed(server: TritonServer) -> None:
+    """A server without ``--http`` listens for gRPC and metrics alone."""
+    assert server.http_url is None
+    assert server.metrics_url is not None
+    opened = {int(re.findall(r":(\d+)", url)[-1]) for url in (server.grpc_url, server.metrics_url)}
+    assert listening_ports(living_processes(server.process.pid)) == opened

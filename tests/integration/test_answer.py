@@ -4,8 +4,10 @@ import json
 import threading
 import time
 import urllib.request
+from io import BytesIO
 
 import numpy as np
+import pydicom
 import pytest
 import tritonclient.grpc as triton
 from prometheus_client.parser import text_string_to_metric_families
@@ -220,3 +222,26 @@ def studies_counted(server):
     with urllib.request.urlopen(server.metrics_url, timeout=10) as page:
         lines = page.read().decode().splitlines()
     return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith("glioserve_studies_total{"))
+
+
+def test_a_slice_of_the_heat_map_is_an_image_of_the_reference(client, files):
+    """As docs/wire.md says: by ImagePositionPatient, rising along the cross product of row and column."""
+    answer = client.predict(DicomStudy.from_bytes(files))
+    reference = answer.report.preprocess.reference
+    (uid,) = {
+        answer.original_series_uids[s.series_instance_uid]
+        for s in answer.report.preprocess.series
+        if s.modality == reference
+    }
+    images = [pydicom.dcmread(BytesIO(content)) for content in files]
+    images = [image for image in images if image.SeriesInstanceUID == uid]
+    affine, shape = answer.heatmap.lps_from_voxel, answer.heatmap.voxels.shape
+    found = []
+    for k in range(shape[0]):
+        at = (affine @ (0, 0, k, 1))[:3]
+        near = [i for i in images if np.linalg.norm(np.array(i.ImagePositionPatient, float) - at) < 0.01]
+        assert len(near) == 1
+        found += near
+    assert {(image.Rows, image.Columns) for image in found} == {shape[1:]}
+    along_row, along_column = np.reshape(np.array(found[0].ImageOrientationPatient, float), (2, 3))
+    assert np.dot(affine[:3, 2], np.cross(along_row, along_column)) > 0

@@ -12,9 +12,12 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from glioserve_client import GliomaClient, errors
 from glioserve_client.status import error_from_status
-from glioserve_contract import Modality
+from glioserve_contract import ErrorCode, Modality
+from glioserve_contract.errors.messages import find_code
 from glioserve_phantom.dicom import dicom_files
 from support.scans import part10
+
+from .conftest import ROOT
 
 pytestmark = pytest.mark.triton
 
@@ -240,3 +243,109 @@ def test_triton_refuses_types_that_it_does_not_pass_on(server, name, value):
     problem = with_parameter(server, name, value)
     assert problem.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert name in problem.details()
+
+
+# --- What Triton refuses by itself: no token of ours, so the status decides (docs/errors.md) ---
+
+
+def with_file(**changes):
+    """A request with one file that is not DICOM; ``changes`` are fields of its tensor."""
+    request = service_pb2.ModelInferRequest(model_name="glioma")
+    fields = {"name": "INSTANCES", "datatype": "BYTES", "shape": [1], **changes}
+    request.inputs.add(**fields)
+    request.raw_input_contents.append(b"\x01\0\0\0x")
+    return request
+
+
+def model(name="glioma", version=""):
+    request = with_file()
+    request.model_name, request.model_version = name, version
+    return request
+
+
+def raw(*contents):
+    request = with_file()
+    del request.raw_input_contents[:]
+    request.raw_input_contents.extend(contents)
+    return request
+
+
+def twice():
+    request = with_file()
+    request.inputs.append(request.inputs[0])
+    request.raw_input_contents.append(request.raw_input_contents[0])
+    return request
+
+
+def typed_and_raw():
+    request = with_file()
+    request.inputs[0].contents.bytes_contents.append(b"x")
+    return request
+
+
+def asked_for(name):
+    request = with_file()
+    request.outputs.add(name=name)
+    return request
+
+
+def late():
+    request = with_file()
+    request.parameters["timeout"].int64_param = 1
+    return request
+
+
+WITHOUT_TOKEN = {
+    "a model that is not there": (model(name="gliomma"), "NOT_FOUND"),
+    "a version that is not there": (model(version="7"), "NOT_FOUND"),
+    "a version that is not a number": (model(version="x"), "INVALID_ARGUMENT"),
+    "another type": (with_file(datatype="FP32"), "INVALID_ARGUMENT"),
+    "no shape": (with_file(shape=[]), "INVALID_ARGUMENT"),
+    "a shape of two axes": (with_file(shape=[1, 1]), "INVALID_ARGUMENT"),
+    "a shape that is open": (with_file(shape=[-1]), "INVALID_ARGUMENT"),
+    "a shape of more elements": (with_file(shape=[2]), "INVALID_ARGUMENT"),
+    "an unknown input": (with_file(name="NOPE"), "INVALID_ARGUMENT"),
+    "an unknown output": (asked_for("NOPE"), "INVALID_ARGUMENT"),
+    "an element without its length": (raw(b"hello world"), "INVALID_ARGUMENT"),
+    "no contents": (raw(), "INVALID_ARGUMENT"),
+    "contents in both ways": (typed_and_raw(), "INVALID_ARGUMENT"),
+    "an input twice": (twice(), "INVALID_ARGUMENT"),
+    "a wait that is over": (late(), "UNAVAILABLE"),
+}
+
+
+def documented(status, code):
+    """The rows of docs/errors.md for a message of this status that has no token, and that name this code."""
+    text = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
+    table = text.partition("## Messages without a token")[2].partition("\n## ")[0]
+    rows = [line.split(" | ") for line in table.splitlines() if line.startswith("| `")]
+    return [row for row in rows if f"`{status}`" in row[0] and f"`{code.token}`" in row[2]]
+
+
+@pytest.mark.parametrize(("request_", "status"), WITHOUT_TOKEN.values(), ids=WITHOUT_TOKEN)
+def test_what_triton_refuses_has_no_token_and_stands_in_the_table(server, request_, status):
+    with grpc.insecure_channel(server.grpc_url) as channel, pytest.raises(grpc.RpcError) as caught:
+        service_pb2_grpc.GRPCInferenceServiceStub(channel).ModelInfer(request_, timeout=60)
+    found = caught.value
+    assert (found.code().name, find_code(found.details())) == (status, None)
+    assert documented(status, error_from_status(status, found.details()).code)
+
+
+def test_an_answer_over_the_channels_own_limit_stands_in_the_table(server, files):
+    request = raw(b"".join(len(f).to_bytes(4, "little") + f for f in files))
+    request.inputs[0].shape[0] = len(files)
+    large = [("grpc.max_send_message_length", -1)]
+    with grpc.insecure_channel(server.grpc_url, large) as channel, pytest.raises(grpc.RpcError) as caught:
+        service_pb2_grpc.GRPCInferenceServiceStub(channel).ModelInfer(request, timeout=60)
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert "larger than max" in caught.value.details()
+    assert documented("RESOURCE_EXHAUSTED", ErrorCode.STUDY_TOO_LARGE)
+
+
+def test_typed_contents_do_as_well(server):
+    request = with_file()
+    del request.raw_input_contents[:]
+    request.inputs[0].contents.bytes_contents.append(b"x")
+    with grpc.insecure_channel(server.grpc_url) as channel, pytest.raises(grpc.RpcError) as caught:
+        service_pb2_grpc.GRPCInferenceServiceStub(channel).ModelInfer(request, timeout=60)
+    assert find_code(caught.value.details()) is ErrorCode.NOT_DICOM

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -48,6 +49,18 @@ def living_processes(group: int) -> list[int]:
             continue
         if int(fields[2]) == group and fields[0] not in "ZX":
             found.append(int(stat.parent.name))
+    return found
+
+
+def listening_ports(pids: list[int]) -> set[int]:
+    """TCP ports that the processes listen on."""
+    held = {os.readlink(link) for pid in pids for link in Path(f"/proc/{pid}/fd").iterdir()}
+    found = set()
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A" and f"socket:[{fields[9]}]" in held:
+                found.add(int(fields[1].rpartition(":")[2], 16))
     return found
 
 
