@@ -70,6 +70,7 @@ COMMANDS = {
     "gateway": Command(
         "glioserve_cli.serving.gateway", "gateway-config", "write the configuration of Envoy in front of the servers"
     ),
+    "audit": Command("glioserve_cli.watching.audit", "preprocess", "verify and show a server's audit log"),
     "doctor": Command("glioserve_cli.diagnosis.doctor", "", "report what is installed, found, reachable and wrong"),
     "demo": Command(
         "glioserve_cli.serving.demo", "serve", "DICOM study in, explained answer out, through a real Triton server"

@@ -307,10 +307,24 @@ MODEL_INFO = Metric(
     ),
 )
 
+AUDIT_RECORDS = Metric(
+    "glioserve_audit_records_total", Kind.COUNTER, "Records of studies that the audit log has taken; 0 without one"
+)
+STUDY_LOG_FAILURES = Metric(
+    "glioserve_study_log_failures_total",
+    Kind.COUNTER,
+    "Attempts to keep records of studies that failed; the records wait",
+)
+OLDEST_RECORD = Metric(
+    "glioserve_study_log_oldest_record_seconds",
+    Kind.GAUGE,
+    "Age of the record of a study that has waited longest to be kept; 0 where none waits",
+)
+
 SUPERVISOR_METRICS = (
     READY, START_TIME, STUDY_SECONDS, QUEUE_SECONDS, REPAIRS, CANARIES, CANARY_FAILURES, IN_FLIGHT, OLDEST_REQUEST,
     STAGE_MEMORY, MEMORY, MEMORY_LIMIT, SHARED_MEMORY, SHARED_MEMORY_LIMIT, CERTIFICATE_EXPIRY, BELOW_FLOOR, BUILD_INFO,
-    MODEL_INFO,
+    MODEL_INFO, AUDIT_RECORDS, STUDY_LOG_FAILURES, OLDEST_RECORD,
 )  # fmt: skip
 """Metrics of the supervisor, on the port of the probes beside all those of Triton's port."""
 METRICS = (*MODEL_METRICS, *SUPERVISOR_METRICS)

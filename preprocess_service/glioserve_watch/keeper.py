@@ -32,9 +32,19 @@ class Sink(Protocol):
 class Keeper:
     """Takes records from :meth:`start` to :meth:`close`."""
 
-    def __init__(self, spool: Path, sinks: Sequence[Sink], on_failure: Callable[[OSError | None], None]) -> None:
-        """``on_failure`` is told of each failure of a sink, and None once all sinks take records again."""
-        self._spool, self._sinks, self._on_failure = spool, tuple(sinks), on_failure
+    def __init__(
+        self,
+        spool: Path,
+        sinks: Sequence[Sink],
+        on_failure: Callable[[OSError | None], None],
+        each_round: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Take the spool and the sinks.
+
+        ``on_failure`` is told of each failure of a sink, and None once all sinks take records again; ``each_round`` is
+        called after each look, in the same thread, and may raise OSError as well.
+        """
+        self._spool, self._sinks, self._on_failure, self._each_round = spool, tuple(sinks), on_failure, each_round
         self._taken = 0
         """Sinks that already took the records that wait first: they are not asked again."""
         self._batch: list[tuple[Path, StudyRecord]] = []
@@ -59,22 +69,23 @@ class Keeper:
 
     def look(self) -> None:
         """Take all records that wait, until one sink fails."""
-        while self._batch or self._fill():
-            try:
+        try:
+            while self._batch or self._fill():
                 records = [record for _, record in self._batch]
                 for sink in self._sinks[self._taken :]:
                     sink.take(records)
                     self._taken += 1
                 for path, _ in self._batch:
                     path.unlink(missing_ok=True)
-            except OSError as error:
-                self._failed = True
-                self._on_failure(error)
-                return
-            self._batch, self._taken = [], 0
-            if self._failed:
-                self._failed = False
-                self._on_failure(None)
+                self._batch, self._taken = [], 0
+            self._each_round()
+        except OSError as error:
+            self._failed = True
+            self._on_failure(error)
+            return
+        if self._failed:
+            self._failed = False
+            self._on_failure(None)
 
     def _fill(self) -> bool:
         for path, record in waiting(self._spool, MOST_AT_ONCE):

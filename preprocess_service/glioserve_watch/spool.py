@@ -2,7 +2,7 @@
 
 A file is written beside its place and renamed, so that a reader never sees a part of one. It is removed only when all
 that is made from it has been written, so that a kill at any moment loses no record; what was written twice is told
-apart by the record's number. Where the disk is full or nobody takes the files, the record is lost and counted: a
+apart by the record's number. Where the disk is full or no supervisor takes the files, the record is lost and counted: a
 study never fails for its record.
 """
 
@@ -81,6 +81,14 @@ def make_spool(folder: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise GlioserveError(ErrorCode.INVALID_STUDY_LOG, f"{folder}: {error.strerror}.") from error
+
+
+def oldest_waiting_s(folder: Path) -> float:
+    """Return the age of the record that has waited longest, in seconds; 0 where none waits."""
+    with suppress(OSError, ValueError), os.scandir(folder) as entries:
+        oldest = min((entry.name for entry in entries if entry.name.endswith(_SUFFIX)), default="")
+        return max(0.0, time.time() - int(oldest.partition("-")[0]) / 1e9) if oldest else 0.0
+    return 0.0
 
 
 def waiting(folder: Path, most: int) -> Iterator[tuple[Path, StudyRecord | None]]:

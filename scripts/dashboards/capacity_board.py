@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from panels import MEMORY_SHARE, POD, QUEUED, SHARED_MEMORY_SHARE, Board, Panel, grown
+from panels import MEMORY_SHARE, POD, QUEUED, SHARED_MEMORY_SHARE, WAITING_RECORD_S, Board, Panel, grown
 
 CAPACITY = Board(
     "capacity",
@@ -42,6 +42,28 @@ CAPACITY = Board(
                         ),
                     ),
                     "Share of the instances of preprocess (two in a pod) that work, over 15 minutes.",
+                ),
+            ),
+        ),
+        (
+            "Study log",
+            (
+                Panel(
+                    "Oldest record that waits",
+                    "s",
+                    ((f"max by (pod) (glioserve_study_log_oldest_record_seconds{{{POD}}})", "{{pod}}"),),
+                    "Age of the oldest record of a study that is not kept yet.",
+                    red_from=WAITING_RECORD_S,
+                ),
+                Panel(
+                    "Records kept and lost",
+                    "short",
+                    (
+                        (f"sum(increase(glioserve_audit_records_total{{{POD}}}[1h]))", "in the audit log"),
+                        (f"sum(increase(glioserve_study_records_lost_total{{{POD}}}[1h]))", "lost"),
+                        (f"sum(increase(glioserve_study_log_failures_total{{{POD}}}[1h]))", "failed attempts"),
+                    ),
+                    "Within one hour; nothing is in the audit log where none is kept.",
                 ),
             ),
         ),

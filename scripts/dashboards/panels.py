@@ -18,6 +18,8 @@ LIMITS: dict[str, float] = yaml.safe_load((CHART / "values.yaml").read_text(enco
 ]["thresholds"]
 MEMORY_SHARE, SHARED_MEMORY_SHARE = 0.9, 0.85
 """Bounds of the rules GlioserveMemoryNearLimit and GlioserveSharedMemoryNearLimit."""
+WAITING_RECORD_S = 120
+"""Bound of the rule GlioserveStudyLogFailing."""
 SLOW_STAGE_S, SLOW_ANSWER_S, QUEUED = LIMITS["stageSeconds"], LIMITS["latencySeconds"], LIMITS["queuedStudies"]
 WINDOW = "$__range"
 """Window of figures that a sparse stream of studies needs whole: the time that the board shows."""

@@ -13,7 +13,7 @@ PACKAGES = {
     name: ROOT / folder / name
     for folder, names in {
         "client": ("glioserve_contract", "glioserve_dicom", "glioserve_client"),
-        "preprocess_service": ("glioserve_preprocess", "glioserve_triton"),
+        "preprocess_service": ("glioserve_preprocess", "glioserve_watch", "glioserve_triton"),
         "training": ("glioserve_networks", "glioserve_phantom", "glioserve_training"),
         "export": ("glioserve_export", "glioserve_tensorrt", "glioserve_registry", "glioserve_evaluation"),
         "cli": ("glioserve_cli",),

@@ -57,6 +57,7 @@ MEMORY, LIMIT = of("glioserve_memory_bytes"), of("glioserve_memory_limit_bytes")
 SHM, SHM_LIMIT = of("glioserve_shared_memory_bytes"), of("glioserve_shared_memory_limit_bytes")
 CERTIFICATE = of("glioserve_certificate_expiry_timestamp_seconds")
 READY = of("glioserve_ready")
+OLDEST_RECORD, RECORDS_LOST = of("glioserve_study_log_oldest_record_seconds"), of("glioserve_study_records_lost_total")
 
 
 def stage(le: str, name: str = "register") -> str:
@@ -228,6 +229,9 @@ CASES = (
     Case("GlioserveModelErrors", False, "10m", {studies("failed", "GLIO-2102"): "3x10", FAILED: "0+1x10"}),
     Case("GlioserveInternalErrors", True, "10m", {FAILED: steps((8, 0), (3, 1))}),
     Case("GlioserveInternalErrors", False, "10m", {FAILED: "5x10", studies("failed", "GLIO-3103"): "0+1x10"}),
+    Case("GlioserveStudyLogFailing", True, "5m", {OLDEST_RECORD: "0+60x10"}),
+    Case("GlioserveStudyLogFailing", True, "10m", {RECORDS_LOST: steps((8, 0), (3, 1))}, "for one that was lost"),
+    Case("GlioserveStudyLogFailing", False, "30m", {OLDEST_RECORD: "60x30", RECORDS_LOST: steps((8, 0), (23, 1))}),
     Case("GlioserveManyRefused", True, "370m", {ANSWERED: "0x370", studies("refused", "GLIO-1301"): sparse(370)}),
     Case(
         "GlioserveManyRefused",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,9 +33,10 @@ from glioserve_triton.served.repository import CheckedRepository, check_reposito
 from glioserve_triton.supervisor.health import Health, Phase
 from glioserve_triton.supervisor.metrics import SupervisorMetrics
 from glioserve_triton.supervisor.probes import ProbeServer
-from glioserve_triton.supervisor.studies import keep_studies
+from glioserve_triton.supervisor.studies import StudyLog, keep_studies, open_study_log
 from glioserve_triton.supervisor.supervisor import Limits, Supervisor
 from glioserve_triton.supervisor.triton_page import triton_page
+from glioserve_watch.audit.log import LEAST_KEEP_DAYS, keep_days
 from glioserve_watch.keeper import Keeper
 
 EXIT_NOT_HEALED = os.EX_TEMPFAIL
@@ -115,6 +117,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="keep a record of every study here: who asked, what answered, how it ended; no identity, no pixel",
     )
+    add(
+        "--study-log-shared",
+        action="store_true",
+        help="several servers are started with the same --study-log: each takes a folder server-N in it",
+    )
+    add(
+        "--study-log-keep-days",
+        type=argtypes.checked(keep_days),
+        metavar="N",
+        help=f"remove files of the audit log after N days, at least {LEAST_KEEP_DAYS} (default: keep all, as 0 does)",
+    )
     add_telemetry_arguments(parser)
     add("--log-verbosity", type=int, default=_DEFAULTS.log_verbosity, help="Triton's --log-verbose")
     add(
@@ -141,8 +154,11 @@ def _serve(args: argparse.Namespace) -> int:
     profile = profile_to_serve(args.repository, args.profile, log)
     checked = check_repository(args.repository, profile)
     check_room(args.repository, log)
-    serving = _Serving(args, checked, log, profile)
-    with ProbeServer(args.host, args.probe_port, serving.health, serving.page) as probes:
+    shared, days = args.study_log_shared, args.study_log_keep_days
+    with ExitStack() as stack:
+        study_log = stack.enter_context(open_study_log(args.study_log, log, shared=shared, keep_days=days))
+        serving = _Serving(args, checked, log, profile, study_log)
+        probes = stack.enter_context(ProbeServer(args.host, args.probe_port, serving.health, serving.page))
         log.event("probes", port=probes.port)
         return serving.run()
 
@@ -150,13 +166,22 @@ def _serve(args: argparse.Namespace) -> int:
 class _Serving:
     """One run of the command: the server, its health and its metrics."""
 
-    def __init__(self, args: argparse.Namespace, checked: CheckedRepository, log: Log, profile: str | None) -> None:
+    def __init__(
+        self,
+        args: argparse.Namespace,
+        checked: CheckedRepository,
+        log: Log,
+        profile: str | None,
+        study_log: StudyLog | None,
+    ) -> None:
         self.health, self._metrics = Health(), SupervisorMetrics()
         self._checked, self._log, self._profile = checked, log, profile
         self._watch = LoadWatch(log)
         self._limits = Limits(args.stage_timeout_s, args.stage_memory_limit_mib << 20)
         self._door = FrontDoor(args, log)
-        options = replace(_options(args, self._door), profile=profile)
+        self._study_log = study_log
+        folder = study_log.folder if study_log else None
+        options = replace(_options(args, self._door), profile=profile, study_log=folder)
         self._server = TritonServer(args.repository, options, self._watch)
         self._keeper: Keeper | None = None
 
@@ -177,7 +202,7 @@ class _Serving:
                 tell_expiry(server.tls.not_after, log)
             tell_standing(server, log)
             self._metrics.serves(server)
-            self._keeper = keep_studies(server, log)
+            self._keeper = keep_studies(server, self._study_log, self._metrics, log)
             gateway = self._door.open(server, STOP.first)
             log.event("ready", grpc=server.grpc_url, http=server.http_url, metrics=server.metrics_url, gateway=gateway)
             self.health.begin_serving()
@@ -194,8 +219,8 @@ class _Serving:
             self.health.phase = Phase.FAILED if code else Phase.DRAINING
             drained = self._server.stop(STOP.second, lambda: self._door.close(STOP.second))
             self._door.close(STOP.second)
-        if self._keeper is not None:
-            self._keeper.close()
+            if self._keeper is not None:
+                self._keeper.close()
         if not drained:
             log.event("studies in flight may have been cut off", "warning")
         log.event("stopped")
@@ -266,7 +291,6 @@ def _options(args: argparse.Namespace, door: FrontDoor) -> ServerOptions:
         http_port=args.http_port,
         metrics_port=args.metrics_port,
         watches_studies=True,
-        study_log=args.study_log,
         shared_memory_token=args.shared_memory_token_file,
         accept_identified_dicom=args.accept_identified_dicom,
         allow_known_cves=args.allow_known_cves,

@@ -62,6 +62,7 @@ class Studies:
             self._put(self._spool, replace(ended, input_digest=input_digest))
 
     def _ended(self, spool: Spool, request: Request, outcome: str, code: str = "") -> StudyRecord:
+        caller = caller_of(request)
         return StudyRecord(
             record_id=spool.new_record_id(),
             ended_at=datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
@@ -70,6 +71,7 @@ class Studies:
             code=code,
             ended_by=self._model,
             contract_version=CONTRACT_VERSION,
+            caller="" if caller == m.OTHER_CALLER else caller,
         )
 
     def _put(self, spool: Spool, record: StudyRecord) -> None:

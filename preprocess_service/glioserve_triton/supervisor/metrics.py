@@ -21,6 +21,7 @@ from glioserve_triton.served.promotions import load_serving
 from glioserve_triton.served.versions import load_versions
 from glioserve_triton.supervisor.canary import Outcome
 from glioserve_triton.supervisor.triton_page import PageReader, with_ends
+from glioserve_watch.spool import oldest_waiting_s
 
 _DIGITS = 12
 
@@ -45,6 +46,8 @@ class SupervisorMetrics:
         self._below_floor = self._gauge(m.BELOW_FLOOR)
         self._build_info, self._model_info = self._gauge(m.BUILD_INFO), self._gauge(m.MODEL_INFO)
         self._gauge(m.START_TIME).set(time.time())
+        self._audited, self._audited_so_far = self._counter(m.AUDIT_RECORDS), 0
+        self.study_log_failures, self._oldest_record = self._counter(m.STUDY_LOG_FAILURES), self._gauge(m.OLDEST_RECORD)
         self._reader, self._lost_canaries = PageReader(), 0
         self._repository: Path | None = None
         self._models_told_ns = -1
@@ -89,6 +92,20 @@ class SupervisorMetrics:
         """Count a question that failed; Triton counts so many of its canaries as requests that the backend lost."""
         self.canary_failures.labels(model).inc()
         self._lost_canaries += lost
+
+    def watch_spool(self, spool: Path) -> None:
+        """Tell from now on how long records of studies have waited in the spool."""
+        self._oldest_record.set_function(lambda: oldest_waiting_s(spool))
+
+    def audited(self, records: int) -> None:
+        """Count the records that the audit log has taken since the start."""
+        self._audited.inc(records - self._audited_so_far)
+        self._audited_so_far = records
+
+    def triton_ends(self) -> Mapping[tuple[str, str], int]:
+        """Return the studies that Triton ended itself since the start, by outcome and code."""
+        with self._lock:
+            return self._reader.ends(self._lost_canaries)
 
     def look(self, fetch: Callable[[], str]) -> str:
         """Fetch a page of Triton's, take in what has ended since the last one, and return it; any thread may call this.

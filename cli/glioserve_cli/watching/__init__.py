@@ -1,0 +1,1 @@
+"""Commands that read what a server keeps of its studies."""

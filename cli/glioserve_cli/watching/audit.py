@@ -1,0 +1,131 @@
+"""``glioserve audit verify`` and ``show``: the audit log of a server's studies, held to its hashes, or read.
+
+Exit codes of ``verify``: 0 where every byte is as it was written, 1 where something is wrong, or there is no log.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from glioserve_cli import argtypes
+from glioserve_contract import ErrorCode, GlioserveError
+from glioserve_contract.metrics import OUTCOMES
+from glioserve_watch.audit.files import files_of
+from glioserve_watch.audit.lines import ENDS, STUDY, Line, parse_head, read_line, utc
+from glioserve_watch.audit.verify import Verified, logs_in, verify
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add one subcommand for each action."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    check = actions.add_parser("verify", help="every byte of the log against its hashes")
+    check.add_argument(
+        "--head",
+        type=argtypes.checked(parse_head),
+        metavar="SEQ:HASH",
+        help="a head from the server's own log, which must still be in the audit log: a tail that was cut off is found",
+    )
+    show = actions.add_parser("show", help="the studies, a line each")
+    for name, what in (("since", "from this time on"), ("until", "before this time")):
+        show.add_argument(f"--{name}", type=argtypes.checked(time_of), metavar="TIME", help=f"those that ended {what}")
+    show.add_argument("--outcome", choices=OUTCOMES, help="those that ended so")
+    show.add_argument("--code", metavar="GLIO-NNNN", help="those that ended with this error code")
+    for action in (check, show):
+        action.add_argument("folder", type=Path, metavar="DIR", help="a study log, several servers' or the log's own")
+        action.add_argument("--json", action="store_true", help="machine-readable")
+
+
+def time_of(text: str) -> str:
+    """Return a time as the log has it: a date (its first moment, UTC) or a time of ISO 8601; ValueError for another."""
+    try:
+        time = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    except ValueError:
+        raise ValueError(f"must be a date or a time, as 2026-01-31 or 2026-01-31T12:00:00Z, not {text!r}") from None
+    return utc(time if time.tzinfo else time.replace(tzinfo=timezone.utc))
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do the action: exit code 0, or 1 where ``verify`` found a problem."""
+    try:
+        logs = logs_in(args.folder)
+        if not logs:
+            raise GlioserveError(ErrorCode.INVALID_STUDY_LOG, f"{args.folder}: there is not any audit log in it.")
+        if args.action == "show":
+            return _show(args, logs)
+        if args.head and len(logs) > 1:
+            named = ", ".join(str(log.parent) for log in logs)
+            raise GlioserveError(ErrorCode.INVALID_STUDY_LOG, "A head belongs to one log.", f"Name one of {named}.")
+        return _verify([verify(log, args.head) for log in logs], as_json=args.json)
+    except OSError as error:
+        raise GlioserveError(ErrorCode.INVALID_STUDY_LOG, f"{error.filename}: {error.strerror}.") from error
+
+
+def _verify(found: list[Verified], *, as_json: bool) -> int:
+    if as_json:
+        print(json.dumps([_as_json(log) for log in found], indent=2))
+    else:
+        for log in found:
+            print("\n".join(_as_text(log)))
+    return 1 if any(log.problems for log in found) else 0
+
+
+def _as_json(log: Verified) -> dict[str, Any]:
+    fields = asdict(log)
+    return {**fields, "folder": str(log.folder), "first": str(log.first), "head": str(log.head)}
+
+
+def _as_text(log: Verified) -> Iterator[str]:
+    for problem in log.problems:
+        yield f"PROBLEM  {problem}"
+    yield (
+        f"{log.folder}: {log.lines} lines in {log.files} files, {log.studies} studies and {log.counted} that Triton "
+        f"ended, {len(log.problems)} problems"
+    )
+    if log.first is not None and log.first.seq:
+        yield f"begins after line {log.first.seq}; older files were removed for their age"
+    yield f"head {log.head}"
+
+
+def _show(args: argparse.Namespace, logs: list[Path]) -> int:
+    for log in logs:
+        for text, line in _lines(log):
+            ended_at = line.body.get("ended_at", line.at)
+            wanted = (
+                line.kind in (STUDY, ENDS)
+                and (args.since or "") <= ended_at
+                and (args.until is None or ended_at < args.until)
+                and args.outcome in (None, line.body.get("outcome"))
+                and args.code in (None, line.body.get("code"))
+            )
+            if wanted:
+                print(text if args.json else _row(line, ended_at))
+    return 0
+
+
+def _lines(log: Path) -> Iterator[tuple[str, Line]]:
+    """Yield each line as text and parsed; GLIO-5134 at the first damaged one."""
+    for file in files_of(log):
+        with file.path.open("rb") as texts:
+            for number, text in enumerate(texts, 1):
+                try:
+                    line = read_line(text)
+                except ValueError as error:
+                    place = f"{file.path}, line {number}"
+                    raise GlioserveError(ErrorCode.INVALID_STUDY_LOG, f"{place}: {error}.") from error
+                yield text.decode().rstrip("\n"), line
+
+
+def _row(line: Line, ended_at: str) -> str:
+    body = line.body
+    if line.kind == ENDS:
+        return f"{ended_at}  {body['outcome']:9}  {body['code']:9}  {body['studies']} studies that no model saw"
+    score = "" if body.get("score") is None else f"{body['score']:.4f}"
+    version = (body.get("model") or {}).get("version", "")
+    words = (body["outcome"].ljust(9), body["code"].ljust(9), score.ljust(6), body["label"].ljust(10))
+    return f"{ended_at}  {'  '.join(words)}  {'v' + version if version else '':4}  {body['request_id']}".rstrip()
