@@ -142,6 +142,7 @@ def test_nobody_there_is_exit_code_3(folder: Path, capsys: pytest.CaptureFixture
         ["a/same", "b/same"],
         ["a", "b", "--series", "t1=1.2.3"],
         ["a", "--dicom-results"],
+        ["a", "--fhir"],
         ["t1=a.nii", "t1=b.nii"],
     ],
 )

@@ -18,27 +18,12 @@ from pydicom.sr.codedict import codes
 from glioserve_client import DicomStudy, Modality, Prediction, Volume, VolumeStudy
 from glioserve_client.filing import HOT_THRESHOLD, DicomResults, make_results
 from glioserve_client.filing.codes import Concept
-from glioserve_client.request import encode
 from glioserve_contract import NOT_FOR_CLINICAL_USE, ErrorCode, GlioserveError
-from support.answers import blob, outputs_of, report_of
 from support.debian import program
 from support.dicom_files import series_files
 from support.encodings import enhanced
-from support.heads import ORIENTATIONS, head_grid, head_volume
+from support.filed import IDENTITY, LEFT_LPS_MM, REFERENCE, SPACING_MM, asked, head_files
 from support.scans import part10
-
-SPACING_MM = (9.0, 8.0, 14.0)
-REFERENCE = "1.2.840.99999.1.13"
-LEFT_LPS_MM = (36.0, -16.0, 14.0)
-"""A place left of the middle, in front and above: every mistake of an axis or a sign carries it elsewhere."""
-IDENTITY = {
-    "PatientName": "Doe^Jane",
-    "PatientID": "MRN-42",
-    "AccessionNumber": "ACC7",
-    "StudyDate": "20240103",
-    "StudyTime": "101112",
-    "StudyID": "S1",
-}
 
 
 @dataclass(frozen=True)
@@ -52,22 +37,6 @@ class Filed:
 
     def read(self, name: str) -> Dataset:
         return pydicom.dcmread(self.folder / name)
-
-
-def asked(files: list[bytes], shape: tuple[int, int, int], affine: npt.NDArray[np.float64], **answer: object):  # type: ignore[no-untyped-def]
-    study = DicomStudy.from_bytes(files)
-    uids = encode(study).original_series_uids
-    pseudonym = next(sent for sent, original in uids.items() if original == REFERENCE)
-    heat = blob(shape, affine, LEFT_LPS_MM, 20.0)
-    report = report_of(heat, affine, series_uids={Modality.T1CE: pseudonym}, **answer)
-    made = Prediction.from_outputs(outputs_of(report, heat), heatmap=True, request_id="r", original_series_uids=uids)
-    return study, made
-
-
-def head_files(orientation: str = "axial", **options: object) -> tuple[list[bytes], tuple[int, int, int], np.ndarray]:
-    shape, affine = head_grid(ORIENTATIONS[orientation], SPACING_MM)
-    voxels = np.rint(head_volume(shape, affine) / 2) * 2
-    return series_files(voxels, affine, SeriesInstanceUID=REFERENCE, **{**IDENTITY, **options}), shape, affine
 
 
 @pytest.fixture(scope="module", params=["axial", "oblique sagittal"])

@@ -47,6 +47,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="write the answer as DICOM too: structured report, Parametric Map, Segmentation, Secondary Capture",
     )
     parser.add_argument(
+        "--fhir",
+        action="store_true",
+        help="write the answer as FHIR R4 too: DiagnosticReport, Observations and Device, as JSON",
+    )
+    parser.add_argument(
         "--timeout-s",
         type=argtypes.seconds(),
         default=DEFAULT_TIMEOUT_S,
@@ -71,8 +76,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Send the studies and show the answers; :data:`glioserve_cli.serving.failures.EXIT_CODES` has the exit codes."""
     try:
-        if args.dicom_results and (args.out is None or args.no_heatmap):
-            raise ValueError("--dicom-results needs --out, and the heat map")
+        for option, given in (("--dicom-results", args.dicom_results), ("--fhir", args.fhir)):
+            if given and (args.out is None or args.no_heatmap):
+                raise ValueError(f"{option} needs --out, and the heat map")
         studies = _studies(args.study)
         if len(studies) > 1 and args.series:
             raise ValueError("--series names series of one study; give one study")
@@ -163,11 +169,17 @@ def _write(args: argparse.Namespace, folder: Path | None, prediction: Prediction
     written = write_outputs(prediction, folder, study)
     for warning in written.warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    if not args.dicom_results:
+    if not (args.dicom_results or args.fhir):
         return written.paths
     from glioserve_client.filing import make_results  # the extra that it needs is not in every installation
 
-    return (*written.paths, *make_results(prediction, study).write(folder))
+    results = make_results(prediction, study) if args.dicom_results else None
+    paths = (*written.paths, *(results.write(folder) if results is not None else ()))
+    if not args.fhir:
+        return paths
+    from glioserve_client.filing.fhir import fhir_bundle, write_fhir
+
+    return (*paths, write_fhir(fhir_bundle(prediction, study, results), folder))
 
 
 def _studies(arguments: list[str]) -> dict[str, Callable[[], Study]]:
