@@ -33,7 +33,8 @@ def check(folder: Path) -> list[str]:
         "the heat map is on the reference's grid": heatmap.shape == report.preprocess.reference_grid.size_voxels,
         "the heat map reaches 1": bool(np.isclose(heatmap.max(), 1) and heatmap.min() >= 0),
         "the overlay is a picture": min(size) > 400,
-        "the page stands alone": "data:image/png;base64," in page and 'src="http' not in page,
+        "the page stands alone": "data:image/jpeg;base64," in page and 'src="http' not in page,
+        "the page shows every sequence": all(f'id="volume-{s.modality}"' in page for s in report.preprocess.series),
         "the notice is on the page": NOT_FOR_CLINICAL_USE.split(":")[0] in page,
         "the notice is in the report": report.notice == NOT_FOR_CLINICAL_USE,
     }

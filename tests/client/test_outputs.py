@@ -1,6 +1,9 @@
 """The files that an answer leaves: each complete, right and safe to open."""
 
+import base64
+import hashlib
 import json
+import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -13,10 +16,13 @@ import pytest
 from PIL import Image
 
 from glioserve_client import Modality, Prediction, Volume, VolumeStudy, outputs, summary, write_outputs
+from glioserve_client.outputs.anatomy import reference_anatomy
+from glioserve_client.outputs.checks import room
 from glioserve_client.outputs.page import draw_page
+from glioserve_client.outputs.viewer import make_viewer
 from glioserve_client.outputs.words import position_words
 from glioserve_contract import NOT_FOR_CLINICAL_USE, from_dict
-from glioserve_contract.records.preprocess import PixelOpinionRecord, RunnerUpRecord
+from glioserve_contract.records.preprocess import PixelOpinionRecord, Quality, QualityCheck, RunnerUpRecord
 from glioserve_contract.records.report import Report
 from glioserve_contract.sequences import PixelKind
 from support.answers import DIGEST, blob, outputs_of, report_of, small_answer
@@ -139,7 +145,7 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
-        if tag not in ("meta", "img", "br"):
+        if tag not in ("meta", "img", "br", "input"):
             self._open.append(tag)
         for name, value in attrs:
             assert not name.startswith("on")
@@ -157,9 +163,8 @@ def test_the_page_says_everything_and_refers_to_nothing(tmp_path: Path) -> None:
     prediction, study = case(warnings=("T2 was left out",))
     write_outputs(prediction, tmp_path, study)
     page = Page((tmp_path / "report.html").read_text())
-    assert "script" not in page.tags
     assert "link" not in page.tags
-    assert [r[:22] for r in page.references] == ["data:image/png;base64,"]
+    assert [r[:23] for r in page.references] == ["data:image/jpeg;base64,"]
     for said in (
         "Probability of recurrence 0.87",
         "Recurrence",
@@ -227,6 +232,66 @@ def test_a_hostile_answer_is_text_on_the_page() -> None:
     assert "script" not in page.tags
     assert page.tags.count("img") == 1
     assert page.words.count(hostile) == 3
+
+
+def test_the_page_runs_its_own_script_and_style_and_no_other() -> None:
+    """The security policy names both by their digests, and nothing else may run, load or send."""
+    prediction, study = case()
+    anatomy = reference_anatomy(study, prediction)
+    text = draw_page(prediction, b"jpeg", make_viewer(prediction, study, anatomy))
+    (policy,) = re.findall(r'http-equiv="Content-Security-Policy" content="([^"]*)"', text)
+    ours = {}
+    for kind in ("style", "script"):
+        (body,) = re.findall(rf"<{kind}>(.*?)</{kind}>", text, re.DOTALL)
+        ours[kind] = "'sha256-" + base64.b64encode(hashlib.sha256(body.encode()).digest()).decode() + "'"
+    assert policy.split("; ") == [
+        "default-src 'none'",
+        "img-src data:",
+        f"style-src {ours['style']}",
+        f"script-src {ours['script']}",
+        "base-uri 'none'",
+        "form-action 'none'",
+    ]
+    data = re.findall(r'<script type="([^"]*)" id="([^"]*)">', text)
+    assert data == [
+        ("application/json", "viewer-setup"),
+        ("text/plain", "volume-t1ce"),
+        ("text/plain", "volume-heat"),
+    ]
+    assert " style=" not in text  # it would be refused
+
+
+def test_the_page_begins_with_what_failed_and_what_is_near_its_bound() -> None:
+    report = from_dict(Report, json.loads(small_answer()["REPORT"][0]))
+    checks = (
+        QualityCheck("brain_volume", 1.5, "litre", 0.9, 2.2, "ok"),
+        QualityCheck("t2_displacement", 38.0, "mm", 0.0, 40.0, "ok"),
+        QualityCheck("brain_solidity", 0.5, "share", 0.83, 1.0, "review"),
+    )
+    preprocess = replace(report.preprocess, quality=Quality("review", checks))
+    tensors = small_answer(preprocess=preprocess, label="", abstained_because=("solidity",))
+    tensors["LABEL"][0] = b""
+    words = Page(draw_page(Prediction.from_outputs(tensors, heatmap=True, request_id="r1"))).words
+    found = [words.index(said) for said in ("brain solidity", "t2 displacement", "well within", "brain volume")]
+    assert found == sorted(found)
+    assert "1 of 3 quality checks ask for a review" in words
+    assert "ok, near its bound" in words
+
+
+@pytest.mark.parametrize(
+    ("check", "expected"),
+    [
+        (QualityCheck("a", 1.31, "ratio", 1.3, 100.0, "ok"), 0.01 / 1.3),  # of the bound: the range is for form's sake
+        (QualityCheck("a", 0.84, "share", 0.83, 1.0, "ok"), 0.01 / 0.17),  # of the range, which is the smaller
+        (QualityCheck("a", 1.0, "share", 0.0, 1.0, "ok"), float("inf")),  # a share cannot be above 1
+        (QualityCheck("a", 0.0, "ratio", 0.0, 0.9, "ok"), 1.0),  # nor a ratio below 0
+        (QualityCheck("a", 1.0, "count", 1.0, 4.0, "ok"), 0.0),
+        (QualityCheck("a", 0.0, "slices", 0.0, 0.0, "ok"), float("inf")),  # the only value that is fine
+        (QualityCheck("a", 2.15, "litre", 0.9, 2.2, "ok"), 0.05 / 1.3),
+    ],
+)
+def test_the_room_to_a_bound_that_can_be_crossed(check: QualityCheck, expected: float) -> None:
+    assert room(check) == pytest.approx(expected)
 
 
 def test_the_screen_says_what_matters() -> None:

@@ -12,7 +12,9 @@ import pytest
 
 from glioserve_client import Prediction
 from glioserve_client.outputs import page
+from glioserve_client.outputs.anatomy import Anatomy
 from glioserve_client.outputs.page import draw_page
+from glioserve_client.outputs.viewer import make_viewer
 from glioserve_contract.records.facts.publication import GateRule, GateVerdict, PublicationRecord
 from glioserve_evaluation.figures.figures import CalibrationBin, RocPoint
 from glioserve_evaluation.reports import html
@@ -30,7 +32,7 @@ LOOKED_UP = {"recurrence", "necrosis", "wilsoncc", "GLIO-1301", "shown", "exact"
 """Values by which the pages' code finds something; no free text reaches them."""
 TAGS = set(
     "html head meta title style body main section h1 h2 p span div ul li table thead tbody tr th td img figure "
-    "figcaption code br".split()
+    "figcaption code br h3 details summary svg defs lineargradient stop rect line circle text".split()
 )
 
 
@@ -67,13 +69,16 @@ def hostile(value: Any, name: str = "") -> Any:
     return value
 
 
-def check(page: Page, plain: Page, at_least: int) -> None:
+def check(page: Page, plain: Page, at_least: int, tags: set[str] = TAGS) -> None:
     """Hostile or not, the page has the same elements; what is hostile stands in it as it was written."""
-    assert set(page.tags) <= TAGS
+    assert set(page.tags) <= tags
     assert {name for name in page.attributes if name.startswith("on")} == set()
-    assert page.tags.count("img") == plain.tags.count("img")
+    assert [page.tags.count(tag) for tag in ("img", "script")] == [plain.tags.count(tag) for tag in ("img", "script")]
     assert all(source.startswith("data:") for source in page.attributes.get("src", []))
     assert sum(HOSTILE in text for text in page.texts) >= at_least
+
+
+VIEWER_TAGS = set("script canvas button input label output fieldset legend strong kbd".split())
 
 
 def answer() -> Prediction:
@@ -91,6 +96,10 @@ def test_the_answers_page() -> None:
         client_timings_s={HOSTILE: 1.0},
     )
     check(Page(draw_page(changed, b"png")), Page(draw_page(prediction, b"png")), 14)
+    viewer = make_viewer(prediction, None, Anatomy(None))
+    with_images = Page(draw_page(changed, b"jpeg", viewer))
+    check(with_images, Page(draw_page(prediction, b"jpeg", viewer)), 14, TAGS | VIEWER_TAGS)
+    assert not any(HOSTILE in value for name in with_images.attributes for value in with_images.attributes[name])
     no_label = replace(changed, report=replace(changed.report, label="", abstained_because=(HOSTILE,)))
     check(Page(draw_page(no_label, None)), Page(draw_page(no_label, None)), 14)
 

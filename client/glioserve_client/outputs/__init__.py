@@ -7,17 +7,23 @@ import os
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
+from PIL import Image
 
-from glioserve_client.outputs.anatomy import reference_anatomy
+from glioserve_client.outputs.anatomy import Anatomy, reference_anatomy
 from glioserve_client.outputs.overlay import Overlay, draw_overlay
 from glioserve_client.outputs.page import draw_page
 from glioserve_client.outputs.screen import summary
+from glioserve_client.outputs.viewer import make_viewer
 from glioserve_client.prediction import Heatmap, Prediction
 from glioserve_client.study import Study
 from glioserve_dicom.files.replacing import replacing
+
+_STILL_QUALITY = 88
+"""JPEG quality of the overlay that a page carries for browsers without its viewer; ``overlay.png`` is the whole one."""
 
 __all__ = ["Overlay", "WrittenOutputs", "overlay_of", "summary", "write_outputs"]
 
@@ -38,8 +44,8 @@ def write_outputs(
     Args:
         prediction: the answer.
         directory: the folder that they are written to.
-        study: the study sent, for the anatomy under the heat map. Without it, or where it cannot be decoded, the
-            overlay shows the heat map on grey and a warning says why.
+        study: the study sent, for the images on the page and under the heat map. Without it, or where it cannot be
+            decoded, the heat map lies on grey and a warning says why.
 
     Raises:
         OSError: the folder cannot be written.
@@ -47,16 +53,16 @@ def write_outputs(
     folder = Path(directory)
     folder.mkdir(parents=True, exist_ok=True)
     files = {"report.json": (prediction.report_json() + "\n").encode()}
-    png: bytes | None = None
+    still: bytes | None = None
     warnings: tuple[str, ...] = ()
+    anatomy = reference_anatomy(study, prediction)
     if prediction.heatmap is not None:
-        overlay, warnings = overlay_of(prediction, study)
-        buffer = BytesIO()
-        overlay.image.save(buffer, "PNG", optimize=True)
-        png = buffer.getvalue()
+        warnings = _warnings(anatomy)
+        image = draw_overlay(prediction, prediction.heatmap, anatomy).image
         files["heatmap.nii.gz"] = nifti_bytes(prediction.heatmap)
-        files["overlay.png"] = png
-    files["report.html"] = draw_page(prediction, png).encode()
+        files["overlay.png"] = _encoded(image, "PNG", optimize=True)
+        still = _encoded(image, "JPEG", quality=_STILL_QUALITY, subsampling=0)
+    files["report.html"] = draw_page(prediction, still, make_viewer(prediction, study, anatomy)).encode()
     for name, content in files.items():
         with replacing(folder / name) as beside:
             beside.write_bytes(content)
@@ -76,7 +82,17 @@ def overlay_of(prediction: Prediction, study: Study | None) -> tuple[Overlay, tu
     if prediction.heatmap is None:
         raise ValueError("the answer has no heat map: ask with heatmap=True")
     anatomy = reference_anatomy(study, prediction)
-    return draw_overlay(prediction, prediction.heatmap, anatomy), (str(anatomy.problem),) if anatomy.problem else ()
+    return draw_overlay(prediction, prediction.heatmap, anatomy), _warnings(anatomy)
+
+
+def _warnings(anatomy: Anatomy) -> tuple[str, ...]:
+    return (str(anatomy.problem),) if anatomy.problem else ()
+
+
+def _encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
+    buffer = BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
 
 
 def nifti_bytes(heatmap: Heatmap) -> bytes:

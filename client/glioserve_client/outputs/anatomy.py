@@ -1,8 +1,7 @@
-"""Put the local voxels under the heat map: the reference series, read here and placed on the heat map's own grid.
+"""Find the voxels that an answer is about: each series that the report names, read here and put on the report's grid.
 
-The server never sends the images back. The report names the reference series by its pseudonym; the client alone
-knows which of its own files that is. They are stacked and decoded by the code that the server runs
-(:mod:`glioserve_dicom.slices`).
+The server never sends the images back. The report names a series by its pseudonym; the client alone knows which of
+its own files that is. They are stacked and decoded by the code that the server runs (:mod:`glioserve_dicom.slices`).
 """
 
 from __future__ import annotations
@@ -16,10 +15,11 @@ import numpy.typing as npt
 
 from glioserve_client.dicomfile import DicomFile, text_of
 from glioserve_client.outputs.display import onto_grid
-from glioserve_client.prediction import Heatmap, Prediction
+from glioserve_client.prediction import Prediction
 from glioserve_client.study import DicomStudy, Study, VolumeStudy
 from glioserve_contract import ErrorCode, GlioserveError, Modality
 from glioserve_contract.install import install_advice
+from glioserve_contract.records.grid import GridRecord
 from glioserve_contract.records.preprocess import SeriesRecord
 from glioserve_dicom.files.part10 import parse
 from glioserve_dicom.read import Instances
@@ -33,13 +33,13 @@ _RENUMBERED = ("frame of reference", "type")
 
 
 class NoAnatomy(str, Enum):
-    """Reasons why the heat map is drawn without anatomy."""
+    """Reasons why a series is not shown."""
 
     NOT_GIVEN = "no study was given"
     NOT_SENT = "the study given is not the one that was sent"
-    UNREADABLE = "the reference series cannot be made a volume here"
-    AMBIGUOUS = "several stacks of the reference series lie on the heat map's grid"
-    ELSEWHERE = "the reference series does not lie on the heat map's grid"
+    UNREADABLE = "the series cannot be made a volume here"
+    AMBIGUOUS = "several stacks of the series lie on the report's grid"
+    ELSEWHERE = "the series does not lie on the report's grid"
 
 
 @dataclass(frozen=True)
@@ -57,17 +57,17 @@ class AnatomyProblem:
 
 @dataclass(frozen=True, eq=False)
 class PlacedStack:
-    """The reference series' own images and the volume that they make."""
+    """A series' own images and the volume that they make."""
 
     stack: Stack
     """Images along the stack's normal, copies included."""
     volume: SequenceVolume
-    """Volume [z, y, x] in the stack's own order, which the heat map's grid may turn or flip."""
+    """Volume [z, y, x] in the stack's own order, which the report's grid may turn or flip."""
 
 
 @dataclass(frozen=True, eq=False)
 class Anatomy:
-    """The reference volume FP32 [z, y, x] on the heat map's grid, or the reason why there is none."""
+    """A series' volume FP32 [z, y, x] on the report's grid, or the reason why there is none."""
 
     voxels: Voxels | None
     problem: AnatomyProblem | None = None
@@ -76,37 +76,51 @@ class Anatomy:
 
 
 def reference_anatomy(study: Study | None, prediction: Prediction) -> Anatomy:
-    """Return what to draw the heat map of ``prediction`` over.
+    """Return the reference series on the heat map's own grid; nothing is raised for what cannot be shown."""
+    preprocess = prediction.report.preprocess
+    return series_anatomy(study, prediction, preprocess.reference, preprocess.reference_grid)
 
-    Nothing is raised for what cannot be shown, as an overlay without anatomy is still an answer.
+
+def series_anatomy(study: Study | None, prediction: Prediction, modality: Modality, grid: GridRecord) -> Anatomy:
+    """Return the series that the report names for a sequence, on ``grid``; nothing is raised for what cannot be shown.
+
+    Args:
+        study: the study that was sent; None where the caller has none.
+        prediction: the answer.
+        modality: the sequence.
+        grid: a description of the series' own voxels, their axes in any order and direction.
     """
-    heatmap, reference = prediction.heatmap, prediction.report.preprocess.reference
-    if heatmap is None or study is None:
-        return Anatomy(None, AnatomyProblem(NoAnatomy.NOT_GIVEN, "No study was given."))
+    if study is None:
+        return _NOT_GIVEN
+    reference = modality is prediction.report.preprocess.reference
+    name = f"The reference series ({modality})" if reference else f"The {modality} series"
     if isinstance(study, VolumeStudy):
-        return _of_volume(study, heatmap, reference)
-    record = next((s for s in prediction.report.preprocess.series if s.modality is reference), None)
+        return _of_volume(study, grid, modality, name)
+    record = next((s for s in prediction.report.preprocess.series if s.modality is modality), None)
     original = prediction.original_series_uids.get(record.series_instance_uid) if record else None
     if record is None or not original or not any(f.series_instance_uid == original for f in _sent(study)):
-        return _missing(reference, NoAnatomy.NOT_SENT, "the report does not name a series of this study")
+        return _missing(name, NoAnatomy.NOT_SENT, "the report does not name a series of this study")
     try:
-        return _of_stacks(_stacks(study, record, original), record, heatmap)
+        return _of_stacks(_stacks(study, record, original), record, grid, name)
     except GlioserveError as problem:
-        return _refused(reference, problem)
-    except Exception:  # noqa: BLE001 - decoders raise anything; an overlay is not worth an answer
-        return _missing(reference, NoAnatomy.UNREADABLE, "its files cannot be read here")
+        return _refused(name, problem)
+    except Exception:  # noqa: BLE001 - decoders raise anything; a picture is not worth an answer
+        return _missing(name, NoAnatomy.UNREADABLE, "its files cannot be read here")
 
 
-def _of_volume(study: VolumeStudy, heatmap: Heatmap, reference: Modality) -> Anatomy:
-    if reference not in study.volumes:
-        return _missing(reference, NoAnatomy.NOT_SENT, "the study given is not the one that was sent")
-    volume = study.volumes[reference]
-    placed = _placed(volume.voxels, volume.lps_from_voxel, heatmap)
-    return Anatomy(placed) if placed is not None else _elsewhere(reference)
+_NOT_GIVEN = Anatomy(None, AnatomyProblem(NoAnatomy.NOT_GIVEN, "No study was given."))
 
 
-def _of_stacks(stacks: Sequence[Stack], record: SeriesRecord, heatmap: Heatmap) -> Anatomy:
-    """Return the one of the series' stacks that lies on the heat map's grid; of several, the report's part."""
+def _of_volume(study: VolumeStudy, grid: GridRecord, modality: Modality, name: str) -> Anatomy:
+    if modality not in study.volumes:
+        return _missing(name, NoAnatomy.NOT_SENT, "the study given is not the one that was sent")
+    volume = study.volumes[modality]
+    placed = _placed(volume.voxels, volume.lps_from_voxel, grid)
+    return Anatomy(placed) if placed is not None else _elsewhere(name)
+
+
+def _of_stacks(stacks: Sequence[Stack], record: SeriesRecord, grid: GridRecord, name: str) -> Anatomy:
+    """Return the one of the series' stacks that lies on the grid; of several, the report's part."""
     placed: dict[str, Anatomy] = {}
     problem: GlioserveError | None = None
     for stack in stacks:
@@ -115,16 +129,16 @@ def _of_stacks(stacks: Sequence[Stack], record: SeriesRecord, heatmap: Heatmap) 
         except GlioserveError as refusal:
             problem = problem or refusal
             continue
-        voxels = _placed(volume.voxels, volume.geometry.lps_from_voxel, heatmap)
+        voxels = _placed(volume.voxels, volume.geometry.lps_from_voxel, grid)
         if voxels is not None:
             placed[stack.part] = Anatomy(voxels, placed=PlacedStack(stack, volume))
     if len(placed) == 1:
         return next(iter(placed.values()))
-    if record.part in placed and not any(name in record.part for name in _RENUMBERED):
+    if record.part in placed and not any(word in record.part for word in _RENUMBERED):
         return placed[record.part]
     if placed:
-        return _missing(record.modality, NoAnatomy.AMBIGUOUS, "several of its stacks lie on the heat map's grid")
-    return _refused(record.modality, problem) if problem is not None else _elsewhere(record.modality)
+        return _missing(name, NoAnatomy.AMBIGUOUS, "several of its stacks lie on the report's grid")
+    return _refused(name, problem) if problem is not None else _elsewhere(name)
 
 
 def _stacks(study: DicomStudy, record: SeriesRecord, original: str) -> list[Stack]:
@@ -142,20 +156,20 @@ def _sent(study: DicomStudy) -> Iterator[DicomFile]:
     return (f for f in study.files if not f.reason_not_sent)
 
 
-def _placed(voxels: Voxels, lps_from_voxel: Matrix, heatmap: Heatmap) -> Voxels | None:
-    return onto_grid(voxels, lps_from_voxel, heatmap.voxels.shape, heatmap.lps_from_voxel)
+def _placed(voxels: Voxels, lps_from_voxel: Matrix, grid: GridRecord) -> Voxels | None:
+    return onto_grid(voxels, lps_from_voxel, grid.size_voxels[::-1], np.array(grid.lps_from_voxel))
 
 
-def _refused(reference: Modality, problem: GlioserveError) -> Anatomy:
+def _refused(name: str, problem: GlioserveError) -> Anatomy:
     detail = problem.detail.rstrip(".")
     if problem.code is ErrorCode.UNDECODABLE_PIXELS:
         detail += f"; compressed files need an extra: {install_advice('dicom')}"
-    return _missing(reference, NoAnatomy.UNREADABLE, detail, problem.code)
+    return _missing(name, NoAnatomy.UNREADABLE, detail, problem.code)
 
 
-def _elsewhere(reference: Modality) -> Anatomy:
-    return _missing(reference, NoAnatomy.ELSEWHERE, "its voxels do not lie on the heat map's grid")
+def _elsewhere(name: str) -> Anatomy:
+    return _missing(name, NoAnatomy.ELSEWHERE, "its voxels do not lie on the grid that the report names")
 
 
-def _missing(reference: Modality, reason: NoAnatomy, why: str, code: ErrorCode | None = None) -> Anatomy:
-    return Anatomy(None, AnatomyProblem(reason, f"The reference series ({reference}) is not shown: {why}.", code))
+def _missing(name: str, reason: NoAnatomy, why: str, code: ErrorCode | None = None) -> Anatomy:
+    return Anatomy(None, AnatomyProblem(reason, f"{name} is not shown: {why}.", code))

@@ -36,11 +36,16 @@ def blend(
 
 
 def window(voxels: npt.NDArray[np.float32 | np.float64]) -> npt.NDArray[np.float32]:
-    """Return intensities as grey 0 to 255: from the background to the 99.5th percentile of what lies above it."""
-    low, high = (float(v) for v in np.percentile(voxels, (1, 99.9)))
-    inside = voxels[voxels > low + 0.1 * (high - low)]
-    top = float(np.percentile(inside, 99.5)) if inside.size else high
+    """Return intensities as grey 0 to 255 over :func:`window_range`."""
+    low, top = window_range(voxels)
     if top <= low:
         return np.zeros(voxels.shape, dtype=np.float32)
     grey: npt.NDArray[np.float32] = (np.clip((voxels - low) / (top - low), 0, 1) * 255).astype(np.float32)
     return grey
+
+
+def window_range(voxels: npt.NDArray[np.float32 | np.float64]) -> tuple[float, float]:
+    """Return the intensities shown black and white: the background, and the 99.5th percentile of what lies above it."""
+    low, high = (float(v) for v in np.percentile(voxels, (1, 99.9)))
+    inside = voxels[voxels > low + 0.1 * (high - low)]
+    return low, float(np.percentile(inside, 99.5)) if inside.size else high
