@@ -10,6 +10,8 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from pydicom.dataset import Dataset
+from pydicom.uid import MediaStorageDirectoryStorage
 
 from glioserve_cli.main import main
 from glioserve_cli.serving.failures import EXIT_CODES
@@ -149,7 +151,39 @@ def test_nobody_there_is_exit_code_3(folder: Path, capsys: pytest.CaptureFixture
 def test_wrong_usage_is_exit_code_2(arguments: list[str], folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     named = [str(folder) if argument == "STUDY" else argument for argument in arguments]
     assert main(["predict", *named, "--url", "127.0.0.1:1"]) == 2
-    assert capsys.readouterr().err.startswith("glioserve predict:")
+    out, err = capsys.readouterr()
+    assert err.startswith("glioserve predict:")
+    assert out == ""
+    assert main(["predict", *named, "--url", "127.0.0.1:1", "--json"]) == 2
+    out, again = capsys.readouterr()
+    assert again == err
+    error = json.loads(out)["error"]
+    assert f"glioserve predict: {error['detail']}\n" == err
+    assert (error["code"], error["retry"]) == ("", "no")
+
+
+def test_a_folder_that_cannot_be_written_is_an_object_without_its_path(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "Zyxquist").write_text("a file where the folder would be")
+    with FakeServer(Answer(small_answer())) as server:
+        arguments = [str(folder), "--url", server.url, "--json", "--out", str(tmp_path / "Zyxquist" / "out")]
+        assert main(["predict", *arguments]) == 2
+    assert json.loads(capsys.readouterr().out)["error"]["detail"] == "Not a directory"
+
+
+def test_a_mediums_dicomdir_stands_for_the_files_beside_it(folder: Path, tmp_path: Path) -> None:
+    medium = tmp_path / "medium"
+    shutil.copytree(folder, medium / "IMAGES")
+    directory = Dataset()
+    directory.SOPClassUID, directory.SOPInstanceUID = MediaStorageDirectoryStorage, "1.2.3"
+    (medium / "DICOMDIR").write_bytes(file_bytes(directory))
+    with FakeServer(*[Answer(small_answer())] * 3) as server:
+        out = tmp_path / "out"
+        assert main(["predict", str(medium / "DICOMDIR"), "--url", server.url]) == 0
+        assert main(["predict", str(medium / "DICOMDIR"), str(folder), "--url", server.url, "--out", str(out)]) == 0
+    assert server.requests[0].inputs["INSTANCES"].shape == (2,)
+    assert sorted(path.name for path in out.iterdir()) == ["medium", "study"]
 
 
 def test_a_servers_fault_and_a_setting_have_exit_codes_of_their_own(folder: Path) -> None:

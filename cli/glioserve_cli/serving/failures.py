@@ -39,7 +39,8 @@ def exit_code_of_many(errors: Iterable[Exception]) -> int:
 def as_json(error: Exception) -> dict[str, object]:
     """Return the error as an object; a file's path is not in it, since a path may carry a patient's name."""
     if not isinstance(error, GlioserveError):
-        return {"code": "", "detail": str(error), "action": "", "retry": "no", "request_id": "", "attempts": 0}
+        detail = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        return {"code": "", "detail": detail, "action": "", "retry": "no", "request_id": "", "attempts": 0}
     return {
         "code": error.token,
         "detail": error.detail,

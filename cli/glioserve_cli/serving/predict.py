@@ -20,6 +20,7 @@ from glioserve_client.study import DicomStudy, Study, VolumeStudy
 from glioserve_contract import GlioserveError, Modality
 from glioserve_contract.limits import DEFAULT_TIMEOUT_S
 from glioserve_contract.tensors import ENSEMBLE
+from glioserve_dicom.files.folder import DIRECTORY_NAME
 
 _NAMES = ", ".join(f"{m}=FILE" for m in Modality)
 
@@ -27,7 +28,7 @@ _NAMES = ", ".join(f"{m}=FILE" for m in Modality)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this command's arguments."""
     parser.add_argument(
-        "study", nargs="+", metavar="STUDY", help=f"folders or zip archives of DICOM files, or NIfTI files: {_NAMES}"
+        "study", nargs="+", metavar="STUDY", help=f"folders, zip archives or DICOMDIRs, or NIfTI files: {_NAMES}"
     )
     parser.add_argument("--url", required=True, type=url, metavar="HOST:PORT", help="the server's gRPC address")
     parser.add_argument(
@@ -97,6 +98,8 @@ def run(args: argparse.Namespace) -> int:
         return exit_code(error)
     except (ValueError, OSError) as error:
         print(f"glioserve predict: {error}", file=sys.stderr)
+        if args.json:
+            print(json.dumps({"error": as_json(error)}, ensure_ascii=False))
         return USAGE
 
 
@@ -104,9 +107,12 @@ def _one(args: argparse.Namespace, client: GliomaClient, read: Callable[[], Stud
     study = read()
     _progress(args, "reading done, sending the study …")
     prediction = client.predict(study, heatmap=not args.no_heatmap, series=dict(args.series))
-    print(prediction.report_json() if args.json else summary(prediction))
+    if not args.json:
+        print(summary(prediction))
     paths = _write(args, args.out, prediction, study)
-    if paths and not args.json:
+    if args.json:  # last, so that the output is one object: the report, or the error of writing it
+        print(prediction.report_json())
+    elif paths:
         print("\n" + "\n".join(str(path) for path in paths))
     return 0
 
@@ -187,10 +193,15 @@ def _studies(arguments: list[str]) -> dict[str, Callable[[], Study]]:
     if any("=" in argument and not Path(argument).exists() for argument in arguments):
         volumes = _volumes(arguments)
         return {"volumes": lambda: VolumeStudy.from_nifti(volumes)}
-    named = {Path(argument).resolve().name: argument for argument in arguments}
+    named = {_name(Path(argument).resolve()): argument for argument in arguments}
     if len(named) < len(arguments):
         raise ValueError("two studies have the same name; the last part of each path must differ")
     return {name: partial(DicomStudy.from_directory, argument) for name, argument in named.items()}
+
+
+def _name(path: Path) -> str:
+    """Return a study's name: the last part of its path, or the folder's where a medium's DICOMDIR was given."""
+    return path.parent.name if path.name.upper() == DIRECTORY_NAME else path.name
 
 
 def _volumes(arguments: list[str]) -> dict[Modality, str]:

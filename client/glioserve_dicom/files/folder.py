@@ -29,6 +29,9 @@ MAX_FOLDER_BYTES = 2 * MAX_REQUEST_BYTES
 READING_THREADS = 8
 """Files that are read at once: a network share answers late, not slowly."""
 
+DIRECTORY_NAME = "DICOMDIR"
+"""Name of the list of a medium's files, which PS3.10 fixes; some systems write it in lower case."""
+
 NOT_DICOM, NOT_REGULAR, LINKED_FOLDER = "not DICOM", "not a regular file", "a linked folder"
 """Reasons of a :class:`SkippedFile`."""
 
@@ -73,11 +76,15 @@ class StudyFiles:
 def study_files(study: Path) -> StudyFiles:
     """Read the files of a folder, or the one file, such as a zip archive, that ``study`` is.
 
+    A medium's DICOMDIR stands for the folder that it lies in: the files that it lists are below it.
+
     Raises:
         EmptyStudyError: GLIO-1103 for a folder that is not there or holds no DICOM file.
         StudyTooLargeError: GLIO-1104 for more than the limits on files or bytes.
         TruncatedFileError: GLIO-1202 for a folder below it that cannot be listed.
     """
+    if study.name.upper() == DIRECTORY_NAME and study.is_file():
+        study = study.parent
     if not study.is_dir():
         if not os.path.lexists(study):
             raise GlioserveError(ErrorCode.EMPTY_STUDY, "There is no such folder or file.")
