@@ -49,6 +49,9 @@ class GliomaClient(Shell):
             any thread, so that it keeps a token as long as that is valid.
         shared_memory: file with the operator's token, for a server on this host that takes volumes by shared memory;
             by default they travel as any study does.
+        caller: this service's name, for the server's count of studies by caller, where its operator has named it; a
+            gateway that proves who calls puts its own word in the place of this one.
+        metrics: registry of prometheus-client for the client's metrics; clients may share one.
         transport: opens the channels in place of gRPC, in tests (:mod:`glioserve_client.testing`).
 
     Raises:

@@ -6,6 +6,7 @@ import json
 import struct
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -72,12 +73,17 @@ class Request:
         return all(tensor.dtype != INSTANCES.dtype for tensor in self.inputs)
 
 
+def _untold(name: str) -> AbstractContextManager[None]:
+    return nullcontext()
+
+
 def encode(
     study: Study,
     *,
     identified: bool = False,
     series: Mapping[Modality, str] | None = None,
     check: Callable[[], None] = lambda: None,
+    stage: Callable[[str], AbstractContextManager[None]] = _untold,
 ) -> Request:
     """Return the request of a study; DICOM is de-identified unless ``identified``.
 
@@ -87,6 +93,7 @@ def encode(
         series: the SeriesInstanceUID (of the caller's own files; ``UID#part`` for one stack of it) that stands for a
             sequence. It is sent as the pseudonym that the files carry.
         check: called again and again meanwhile; what it raises ends the work.
+        stage: called with ``deidentify``, whose work is done within the context that it returns.
 
     Raises:
         NotMrError: no file is an MR image that may be sent.
@@ -95,7 +102,7 @@ def encode(
         ValueError: ``series`` for volumes, which their keys name already, or a key that is not a sequence.
     """
     if isinstance(study, DicomStudy):
-        request = _encode_dicom(study, identified, check)
+        request = _encode_dicom(study, identified, check, stage)
         return replace(request, parameters=_named_series(series, request.original_series_uids)) if series else request
     if series:
         raise ValueError("series is for DICOM studies; a VolumeStudy names its sequences by its keys")
@@ -118,7 +125,12 @@ def _named_series(series: Mapping[Modality, str], original_by_sent: Mapping[str,
     return {SERIES_PARAMETER: json.dumps(named)}
 
 
-def _encode_dicom(study: DicomStudy, identified: bool, check: Callable[[], None]) -> Request:
+def _encode_dicom(
+    study: DicomStudy,
+    identified: bool,
+    check: Callable[[], None],
+    stage: Callable[[str], AbstractContextManager[None]],
+) -> Request:
     sent = [file for file in study.files if not file.reason_not_sent]
     left_out = Counter(file.reason_not_sent for file in study.files if file.reason_not_sent)
     if not sent:
@@ -129,7 +141,8 @@ def _encode_dicom(study: DicomStudy, identified: bool, check: Callable[[], None]
         files: tuple[tuple[Part, ...], ...] = tuple((file.content,) for file in sent)
         series = {f.series_instance_uid: f.series_instance_uid for f in sent}
     else:
-        rebuilt = study.deidentified(check)
+        with stage("deidentify"):
+            rebuilt = study.deidentified(check)
         files, series = rebuilt.files, dict(rebuilt.original_series_uids)
     parts = tuple(part for file in files for part in (_LENGTH_PREFIX.pack(size_of(file)), *file))
     tensor = Tensor(INSTANCES.name, INSTANCES.dtype, (len(files),), parts)

@@ -327,6 +327,33 @@ SUPERVISOR_METRICS = (
     MODEL_INFO, AUDIT_RECORDS, STUDY_LOG_FAILURES, OLDEST_RECORD,
 )  # fmt: skip
 """Metrics of the supervisor, on the port of the probes beside all those of Triton's port."""
+_CLIENT_CODES = tuple(code.token for code in ErrorCode if code.token < "GLIO-5")
+CLIENT_CALLS = Metric(
+    "glioserve_client_calls_total",
+    Kind.COUNTER,
+    "Calls by outcome and error code; one of a closed client or a cancelled task has no code",
+    (
+        Label("outcome", MODEL_OUTCOMES),
+        Label("code", ("", *_CLIENT_CODES)),
+    ),
+)
+CLIENT_SECONDS = Metric(
+    "glioserve_client_call_duration_seconds",
+    Kind.HISTOGRAM,
+    "Seconds of a call, de-identification, all its attempts and the pauses between them included",
+    (Label("outcome", MODEL_OUTCOMES),),
+    _SECONDS,
+)
+CLIENT_RETRIES = Metric(
+    "glioserve_client_retries_total",
+    Kind.COUNTER,
+    "Attempts that followed one that failed, by the code of that failure",
+    (Label("code", _CLIENT_CODES),),
+)
+CLIENT_SENT = Metric("glioserve_client_sent_bytes_total", Kind.COUNTER, "Bytes of requests, each attempt's counted")
+CLIENT_RECEIVED = Metric("glioserve_client_received_bytes_total", Kind.COUNTER, "Bytes of answers")
+CLIENT_METRICS = (CLIENT_CALLS, CLIENT_SECONDS, CLIENT_RETRIES, CLIENT_SENT, CLIENT_RECEIVED)
+"""Metrics of the Python client, in the registry of the application that asks for them."""
 METRICS = (*MODEL_METRICS, *SUPERVISOR_METRICS)
 
 TRITON_PENDING = "nv_inference_pending_request_count"

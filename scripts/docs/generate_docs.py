@@ -23,7 +23,14 @@ from glioserve_contract.limits import (
     MAX_WAIT_S,
     MAX_WAITING_STUDIES,
 )
-from glioserve_contract.metrics import DCGM_METRICS, MODEL_METRICS, SUPERVISOR_METRICS, TRITON_METRICS, Metric
+from glioserve_contract.metrics import (
+    CLIENT_METRICS,
+    DCGM_METRICS,
+    MODEL_METRICS,
+    SUPERVISOR_METRICS,
+    TRITON_METRICS,
+    Metric,
+)
 from glioserve_contract.parameters import PARAMETERS
 from glioserve_contract.tensors import MODELS, Tensor
 from glioserve_dicom.identity import IDENTIFYING_ATTRIBUTES, KEPT_ATTRIBUTES, Treatment
@@ -156,6 +163,11 @@ def supervisor_metrics() -> str:
     return _metrics(SUPERVISOR_METRICS)
 
 
+def client_metrics() -> str:
+    """Return the table of the Python client's metrics."""
+    return _metrics(CLIENT_METRICS)
+
+
 def other_metrics() -> str:
     """Return the table of the metrics of others that rules and dashboards read."""
     return table(
@@ -227,6 +239,7 @@ PARTS = {
     "identifying": ("privacy.md", identifying),
     "metrics of the models": ("metrics.md", model_metrics),
     "metrics of the supervisor": ("metrics.md", supervisor_metrics),
+    "metrics of the client": ("metrics.md", client_metrics),
     "metrics of others": ("metrics.md", other_metrics),
     "result codes": ("results.md", result_codes),
     "known-holes": ("security.md", known_holes),

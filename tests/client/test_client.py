@@ -142,6 +142,7 @@ def test_what_another_attempt_may_cure_is_tried_again(first: Fail, caplog: pytes
     assert [record.args[:2] for record in caplog.records if record.name == "glioserve_client"] == [
         ("same", 1),
         ("same", 2),
+        ("same", "answered"),
     ]
     assert server.requests[0].timeout_us > server.requests[2].timeout_us
 

@@ -4,14 +4,21 @@ import io
 import json
 import re
 import urllib.request
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import numpy as np
 import pydicom
 import pytest
 import tritonclient.grpc as triton
+from opentelemetry import trace
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from prometheus_client.parser import text_string_to_metric_families
 
+from glioserve_client import DicomStudy, GliomaClient
 from glioserve_contract import metrics as m
 from glioserve_phantom.dicom import dicom_files
 from support.otlp import OtlpReceiver
@@ -66,16 +73,28 @@ def studies_by_caller(serve):
     }
 
 
+@contextmanager
+def client_spans(receiver):
+    """An application's own provider, whose spans go to the same receiver."""
+    provider = TracerProvider(resource=Resource({"service.name": "ward"}), shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(OTLPSpanExporter(endpoint=receiver.url)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trace, "get_tracer", provider.get_tracer)
+        yield
+    provider.shutdown()
+
+
 @pytest.fixture(scope="module")
 def told(repository, files, phantom):
     """What a receiver and the log got of one good study, one that names its patient, and one without a trace."""
     arguments = ("--trace-sampling", "0", "--callers", "ward,pacs", "--log-format", "json", "--log-level", "info")
-    named = [planted(content) for content in dicom_files(phantom, identified=True)]
+    identified = [planted(content) for content in dicom_files(phantom, identified=True)]
     with OtlpReceiver() as receiver, serving(repository, "--otlp-endpoint", receiver.base_url, *arguments) as serve:
         url = url_of(serve)
         by_ward = {"x-glioserve-caller": "ward"}
-        score = infer(url, files, request_id="good", headers={**TRACED, **by_ward})
-        refusal = infer(url, named, request_id="named", headers={**TRACED, "x-glioserve-caller": PLANTED[1]})
+        with client_spans(receiver), GliomaClient(url, caller="ward") as client:
+            score = client.predict(DicomStudy.from_bytes(identified), request_id="good").score
+        refusal = infer(url, identified, request_id="named", headers={**TRACED, "x-glioserve-caller": PLANTED[1]})
         untraced = infer(url, [b"not DICOM"], request_id="untraced", headers=by_ward)
         twice = infer(url, files, request_id="twice", headers=by_ward, parameters={"x-glioserve-caller": "pacs"})
         counts = studies_by_caller(serve)
@@ -83,8 +102,12 @@ def told(repository, files, phantom):
         code = serve.end()
         yield SimpleNamespace(
             receiver=receiver, log=records(serve), text=serve.log, score=score, refusal=refusal, untraced=untraced,
-            twice=twice, counts=counts, code=code,
+            twice=twice, counts=counts, code=code, identified=identified,
         )  # fmt: skip
+
+
+def good_trace(told):
+    return next(s.trace_id for s in told.receiver.spans if s.name == "glioserve.predict")
 
 
 def spans_of(told, request_id):
@@ -98,24 +121,30 @@ def spans_of(told, request_id):
     return found
 
 
-def test_one_trace_has_the_ensemble_its_steps_and_their_stages_under_the_caller_s_span(told):
+def test_one_trace_has_the_client_the_ensemble_its_steps_and_their_stages(told):
     assert 0 <= told.score <= 1
     spans = spans_of(told, "good")
-    assert {span.trace_id for span in spans.values()} == {TRACE}
+    call = next(s for s in told.receiver.spans if s.name == "glioserve.predict")
+    own = {s.name: s for s in told.receiver.spans if s.service == "ward"}
+    attempt = own["inference.GRPCInferenceService/ModelInfer"]
+    assert call.parent_id == ""
+    assert attempt.parent_id == own["glioserve.encode"].parent_id == call.span_id
+    assert own["glioserve.deidentify"].parent_id == own["glioserve.encode"].span_id
     front = next(s for s in told.receiver.spans if s.span_id == spans["glioma"].parent_id)
-    assert (front.name, front.parent_id) == ("InferRequest", SPAN)
+    assert (front.name, front.parent_id) == ("InferRequest", attempt.span_id)
+    assert {span.trace_id for span in (front, *own.values(), *spans.values())} == {call.trace_id}
     for step in ("preprocess", "classifier", "report"):
         assert spans[step].parent_id == spans["glioma"].span_id
     for model, stages in (("preprocess", STAGES), ("report", ("report", "heatmap"))):
-        own = spans[f"glioserve.{model}"]
-        assert own.parent_id == spans[model].span_id
-        assert own.attributes == {"glioserve.request_id": "good", "glioserve.outcome": "done"}
-        found = [s for s in told.receiver.spans if s.parent_id == own.span_id]
+        work = spans[f"glioserve.{model}"]
+        assert work.parent_id == spans[model].span_id
+        assert work.attributes == {"glioserve.request_id": "good", "glioserve.outcome": "done"}
+        found = [s for s in told.receiver.spans if s.parent_id == work.span_id]
         assert [s.name for s in sorted(found, key=lambda s: s.begin_unix_ns)] == [
             f"glioserve.{model}.{stage}" for stage in stages
         ]
-        assert all(own.begin_unix_ns <= s.begin_unix_ns <= s.end_unix_ns <= own.end_unix_ns for s in found)
-    assert {span.service for span in told.receiver.spans} == {"glioserve"}
+        assert all(work.begin_unix_ns <= s.begin_unix_ns <= s.end_unix_ns <= work.end_unix_ns for s in found)
+    assert {span.service for span in told.receiver.spans} == {"ward", "glioserve"}
 
 
 def test_a_refusal_is_in_its_trace_with_its_code(told):
@@ -128,7 +157,7 @@ def test_a_refusal_is_in_its_trace_with_its_code(told):
 def test_a_sampling_of_0_traces_those_alone_who_ask_for_it(told):
     """Canaries, which ask the steps, are among those who do not."""
     assert "GLIO-1201" in told.untraced
-    assert {span.trace_id for span in told.receiver.spans} == {TRACE}
+    assert {span.trace_id for span in told.receiver.spans} == {TRACE, good_trace(told)}
     assert not spans_of(told, "untraced")
 
 
@@ -136,8 +165,8 @@ def test_the_log_has_each_request_with_its_trace(told):
     lines = [(r["source"], r["request_id"], r.get("trace_id"), r.get("code")) for r in told.log if "request_id" in r]
     refused = re.search(r"GLIO-\d{4}", told.refusal)[0]
     assert lines == [
-        ("preprocess", "good", TRACE, None),
-        ("report", "good", TRACE, None),
+        ("preprocess", "good", good_trace(told), None),
+        ("report", "good", good_trace(told), None),
         ("preprocess", "named", TRACE, refused),
         ("preprocess", "untraced", None, "GLIO-1201"),
         ("preprocess", "twice", None, "GLIO-1110"),
@@ -155,12 +184,15 @@ def test_callers_are_counted_by_name_where_the_operator_named_them(told):
 
 
 def test_nothing_of_a_patient_is_in_spans_or_logs(told, files):
-    header = pydicom.dcmread(io.BytesIO(files[0]), stop_before_pixels=True)
-    uids = (header.StudyInstanceUID, header.SeriesInstanceUID, header.SOPInstanceUID)
+    """Neither what the caller's files had nor the pseudonyms that the server saw instead."""
     sent = b"".join(told.receiver.bodies) + told.text.encode()
-    assert TRACE.encode() in sent
-    for text in (*PLANTED, *uids, str(header.SeriesDescription), str(header.PatientID)):
-        assert text.encode() not in sent, text
+    assert good_trace(told).encode() in sent
+    for content in (told.identified[0], files[0]):
+        header = pydicom.dcmread(io.BytesIO(content), stop_before_pixels=True)
+        uids = (header.StudyInstanceUID, header.SeriesInstanceUID, header.SOPInstanceUID)
+        texts = (*uids, header.PatientID, str(header.PatientName), header.SeriesDescription)
+        for text in filter(None, (*texts, *PLANTED)):
+            assert text.encode() not in sent, text
 
 
 def test_a_receiver_that_does_not_answer_keeps_neither_a_study_nor_the_end_waiting(repository):

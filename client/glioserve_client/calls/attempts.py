@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -14,6 +13,7 @@ from glioserve_client.options import check_headers
 from glioserve_client.prediction import Prediction
 from glioserve_client.request import Request
 from glioserve_client.shared_memory.regions import Placed, Regions, is_lost
+from glioserve_client.telemetry.call import LOG, CallTelemetry
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_contract.tensors import DEADLINE_PARAMETER, ENSEMBLE, HEATMAP, HEATMAP_AFFINE, HEATMAP_PARAMETER
 
@@ -28,7 +28,6 @@ PROBE_TIMEOUT_S = 5.0
 """Longest time that a question for the server's readiness may take."""
 CONCURRENCY = 4
 """Studies of ``predict_many`` that are under way at one time."""
-_LOG = logging.getLogger("glioserve_client")
 
 
 class Attempts:
@@ -49,6 +48,7 @@ class Attempts:
         self._timeout_s = settings.timeout_s if timeout_s is None else positive(timeout_s)
         self.identifier = checked_request_id(request_id)
         self._headers = check_headers(headers or {})
+        self.telemetry = CallTelemetry(settings.url, self.identifier, settings.counts)
         self._heatmap = heatmap
         self._names = [t.name for t in ENSEMBLE.outputs if heatmap or t not in (HEATMAP, HEATMAP_AFFINE)]
         self._request: Request | None = None
@@ -81,7 +81,8 @@ class Attempts:
         assert self._request is not None
         self._count += 1
         self.check()
-        metadata = self._settings.metadata(self._headers)
+        traced = self.telemetry.begin_attempt()
+        metadata = self._settings.metadata(self._headers, traced)
         parameters: dict[str, bool | int | str] = dict(self._request.parameters)
         if not self._heatmap:
             parameters[HEATMAP_PARAMETER] = False
@@ -99,14 +100,21 @@ class Attempts:
             outputs=self._names,
             parameters=parameters,
         )
+        self.telemetry.sent(len(content))
         return content, max(self._deadline - time.monotonic(), 0.001), metadata
 
     def pause_after(self, error: GlioserveError) -> float:
         """Return the pause before the next attempt; raise the error where another one does not help or is too late."""
+        self.telemetry.failed(error)
+        pause_s = self._pause_after(error)
+        self.telemetry.again(error, pause_s)
+        return pause_s
+
+    def _pause_after(self, error: GlioserveError) -> float:
         clocks = self._settings.clocks
         if error.code is ErrorCode.DEADLINE_PASSED and clocks.agree:
             clocks.agree = False  # this call's deadline has not passed, or gRPC would have said so
-            _LOG.warning("the server's clock is ahead of this one; deadlines are not stated any more")
+            LOG.warning("the server's clock is ahead of this one; deadlines are not stated any more")
             return 0.0
         if self._placed is not None and is_lost(self._placed, error) and self._regions is not None:
             self._regions.give_up(self._placed)  # the server was started anew: the next attempt has a new one
@@ -124,7 +132,6 @@ class Attempts:
         last = (most is not None and self._count >= most) or self._lost > MOST_LOST
         if last or time.monotonic() + pause_s >= self._deadline or not self._settings.budget.spend():
             raise error
-        _LOG.info("request %s, attempt %d: %s; again in %.1f s", self.identifier, self._count, error.token, pause_s)
         return pause_s
 
     def prediction(self, answer: bytes) -> Prediction:
@@ -133,7 +140,7 @@ class Attempts:
         if self._regions is not None and self._placed is not None:
             self._regions.give_back(self._placed)
             self._placed = None
-        return Prediction.from_outputs(
+        prediction = Prediction.from_outputs(
             arrays_of(answer, self._names),
             heatmap=self._heatmap,
             request_id=self.identifier,
@@ -145,12 +152,15 @@ class Attempts:
             },
             original_series_uids=self._request.original_series_uids,
         )
+        self.telemetry.answered(len(answer), abstained=bool(prediction.abstained_because))
+        return prediction
 
     @contextlib.contextmanager
     def telling(self) -> Iterator[None]:
-        """Give an error the call's identifier and its number of attempts."""
+        """Tell of the call, and give an error the call's identifier and its number of attempts."""
         try:
-            yield
+            with self.telemetry.call():
+                yield
         except GlioserveError as error:
             error.request_id, error.attempts = self.identifier, self._count
             raise

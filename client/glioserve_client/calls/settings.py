@@ -13,8 +13,10 @@ from glioserve_client.calls.budget import RetryBudget
 from glioserve_client.options import ConnectionOptions, RetryPolicy, TlsOptions, check_headers, check_url
 from glioserve_client.reachability import connection_fault
 from glioserve_client.status import error_from_status, is_unknown_model
+from glioserve_client.telemetry.counts import ClientCounts
 from glioserve_contract import ErrorCode, GlioserveError
-from glioserve_contract.tensors import ENSEMBLE
+from glioserve_contract.metrics import CALLER_NAME
+from glioserve_contract.tensors import CALLER_PARAMETER, ENSEMBLE
 
 Metadata = tuple[tuple[str, str], ...]
 """Names and values of gRPC's metadata."""
@@ -43,6 +45,8 @@ class Settings:
     headers: Mapping[str, str]
     connection: ConnectionOptions
     token: Callable[[], str] | None = field(default=None, repr=False)
+    caller: str | None = None
+    counts: ClientCounts | None = field(default=None, repr=False)
     budget: RetryBudget = field(init=False, repr=False)
     clocks: Clocks = field(init=False, repr=False, default_factory=Clocks)
     process: int = field(init=False, default_factory=os.getpid)
@@ -50,7 +54,8 @@ class Settings:
     def __post_init__(self) -> None:
         check_url(self.url)
         positive(self.timeout_s)
-        object.__setattr__(self, "headers", check_headers(self.headers))
+        named = {} if self.caller is None else {CALLER_PARAMETER: checked_caller(self.caller)}
+        object.__setattr__(self, "headers", {**check_headers(self.headers), **named})
         if self.token is not None and _AUTHORIZATION in self.headers:
             raise ValueError("token makes the header authorization: give one of the two")
         object.__setattr__(self, "budget", RetryBudget(self.retry.most_a_minute))
@@ -62,14 +67,16 @@ class Settings:
         if os.getpid() != self.process:
             raise RuntimeError(f"a {kind} does not survive a fork: make one in each process")
 
-    def metadata(self, headers: Mapping[str, str] | None = None) -> Metadata:
+    def metadata(self, headers: Mapping[str, str] | None = None, traced: Mapping[str, str] | None = None) -> Metadata:
         """Return the metadata of one attempt: the client's headers, ``headers``, and the token of the moment.
+
+        ``traced`` continues the client's own trace, unless the caller's headers name another.
 
         Raises:
             ValueError: the provider's token is not printable ASCII. What the provider raises is raised on.
         """
         token = {} if self.token is None else check_headers({_AUTHORIZATION: f"Bearer {self.token()}"})
-        return tuple({**self.headers, **token, **(headers or {})}.items())
+        return tuple({**(traced or {}), **self.headers, **token, **(headers or {})}.items())
 
     def failure(self, status: str, details: str) -> GlioserveError:
         """Return the typed error of a failed call, and what is wrong with the connection where waiting cannot help."""
@@ -90,6 +97,13 @@ def positive(timeout_s: float) -> float:
     if not (math.isfinite(timeout_s) and timeout_s > 0):
         raise ValueError("timeout_s must be a positive number of seconds")
     return float(timeout_s)
+
+
+def checked_caller(caller: str) -> str:
+    """Return the caller's name. Raises ValueError where no server could count it."""
+    if CALLER_NAME.fullmatch(caller) is None:
+        raise ValueError("caller must be 1 to 64 letters, digits, '.', '_' or '-'")
+    return caller
 
 
 def checked_request_id(request_id: str | None) -> str:

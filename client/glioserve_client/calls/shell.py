@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from glioserve_client.calls.attempts import Attempts
 from glioserve_client.calls.settings import Settings
@@ -13,9 +14,13 @@ from glioserve_client.options import ConnectionOptions, RetryPolicy, TlsOptions
 from glioserve_client.request import Request, encode
 from glioserve_client.shared_memory.regions import Regions
 from glioserve_client.study import Study
+from glioserve_client.telemetry.counts import counts_in
 from glioserve_contract import Modality
 from glioserve_contract.limits import DEFAULT_TIMEOUT_S
 from glioserve_contract.tensors import ENSEMBLE
+
+if TYPE_CHECKING:
+    from glioserve_client.telemetry.counts import CollectorRegistry
 
 
 class Shell:
@@ -35,10 +40,12 @@ class Shell:
         token: Callable[[], str] | None = None,
         transport: Transport | None = None,
         shared_memory: Path | None = None,
+        caller: str | None = None,
+        metrics: CollectorRegistry | None = None,
     ) -> None:
         self._settings = Settings(
             url, timeout_s, tls, retry or RetryPolicy(), model_name, identified, headers or {},
-            connection or ConnectionOptions(), token,
+            connection or ConnectionOptions(), token, caller, None if metrics is None else counts_in(metrics),
         )  # fmt: skip
         self._transport = transport or GrpcTransport()
         self._regions: Regions | None = None
@@ -81,7 +88,9 @@ class Shell:
             stop.check()
             attempts.check()
 
-        return encode(study, identified=self.identified, series=series, check=check)
+        spans = attempts.telemetry.spans
+        with spans.stage("encode"):
+            return encode(study, identified=self.identified, series=series, check=check, stage=spans.stage)
 
     def _check_usable(self) -> None:
         if self._closed:

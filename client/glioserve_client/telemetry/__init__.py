@@ -1,0 +1,1 @@
+"""Traces, metrics and log of a client's calls: each only where the application wants it, none with patient data."""
