@@ -6,7 +6,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from glioserve_client import ConnectionOptions, GliomaClient
+from glioserve_client import ConnectionOptions, DicomStudy, GliomaClient
 from glioserve_contract import Modality
 from glioserve_phantom import make_phantom
 from glioserve_phantom.dicom import dicom_files
@@ -48,6 +48,12 @@ def phantom():
 def files(phantom):
     """As a client sends them: pseudonyms only."""
     return dicom_files(phantom, identified=False)
+
+
+@pytest.fixture(scope="session")
+def answered(client, files):
+    """The server's answer to the study."""
+    return client.predict(DicomStudy.from_bytes(files))
 
 
 class Offline:

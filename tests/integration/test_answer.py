@@ -16,7 +16,7 @@ from glioserve_client import DicomStudy, GliomaClient, Volume, VolumeStudy
 from glioserve_client.errors import TooFewSlicesError
 from glioserve_contract import Modality
 from glioserve_contract.metrics import STAGE_SECONDS, STAGES, STUDIES
-from glioserve_contract.tensors import CLASSIFIER_MODEL, MODELS
+from glioserve_contract.tensors import CLASSIFIER_MODEL, ENSEMBLE, MODELS
 from glioserve_preprocess.pipeline import preprocess_volumes
 from glioserve_registry.demo_model import demo_repository
 from glioserve_triton.process.options import GRPC_ADMIN_HEADER
@@ -43,8 +43,8 @@ def assert_same(prediction, wanted):
     assert prediction.report.label == wanted.report.label
 
 
-def test_dicom_answers_as_the_offline_pipeline_does(client, files, offline):
-    assert_same(client.predict(DicomStudy.from_bytes(files)), offline.dicom(files))
+def test_dicom_answers_as_the_offline_pipeline_does(answered, files, offline):
+    assert_same(answered, offline.dicom(files))
 
 
 def test_volumes_answer_as_the_offline_pipeline_does(client, phantom_volumes, offline):
@@ -224,18 +224,15 @@ def studies_counted(server):
     return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith("glioserve_studies_total{"))
 
 
-def test_a_slice_of_the_heat_map_is_an_image_of_the_reference(client, files):
+def test_a_slice_of_the_heat_map_is_an_image_of_the_reference(answered, files):
     """As docs/wire.md says: by ImagePositionPatient, rising along the cross product of row and column."""
-    answer = client.predict(DicomStudy.from_bytes(files))
-    reference = answer.report.preprocess.reference
+    record = answered.report.preprocess
     (uid,) = {
-        answer.original_series_uids[s.series_instance_uid]
-        for s in answer.report.preprocess.series
-        if s.modality == reference
+        answered.original_series_uids[s.series_instance_uid] for s in record.series if s.modality == record.reference
     }
     images = [pydicom.dcmread(BytesIO(content)) for content in files]
     images = [image for image in images if image.SeriesInstanceUID == uid]
-    affine, shape = answer.heatmap.lps_from_voxel, answer.heatmap.voxels.shape
+    affine, shape = answered.heatmap.lps_from_voxel, answered.heatmap.voxels.shape
     found = []
     for k in range(shape[0]):
         at = (affine @ (0, 0, k, 1))[:3]
@@ -245,3 +242,15 @@ def test_a_slice_of_the_heat_map_is_an_image_of_the_reference(client, files):
     assert {(image.Rows, image.Columns) for image in found} == {shape[1:]}
     along_row, along_column = np.reshape(np.array(found[0].ImageOrientationPatient, float), (2, 3))
     assert np.dot(affine[:3, 2], np.cross(along_row, along_column)) > 0
+
+
+def test_who_names_no_output_gets_all_and_the_id_comes_back(server, files):
+    """And a heat map that was asked for and switched off is empty, not an error."""
+    with triton.InferenceServerClient(server.grpc_url) as raw:
+        tensor = triton.InferInput("INSTANCES", [len(files)], "BYTES")
+        tensor.set_data_from_numpy(np.array(files, dtype=object))
+        answer = raw.infer("glioma", [tensor], request_id="any text, ü", parameters={"heatmap": False}).get_response()
+    shapes = {output.name: list(output.shape) for output in answer.outputs}
+    assert shapes.keys() == {tensor.name for tensor in ENSEMBLE.outputs}
+    assert shapes["HEATMAP"] == [0, 0, 0]
+    assert answer.id == "any text, ü"

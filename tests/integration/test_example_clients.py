@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from glioserve_client import DicomStudy
 from glioserve_contract import CONTRACT_VERSION, ErrorCode
 from glioserve_contract.errors.row import Retry
 from glioserve_phantom.dicom import dicom_files
@@ -72,8 +71,8 @@ def small_study(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def wanted(client, files):
-    return client.predict(DicomStudy.from_bytes(files))
+def identified(phantom):
+    return dicom_files(phantom, identified=True)[:3]
 
 
 @pytest.fixture(scope="module")
@@ -105,23 +104,23 @@ def assert_is(done, heatmap, wanted):
 
 
 @every_grpc_language
-def test_a_study_is_answered_through_a_gateway_by_tls_and_key(run, gateway, study, wanted, tmp_path):
+def test_a_study_is_answered_through_a_gateway_by_tls_and_key(run, gateway, study, answered, tmp_path):
     url, options = gateway
-    assert_is(run(study, url, *options, "--heatmap", str(tmp_path / "h.nrrd")), tmp_path / "h.nrrd", wanted)
+    assert_is(run(study, url, *options, "--heatmap", str(tmp_path / "h.nrrd")), tmp_path / "h.nrrd", answered)
 
 
 @pytest.mark.parametrize("language", ["curl"], indirect=True)
-def test_a_study_is_answered_over_http(run, server, study, wanted, tmp_path):
+def test_a_study_is_answered_over_http(run, server, study, answered, tmp_path):
     done = run(study, server.http_url, "--heatmap", str(tmp_path / "h.nrrd"))
-    assert_is(done, tmp_path / "h.nrrd", wanted)
+    assert_is(done, tmp_path / "h.nrrd", answered)
 
 
 @every_language
-def test_bad_studies_are_refused_with_their_codes(run, language, server, files, phantom, tmp_path):
+def test_bad_studies_are_refused_with_their_codes(run, language, server, files, identified, tmp_path):
     url = server.http_url if language == "curl" else server.grpc_url
     bad = {
         "GLIO-1103": write_study(tmp_path / "empty", []),
-        "GLIO-1203": write_study(tmp_path / "identified", dicom_files(phantom, identified=True)[:3]),
+        "GLIO-1203": write_study(tmp_path / "identified", identified),
         "GLIO-1202": write_study(tmp_path / "truncated", [files[0], files[1][:-100]]),
     }
     for code, folder in bad.items():
