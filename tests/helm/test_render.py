@@ -22,6 +22,7 @@ KUBE_VERSIONS = [f"1.{minor}" for minor in range(OLDEST_MINOR, NEWEST_MINOR + 1)
 """From the chart's kubeVersion to the newest that the validator knows."""
 OUTSIDE = {
     "PersistentVolumeClaim/glioma-models",  # the user's, by persistence.existingClaim
+    "PersistentVolumeClaim/glioma-study-log",  # the user's, by studyLog.existingClaim of ci/production-values.yaml
     "PersistentVolumeClaim/glioma-plans",  # the user's, in ci/tensorrt-values.yaml
     "PersistentVolumeClaim/glioma-cache",  # the user's, by persistence.fetch.cacheClaim
     "Secret/glioma-tls",  # the user's, by tls.existingSecret

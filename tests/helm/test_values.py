@@ -120,6 +120,24 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("a path that leaves the claim", nested("persistence.subPath", "../other"), "subPath"),
     ("a folder of no claim", nested("brainModels.subPath", "brain"), "brainModels.existingClaim"),
     ("a brain model's path that leaves the claim", nested("brainModels.subPath", "/etc"), "subPath"),
+    ("a study log without a claim", nested("studyLog.enabled", True), "needs studyLog.existingClaim"),
+    (
+        "a study log on a claim and in the pod",
+        {"studyLog": {"enabled": True, "existingClaim": "c", "ephemeral": True}},
+        "exclude each other",
+    ),
+    ("a claim for a study log that is off", nested("studyLog.existingClaim", "c"), "without studyLog.enabled"),
+    (
+        "a study log in the models' folder",
+        {"studyLog": {"enabled": True, "existingClaim": CLAIM["persistence"]["existingClaim"]}},
+        "set studyLog.subPath",
+    ),
+    (
+        "a study log of less than six months",
+        {"studyLog": {"enabled": True, "existingClaim": "c", "keepDays": 182}},
+        r"studyLog.keepDays \(182\) must be 183 days",
+    ),
+    ("a study log by an argument", {"extraArgs": ["--study-log=/tmp/log"]}, "use studyLog"),
     ("no sleep", nested("shutdown.preStopSeconds", 0), "preStopSeconds"),
     ("a wait that the supervisor refuses", nested("shutdown.drainTimeoutSeconds", 90000), "drainTimeoutSeconds"),
     ("bad duration", nested("metrics.serviceMonitor.interval", "15 s"), "interval"),
@@ -244,6 +262,29 @@ def test_brain_models_of_ones_own_are_mounted_where_the_server_looks(helm4: Helm
     (mount,) = (m for m in server(rendered)["volumeMounts"] if m["name"] == "brain-models")
     assert mount == {"name": "brain-models", "mountPath": "/brain-models", "readOnly": True, "subPath": "v1"}
     assert {"name": BRAIN_MODELS_VARIABLE, "value": mount["mountPath"]} in server(rendered)["env"]
+
+
+@uses_helm
+def test_a_study_log_is_mounted_where_the_server_writes_it(helm4: Helm) -> None:
+    plain = server(helm4.template(CLAIM))
+    assert not any("study-log" in argument for argument in plain["args"])
+    on_claim = {"studyLog": {"enabled": True, "existingClaim": "log", "subPath": "mri", "keepDays": 200}}
+    for values, source in (
+        (on_claim, {"persistentVolumeClaim": {"claimName": "log"}}),
+        ({"studyLog": {"enabled": True, "ephemeral": True}}, {"emptyDir": {"sizeLimit": "2Gi"}}),
+    ):
+        rendered = helm4.template(merged(CLAIM, values))
+        (volume,) = (v for v in pod_spec(rendered)["volumes"] if v["name"] == "study-log")
+        assert volume == {"name": "study-log", **source}
+        (mount,) = (m for m in server(rendered)["volumeMounts"] if m["name"] == "study-log")
+        given = values["studyLog"]
+        sub_path = {"subPath": given["subPath"]} if "subPath" in given else {}
+        assert mount == {"name": "study-log", "mountPath": "/study-log", **sub_path}
+        arguments = [a for a in server(rendered)["args"] if "study-log" in a]
+        days = given.get("keepDays", 0)
+        assert arguments == ["--study-log=/study-log", "--study-log-shared", f"--study-log-keep-days={days}"]
+        assert server(rendered)["securityContext"]["readOnlyRootFilesystem"] is True
+        assert pod_spec(rendered)["securityContext"]["fsGroup"] == 1000
 
 
 @uses_helm

@@ -194,6 +194,7 @@ WORKS: list[tuple[str, dict[str, Any]]] = [
     ("admin-ext", {"adminToken": {"enabled": True, "existingSecret": "t"}}),
     ("kueue", {"commonLabels": {"kueue.x-k8s.io/queue-name": "imaging"}}),
     ("brain", nested("brainModels.existingClaim", "b")),
+    ("study log", {"studyLog": {"enabled": True, "existingClaim": "l", "keepDays": 183}}),
     ("proxy", {"proxy": {"https": "http://proxy:3128"}, "caBundle": {"configMap": "ca"}}),
     ("writable root", nested("gpu.writableRoot", True)),
     ("http", nested("service.http.enabled", True)),

@@ -3,6 +3,7 @@
 {{- include "glioserve.checkElsewhere" . -}}
 {{- include "glioserve.checkNulls" . -}}
 {{- include "glioserve.checkModels" . -}}
+{{- include "glioserve.checkStudyLog" . -}}
 {{- include "glioserve.checkGpu" . -}}
 {{- include "glioserve.checkSizes" . -}}
 {{- include "glioserve.checkTimes" . -}}
@@ -97,6 +98,7 @@ commonLabels commonAnnotations image.registry image.repository image.tag image.d
 profile persistence.existingClaim persistence.subPath persistence.image.reference persistence.image.pullPolicy persistence.volume
 persistence.fetch.url persistence.fetch.version persistence.fetch.override persistence.fetch.cacheClaim persistence.fetch.size persistence.fetch.credentialsSecret persistence.fetch.resources.requests persistence.fetch.resources.limits
 brainModels.existingClaim brainModels.subPath tensorrt.build.enabled tensorrt.build.cacheClaim tensorrt.build.timeoutSeconds tensorrt.build.allowFailure tensorrt.build.servedSize tensorrt.build.resources.requests tensorrt.build.resources.limits
+studyLog.enabled studyLog.existingClaim studyLog.subPath studyLog.ephemeral studyLog.ephemeralSize studyLog.keepDays
 dicom.acceptIdentified logFormat adminToken.enabled adminToken.existingSecret adminToken.key
 gpu.enabled gpu.resourceName gpu.count gpu.products gpu.writableRoot gpu.tolerations gpu.dra.enabled gpu.dra.deviceClassName gpu.dra.selectors gpu.dra.existingTemplate
 runtimeClassName resourceClaims resources.requests.cpu resources.requests.memory resources.limits.memory resources.claims sharedMemorySize temporarySize threads stages.timeoutSeconds stages.memoryLimitMiB
@@ -134,6 +136,24 @@ podLabels podAnnotations extraArgs extraEnv extraEnvFrom extraVolumes extraVolum
 {{- if or (kindIs "invalid" $node) (and (kindIs "map" $node) (hasKey $node "missing")) -}}
 {{- fail (printf "%s must not be null: leave it out for the chart's default." $path) -}}
 {{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "glioserve.checkStudyLog" -}}
+{{- $s := .Values.studyLog -}}
+{{- if and $s.enabled (not $s.existingClaim) (not $s.ephemeral) -}}
+{{- fail "studyLog.enabled needs studyLog.existingClaim, a claim that outlives the pods; to try it out without one, set studyLog.ephemeral." -}}
+{{- else if and $s.existingClaim $s.ephemeral -}}
+{{- fail "studyLog.existingClaim and studyLog.ephemeral exclude each other: keep one." -}}
+{{- else if and (not $s.enabled) (or $s.existingClaim $s.ephemeral) -}}
+{{- fail "studyLog.existingClaim and studyLog.ephemeral have no effect without studyLog.enabled." -}}
+{{- else if and $s.subPath (not $s.existingClaim) -}}
+{{- fail "studyLog.subPath is a folder of studyLog.existingClaim, which is missing." -}}
+{{- else if and $s.existingClaim (eq $s.existingClaim .Values.persistence.existingClaim) (not $s.subPath) -}}
+{{- fail "studyLog.existingClaim is the claim of the models: set studyLog.subPath, a folder of its own in it." -}}
+{{- end -}}
+{{- if and (gt (int $s.keepDays) 0) (lt (int $s.keepDays) 183) -}}
+{{- fail (printf "studyLog.keepDays (%d) must be 183 days (six months) or more, or 0 to keep all." (int $s.keepDays)) -}}
 {{- end -}}
 {{- end -}}
 
@@ -395,7 +415,7 @@ podLabels podAnnotations extraArgs extraEnv extraEnvFrom extraVolumes extraVolum
 {{- end -}}
 
 {{- define "glioserve.checkAdditions" -}}
-{{- $owned := dict "--http-port" "service.http.enabled" "--no-http" "service.http.enabled" "--gateway" "gateway.mode" "--grpc-host" "gateway.mode" "--http" "service.http.enabled" "--tls-cert" "tls" "--tls-key" "tls" "--tls-client-ca" "tls.clientCA" "--admin-token-file" "adminToken" "--accept-identified-dicom" "dicom.acceptIdentified" "--repository" "persistence (an image, any volume, or a store by persistence.fetch.url)" "--profile" "profile" "--host" "listenAddress" "--grpc-port" "service.grpcPort, the port that callers see" "--metrics-port" "metrics.service.port, the port that Prometheus sees" "--probe-port" "metrics.service.port; the probes follow the chart" "--log-format" "logFormat" "--ready-timeout-s" "startup.timeoutSeconds" "--drain-timeout-s" "shutdown.drainTimeoutSeconds" "--exit-timeout-s" "shutdown.exitTimeoutSeconds" "--stage-timeout-s" "stages.timeoutSeconds" "--stage-memory-limit-mib" "stages.memoryLimitMiB" -}}
+{{- $owned := dict "--http-port" "service.http.enabled" "--no-http" "service.http.enabled" "--gateway" "gateway.mode" "--grpc-host" "gateway.mode" "--http" "service.http.enabled" "--tls-cert" "tls" "--tls-key" "tls" "--tls-client-ca" "tls.clientCA" "--admin-token-file" "adminToken" "--accept-identified-dicom" "dicom.acceptIdentified" "--repository" "persistence (an image, any volume, or a store by persistence.fetch.url)" "--profile" "profile" "--host" "listenAddress" "--grpc-port" "service.grpcPort, the port that callers see" "--metrics-port" "metrics.service.port, the port that Prometheus sees" "--probe-port" "metrics.service.port; the probes follow the chart" "--log-format" "logFormat" "--study-log" "studyLog" "--study-log-shared" "studyLog" "--study-log-keep-days" "studyLog.keepDays" "--ready-timeout-s" "startup.timeoutSeconds" "--drain-timeout-s" "shutdown.drainTimeoutSeconds" "--exit-timeout-s" "shutdown.exitTimeoutSeconds" "--stage-timeout-s" "stages.timeoutSeconds" "--stage-memory-limit-mib" "stages.memoryLimitMiB" -}}
 {{- $triton := dict "--grpc-max-connection-age" "service.maxConnectionAgeSeconds" "--grpc-use-ssl" "tls" "--grpc-server-" "tls" "--grpc-root-cert" "tls.clientCA" "--http-" "service.http" "--allow-http" "service.http.enabled" "--grpc-port" "service.grpcPort" "--grpc-address" "listenAddress" "--metrics-" "metrics.service" "--allow-metrics" "metrics.service" "--allow-grpc" "service" "--exit-timeout-secs" "shutdown.exitTimeoutSeconds" "--model-repository" "persistence" -}}
 {{- if .Values.tracing.enabled -}}{{- $_ := set $triton "--trace-config" "tracing" -}}{{- end -}}
 {{- range include "glioserve.tpl" (list . .Values.extraArgs) | fromYamlArray -}}
@@ -408,12 +428,12 @@ podLabels podAnnotations extraArgs extraEnv extraEnvFrom extraVolumes extraVolum
 {{- if hasPrefix $own $flag -}}{{- fail (printf "extraArgs has Triton's %s, which the chart sets: use %s." $flag $value) -}}{{- end -}}
 {{- end -}}
 {{- end -}}
-{{- $volumes := list "models" "brain-models" "shm" "tmp" "admin-token" "served" "plan-cache" "tls" "client-ca" "ca-bundle" "gateway" "gateway-options" "api-keys" "jwks" -}}
+{{- $volumes := list "models" "brain-models" "study-log" "shm" "tmp" "admin-token" "served" "plan-cache" "tls" "client-ca" "ca-bundle" "gateway" "gateway-options" "api-keys" "jwks" -}}
 {{- range include "glioserve.tpl" (list . .Values.extraVolumes) | fromYamlArray -}}
 {{- if has .name $volumes -}}{{- fail (printf "extraVolumes has the name %s, which the pod has already: rename it." .name) -}}{{- end -}}
 {{- $volumes = append $volumes .name -}}
 {{- end -}}
-{{- $paths := list "/models" "/brain-models" "/dev/shm" "/tmp" "/etc/glioserve/admin" "/etc/glioserve/tls" "/etc/glioserve/client-ca" "/etc/glioserve/ca" "/served" -}}
+{{- $paths := list "/models" "/brain-models" "/study-log" "/dev/shm" "/tmp" "/etc/glioserve/admin" "/etc/glioserve/tls" "/etc/glioserve/client-ca" "/etc/glioserve/ca" "/served" -}}
 {{- range include "glioserve.tpl" (list . .Values.extraVolumeMounts) | fromYamlArray -}}
 {{- if has (trimSuffix "/" .mountPath) $paths -}}{{- fail (printf "extraVolumeMounts has the path %s, which is taken already: mount it elsewhere." .mountPath) -}}{{- end -}}
 {{- $paths = append $paths (trimSuffix "/" .mountPath) -}}

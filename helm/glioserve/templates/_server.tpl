@@ -37,6 +37,11 @@
 {{- if .Values.dicom.acceptIdentified }}
 - --accept-identified-dicom
 {{- end }}
+{{- if .Values.studyLog.enabled }}
+- --study-log=/study-log
+- --study-log-shared
+- --study-log-keep-days={{ int .Values.studyLog.keepDays }}
+{{- end }}
 {{- if .Values.adminToken.enabled }}
 - --admin-token-file=/etc/glioserve/admin/{{ .Values.adminToken.key }}
 {{- end }}
