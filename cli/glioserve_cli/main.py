@@ -67,6 +67,12 @@ COMMANDS = {
         "glioserve_cli.models.evaluate", "evaluate", "evaluate a network or a server on a labelled cohort"
     ),
     "serve": Command("glioserve_cli.serving.serve", "serve", "serve a model repository with Triton"),
+    "outcome": Command(
+        "glioserve_cli.watching.outcome", "supervise", "add the truth about a study, and say how the model does"
+    ),
+    "shadow": Command(
+        "glioserve_cli.watching.shadow", "preprocess", "compare a candidate's answers to live studies with those given"
+    ),
     "gateway": Command(
         "glioserve_cli.serving.gateway", "gateway-config", "write the configuration of Envoy in front of the servers"
     ),

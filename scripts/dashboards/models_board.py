@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from glioserve_watch.outcomes.standing import WORSE_AT
 from panels import POD, Board, Panel, grown, mean_by, share, total
 
 _VERSION = 'version=~"$version"'
@@ -82,6 +83,104 @@ MODELS = Board(
                         ),
                     ),
                     "Of all answers, within a day.",
+                ),
+            ),
+        ),
+        (
+            "Outcomes",
+            (
+                Panel(
+                    "Sensitivity and specificity",
+                    "percentunit",
+                    (
+                        (
+                            f"max by (version, rate, of) (glioserve_outcome_rate_ratio{{{POD},{_VERSION}}})",
+                            "{{version}} {{rate}} {{of}}",
+                        ),
+                    ),
+                    "By the outcomes that were added, with the interval that holds at every look, and as evaluated.",
+                ),
+                Panel(
+                    "Evidence that a rate has fallen",
+                    "none",
+                    (
+                        (
+                            f"max by (version, rate) (glioserve_outcome_evidence_ratio{{{POD},{_VERSION}}})",
+                            "{{version}} {{rate}}",
+                        ),
+                    ),
+                    "Below what the evaluation said; from 40 on the rate counts as worse.",
+                    red_from=WORSE_AT,
+                ),
+                Panel(
+                    "Rates that have become worse",
+                    "short",
+                    (
+                        (
+                            f"max by (version, rate) (glioserve_outcome_worse{{{POD},{_VERSION}}})",
+                            "{{version}} {{rate}}",
+                        ),
+                    ),
+                    "1 from the study on after which a rate counts as worse.",
+                    red_from=1.0,
+                ),
+                Panel(
+                    "Outcomes",
+                    "short",
+                    (
+                        (
+                            f"max by (version, truth, answer) (glioserve_outcome_studies{{{POD},{_VERSION}}})",
+                            "{{version}} {{truth}}, answered {{answer}}",
+                        ),
+                    ),
+                    "Studies whose truth has been added.",
+                ),
+            ),
+        ),
+        (
+            "Candidate",
+            (
+                Panel(
+                    "Live studies of the candidate",
+                    "short",
+                    grown("glioserve_shadow_studies_total", "version, result", _VERSION, "1d"),
+                    "Within a day, by result; a flip is another label than the caller got.",
+                ),
+                Panel(
+                    "Flips by manufacturer",
+                    "percentunit",
+                    (
+                        (
+                            share(
+                                total(
+                                    "glioserve_shadow_studies_total",
+                                    f'{_VERSION},result="flip"',
+                                    "7d",
+                                    "version, manufacturer",
+                                ),
+                                total(
+                                    "glioserve_shadow_studies_total",
+                                    f'{_VERSION},result=~"flip|same"',
+                                    "7d",
+                                    "version, manufacturer",
+                                ),
+                            ),
+                            "{{version}} {{manufacturer}}",
+                        ),
+                    ),
+                    "Share of the studies with a label from both, within a week.",
+                ),
+                Panel(
+                    "Distance of the scores",
+                    "none",
+                    mean_by("version", "glioserve_shadow_difference_ratio", _VERSION, "1d"),
+                    "Mean of a day between the candidate's score and the served one.",
+                ),
+                Panel(
+                    "Mean score of the candidate",
+                    "none",
+                    mean_by("version", "glioserve_shadow_score_ratio", _VERSION, "1d"),
+                    "Probability of recurrence, mean of a day.",
                 ),
             ),
         ),

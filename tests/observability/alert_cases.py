@@ -79,8 +79,15 @@ def build(version: str, pod: str = POD) -> str:
 
 
 OTHER = f"{POD}1"
+SPECIFICITY = 'version="2",rate="specificity"'
+EVIDENCE = of("glioserve_outcome_evidence_ratio", SPECIFICITY)
+WORSE = of("glioserve_outcome_worse", SPECIFICITY)
 
 CASES = (
+    Case("GlioserveModelWorse", True, "5m", {EVIDENCE: "12 30 55x5", WORSE: "0 0 1x5"}),
+    Case("GlioserveModelWorse", True, "9m", {EVIDENCE: "55x9", WORSE: "1x9"}, "it was worse once, and stays so"),
+    Case("GlioserveModelWorse", False, "5m", {EVIDENCE: "30x5", WORSE: "0x5"}, "not enough to say so"),
+    Case("GlioserveModelWorse", False, "5m", {READY: "1x5"}, "no outcome was added"),
     Case("GlioserveNoPodReady", True, "10m", {READY: "0x10", of("glioserve_ready", pod=OTHER): "0x10"}),
     Case(
         "GlioserveNoPodReady", False, "10m", {READY: "0x10", of("glioserve_ready", pod=OTHER): "1x10"}, "one is ready"

@@ -30,14 +30,14 @@ from glioserve_triton.process.server import TritonServer
 from glioserve_triton.process.sizing import check_room
 from glioserve_triton.reference_case import check_served_cases
 from glioserve_triton.served.repository import CheckedRepository, check_repository
+from glioserve_triton.shadow.candidate import find_candidate
 from glioserve_triton.supervisor.health import Health, Phase
 from glioserve_triton.supervisor.metrics import SupervisorMetrics
 from glioserve_triton.supervisor.probes import ProbeServer
-from glioserve_triton.supervisor.studies import StudyLog, keep_studies, open_study_log
+from glioserve_triton.supervisor.studies import KeptStudies, StudyLog, keep_studies, open_study_log
 from glioserve_triton.supervisor.supervisor import Limits, Supervisor
 from glioserve_triton.supervisor.triton_page import triton_page
 from glioserve_watch.audit.log import LEAST_KEEP_DAYS, keep_days
-from glioserve_watch.keeper import Keeper
 
 EXIT_NOT_HEALED = os.EX_TEMPFAIL
 _PROBE_PORT = 8003
@@ -129,6 +129,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"remove files of the audit log after N days, at least {LEAST_KEEP_DAYS} (default: keep all, as 0 does)",
     )
     add_telemetry_arguments(parser)
+    add(
+        "--shadow",
+        type=argtypes.count,
+        metavar="VERSION",
+        help="let this version of the repository see live studies; its answers go to the study log alone",
+    )
     add("--log-verbosity", type=int, default=_DEFAULTS.log_verbosity, help="Triton's --log-verbose")
     add(
         "--triton-flag",
@@ -156,7 +162,9 @@ def _serve(args: argparse.Namespace) -> int:
     check_room(args.repository, log)
     shared, days = args.study_log_shared, args.study_log_keep_days
     with ExitStack() as stack:
-        study_log = stack.enter_context(open_study_log(args.study_log, log, shared=shared, keep_days=days))
+        candidate = find_candidate(args.repository, args.shadow) if args.shadow else None
+        opened = open_study_log(args.study_log, log, shared=shared, keep_days=days, candidate=candidate)
+        study_log = stack.enter_context(opened)
         serving = _Serving(args, checked, log, profile, study_log)
         probes = stack.enter_context(ProbeServer(args.host, args.probe_port, serving.health, serving.page))
         log.event("probes", port=probes.port)
@@ -181,9 +189,9 @@ class _Serving:
         self._door = FrontDoor(args, log)
         self._study_log = study_log
         folder = study_log.folder if study_log else None
-        options = replace(_options(args, self._door), profile=profile, study_log=folder)
+        options = replace(_options(args, self._door), profile=profile, study_log=folder, shadows=bool(args.shadow))
         self._server = TritonServer(args.repository, options, self._watch)
-        self._keeper: Keeper | None = None
+        self._kept: KeptStudies | None = None
 
     def page(self) -> bytes:
         """Return all metrics as Prometheus' text."""
@@ -202,7 +210,7 @@ class _Serving:
                 tell_expiry(server.tls.not_after, log)
             tell_standing(server, log)
             self._metrics.serves(server)
-            self._keeper = keep_studies(server, self._study_log, self._metrics, log)
+            self._kept = keep_studies(server, self._study_log, self._metrics, log)
             gateway = self._door.open(server, STOP.first)
             log.event("ready", grpc=server.grpc_url, http=server.http_url, metrics=server.metrics_url, gateway=gateway)
             self.health.begin_serving()
@@ -219,8 +227,8 @@ class _Serving:
             self.health.phase = Phase.FAILED if code else Phase.DRAINING
             drained = self._server.stop(STOP.second, lambda: self._door.close(STOP.second))
             self._door.close(STOP.second)
-            if self._keeper is not None:
-                self._keeper.close()
+            if self._kept is not None:
+                self._kept.close()
         if not drained:
             log.event("studies in flight may have been cut off", "warning")
         log.event("stopped")

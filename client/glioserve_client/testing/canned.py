@@ -157,8 +157,8 @@ def report_of(
         record = HeatmapRecord(predicted, peak, 0.93)
     uids = series_uids or {}
     checks = (
-        QualityCheck("brain_volume", 1340.0, "ml", 700.0, 2000.0, "ok"),
-        QualityCheck("similarity_t1", 0.61, "nat", 0.3, 5.0, "review" if abstained_because else "ok"),
+        QualityCheck.judged("brain_volume", 1340.0, "ml", (700.0, 2000.0)),
+        QualityCheck.judged("similarity_t1", 0.21 if abstained_because else 0.61, "nat", (0.3, 5.0)),
     )
     recipe = _recipe()
     return Report(

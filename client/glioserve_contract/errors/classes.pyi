@@ -55,11 +55,13 @@ __all__ = [
     "InvalidManifestError",
     "InvalidModelOutputError",
     "InvalidOpinionModelError",
+    "InvalidOutcomeError",
     "InvalidOverrideError",
     "InvalidParameterError",
     "InvalidRecipeError",
     "InvalidRepositoryError",
     "InvalidServerTlsError",
+    "InvalidShadowError",
     "InvalidStudyLogError",
     "InvalidTlsError",
     "InvalidTracingError",
@@ -222,3 +224,5 @@ class InvalidBundleError(SetUpError): ...
 class UntrustedBundleError(SetUpError): ...
 class InvalidStudyLogError(SetUpError): ...
 class InvalidTracingError(SetUpError): ...
+class InvalidOutcomeError(SetUpError): ...
+class InvalidShadowError(SetUpError): ...

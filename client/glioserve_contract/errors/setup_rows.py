@@ -164,4 +164,12 @@ INVALID_TRACING = ErrorRow(
     "GLIO-5135", _BAD, _FIX, "Traces cannot be exported as the options or the environment ask.",
     "Correct what the message names; docs/operations.md lists the options and the variables.",
 )
+INVALID_OUTCOME = ErrorRow(
+    "GLIO-5136", _BAD, _FIX, "An outcome cannot be added: its study is unknown, or has another outcome already.",
+    "Use the request id of an answer in the study log; --correct replaces an outcome that was wrong, and keeps both.",
+)
+INVALID_SHADOW = ErrorRow(
+    "GLIO-5137", _BAD, _FIX, "A candidate cannot run beside the version that serves.",
+    "Name another version of the repository, and a --study-log for its answers; docs/shadow.md has the steps.",
+)
 # fmt: on

@@ -333,6 +333,8 @@ class ErrorCode(Enum):
     UNTRUSTED_BUNDLE = setup_rows.UNTRUSTED_BUNDLE
     INVALID_STUDY_LOG = setup_rows.INVALID_STUDY_LOG
     INVALID_TRACING = setup_rows.INVALID_TRACING
+    INVALID_OUTCOME = setup_rows.INVALID_OUTCOME
+    INVALID_SHADOW = setup_rows.INVALID_SHADOW
     # fmt: on
 
     @property

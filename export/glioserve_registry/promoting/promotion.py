@@ -18,7 +18,7 @@ from typing import Protocol
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_contract.metrics import outcome_of
 from glioserve_contract.records.facts.publication import GateVerdict
-from glioserve_contract.records.manifest import ServedVersion
+from glioserve_contract.records.manifest import Manifest, ServedVersion
 from glioserve_contract.records.promotion import Action, Begun, CanaryRecord, Change, Promotion
 from glioserve_contract.tensors import CLASSIFIER_MODEL
 from glioserve_export.files import LOCK_TIMEOUT_S
@@ -35,8 +35,16 @@ from glioserve_registry.layout.serving import (
     write,
     write_record,
 )
-from glioserve_registry.publishing.gate import Gate, check_same_interface, judge, load_gate, require_passed
+from glioserve_registry.publishing.gate import (
+    Gate,
+    check_same_interface,
+    judge,
+    load_gate,
+    require_passed,
+    shadow_rules,
+)
 from glioserve_registry.publishing.publication import checked_export
+from glioserve_watch.shadow.comparison import CandidateStanding
 
 LOAD_TIMEOUT_S = 180.0
 """Longest time from the load call until one version alone is ready; a TensorRT plan's warm-up takes a minute."""
@@ -81,20 +89,24 @@ def promote(
     servers: Sequence[LiveServer] = (),
     *,
     override: str | None = None,
+    shadows: Sequence[CandidateStanding] = (),
     progress: Progress = quiet,
     load_timeout_s: float = LOAD_TIMEOUT_S,
     lock_timeout_s: float = LOCK_TIMEOUT_S,
 ) -> Promoted:
     """Have ``version`` serve, once the gate has passed it again.
 
+    ``shadows`` are the comparisons of candidates on live studies; the gate looks for that of ``version`` with the
+    version that serves.
+
     GLIO-5124 for a version that is not there, GLIO-5103 and GLIO-5104 for one that cannot be served here, GLIO-5122
     where the gate refuses it, all before anything is changed; GLIO-5123 where it failed on a live server and was
     undone. Without ``servers`` only files change: a server that polls, or the next start, takes them up.
     """
     with locked(repository, lock_timeout_s):
-        return _Promotion(repository, "promote", load_gate(repository), override, progress, load_timeout_s).run(
-            version, servers
-        )
+        gate = load_gate(repository)
+        change = _Promotion(repository, "promote", gate, override, progress, load_timeout_s, tuple(shadows))
+        return change.run(version, servers)
 
 
 def rollback(
@@ -139,6 +151,7 @@ class _Promotion:
     override: str | None
     progress: Progress
     load_timeout_s: float
+    shadows: tuple[CandidateStanding, ...] = ()
 
     def run(self, version: int, servers: Sequence[LiveServer]) -> Promoted:
         found = current(self.repository)
@@ -183,8 +196,19 @@ class _Promotion:
                 raise
             check_same_interface(other, theirs, manifest)
         verdict = judge(self.gate, manifest)
+        if self.action == "promote":
+            verdict = verdict.with_rules(shadow_rules(self.gate, self._shadow_of(manifest)))
         override = None if self.action == "rollback" else require_passed(verdict, self.override)
         return ServedVersion(CLASSIFIER_MODEL.name, str(version), manifest), verdict, override
+
+    def _shadow_of(self, manifest: Manifest) -> CandidateStanding | None:
+        """Return how the version did as a candidate beside the one that serves."""
+        found = current(self.repository)
+        if found is None:
+            return None
+        serves = manifest_of(self.repository, found.serving).weights_digest
+        pair = (manifest.weights_digest, serves)
+        return next((s for s in self.shadows if (s.candidate_digest, s.served_digest) == pair), None)
 
     def _go_live(
         self, served: ServedVersion, before: Promotion, servers: Sequence[LiveServer], change: Change

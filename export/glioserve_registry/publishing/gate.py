@@ -20,9 +20,12 @@ from glioserve_contract.records.facts.publication import GateRule, GateVerdict
 from glioserve_contract.records.manifest import Manifest
 from glioserve_contract.rounding import at_least, at_most
 from glioserve_contract.tensors import LOGITS, MODEL_ID
+from glioserve_watch.shadow.comparison import CandidateStanding, Comparison
 
 GATE_FILE = "gate.json"
 MAX_REASON_LENGTH = 500
+LEAST_OF_A_SUBGROUP = 20
+"""Studies from which on a subgroup's flips are held to the limit on their own."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,11 @@ class Gate:
     min_accuracy: float | None = None
     max_calibration_error: float | None = None
     """Largest expected calibration error."""
+    min_shadow_studies: int | None = None
+    """Live studies that a version must have been compared on, as a candidate beside the one that serves, before it is
+    promoted."""
+    max_shadow_flips: float | None = None
+    """Largest share of those studies with another label than was given, in every subgroup of 20 or more too."""
     failures_are_wrong: bool = False
     """True where the rates (sensitivity, specificity, accuracy) are those of every study, one that failed or abstained
     being wrong, instead of those of the answered ones."""
@@ -48,12 +56,26 @@ class Gate:
 
     def check(self, path: str) -> None:
         """Raise SchemaError for a share that is not 0 to 1, or a number of cases that is not positive."""
-        for name in ("min_auc", "min_sensitivity", "min_specificity", "min_accuracy", "max_calibration_error"):
+        for name in (
+            "min_auc",
+            "min_sensitivity",
+            "min_specificity",
+            "min_accuracy",
+            "max_calibration_error",
+            "max_shadow_flips",
+        ):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
                 raise SchemaError(f"{path}.{name}", f"must be 0 to 1, not {value}")
-        if self.min_cases is not None and self.min_cases < 1:
-            raise SchemaError(f"{path}.min_cases", f"must be 1 or more, not {self.min_cases}")
+        for name in ("min_cases", "min_shadow_studies"):
+            number = getattr(self, name)
+            if number is not None and number < 1:
+                raise SchemaError(f"{path}.{name}", f"must be 1 or more, not {number}")
+
+    @property
+    def wants_shadow(self) -> bool:
+        """True where a version must have been a candidate beside the server before it is promoted."""
+        return self.min_shadow_studies is not None or self.max_shadow_flips is not None
 
     @property
     def wants_evaluation(self) -> bool:
@@ -139,6 +161,29 @@ def judge(gate: Gate, manifest: Manifest) -> GateVerdict:
         *_evaluation(gate, manifest.evaluation),
     )
     return GateVerdict(all(rule.passed for rule in rules), rules)
+
+
+def shadow_rules(gate: Gate, standing: CandidateStanding | None) -> tuple[GateRule, ...]:
+    """Return what the gate says of a candidate's live studies; ``standing`` is None where it had none."""
+    rules: list[GateRule] = []
+    over_all = standing.over_all if standing else None
+    if gate.min_shadow_studies is not None:
+        studies = over_all.studies if over_all else 0
+        enough = studies >= gate.min_shadow_studies
+        rules.append(GateRule("shadow studies", enough, str(studies), f"at least {gate.min_shadow_studies}"))
+    if gate.max_shadow_flips is not None:
+        groups = standing.subgroups.items() if standing else ()
+        judged = [("", over_all), *((f" of {g}", c) for g, c in groups if c.studies >= LEAST_OF_A_SUBGROUP)]
+        rules += [_flips(f"shadow flips{of}", comparison, gate.max_shadow_flips) for of, comparison in judged]
+    return tuple(rules)
+
+
+def _flips(name: str, comparison: Comparison | None, limit: float) -> GateRule:
+    share = comparison.flip_share if comparison else None
+    if comparison is None or share is None:
+        return GateRule(name, False, "no live study", f"at most {limit:g}")
+    found = f"{comparison.flips} of {comparison.studies}"
+    return GateRule(name, at_most(share, limit), found, f"at most {limit:g}")
 
 
 def _parity(parity: ParityRecord) -> Iterator[GateRule]:

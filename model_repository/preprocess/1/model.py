@@ -17,7 +17,7 @@ from glioserve_preprocess.pipeline import preprocess_dicom, preprocess_volumes
 from glioserve_triton.adapters.adapter import respond
 from glioserve_triton.adapters.backend_api import NamedTensor, Request, Response
 from glioserve_triton.adapters.metrics import Metrics
-from glioserve_triton.adapters.studies import Studies, keeps_log
+from glioserve_triton.adapters.studies import Studies, keeps_log, leave_for_candidate
 from glioserve_triton.adapters.study_input import read_input
 from glioserve_triton.adapters.wanted import still_wanted
 from glioserve_triton.served.promotions import load_serving
@@ -66,6 +66,7 @@ class TritonPythonModel:
             )  # fmt: skip
         record = replace(result.record, input_digest=study.digest() if keeps_log() else None)
         self.metrics.preprocessed(record, study.size_bytes)
+        leave_for_candidate(record, result.image)
         return (
             pb_utils.Tensor(IMAGE.name, result.image[np.newaxis]),
             pb_utils.Tensor(BRAIN_MASK.name, result.brain_mask),

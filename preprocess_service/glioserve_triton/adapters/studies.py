@@ -10,11 +10,13 @@ from pathlib import Path
 
 from glioserve_contract import CONTRACT_VERSION, ErrorCode, sha256_digest
 from glioserve_contract import metrics as m
+from glioserve_contract.records.preprocess import PreprocessRecord
 from glioserve_contract.records.report import Report
 from glioserve_contract.records.studies.study import StudyRecord
 from glioserve_triton.adapters.backend_api import Request
 from glioserve_triton.adapters.metrics import Metrics, caller_of
 from glioserve_watch.features import features_of
+from glioserve_watch.shadow.images import SHADOW_IMAGES, Image, leave
 from glioserve_watch.spool import SPOOL_FOLDER, STUDY_LOG, Spool
 
 _PLAIN_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
@@ -23,6 +25,13 @@ _PLAIN_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 def keeps_log() -> bool:
     """Return whether a study log is kept beyond the run, and inputs are known by their digest."""
     return bool(os.environ.get(STUDY_LOG))
+
+
+def leave_for_candidate(record: PreprocessRecord, image: Image) -> None:
+    """Leave the network's input [C, D, H, W] where a candidate runs beside the server."""
+    folder = os.environ.get(SHADOW_IMAGES)
+    if folder and record.provenance is not None:
+        leave(Path(folder), record.provenance.image_sha256, image)
 
 
 class Studies:

@@ -17,6 +17,7 @@ from glioserve_contract.tensors import CALLER_PARAMETER
 from glioserve_triton.adapters.metrics import CALLERS
 from glioserve_triton.process.locate import Installation
 from glioserve_triton.tracing.options import TRACES_URL, TraceExport
+from glioserve_watch.shadow.images import SHADOW_IMAGES
 from glioserve_watch.spool import SPOOL_FOLDER, STUDY_LOG
 
 if TYPE_CHECKING:  # its library is loaded only where TLS is asked for
@@ -87,6 +88,8 @@ class ServerOptions:
     """True where a supervisor takes the records of studies that the Python models leave."""
     study_log: Path | None = None
     """Folder in which the supervisor keeps them beyond the run; None keeps none."""
+    shadows: bool = False
+    """True where a candidate runs beside the server, which preprocessing leaves its inputs for."""
     tls: ServerTls | None = None
     """TLS of the gRPC port; None: plain text. Triton's HTTP and metrics ports have none."""
     traces: TraceExport | None = None
@@ -177,7 +180,7 @@ class ServerOptions:
     def environment(self, installation: Installation) -> dict[str, str]:
         """Return the server's environment; what it accepts is decided here alone, never inherited."""
         environment = installation.environment()
-        for name in (ACCEPT_IDENTIFIED_DICOM, SPOOL_FOLDER, STUDY_LOG, TRACES_URL, CALLERS):
+        for name in (ACCEPT_IDENTIFIED_DICOM, SPOOL_FOLDER, STUDY_LOG, SHADOW_IMAGES, TRACES_URL, CALLERS):
             environment.pop(name, None)
         if self.traces is not None:
             environment.update(self.traces.environment())

@@ -24,6 +24,7 @@ from glioserve_triton.process.run_folder import RunFolder, sweep_dead_runs
 from glioserve_triton.served.ensemble import steps_of
 from glioserve_triton.served.profile import profile_needs
 from glioserve_triton.waiting import StopCheck, never
+from glioserve_watch.shadow.images import SHADOW_IMAGES
 from glioserve_watch.spool import SPOOL_FOLDER, make_spool
 
 if TYPE_CHECKING:
@@ -61,6 +62,8 @@ class TritonServer:
         """True where the running server is the nvidia-pytriton wheel's."""
         self.spool: Path | None = None
         """Folder of the records of studies that wait for the supervisor; None where none are kept."""
+        self.shadow_images: Path | None = None
+        """Folder of the inputs that wait for a candidate; None where there is none."""
         self.damaged = False
         """Set where a Python process died: Triton then never ends by itself, so :meth:`stop` does not wait for it."""
 
@@ -225,6 +228,10 @@ class TritonServer:
                 self.spool = (self.options.study_log or run.path) / "spool"
                 make_spool(self.spool)
                 environment[SPOOL_FOLDER] = str(self.spool)
+            if self.options.shadows:
+                self.shadow_images = run.path / "shadow"
+                make_spool(self.shadow_images)
+                environment[SHADOW_IMAGES] = str(self.shadow_images)
             return GuardedProcess([str(installation.binary), *flags], environment, run, self._on_line)
         except BaseException:
             run.remove()

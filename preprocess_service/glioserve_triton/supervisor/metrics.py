@@ -14,13 +14,17 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 from glioserve_contract import CONTRACT_VERSION, GlioserveError
 from glioserve_contract import metrics as m
 from glioserve_contract.records.promotion import PROMOTION_FILE
+from glioserve_contract.records.studies.shadow import ShadowRecord
 from glioserve_contract.tensors import CLASSIFIER_MODEL
 from glioserve_triton.process.server import TritonServer
 from glioserve_triton.process.sizing import use_here
+from glioserve_triton.served.evaluated import evaluated_rates
 from glioserve_triton.served.promotions import load_serving
 from glioserve_triton.served.versions import load_versions
 from glioserve_triton.supervisor.canary import Outcome
 from glioserve_triton.supervisor.triton_page import PageReader, with_ends
+from glioserve_watch.outcomes.book import OutcomeBook
+from glioserve_watch.outcomes.exposition import OutcomeCollector
 from glioserve_watch.spool import oldest_waiting_s
 
 _DIGITS = 12
@@ -45,6 +49,9 @@ class SupervisorMetrics:
         }
         self._below_floor = self._gauge(m.BELOW_FLOOR)
         self._build_info, self._model_info = self._gauge(m.BUILD_INFO), self._gauge(m.MODEL_INFO)
+        self._shadow_studies = self._counter(m.SHADOW_STUDIES)
+        self._shadow_difference = self._histogram(m.SHADOW_DIFFERENCE)
+        self._shadow_score = self._histogram(m.SHADOW_SCORE)
         self._gauge(m.START_TIME).set(time.time())
         self._audited, self._audited_so_far = self._counter(m.AUDIT_RECORDS), 0
         self.study_log_failures, self._oldest_record = self._counter(m.STUDY_LOG_FAILURES), self._gauge(m.OLDEST_RECORD)
@@ -106,6 +113,19 @@ class SupervisorMetrics:
         """Return the studies that Triton ended itself since the start, by outcome and code."""
         with self._lock:
             return self._reader.ends(self._lost_canaries)
+
+    def watch_outcomes(self, book: OutcomeBook, repository: Path) -> None:
+        """Tell from now on what the outcomes in ``book`` say of the versions of the repository."""
+        self._registry.register(OutcomeCollector(book, lambda: evaluated_rates(repository)))
+
+    def shadowed(self, version: str, result: str, record: ShadowRecord | None) -> None:
+        """Count a study that the candidate ``version`` was asked about."""
+        manufacturer = record.groups.get("manufacturer", "") if record else ""
+        self._shadow_studies.labels(version, result, manufacturer).inc()
+        if record is not None:
+            difference = abs(record.candidate.score - record.served.score)
+            self._shadow_difference.labels(version).observe(difference)
+            self._shadow_score.labels(version).observe(record.candidate.score)
 
     def look(self, fetch: Callable[[], str]) -> str:
         """Fetch a page of Triton's, take in what has ended since the last one, and return it; any thread may call this.

@@ -5,34 +5,62 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
+from glioserve_contract import ErrorCode, GlioserveError
+from glioserve_contract.records.manifest import ServedVersion
 from glioserve_triton.process.logs import Log
 from glioserve_triton.process.server import TritonServer
+from glioserve_triton.shadow.runner import ShadowRunner
 from glioserve_triton.supervisor.metrics import SupervisorMetrics
 from glioserve_watch.audit.files import AUDIT_FOLDER
 from glioserve_watch.audit.lines import Head
 from glioserve_watch.audit.log import AuditLog
 from glioserve_watch.folder import hold_folder, hold_part_of
 from glioserve_watch.keeper import Keeper, Sink
+from glioserve_watch.outcomes.book import OutcomeBook
 
 
 @dataclass(frozen=True)
 class StudyLog:
-    """An open study log, which no other server uses."""
+    """An open study log."""
 
+    root: Path
+    """Folder that the operator named; several servers may share it."""
     folder: Path
+    """Folder that no other server uses: the root, or a part of it."""
     audit: AuditLog
+    candidate: ServedVersion | None = None
+    """Version that sees live studies without answering them."""
+
+
+@dataclass(frozen=True)
+class KeptStudies:
+    """All that takes the records of a running server."""
+
+    keeper: Keeper
+    shadow: ShadowRunner | None
+
+    def close(self) -> None:
+        """Take what the server left, and end."""
+        self.keeper.close()
+        if self.shadow is not None:
+            self.shadow.close()
 
 
 @contextmanager
-def open_study_log(folder: Path | None, log: Log, *, shared: bool, keep_days: int | None) -> Iterator[StudyLog | None]:
+def open_study_log(
+    folder: Path | None, log: Log, *, shared: bool, keep_days: int | None, candidate: ServedVersion | None
+) -> Iterator[StudyLog | None]:
     """Hold the study log in ``folder``, or with ``shared`` a part of it, and write its head into the server's own log.
 
     Raises:
-        GlioserveError: GLIO-5134 where it cannot be used.
+        GlioserveError: GLIO-5134 where it cannot be used; GLIO-5137 for a candidate without one.
     """
+    if folder is None and candidate is not None:
+        raise GlioserveError(ErrorCode.INVALID_SHADOW, "Its answers have no place without a --study-log.")
     if folder is None:
         yield None
         return
@@ -47,19 +75,26 @@ def open_study_log(folder: Path | None, log: Log, *, shared: bool, keep_days: in
         if audit.cut_bytes:
             log.event("audit log was cut off by a kill and is whole again", "warning", removed_bytes=audit.cut_bytes)
         try:
-            yield StudyLog(held.path, audit)
+            yield StudyLog(folder, held.path, audit, candidate)
         finally:
             audit.close()
     finally:
         held.release()
 
 
-def keep_studies(server: TritonServer, study_log: StudyLog | None, metrics: SupervisorMetrics, log: Log) -> Keeper:
-    """Begin to take the records of a running server that keeps them. The caller closes the keeper."""
+def keep_studies(server: TritonServer, study_log: StudyLog | None, metrics: SupervisorMetrics, log: Log) -> KeptStudies:
+    """Begin to take the records of a running server that keeps them. The caller closes what is returned."""
     assert server.spool is not None
     sinks: list[Sink] = []
     if study_log is not None:
         sinks.append(study_log.audit)
+        metrics.watch_outcomes(OutcomeBook(study_log.root), server.repository)
+    shadow = None
+    if study_log is not None and study_log.candidate is not None and server.shadow_images is not None:
+        told = partial(metrics.shadowed, study_log.candidate.version)
+        shadow = ShadowRunner(study_log.candidate, server.repository, server.shadow_images, study_log.folder, told)
+        sinks.append(shadow)
+        log.event("a candidate sees live studies", classifier_version=study_log.candidate.version)
 
     def each_round() -> None:
         if study_log is not None:
@@ -75,4 +110,4 @@ def keep_studies(server: TritonServer, study_log: StudyLog | None, metrics: Supe
         log.event("records of studies cannot be kept and wait", "error", reason=failure.strerror)
 
     metrics.watch_spool(server.spool)
-    return Keeper(server.spool, sinks, tell, each_round).start()
+    return KeptStudies(Keeper(server.spool, sinks, tell, each_round).start(), shadow)

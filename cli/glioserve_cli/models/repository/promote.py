@@ -6,16 +6,24 @@ import argparse
 import contextlib
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 from glioserve_cli.models.repository.live_servers import add_live_options, connected_servers
 from glioserve_cli.models.repository.options import NOT_NEEDED, add_override_option, add_repository_option
 from glioserve_registry.promoting.promotion import Promoted, answers_by_new_recipe, promote, rollback
+from glioserve_watch.shadow.comparison import compared, shadow_records
 
 
 def add_promote(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``promote``."""
     parser.add_argument("version", type=int, metavar="N")
     add_override_option(parser)
+    parser.add_argument(
+        "--study-log",
+        type=Path,
+        metavar="DIR",
+        help="a server's --study-log, whose candidate was this version: the gate may ask for its live studies",
+    )
     add_rollback(parser)
 
 
@@ -28,7 +36,10 @@ def add_rollback(parser: argparse.ArgumentParser) -> None:
 def run_promote(args: argparse.Namespace) -> int:
     """Promote a version and print how it came out."""
     with _stoppable(), connected_servers(args) as servers:
-        promoted = promote(args.repository, args.version, servers, override=args.override, progress=_show)
+        shadows = compared(shadow_records(args.study_log)) if args.study_log else ()
+        promoted = promote(
+            args.repository, args.version, servers, override=args.override, shadows=shadows, progress=_show
+        )
     _print_outcome(args, promoted)
     if args.override is not None and promoted.override is None:
         print(NOT_NEEDED)

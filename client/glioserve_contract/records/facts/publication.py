@@ -34,6 +34,10 @@ class GateVerdict:
     rules: tuple[GateRule, ...]
     """The rules, in the order in which they were asked."""
 
+    def with_rules(self, more: tuple[GateRule, ...]) -> GateVerdict:
+        """Return the verdict with further rules."""
+        return GateVerdict(self.passed and all(rule.passed for rule in more), (*self.rules, *more))
+
     @property
     def failed(self) -> tuple[GateRule, ...]:
         """The rules that did not pass."""

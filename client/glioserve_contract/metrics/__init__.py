@@ -8,57 +8,20 @@ values are a closed set, or come from the server's own repository and version.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
-from enum import Enum
-from itertools import product
 
 from glioserve_contract.errors import ErrorCode
+from glioserve_contract.metrics.base import Kind as Kind
+from glioserve_contract.metrics.base import Label as Label
+from glioserve_contract.metrics.base import Metric as Metric
+from glioserve_contract.metrics.others import DCGM_METRICS as DCGM_METRICS
+from glioserve_contract.metrics.others import TRITON_DURATION as TRITON_DURATION
+from glioserve_contract.metrics.others import TRITON_FAILURES as TRITON_FAILURES
+from glioserve_contract.metrics.others import TRITON_METRICS as TRITON_METRICS
+from glioserve_contract.metrics.others import TRITON_PENDING as TRITON_PENDING
+from glioserve_contract.metrics.others import TRITON_QUEUE as TRITON_QUEUE
+from glioserve_contract.metrics.others import TRITON_SUCCESSES as TRITON_SUCCESSES
 from glioserve_contract.sequences import Modality
 from glioserve_contract.tensors import CLASSIFIER_MODEL, PREPROCESS_MODEL, REPORT_MODEL
-
-
-class Kind(str, Enum):
-    """Prometheus' type of a metric."""
-
-    COUNTER = "counter"
-    GAUGE = "gauge"
-    HISTOGRAM = "histogram"
-
-    def __str__(self) -> str:
-        return self.value
-
-
-@dataclass(frozen=True)
-class Label:
-    """One label; a label without values is open, and takes what ``origin`` says and nothing else."""
-
-    name: str
-    values: tuple[str, ...] = ()
-    origin: str = ""
-
-
-@dataclass(frozen=True)
-class Metric:
-    """One metric of the models or of the supervisor."""
-
-    name: str
-    kind: Kind
-    description: str
-    labels: tuple[Label, ...] = ()
-    buckets: tuple[float, ...] = ()
-    pairs: tuple[tuple[str, ...], ...] = ()
-    """Combinations of label values, where not every one of them exists."""
-
-    @property
-    def label_names(self) -> tuple[str, ...]:
-        """Names of the labels, in the table's order."""
-        return tuple(label.name for label in self.labels)
-
-    def series(self) -> Iterator[tuple[str, ...]]:
-        """Yield the label values of every series that is there from the start; none where a label is open."""
-        yield from self.pairs or product(*(label.values for label in self.labels))
-
 
 STAGES = ("read", "series", "assemble", "register", "brain", "grid", "normalise", "report", "heatmap")
 SERVER_CODES = tuple(code for code in ErrorCode if code.token < "GLIO-4")
@@ -98,6 +61,7 @@ QUALITY_CHECKS = (
 SERIES_DECISIONS = ("named", "only", "preferred")
 SERIES_OPINIONS = ("agrees", "differs", "open", "unasked")
 ANSWERS = ("necrosis", "recurrence", "abstained")
+RATES = ("sensitivity", "specificity")
 REPAIR_REASONS = ("dead", "hung", "memory")
 CANARY_OUTCOMES = ("alive", "dead", "silent", "unknown")
 FLOORS = ("security", "function")
@@ -306,6 +270,56 @@ MODEL_INFO = Metric(
         Label("serving", ("yes", "no")),
     ),
 )
+OUTCOME_STUDIES = Metric(
+    "glioserve_outcome_studies",
+    Kind.GAUGE,
+    "Answered studies whose truth has been added, by the classifier's version, the truth and the answer; "
+    "these four are absent without a study log",
+    (_VERSION, Label("truth", ANSWERS[:2]), Label("answer", ANSWERS)),
+)
+OUTCOME_RATE = Metric(
+    "glioserve_outcome_rate_ratio",
+    Kind.GAUGE,
+    "Sensitivity and specificity in operation, the interval that holds at every look, and the evaluation's value",
+    (_VERSION, Label("rate", RATES), Label("of", ("value", "lower", "upper", "evaluated"))),
+)
+OUTCOME_EVIDENCE = Metric(
+    "glioserve_outcome_evidence_ratio",
+    Kind.GAUGE,
+    "Evidence that a rate is below what the version's evaluation said; 40 and more is called worse",
+    (_VERSION, Label("rate", RATES)),
+)
+OUTCOME_WORSE = Metric(
+    "glioserve_outcome_worse",
+    Kind.GAUGE,
+    "1 where a rate has become worse than the version's evaluation said",
+    (_VERSION, Label("rate", RATES)),
+)
+SHADOW_STUDIES = Metric(
+    "glioserve_shadow_studies_total",
+    Kind.COUNTER,
+    "Live studies that the candidate was asked about, by its version, the result and the scanner's manufacturer; a "
+    "flip is another label than the caller got",
+    (
+        _VERSION,
+        Label("result", ("same", "flip", "abstained", "skipped", "failed")),
+        Label("manufacturer", origin="known short name of the manufacturer; empty where it is unknown"),
+    ),
+)
+SHADOW_DIFFERENCE = Metric(
+    "glioserve_shadow_difference_ratio",
+    Kind.HISTOGRAM,
+    "Distance of the candidate's score from the served one",
+    (_VERSION,),
+    (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0),
+)
+SHADOW_SCORE = Metric(
+    "glioserve_shadow_score_ratio",
+    Kind.HISTOGRAM,
+    "Probability of recurrence by the candidate",
+    (_VERSION,),
+    SCORE.buckets,
+)
 
 AUDIT_RECORDS = Metric(
     "glioserve_audit_records_total", Kind.COUNTER, "Records of studies that the audit log has taken; 0 without one"
@@ -324,7 +338,8 @@ OLDEST_RECORD = Metric(
 SUPERVISOR_METRICS = (
     READY, START_TIME, STUDY_SECONDS, QUEUE_SECONDS, REPAIRS, CANARIES, CANARY_FAILURES, IN_FLIGHT, OLDEST_REQUEST,
     STAGE_MEMORY, MEMORY, MEMORY_LIMIT, SHARED_MEMORY, SHARED_MEMORY_LIMIT, CERTIFICATE_EXPIRY, BELOW_FLOOR, BUILD_INFO,
-    MODEL_INFO, AUDIT_RECORDS, STUDY_LOG_FAILURES, OLDEST_RECORD,
+    MODEL_INFO, AUDIT_RECORDS, STUDY_LOG_FAILURES, OLDEST_RECORD, OUTCOME_STUDIES, OUTCOME_RATE, OUTCOME_EVIDENCE,
+    OUTCOME_WORSE, SHADOW_STUDIES, SHADOW_DIFFERENCE, SHADOW_SCORE,
 )  # fmt: skip
 """Metrics of the supervisor, on the port of the probes beside all those of Triton's port."""
 _CLIENT_CODES = tuple(code.token for code in ErrorCode if code.token < "GLIO-5")
@@ -355,28 +370,3 @@ CLIENT_RECEIVED = Metric("glioserve_client_received_bytes_total", Kind.COUNTER, 
 CLIENT_METRICS = (CLIENT_CALLS, CLIENT_SECONDS, CLIENT_RETRIES, CLIENT_SENT, CLIENT_RECEIVED)
 """Metrics of the Python client, in the registry of the application that asks for them."""
 METRICS = (*MODEL_METRICS, *SUPERVISOR_METRICS)
-
-TRITON_PENDING = "nv_inference_pending_request_count"
-TRITON_FAILURES = "nv_inference_request_failure"
-TRITON_SUCCESSES = "nv_inference_request_success"
-TRITON_DURATION = "nv_inference_request_duration_us"
-TRITON_QUEUE = "nv_inference_queue_duration_us"
-TRITON_METRICS = {
-    TRITON_PENDING: "Requests that wait for a model",
-    TRITON_FAILURES: "Requests that failed; an ensemble counts each twice, as OTHER",
-    TRITON_SUCCESSES: "Requests that a model answered; typed errors and canaries of Python models are among them",
-    TRITON_DURATION: "Microseconds of the requests that a model answered",
-    TRITON_QUEUE: "Microseconds for which those requests waited",
-    "nv_inference_count": "Inferences that a model made, each of a batch counted",
-    "nv_inference_exec_count": "Executions of a model, each batch counted once",
-    "nv_inference_compute_infer_duration_us": "Microseconds that a model computed",
-    "nv_gpu_utilization": "Share of a GPU's time in use, 0 to 1; absent without a GPU",
-    "nv_gpu_memory_used_bytes": "Memory in use of a GPU; absent without a GPU",
-    "nv_gpu_memory_total_bytes": "Memory of a GPU; absent without a GPU",
-}
-"""Triton's own metrics that rules and dashboards read, with what they mean here."""
-DCGM_METRICS = {
-    "DCGM_FI_DEV_XID_ERRORS": "Number of a GPU's last error",
-    "DCGM_FI_DEV_ECC_DBE_VOL_TOTAL": "Uncorrectable memory errors of a GPU since its driver was loaded",
-}
-"""Metrics of NVIDIA's dcgm-exporter that rules read, where one runs."""

@@ -1,0 +1,1 @@
+"""Shadow: what a candidate would have answered to live studies, recorded and never returned."""
