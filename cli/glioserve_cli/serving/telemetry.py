@@ -44,7 +44,7 @@ def add_telemetry_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def telemetry_of(args: argparse.Namespace) -> dict[str, Any]:
-    """Return keyword arguments of ServerOptions. Raises GLIO-5134 where traces cannot be exported."""
+    """Return keyword arguments of ServerOptions. Raises GLIO-5135 where traces cannot be exported."""
     traces = trace_export(args.otlp_endpoint, args.trace_sampling, os.environ)
     if traces is not None and not all(map(_is_here, _PACKAGES)):
         raise GlioserveError(

@@ -77,7 +77,7 @@ def trace_export(
         service: name of the server where the variables have none.
 
     Raises:
-        GlioserveError: GLIO-5134 for a URL, a protocol or a sampler that cannot be followed.
+        GlioserveError: GLIO-5135 for a URL, a protocol or a sampler that cannot be followed.
     """
     whole = None if endpoint else environment.get(TRACES_URL)
     base = endpoint or environment.get(BASE_URL)
