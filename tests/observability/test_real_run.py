@@ -18,6 +18,7 @@ from glioserve_phantom import make_phantom
 from glioserve_phantom.dicom import dicom_files
 from glioserve_registry.demo_model import demo_repository
 from glioserve_triton.supervisor.stubs import stubs_of
+from support.bad_studies import send
 from support.holding import hold_adapter
 from support.prometheus import running_prometheus
 from support.rules import POD, rendered_rules, shortened
@@ -58,22 +59,6 @@ def test_a_killed_stage_rings_and_nothing_else(tmp_path):
             assert prometheus.alerts("firing", "10m") <= {"GlioserveStageReplaced"} | EMBEDDED
         serve.process.send_signal(signal.SIGTERM)
         assert serve.end() == 0
-
-
-ENDS = {"Exceeds maximum queue size": "rejected", "Request timeout expired": "expired", "GLIO-1201": "refused"}
-"""Outcomes by what the caller is told."""
-
-
-def send(url, contents, timeout_s=None):
-    """Send one study; return what became of it, as its caller sees it."""
-    tensor = triton.InferInput("INSTANCES", [len(contents)], "BYTES")
-    tensor.set_data_from_numpy(np.array(contents, dtype=object))
-    with triton.InferenceServerClient(url) as client:
-        try:
-            client.infer("glioma", [tensor], client_timeout=240, timeout=timeout_s and int(timeout_s * 1e6))
-        except triton.InferenceServerException as error:
-            return next((end for words, end in ENDS.items() if words in error.message()), error.message())
-    return "answered"
 
 
 class Callers:

@@ -1,0 +1,302 @@
+"""The night's faults: how each strikes, which alerts it must ring, and what their runbooks say to do, done.
+
+``NUMBER of PAGE`` in an action is a step under *What to do* of ``docs/runbooks/PAGE.md``.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from glioserve_contract.limits import MAX_WAITING_STUDIES
+from glioserve_contract.tensors import PREPROCESS_MODEL, REPORT_MODEL
+from glioserve_registry.demo_model import demo_repository
+from glioserve_registry.layout.repository import add_version
+from glioserve_registry.promoting.promotion import promote, rollback
+from glioserve_registry.recipe_override import with_changed_recipe
+from night.pods import STAGE_TIMEOUT_S, Pod, Release
+from night.traffic import Traffic
+
+INSTANCES = 2
+IN_FLIGHT = 'glioserve_stage_in_flight\\{model="preprocess"\\}'
+"""Pattern of the series that has the processes of preprocess at work."""
+BAD_STUDIES = 150
+IMPATIENT = 14
+"""Studies at a time whose callers give up: fewer than fit into the queue."""
+REPAIR_TIMEOUT_S = 60.0
+WRONG_PORT = 9
+
+
+@dataclass
+class Night:
+    """What faults strike and what is done about them."""
+
+    release: Release
+    traffic: Traffic
+    hold: Path
+    """While this file is there, preprocess begins no study."""
+    folder: Path
+
+    def wait_until_busy(self) -> None:
+        """Wait until both processes of preprocess hold a study."""
+        self.release.wait_for(lambda: self.release.pod.metric(IN_FLIGHT) >= INSTANCES, 20.0)
+
+    def killed_at_the_time(self) -> None:
+        """Kill the report's process once it is there and the pod is ready."""
+        self.release.wait_for(lambda: bool(self.release.pod.stubs(REPORT_MODEL.name)), REPAIR_TIMEOUT_S)
+        self.release.kill(REPORT_MODEL.name)
+        self.release.wait_for(lambda: not self.release.pod.is_ready(), 5.0)
+        self.release.wait_for(self.release.pod.is_ready, REPAIR_TIMEOUT_S)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One fault."""
+
+    name: str
+    alerts: tuple[str, ...]
+    """Alerts that it must ring; none where the server must bear it in silence."""
+    strike: Callable[[Night], object]
+    action: str
+    act: Callable[[Night], object]
+    also: frozenset[str] = frozenset()
+    """Alerts that may ring beside them, for the same reason."""
+    ends_late: bool = False
+    """True where a long window must pass: the next fault strikes meanwhile."""
+
+
+def nothing(_: Night) -> None:
+    """Do nothing, which is what the page says."""
+
+
+def stop_a_process(night: Night) -> None:
+    """Stop a process of preprocess by a signal; the supervisor is to continue it."""
+    os.kill(night.release.pod.stubs(PREPROCESS_MODEL.name)[0].pid, signal.SIGSTOP)
+
+
+def kill_again_and_again(night: Night) -> None:
+    """Kill the report's process four times, each time once the pod is ready again."""
+    for _ in range(4):
+        night.killed_at_the_time()
+
+
+def hang(night: Night) -> None:
+    """Have both processes of preprocess hold a study, and three more wait."""
+    night.hold.touch()
+    night.traffic.at_once(INSTANCES, "hangs")
+    night.wait_until_busy()
+    night.traffic.at_once(3, "waits")
+
+
+def wait_for_the_replacement(night: Night) -> None:
+    """Wait until the supervisor has replaced the processes; the studies that held them are kept, not sent again."""
+    page = night.release.pod
+    repaired = 'glioserve_repairs_total\\{model="preprocess",reason="hung"\\}'
+    night.release.wait_for(lambda: page.metric(repaired) >= 1, STAGE_TIMEOUT_S + REPAIR_TIMEOUT_S)
+    night.hold.unlink()
+    night.release.wait_for(page.is_ready, REPAIR_TIMEOUT_S)
+
+
+def fill_the_queue(night: Night) -> None:
+    """Send more studies than a held-up pod can have waiting."""
+    night.hold.touch()
+    night.traffic.at_once(INSTANCES + MAX_WAITING_STUDIES + 12, "backlog")
+
+
+def let_them_expire(night: Night) -> None:
+    """Send studies that may wait a second only, to a held-up pod."""
+    night.hold.touch()
+    night.traffic.at_once(INSTANCES, "held")
+    night.wait_until_busy()
+    night.traffic.at_once(6, "expiring", timeout_s=1.0)
+    time.sleep(3.0)
+    night.hold.unlink()
+
+
+def give_up(night: Night) -> None:
+    """Send studies to a held-up pod whose callers give up soon, twice."""
+    for _ in range(2):
+        night.hold.touch()
+        night.traffic.impatient(IMPATIENT)
+        night.hold.unlink()
+        night.release.wait_for(lambda: night.release.pod.metric(IN_FLIGHT) == 0, 20.0)
+
+
+def crash_twice(night: Night) -> None:
+    """Kill tritonserver, and again when the container has been started anew."""
+    for _ in range(2):
+        night.release.wait_for(night.release.pod.is_ready, REPAIR_TIMEOUT_S)
+        night.release.crash(night.release.pod)
+
+
+def new_pod(night: Night) -> None:
+    """Start another pod and take the one away that was there: a rollout with one pod more than before."""
+    old = night.release.pods[0]
+    night.release.start()
+    night.release.stop(old)
+
+
+def fill_shared_memory(night: Night) -> None:
+    """Fill /dev/shm to nine tenths."""
+    folder = night.release.pod.shared_memory()
+    usage = os.statvfs(folder)
+    wanted = int(usage.f_blocks * usage.f_frsize * 0.9) - (usage.f_blocks - usage.f_bfree) * usage.f_frsize
+    with (folder / "remains").open("wb") as stream:
+        for _ in range(wanted >> 20):
+            stream.write(b"\0" * (1 << 20))
+
+
+def lower_the_limit(night: Night) -> None:
+    """Set the limit that the pod finds just above what it uses."""
+    pod = night.release.pod
+    pod.limit_file.write_text(f"{int(pod.metric('glioserve_memory_bytes') * 1.04)}\n")
+
+
+def raise_the_limit(night: Night) -> None:
+    """Set the limit to twice what the pod uses."""
+    pod = night.release.pod
+    pod.limit_file.write_text(f"{int(pod.metric('glioserve_memory_bytes') * 2)}\n")
+
+
+def scrape_wrongly(night: Night) -> None:
+    """Have Prometheus scrape a port at which nothing listens."""
+    night.release.tell_prometheus(lambda _: f"127.0.0.1:{WRONG_PORT}")
+
+
+def start_with_other_preprocessing(night: Night) -> None:
+    """Start a pod whose version 1 has another preprocessing than that of the first pod."""
+    night.release.start(repository=demo_repository(night.folder / "other", min_slices=12))
+
+
+def start_with_version_two(night: Night) -> None:
+    """Start a pod on a copy of the repository in which another version was promoted."""
+    copy = night.folder / "promoted"
+    shutil.copytree(night.release.repository, copy)
+    made = night.folder / "version 2"
+    with_changed_recipe(copy / "classifier" / "1", made, lambda recipe: replace(recipe, threshold=0.6))
+    promote(copy, add_version(copy, made))
+    night.release.start(repository=copy)
+
+
+def last(night: Night) -> Pod:
+    """Return the pod that came last."""
+    return night.release.pods[-1]
+
+
+BURN = frozenset(f"GlioserveAvailabilityBurn{how}" for how in ("Fast", "Slow", "Creeping"))
+REPAIR = BURN | {"GlioserveStageReplaced", "GlioserveNoPodReady", "GlioserveCanaryFailing"}
+FAULTS = (
+    Fault(
+        "a certificate of 10 days",
+        ("GlioserveCertificateExpires",),
+        nothing,  # the night begins with it
+        "1, 2: renewed, the pods started anew",
+        new_pod,
+    ),
+    Fault(
+        "callers give up after 1.5 s at a held-up pod",
+        ("GlioserveManyCancelled",),
+        give_up,
+        "2: they wait longer",
+        nothing,
+        BURN | {"GlioserveStalled", "GlioserveQueueGrowing", "GlioserveRejects"},
+        ends_late=True,
+    ),
+    Fault(
+        "callers send what is not DICOM",
+        ("GlioserveManyRefused",),
+        lambda night: night.traffic.bad(BAD_STUDIES),
+        "1: the caller is told, and stops",
+        nothing,
+        ends_late=True,
+    ),
+    Fault(
+        "kill -9 of the report's process",
+        ("GlioserveStageReplaced",),
+        Night.killed_at_the_time,
+        "1: nothing",
+        nothing,
+        REPAIR,
+    ),
+    Fault("SIGSTOP of a preprocess process", (), stop_a_process, "–", nothing),
+    Fault(
+        "the report's process killed four times",
+        ("GlioserveStageReplacedOften",),
+        kill_again_and_again,
+        "1: what ends the processes is stopped",
+        nothing,
+        REPAIR,
+    ),
+    Fault(
+        "tritonserver killed twice, the container started anew",
+        ("GlioserveRestarts",),
+        crash_twice,
+        "3: what ended it is stopped",
+        nothing,
+        REPAIR | {"GlioserveNotScraped"},
+    ),
+    Fault(
+        "both processes of preprocess hang, studies wait",
+        ("GlioserveStageHangs", "GlioserveStalled"),
+        hang,
+        "1 of both: waited for the replacement; 3: the studies kept",
+        wait_for_the_replacement,
+        REPAIR | {"GlioserveRejects", "GlioserveQueueGrowing"},
+    ),
+    Fault(
+        "more studies than the queue takes",
+        ("GlioserveRejects", "GlioserveQueueGrowing"),
+        fill_the_queue,
+        "1 of Rejects: nothing; 3 of QueueGrowing: the backlog ends",
+        lambda night: night.hold.unlink(),
+        BURN | {"GlioserveStalled", "GlioserveManyRefused"},
+    ),
+    Fault(
+        "studies that wait longer than they may",
+        ("GlioserveRejects",),
+        let_them_expire,
+        "1: nothing",
+        nothing,
+        BURN | {"GlioserveStalled", "GlioserveQueueGrowing"},
+    ),
+    Fault(
+        "/dev/shm nine tenths full",
+        ("GlioserveSharedMemoryNearLimit",),
+        fill_shared_memory,
+        "2: a new pod",
+        new_pod,
+    ),
+    Fault(
+        "memory near its limit (a file in the limit's place)",
+        ("GlioserveMemoryNearLimit",),
+        lower_the_limit,
+        "1: the limit raised",
+        raise_the_limit,
+    ),
+    Fault(
+        "Prometheus scrapes a wrong port",
+        ("GlioserveNotScraped",),
+        scrape_wrongly,
+        "1: the port corrected",
+        lambda night: night.release.tell_prometheus(),
+    ),
+    Fault(
+        "a pod with another preprocessing under the same version",
+        ("GlioserveFingerprintMismatch",),
+        start_with_other_preprocessing,
+        "1: the pod taken away",
+        lambda night: night.release.stop(last(night)),
+    ),
+    Fault(
+        "a pod on which another version was promoted",
+        ("GlioserveVersionSkew",),
+        start_with_version_two,
+        "1: the promotion undone",
+        lambda night: rollback(last(night).repository),
+    ),
+)
