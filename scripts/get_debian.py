@@ -24,31 +24,16 @@ PROGRAMS = {"prometheus": ("prometheus", "promtool"), "dicom3tools": ("dciodvfy"
 """Programs that tests run, by the package that they come from."""
 TREES = {
     "grpc-cpp": (
-        *(
-            "libgrpc++-dev",
-            "libgrpc++1.51",
-            "libgrpc-dev",
-            "libgrpc29",
-            "libabsl-dev",
-            "libabsl20220623",
-            "libc-ares-dev",
-        ),
-        *("libc-ares2", "libre2-dev", "libre2-9", "libprotobuf-dev", "libprotobuf32", "libssl-dev", "zlib1g-dev"),
-        *("protobuf-compiler", "protobuf-compiler-grpc", "libprotoc32"),
-    ),
+        "libgrpc++-dev libgrpc++1.51 libgrpc-dev libgrpc29 libabsl-dev libabsl20220623 libc-ares-dev libc-ares2 "
+        "libre2-dev libre2-9 libprotobuf-dev libprotobuf32 libssl-dev zlib1g-dev "
+        "protobuf-compiler protobuf-compiler-grpc libprotoc32"
+    ).split(),
     "grpc-java": (
-        *(
-            "libgrpc-java",
-            "libnetty-java",
-            "libperfmark-java",
-            "libjctools-java",
-            "libopencensus-java",
-            "libguava-java",
-        ),
-        *("libprotobuf-java", "libgoogle-gson-java", "libgeronimo-annotation-1.3-spec-java", "liberror-prone-java"),
-        *("libnetty-tcnative-java", "libnetty-tcnative-jni", "libapr1"),
-        *("protobuf-compiler", "protobuf-compiler-grpc-java-plugin", "libprotoc32", "libprotobuf32"),
-    ),
+        "libgrpc-java libopencensus-java libnetty-java libjctools-java libnetty-tcnative-java libnetty-tcnative-jni "
+        "libapr1 libperfmark-java libguava-java libprotobuf-java libgoogle-gson-java "
+        "libgeronimo-annotation-1.3-spec-java protobuf-compiler protobuf-compiler-grpc-java-plugin libprotoc32 "
+        "libprotobuf32"
+    ).split(),
 }
 """Packages that are unpacked together into one folder, which stands for the root of a file system."""
 TIMEOUT_S = 300

@@ -20,6 +20,7 @@ from support.example_clients import EXAMPLES, SOURCES, program
 from support.fake_server import Answer, Fail, FakeServer
 from support.gateways import running_gateway
 from support.pki import SERVER, Authority
+from support.scripts import script
 
 pytestmark = pytest.mark.triton
 COMPILED = ("cpp", "java")
@@ -286,3 +287,11 @@ def test_the_codes_that_a_program_retries_are_those_of_the_table(source):
     assert set(re.findall(r"GLIO-\d{4}", listed[1])) == on_the_wire
     (version,) = re.findall(r"(?i)\bk?contract\s*=\s*\"?(\d+)", text)
     assert version == CONTRACT_VERSION.split(".")[0]
+
+
+@pytest.mark.parametrize("language", COMPILED)
+def test_the_packages_that_a_makefile_names_are_those_it_is_built_with(language):
+    comment = (EXAMPLES / language / "Makefile").read_text(encoding="utf-8").partition("PROTO")[0]
+    named = set(re.findall(r"\b(?:lib|protobuf-)[\w.+-]+", comment))
+    assert "protobuf-compiler" in named
+    assert named <= set(script("get_debian").TREES[f"grpc-{language}"])
