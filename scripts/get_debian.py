@@ -1,9 +1,10 @@
 """Put programs of Debian's packages under ``build/tools``: tests let them judge what we write.
 
-``prometheus`` and ``promtool`` run and check rules; ``dciodvfy`` (dicom3tools) checks DICOM objects. The packages are
-downloaded by apt, which checks their signatures, and unpacked; nothing is installed and no service is started. It needs
-no root: apt keeps its lists in a folder of its own. A program that is on the PATH is taken from there. The libraries
-that the example clients are compiled with (:data:`TREES`) are fetched when a slow test asks for them.
+``prometheus`` and ``promtool`` run and check rules; ``dciodvfy`` (dicom3tools) checks DICOM objects; Orthanc with its
+DICOMweb plug-in is a PACS, and comes with the libraries that are missing here. The packages are downloaded by apt,
+which checks their signatures, and unpacked; nothing is installed and no service is started. It needs no root: apt keeps
+its lists in a folder of its own. A program that is on the PATH is taken from there. The libraries that the example
+clients are compiled with (:data:`TREES`) are fetched when a slow test asks for them.
 
     python scripts/get_debian.py
     build/tools/prometheus/promtool --version
@@ -11,12 +12,14 @@ that the example clients are compiled with (:data:`TREES`) are fetched when a sl
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 TOOLS = Path(__file__).resolve().parent.parent / "build" / "tools"
@@ -36,6 +39,8 @@ TREES = {
     ).split(),
 }
 """Packages that are unpacked together into one folder, which stands for the root of a file system."""
+ORTHANC_PLUGIN = Path("usr/share/orthanc/plugins/libOrthancDicomWeb.so")
+"""Place of Orthanc's DICOMweb plug-in, as Debian has it."""
 TIMEOUT_S = 300
 
 
@@ -68,6 +73,36 @@ def get_tree(name: str, tools: Path = TOOLS) -> Path:
     return folder
 
 
+@dataclass(frozen=True)
+class Orthanc:
+    """A PACS for tests."""
+
+    program: Path
+    dicomweb: Path
+    """Its plug-in."""
+    environment: dict[str, str]
+    """Variables that it needs: where its libraries and DICOM's dictionary are."""
+
+
+def get_orthanc(tools: Path = TOOLS) -> Orthanc:
+    """Return Orthanc with DICOMweb, as it is installed, from ``tools``, or downloaded into it.
+
+    Raises FetchError where apt is not here or cannot download.
+    """
+    installed = shutil.which("Orthanc", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    if installed is not None and (plugin := Path("/") / ORTHANC_PLUGIN).is_file():
+        return Orthanc(Path(installed), plugin, {})
+    folder = tools / "orthanc"
+    if not folder.is_dir():
+        with _unpacked("orthanc", ("orthanc-dicomweb",), tools, missing_too=True) as root:
+            root.rename(folder)
+    libraries = [*folder.glob("usr/lib/*-linux-gnu"), folder / "usr" / "lib"]
+    environment = {"LD_LIBRARY_PATH": ":".join(map(str, libraries))}
+    if (dictionary := next(folder.glob("usr/share/libdcmtk*/dicom.dic"), None)) is not None:
+        environment["DCMDICTPATH"] = str(dictionary)
+    return Orthanc(folder / "usr" / "sbin" / "Orthanc", folder / ORTHANC_PLUGIN, environment)
+
+
 def _fetch(package: str, folder: Path) -> None:
     with _unpacked(package, (package,), folder.parent) as root:
         shutil.rmtree(folder, ignore_errors=True)
@@ -75,8 +110,11 @@ def _fetch(package: str, folder: Path) -> None:
 
 
 @contextmanager
-def _unpacked(name: str, packages: Sequence[str], tools: Path) -> Iterator[Path]:
-    """Give the folder that the packages are unpacked in, beside its later place; it is gone afterwards."""
+def _unpacked(name: str, packages: Sequence[str], tools: Path, *, missing_too: bool = False) -> Iterator[Path]:
+    """Give the folder that the packages are unpacked in, beside its later place; it is gone afterwards.
+
+    With ``missing_too`` the packages that they need and that are not installed here are unpacked beside them.
+    """
     if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
         raise FetchError(f"this is no Debian; install {name} in another way, programs on the PATH")
     tools.mkdir(parents=True, exist_ok=True)
@@ -87,8 +125,10 @@ def _unpacked(name: str, packages: Sequence[str], tools: Path) -> Iterator[Path]
         own = ["-o", f"Dir::State={state}", "-o", f"Dir::Cache={cache}", "-o", "APT::Sandbox::User="]
         own += ["-o", "Dir::State::status=/var/lib/dpkg/status", "-o", "Acquire::Languages=none"]
         _run(name, ["apt-get", "-qq", *own, "update"], fresh)
-        _run(name, ["apt-get", "-qq", *own, "download", *packages], fresh)
-        for archive in sorted(fresh.glob("*.deb")):
+        if missing_too:
+            own += ["-o", "Debug::NoLocking=1", "--yes", "--no-install-recommends", "--download-only"]
+        _run(name, ["apt-get", "-qq", *own, "install" if missing_too else "download", *packages], fresh)
+        for archive in sorted([*fresh.glob("*.deb"), *(cache / "archives").glob("*.deb")]):
             _run(name, ["dpkg-deb", "-x", str(archive), str(fresh / "root")], fresh)
         yield fresh / "root"
 
@@ -106,9 +146,10 @@ def _run(package: str, command: list[str], folder: Path) -> None:
 def main() -> int:
     """Fetch all and print where they are."""
     missing = 0
-    for package in PROGRAMS:
+    for package in (*PROGRAMS, "orthanc"):
         try:
-            for path in get_programs(package).values():
+            found = [get_orthanc().program] if package == "orthanc" else get_programs(package).values()
+            for path in found:
                 print(path)
         except FetchError as error:
             print(f"get_debian: {error}", file=sys.stderr)

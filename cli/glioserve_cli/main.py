@@ -73,6 +73,9 @@ COMMANDS = {
     "shadow": Command(
         "glioserve_cli.watching.shadow", "preprocess", "compare a candidate's answers to live studies with those given"
     ),
+    "pacs": Command(
+        "glioserve_cli.pacs.command", "pacs", "answer the studies of a PACS and store the results beside them"
+    ),
     "gateway": Command(
         "glioserve_cli.serving.gateway", "gateway-config", "write the configuration of Envoy in front of the servers"
     ),
@@ -93,7 +96,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     module = None
     for key, command in COMMANDS.items():
-        sub = commands.add_parser(key, help=command.summary, description=command.summary.capitalize() + ".")
+        sub = commands.add_parser(
+            key, help=command.summary, description=f"{command.summary[0].upper()}{command.summary[1:]}."
+        )
         if key == name:
             try:
                 module = importlib.import_module(command.module)

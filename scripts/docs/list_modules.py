@@ -15,7 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "architecture.md"
-FOLDERS = ("client", "preprocess_service", "training", "export", "cli", "model_repository")
+FOLDERS = ("client", "preprocess_service", "training", "export", "pacs", "cli", "model_repository")
 """Top folders whose Python files the page must name."""
 HEADING = re.compile(r"### `([a-z_]+(?:/[a-z_]+)?)`")
 ENTRY = re.compile(r"- `([\w/.]+)`")

@@ -55,7 +55,7 @@ def test_every_check_of_the_product_is_judged_in_one_place():
     """No other module of the product decides a verdict by a comparison of its own."""
     made = {
         str(file.relative_to(ROOT))
-        for folder in ("client", "preprocess_service", "training", "export", "cli", "model_repository")
+        for folder in ("client", "preprocess_service", "training", "export", "pacs", "cli", "model_repository")
         for file in (ROOT / folder).rglob("*.py")
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "QualityCheck"

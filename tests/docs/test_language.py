@@ -16,6 +16,7 @@ PACKAGES = {
         "preprocess_service": ("glioserve_preprocess", "glioserve_watch", "glioserve_triton"),
         "training": ("glioserve_networks", "glioserve_phantom", "glioserve_training"),
         "export": ("glioserve_export", "glioserve_tensorrt", "glioserve_registry", "glioserve_evaluation"),
+        "pacs": ("glioserve_pacs",),
         "cli": ("glioserve_cli",),
     }.items()
     for name in names

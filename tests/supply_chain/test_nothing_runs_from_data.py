@@ -9,7 +9,10 @@ import pytest
 
 from support.scripts import ROOT
 
-FOLDERS = ("client", "preprocess_service", "training", "export", "cli", "model_repository", "scripts", "docker")
+FOLDERS = (
+    *("client", "preprocess_service", "training", "export", "pacs", "cli", "model_repository"),
+    *("scripts", "docker"),
+)
 FORBIDDEN_MODULES = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "imp"}
 FORBIDDEN_CALLS = {
     "eval", "exec", "os.system", "os.popen", "yaml.load", "yaml.unsafe_load", "yaml.full_load", "pandas.read_pickle",

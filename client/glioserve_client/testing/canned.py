@@ -33,8 +33,8 @@ from glioserve_contract.records.report import HeatmapRecord, ModelRecord, Report
 Outcome = Literal["necrosis", "recurrence", "abstained"]
 OUTCOMES: tuple[Outcome, ...] = ("necrosis", "recurrence", "abstained")
 """Every outcome of an answered study."""
-WIRE_ERRORS = tuple(code for code in ErrorCode if not code.token.startswith("GLIO-5"))
-"""Every code that a call can end with; those from 51xx on are of the operator's own tools."""
+WIRE_ERRORS = tuple(code for code in ErrorCode if code.token < "GLIO-42")
+"""Every code that a call can end with; those from 42xx on are of the operator's own tools."""
 _SCORES: dict[Outcome, float] = {"necrosis": 0.12, "recurrence": 0.87, "abstained": 0.87}
 _CHANNELS = (Modality.T1, Modality.T1CE, Modality.T2)
 _IDENTITY = cast(Affine, tuple(tuple(float(v) for v in row) for row in np.eye(4)))

@@ -142,5 +142,9 @@ class TransportError(GlioserveError, digits="4"):
     """The call failed between client and server."""
 
 
+class PacsError(TransportError, digits="42"):
+    """A study or a result did not pass between `glioserve pacs` and a PACS."""
+
+
 class SetUpError(GlioserveError, digits="5"):
     """A recipe, artifact, repository, evaluation or server cannot be used; raised by the operator's tools."""

@@ -6,6 +6,7 @@ from glioserve_contract.errors.base import (
     GlioserveError,
     IntensityError,
     ModelAnswerError,
+    PacsError,
     RegistrationError,
     RequestError,
     SeriesError,
@@ -23,6 +24,7 @@ __all__ = [
     "BrainModelMismatchError",
     "BrainModelMissingError",
     "BrainNotFoundError",
+    "BridgeStateError",
     "CancelledError",
     "ColourImageError",
     "ConnectionMismatchError",
@@ -48,6 +50,7 @@ __all__ = [
     "InvalidArtifactError",
     "InvalidAttributeError",
     "InvalidBrainModelError",
+    "InvalidBridgeError",
     "InvalidBundleError",
     "InvalidCheckpointError",
     "InvalidCohortError",
@@ -85,6 +88,10 @@ __all__ = [
     "NotHealedError",
     "NotMrError",
     "NotServedError",
+    "PacsAnswerMalformedError",
+    "PacsError",
+    "PacsRefusedError",
+    "PacsUnreachableError",
     "ParityFailedError",
     "PreprocessingMismatchError",
     "PromotionUndoneError",
@@ -107,6 +114,7 @@ __all__ = [
     "StageLostError",
     "StoreFailedError",
     "StudyError",
+    "StudyNotFoundError",
     "StudyTimeoutError",
     "StudyTooLargeError",
     "TooFewSlicesError",
@@ -189,6 +197,10 @@ class ForbiddenError(TransportError): ...
 class TooManyStudiesError(TransportError): ...
 class NotFiledError(TransportError): ...
 class SharedMemoryRefusedError(TransportError): ...
+class PacsUnreachableError(PacsError): ...
+class PacsRefusedError(PacsError): ...
+class StudyNotFoundError(PacsError): ...
+class PacsAnswerMalformedError(PacsError): ...
 class InvalidRecipeError(SetUpError): ...
 class InvalidArtifactError(SetUpError): ...
 class InvalidManifestError(SetUpError): ...
@@ -226,3 +238,5 @@ class InvalidStudyLogError(SetUpError): ...
 class InvalidTracingError(SetUpError): ...
 class InvalidOutcomeError(SetUpError): ...
 class InvalidShadowError(SetUpError): ...
+class InvalidBridgeError(SetUpError): ...
+class BridgeStateError(SetUpError): ...

@@ -172,4 +172,12 @@ INVALID_SHADOW = ErrorRow(
     "GLIO-5137", _BAD, _FIX, "A candidate cannot run beside the version that serves.",
     "Name another version of the repository, and a --study-log for its answers; docs/shadow.md has the steps.",
 )
+INVALID_BRIDGE = ErrorRow(
+    "GLIO-5138", _BAD, _FIX, "The options of `glioserve pacs` cannot be used, or do not fit each other.",
+    "Correct the option that the message names; docs/pacs.md lists them.",
+)
+BRIDGE_STATE = ErrorRow(
+    "GLIO-5139", Status.UNAVAILABLE, _FIX, "The state folder of `glioserve pacs` is in use, full or damaged.",
+    "Let one process use the folder, give it room, or restore it; an empty folder answers the PACS's studies anew.",
+)
 # fmt: on

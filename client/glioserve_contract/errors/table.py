@@ -18,7 +18,8 @@ class ErrorCode(Enum):
     """Every error that leaves our code.
 
     11xx request, 12xx DICOM files, 13xx series, 14xx slice geometry, 15xx registration, 16xx brain,
-    17xx intensities, 21xx model's answer, 31xx server, 41xx between client and server, 51xx set-up.
+    17xx intensities, 21xx model's answer, 31xx server, 41xx between client and server, 42xx between
+    `glioserve pacs` and a PACS, 51xx set-up.
     """
 
     # fmt: off
@@ -297,6 +298,23 @@ class ErrorCode(Enum):
         "Leave shared_memory out, so that they travel as any study does; or have the server's operator allow it "
         "(`glioserve serve --shared-memory-token-file`), on this machine and as the same user.",
     )
+    PACS_UNREACHABLE = ErrorRow(
+        "GLIO-4201", Status.UNAVAILABLE, _YES, "The PACS cannot be reached, is overloaded or broke the transfer off.",
+        "Check the PACS, its address and the network; `glioserve pacs` tries again by itself.",
+    )
+    PACS_REFUSED = ErrorRow(
+        "GLIO-4202", Status.FORBIDDEN, _FIX, "The PACS refused the request, or cannot do what was asked.",
+        "Correct what the message names: the credentials, the certificate, an AE title that the other side does not "
+        "know, or a kind of object that the PACS does not take.",
+    )
+    STUDY_NOT_FOUND = ErrorRow(
+        "GLIO-4203", Status.NOT_FOUND, _FIX, "The PACS has no MR images of the study that was named.",
+        "Check the StudyInstanceUID or accession number, and that the study has reached this PACS.",
+    )
+    PACS_ANSWER_MALFORMED = ErrorRow(
+        "GLIO-4204", Status.INTERNAL, _YES, "The PACS sent something else than it was asked for.",
+        "Check that the address is the PACS that is meant; `glioserve pacs` asks again by itself.",
+    )
 
     INVALID_RECIPE = setup_rows.INVALID_RECIPE
     INVALID_ARTIFACT = setup_rows.INVALID_ARTIFACT
@@ -335,6 +353,8 @@ class ErrorCode(Enum):
     INVALID_TRACING = setup_rows.INVALID_TRACING
     INVALID_OUTCOME = setup_rows.INVALID_OUTCOME
     INVALID_SHADOW = setup_rows.INVALID_SHADOW
+    INVALID_BRIDGE = setup_rows.INVALID_BRIDGE
+    BRIDGE_STATE = setup_rows.BRIDGE_STATE
     # fmt: on
 
     @property

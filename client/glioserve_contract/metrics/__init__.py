@@ -342,7 +342,7 @@ SUPERVISOR_METRICS = (
     OUTCOME_WORSE, SHADOW_STUDIES, SHADOW_DIFFERENCE, SHADOW_SCORE,
 )  # fmt: skip
 """Metrics of the supervisor, on the port of the probes beside all those of Triton's port."""
-_CLIENT_CODES = tuple(code.token for code in ErrorCode if code.token < "GLIO-5")
+_CLIENT_CODES = tuple(code.token for code in ErrorCode if code.token < "GLIO-42")
 CLIENT_CALLS = Metric(
     "glioserve_client_calls_total",
     Kind.COUNTER,

@@ -1,0 +1,1 @@
+"""The command that bridges a PACS and a server."""
