@@ -68,6 +68,16 @@ def test_a_volume_study_shows_its_own_reference() -> None:
     np.testing.assert_array_equal(anatomy.voxels, voxels.astype(np.float32))
 
 
+def test_nan_outside_the_field_of_view_is_shown_as_the_darkest_voxel() -> None:
+    voxels, affine = volume_of()
+    outside = voxels.astype(np.float32) + 7
+    outside[-3:] = np.nan
+    study = VolumeStudy({Modality.T1CE: Volume(outside, affine)})
+    anatomy = reference_anatomy(study, answer_to(study, voxels.shape, affine))
+    np.testing.assert_array_equal(anatomy.voxels[:-3], outside[:-3])
+    assert (anatomy.voxels[-3:] == outside[:-3].min()).all()
+
+
 @pytest.mark.parametrize("syntax", [ExplicitVRBigEndian, RLELossless])
 def test_syntaxes_of_the_base_installation_are_decoded(syntax: str) -> None:
     voxels, affine = volume_of()

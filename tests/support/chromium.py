@@ -111,6 +111,18 @@ class Tab:
         self.mouse("mouseReleased", *end, button=button, buttons=0)
         self.settle()
 
+    def swipe(self, x: float, y: float, up_px: int = 0) -> None:
+        """Put a finger on the screen, move it up, and let go; without a way up it is a tap.
+
+        The page must have been opened as one that is touched.
+        """
+        self.call("Input.dispatchTouchEvent", type="touchStart", touchPoints=[{"x": x, "y": y}])
+        for moved in range(20, up_px + 1, 20):
+            self.call("Input.dispatchTouchEvent", type="touchMove", touchPoints=[{"x": x, "y": y - moved}])
+            self.settle()
+        self.call("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
+        self.settle()
+
     def wheel(self, x: float, y: float, down_px: float) -> None:
         self.mouse("mouseWheel", x, y, deltaX=0, deltaY=down_px)
         self.settle()

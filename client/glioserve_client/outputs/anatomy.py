@@ -116,7 +116,10 @@ def _of_volume(study: VolumeStudy, grid: GridRecord, modality: Modality, name: s
         return _missing(name, NoAnatomy.NOT_SENT, "the study given is not the one that was sent")
     volume = study.volumes[modality]
     placed = _placed(volume.voxels, volume.lps_from_voxel, grid)
-    return Anatomy(placed) if placed is not None else _elsewhere(name)
+    if placed is None:
+        return _elsewhere(name)
+    outside = np.isnan(placed)  # NaN stands for the outside of the field of view, which is shown as its darkest voxel
+    return Anatomy(np.where(outside, np.nanmin(placed), placed) if outside.any() else placed)
 
 
 def _of_stacks(stacks: Sequence[Stack], record: SeriesRecord, grid: GridRecord, name: str) -> Anatomy:

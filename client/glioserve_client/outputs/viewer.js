@@ -314,10 +314,14 @@
     slider.addEventListener("input", () => toSlice(plane, Number(slider.value) - 1 - counted().first[through]));
     button.addEventListener("click", () => enlarge(plane));
     canvas.addEventListener("contextmenu", (event) => event.preventDefault());
+    let touched = false;
     canvas.addEventListener("pointerdown", (event) => {
-      if (event.pointerType !== "touch") canvas.setPointerCapture(event.pointerId);
+      touched = event.pointerType === "touch"; // a finger may be about to scroll the page: its tap is a click
+      if (touched) return;
+      canvas.setPointerCapture(event.pointerId);
       if (event.button === 0) toPoint(plane, event);
     });
+    canvas.addEventListener("click", (event) => { if (touched) toPoint(plane, event); });
     canvas.addEventListener("pointermove", (event) => {
       if (event.buttons === 1 && event.pointerType !== "touch") toPoint(plane, event);
       const set = windows[state.shown], volume = volumes[state.shown];
