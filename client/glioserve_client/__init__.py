@@ -7,6 +7,11 @@
 Every failure is an exception of :mod:`glioserve_client.errors`. Not for clinical use.
 """
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from glioserve_client.calls.aio import AsyncGliomaClient
 from glioserve_client.calls.results import Outcome, PredictionFuture, ServerInfo
 from glioserve_client.calls.version import __version__
@@ -20,10 +25,12 @@ from glioserve_client.errors import (
     TransportError,
 )
 from glioserve_client.options import NO_RETRY, ConnectionOptions, RetryPolicy, TlsOptions
-from glioserve_client.outputs import WrittenOutputs, summary, write_outputs
 from glioserve_client.prediction import Heatmap, Label, Prediction
 from glioserve_client.study import DicomStudy, Study, Volume, VolumeStudy
 from glioserve_contract import ErrorCode, GlioserveError, Modality
+
+if TYPE_CHECKING:
+    from glioserve_client.outputs import WrittenOutputs, summary, write_outputs
 
 __all__ = [
     "NO_RETRY",
@@ -56,3 +63,12 @@ __all__ = [
     "summary",
     "write_outputs",
 ]
+
+_OF_OUTPUTS = ("WrittenOutputs", "summary", "write_outputs")
+"""Names that are loaded when they are first used: their libraries draw pictures, which not every caller wants."""
+
+
+def __getattr__(name: str) -> Any:
+    if name in _OF_OUTPUTS:
+        return getattr(importlib.import_module("glioserve_client.outputs"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

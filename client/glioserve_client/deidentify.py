@@ -21,17 +21,16 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from itertools import count
 from types import MappingProxyType
 
 from pydicom.charset import default_encoding
-from pydicom.datadict import dictionary_VM, dictionary_VR, keyword_for_tag, tag_for_keyword
+from pydicom.datadict import dictionary_VM, dictionary_VR, tag_for_keyword
 from pydicom.dataelem import DataElement, RawDataElement
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.filebase import DicomBytesIO
-from pydicom.filewriter import write_dataset, write_file_meta_info
-from pydicom.tag import BaseTag
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
+from pydicom.dataset import Dataset
+from pydicom.tag import BaseTag, Tag
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from glioserve_client.dicomfile import (
     MICROSECONDS_PER_DAY,
@@ -43,6 +42,7 @@ from glioserve_client.dicomfile import (
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_dicom.agents import agent_in
 from glioserve_dicom.files.attributes import numbers, texts
+from glioserve_dicom.files.elements import data_set_bytes, meta_bytes, text_element
 from glioserve_dicom.files.part10 import MR_STORAGE
 from glioserve_dicom.files.quiet import quiet
 from glioserve_dicom.identity import KEPT_ATTRIBUTES, Treatment, kept_codes, value_order, values_to_number
@@ -71,6 +71,10 @@ _NEEDED_NUMBERS = frozenset(
     "EchoNumbers".split()
 )
 """Numbers without which an image is not placed in a stack or not decoded: the reader refuses a malformed one."""
+_RULES = {
+    int(Tag(keyword)): (keyword, treatment, dictionary_VR(keyword)) for keyword, treatment in KEPT_ATTRIBUTES.items()
+}
+"""Keyword, treatment and VR of the kept attributes, by tag as a plain number, which is compared without pydicom."""
 _UNKNOWN_PHOTOMETRIC = "UNKNOWN"
 """Stand-in for a PhotometricInterpretation that is none of DICOM's, which the reader refuses likewise."""
 _MOST_VALUES = 64
@@ -203,19 +207,12 @@ def _rebuilt(file: DicomFile, names: Pseudonyms, origin_us: int, where: str) -> 
 
 def _written(sop_class_uid: str, instance_uid: str, dataset: Dataset, pixels: Pixels) -> Iterator[Part]:
     """Yield the file in parts (PS3.10 7.1): the pixels, which come last and are most of it, are not copied."""
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = UID(sop_class_uid)
-    meta.MediaStorageSOPInstanceUID = UID(instance_uid)
-    meta.TransferSyntaxUID = UID(pixels.transfer_syntax)
-    meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
-    meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
-    head, body = DicomBytesIO(), DicomBytesIO()
-    write_file_meta_info(head, meta)
-    yield bytes(_PREAMBLE_BYTES) + b"DICM" + head.getvalue()
+    uids = (sop_class_uid, instance_uid, pixels.transfer_syntax, IMPLEMENTATION_CLASS_UID)
+    of_uids = [(number, "UI", uid.encode("ascii")) for number, uid in zip((0x02, 0x03, 0x10, 0x12), uids, strict=True)]
+    version = (0x13, "SH", IMPLEMENTATION_VERSION_NAME.encode("ascii"))
+    yield bytes(_PREAMBLE_BYTES) + b"DICM" + meta_bytes([(0x01, "OB", b"\0\1"), *of_uids, version])
     implicit, little = map(bool, dataset.original_encoding)
-    body.is_implicit_VR, body.is_little_endian = implicit, little
-    write_dataset(body, dataset)
-    parts = [body.getvalue(), *pixels.element(implicit, little)]
+    parts: list[Part] = [data_set_bytes(dataset, implicit, little), *pixels.element(implicit, little)]
     if pixels.transfer_syntax != DeflatedExplicitVRLittleEndian:
         yield from parts
         return
@@ -231,12 +228,13 @@ def _kept(source: Dataset, names: Pseudonyms, origin_us: int, depth: int = 0, ti
     # As read: then what is still raw is written as the same bytes.
     kept.set_original_encoding(implicit, little, default_encoding)
     left_out = () if depth or is_multiframe(source) else FUNCTIONAL_GROUPS
-    for tag in sorted(source.keys()):
-        keyword = keyword_for_tag(tag)
-        treatment = KEPT_ATTRIBUTES.get(keyword)
-        if treatment is None or keyword in left_out:
+    for number, tag in sorted((int(tag), tag) for tag in source.keys()):  # noqa: SIM118 - a Dataset converts values
+        if number not in _RULES:
             continue
-        if dictionary_VR(tag) == "SQ":
+        keyword, treatment, vr = _RULES[number]
+        if keyword in left_out:
+            continue
+        if vr == "SQ":
             kept.add_new(tag, "SQ", [_kept(item, names, origin_us, depth + 1) for item in source[tag].value or ()])
         elif treatment is Treatment.KEEP and keyword not in _WRITTEN_LAST:
             _keep_in_place(kept, source.get_item(tag), keyword)
@@ -245,18 +243,25 @@ def _kept(source: Dataset, names: Pseudonyms, origin_us: int, depth: int = 0, ti
             elif tag not in kept and keyword == "PhotometricInterpretation" and text_of(source, keyword):
                 kept.add_new(tag, "CS", _UNKNOWN_PHOTOMETRIC)
         elif keyword not in _WRITTEN_LAST and (text := _treated(source, keyword, treatment, names, origin_us)):
-            kept[tag] = DataElement(tag, dictionary_VR(tag), text)
+            _add_text(kept, keyword, text)
     if agent := _agent(source):
-        kept.add_new("ContrastBolusAgent", "LO", agent)
+        _add_text(kept, "ContrastBolusAgent", agent)
     if depth == 0:
         if tiled:  # its private attributes say so
             kept.add_new("ImageType", "CS", [*texts(kept, "ImageType"), "MOSAIC"])
         if "AcquisitionTime" not in kept and (started := _relative_time(datetime_us(source), origin_us)):
-            kept.add_new("AcquisitionTime", "TM", started)
-        kept.add_new("PatientID", "LO", names.patient_id(source))
-        kept.add_new("PatientIdentityRemoved", "CS", "YES")
-        kept.add_new("DeidentificationMethod", "LO", DEIDENTIFICATION_METHOD)
+            _add_text(kept, "AcquisitionTime", started)
+        _add_text(kept, "PatientID", names.patient_id(source))
+        _add_text(kept, "PatientIdentityRemoved", "YES")
+        _add_text(kept, "DeidentificationMethod", DEIDENTIFICATION_METHOD)
     return kept
+
+
+def _add_text(kept: Dataset, keyword: str, text: str) -> None:
+    """Add an attribute of text: words, codes and numbers of closed lists, which are ASCII."""
+    tag, vr = _tag_and_vr(keyword)
+    implicit, little = kept.original_encoding
+    kept[tag] = text_element(tag, vr, text, bool(implicit), bool(little))
 
 
 def _keep_in_place(kept: Dataset, element: object, keyword: str) -> None:
@@ -319,6 +324,12 @@ def _malformed_stand_in(tag: BaseTag, implicit: bool, little: bool) -> RawDataEl
     return RawDataElement(tag, None if implicit else vr, len(value), value, 0, implicit, little)
 
 
+@lru_cache(maxsize=256)
+def _tag_and_vr(keyword: str) -> tuple[BaseTag, str]:
+    return Tag(keyword), dictionary_VR(keyword)
+
+
+@lru_cache(maxsize=256)
 def _most_values(keyword: str) -> int:
     tag = tag_for_keyword(keyword)
     multiplicity = dictionary_VM(tag) if tag is not None else "1"

@@ -124,7 +124,12 @@ def _value(dataset: Dataset, keyword: str) -> object:
 def _vr(dataset: Dataset, keyword: str) -> str:
     """Return the file's VR where it is one of numbers, else the dictionary's: an archive may have written UN."""
     vr = getattr(element_of(dataset, keyword), "VR", None)
-    return vr if vr in _BINARY or vr in ("DS", "IS") else dictionary_VR(keyword).split(" ")[0]
+    return vr if vr in _BINARY or vr in ("DS", "IS") else _official_vr(keyword)
+
+
+@lru_cache(maxsize=512)
+def _official_vr(keyword: str) -> str:
+    return dictionary_VR(keyword).split(" ")[0]
 
 
 def _is_little(dataset: Dataset, keyword: str) -> bool:
