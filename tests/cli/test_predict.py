@@ -172,18 +172,20 @@ def test_a_folder_that_cannot_be_written_is_an_object_without_its_path(
     assert json.loads(capsys.readouterr().out)["error"]["detail"] == "Not a directory"
 
 
-def test_a_mediums_dicomdir_stands_for_the_files_beside_it(folder: Path, tmp_path: Path) -> None:
+def test_a_mediums_dicomdir_stands_for_the_files_beside_it(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     medium = tmp_path / "medium"
     shutil.copytree(folder, medium / "IMAGES")
     directory = Dataset()
     directory.SOPClassUID, directory.SOPInstanceUID = MediaStorageDirectoryStorage, "1.2.3"
     (medium / "DICOMDIR").write_bytes(file_bytes(directory))
     with FakeServer(*[Answer(small_answer())] * 3) as server:
-        out = tmp_path / "out"
         assert main(["predict", str(medium / "DICOMDIR"), "--url", server.url]) == 0
-        assert main(["predict", str(medium / "DICOMDIR"), str(folder), "--url", server.url, "--out", str(out)]) == 0
+        assert main(["predict", str(medium / "DICOMDIR"), str(folder), "--url", server.url, "--json"]) == 0
     assert server.requests[0].inputs["INSTANCES"].shape == (2,)
-    assert sorted(path.name for path in out.iterdir()) == ["medium", "study"]
+    lines = capsys.readouterr().out.splitlines()[-2:]
+    assert {json.loads(line)["study"] for line in lines} == {"medium", "study"}
 
 
 def test_a_servers_fault_and_a_setting_have_exit_codes_of_their_own(folder: Path) -> None:
