@@ -68,19 +68,30 @@ def handed_over(megabytes: str, rounds: str) -> Figures:
     """CPU seconds to hand volumes over by the wire and by shared memory: the client's, and with tritonserver's."""
     import tempfile
 
-    from client.canned_server import TOKEN, canned_server
     from client.studies import volume_study
+    from common import ROOT
+    from glioserve_triton.process.options import ServerOptions
+    from glioserve_triton.process.server import TritonServer
+
+    sys.path.insert(0, str(ROOT / "tests"))
+    from support.canned_server import write_canned_repository
+
+    study, options = volume_study(float(megabytes)), ServerOptions(shared_memory_token="token-of-a-benchmark")
+    with tempfile.TemporaryDirectory() as folder:
+        token = Path(folder) / "token"
+        token.write_text(str(options.shared_memory_token))
+        with TritonServer(write_canned_repository(Path(folder) / "repository"), options) as server:
+            return _both_ways(server.grpc_url, server.process.pid, token, study, int(rounds))
+
+
+def _both_ways(url: str, pid: int, token: Path, study: Any, rounds: int) -> Figures:
     from glioserve_client import GliomaClient
 
-    study = volume_study(float(megabytes))
-    with tempfile.TemporaryDirectory() as folder, canned_server(Path(folder) / "repository") as server:
-        token = Path(folder) / "token"
-        token.write_text(TOKEN)
-        with GliomaClient(server.grpc_url) as wire, GliomaClient(server.grpc_url, shared_memory=token) as shared:
-            ways = {"wire": lambda: wire.predict(study), "shared": lambda: shared.predict(study)}
-            client = in_turns(ways, int(rounds))
-            total = in_turns(ways, int(rounds), lambda: time.process_time() + _cpu_s_of(server.process.pid))
-    return {"client": client, "both": total}
+    with GliomaClient(url) as wire, GliomaClient(url, shared_memory=token) as shared:
+        ways = {"wire": lambda: wire.predict(study), "shared": lambda: shared.predict(study)}
+        client = in_turns(ways, rounds)
+        both = in_turns(ways, rounds, lambda: time.process_time() + _cpu_s_of(pid))
+    return {"client": client, "both": both}
 
 
 def in_turns(

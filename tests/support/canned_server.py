@@ -1,19 +1,15 @@
-"""A real tritonserver that answers volumes at once with a prepared answer, for what handing them over costs."""
+"""A repository whose ensemble takes volumes and answers at once with a prepared answer: real servers, no work."""
 
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from client.studies import MODALITIES
 from glioserve_client.testing import answer
+from glioserve_contract.sequences import Modality
 from glioserve_contract.tensors import ENSEMBLE, affine_tensor, volume_tensor
-from glioserve_triton.process.options import ServerOptions
-from glioserve_triton.process.server import TritonServer
 
-TOKEN = "shared-memory-token-of-a-benchmark"
+MODALITIES = (Modality.T1, Modality.T1CE, Modality.T2)
 _MODEL = """
 import pickle
 from pathlib import Path
@@ -34,9 +30,8 @@ class TritonPythonModel:
 """
 
 
-@contextmanager
-def canned_server(folder: Path) -> Iterator[TritonServer]:
-    """Run it; ``folder`` gets its repository."""
+def write_canned_repository(folder: Path) -> Path:
+    """Write it: one Python model, which any of the sequences' volumes may be left out of."""
     model = folder / ENSEMBLE.name
     (model / "1").mkdir(parents=True)
     names = [name for m in MODALITIES for name in (volume_tensor(m), affine_tensor(m))]
@@ -46,10 +41,10 @@ def canned_server(folder: Path) -> Iterator[TritonServer]:
         for tensor in tensors:
             dtype = "STRING" if tensor.dtype == "BYTES" else tensor.dtype
             dims = ", ".join(map(str, tensor.shape))
-            lines.append(f'{kind} [ {{ name: "{tensor.name}" data_type: TYPE_{dtype} dims: [ {dims} ] }} ]')
+            optional = " optional: true" if kind == "input" else ""
+            lines.append(f'{kind} [ {{ name: "{tensor.name}" data_type: TYPE_{dtype} dims: [ {dims} ]{optional} }} ]')
     lines.append("instance_group [ { count: 1 kind: KIND_CPU } ]")
     (model / "config.pbtxt").write_text("\n".join(lines) + "\n")
     (model / "1" / "model.py").write_text(_MODEL)
     (model / "1" / "answer.pickle").write_bytes(pickle.dumps(dict(answer("recurrence").outputs)))
-    with TritonServer(folder, ServerOptions(shared_memory_token=TOKEN)) as server:
-        yield server
+    return folder
