@@ -5,14 +5,17 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from contextlib import redirect_stdout, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from glioserve_cli.main import main
 from glioserve_contract.limits import MAX_WAITING_STUDIES
 from glioserve_contract.tensors import PREPROCESS_MODEL, REPORT_MODEL
 from glioserve_registry.demo_model import demo_repository
@@ -30,6 +33,9 @@ IMPATIENT = 14
 """Studies at a time whose callers give up: fewer than fit into the queue."""
 REPAIR_TIMEOUT_S = 60.0
 WRONG_PORT = 9
+OUTCOMES = 10
+REMAINS = "remains"
+BLOCK_BYTES = 1 << 16
 
 
 @dataclass
@@ -41,6 +47,8 @@ class Night:
     hold: Path
     """While this file is there, preprocess begins no study."""
     folder: Path
+    outcomes: list[str] = field(default_factory=list)
+    """Request ids of the studies that got an outcome."""
 
     def wait_until_busy(self) -> None:
         """Wait until both processes of preprocess hold a study."""
@@ -141,14 +149,27 @@ def new_pod(night: Night) -> None:
     night.release.stop(old)
 
 
-def fill_shared_memory(night: Night) -> None:
-    """Fill /dev/shm to nine tenths."""
-    folder = night.release.pod.shared_memory()
+def fill(folder: Path, share: float) -> None:
+    """Fill the file system of a folder up to a share, by a file :data:`REMAINS`."""
     usage = os.statvfs(folder)
-    wanted = int(usage.f_blocks * usage.f_frsize * 0.9) - (usage.f_blocks - usage.f_bfree) * usage.f_frsize
-    with (folder / "remains").open("wb") as stream:
-        for _ in range(wanted >> 20):
-            stream.write(b"\0" * (1 << 20))
+    wanted = int(usage.f_blocks * usage.f_frsize * share) - (usage.f_blocks - usage.f_bfree) * usage.f_frsize
+    with suppress(OSError), (folder / REMAINS).open("wb", buffering=0) as stream:  # a last block may not fit
+        for _ in range(0, wanted, BLOCK_BYTES):
+            stream.write(b"\0" * BLOCK_BYTES)
+
+
+def add_outcomes(night: Night, *words: str) -> None:
+    """Add the same outcome to studies that the pod has answered, by the command line."""
+    pod = night.release.pod
+    night.release.wait_for(lambda: sum(name == pod.name for name, _ in night.traffic.answered) >= OUTCOMES + 2, 60.0)
+    if not night.outcomes:
+        night.outcomes = [request for name, request in night.traffic.answered if name == pod.name][:OUTCOMES]
+    for request in night.outcomes:
+        command = ["outcome", "add", request, *words, "--source", "pathology", "--study-log", str(pod.study_log())]
+        with redirect_stdout(io.StringIO()):
+            code = main(command)
+        if code:
+            raise RuntimeError(f"{command} ended with {code}")
 
 
 def lower_the_limit(night: Night) -> None:
@@ -233,6 +254,20 @@ FAULTS = (
         REPAIR,
     ),
     Fault(
+        "ten outcomes with the wrong truth",
+        ("GlioserveModelWorse",),
+        lambda night: add_outcomes(night, "necrosis"),
+        "2: the outcomes corrected",
+        lambda night: add_outcomes(night, "recurrence", "--correct"),
+    ),
+    Fault(
+        "the study log's volume is full",
+        ("GlioserveStudyLogFailing",),
+        lambda night: fill(night.release.pod.study_log(), 1.0),
+        "1: room made",
+        lambda night: (night.release.pod.study_log() / REMAINS).unlink(),
+    ),
+    Fault(
         "tritonserver killed twice, the container started anew",
         ("GlioserveRestarts",),
         crash_twice,
@@ -267,7 +302,7 @@ FAULTS = (
     Fault(
         "/dev/shm nine tenths full",
         ("GlioserveSharedMemoryNearLimit",),
-        fill_shared_memory,
+        lambda night: fill(night.release.pod.shared_memory(), 0.9),
         "2: a new pod",
         new_pod,
     ),

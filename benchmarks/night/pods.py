@@ -1,7 +1,7 @@
 """Pods of one release on one machine: supervised servers in mount namespaces of their own, scraped by one Prometheus.
 
-Each pod is ``glioserve serve`` with TLS, a small /dev/shm of its own, and a file in place of its cgroup's limit on
-memory, so that a limit can be near without harm to the machine.
+Each pod is ``glioserve serve`` with TLS; its /dev/shm and the volume of its study log are small, and a file is in the
+place of its cgroup's limit on memory, so that a limit can be near without harm to the machine.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from support.rules import FULLNAME
 from support.serve import Serve, serving
 
 HOST = "127.0.0.1"
-SHARED_MEMORY_MIB = 256
+SHARED_MEMORY_MIB, STUDY_LOG_MIB = 256, 16
+STUDY_LOG = "study-log"
 STAGE_TIMEOUT_S = 40
 """``stages.timeoutSeconds`` of the night; 300 in the chart."""
 STOP_TIMEOUT_S = 40.0
@@ -48,6 +49,8 @@ class Pod:
     """What is put before the command that serves: the pod's mounts."""
     options: tuple[str, ...]
     authority: Path
+    folder: Path
+    """Its own, where its study log is mounted."""
     stack: ExitStack = field(default_factory=ExitStack)
 
     def __post_init__(self) -> None:
@@ -88,7 +91,14 @@ class Pod:
 
     def shared_memory(self) -> Path:
         """Return its /dev/shm, for a process outside its namespace."""
-        return Path(f"/proc/{self.serve.process.pid}/root/dev/shm")
+        return self._inside("/dev/shm")
+
+    def study_log(self) -> Path:
+        """Return the folder of its study log, for a process outside its namespace."""
+        return self._inside(str(self.folder / STUDY_LOG))
+
+    def _inside(self, path: str) -> Path:
+        return Path(f"/proc/{self.serve.process.pid}/root{path}")
 
     def metric(self, name: str) -> float:
         """Return the value of the series whose name and labels match a pattern on its page now; NaN without one."""
@@ -115,7 +125,12 @@ class Release:
         folder.mkdir()
         certificate = self.authority.issue(name, hosts=[HOST], usage=SERVER, days=(-1, certificate_days))
         limit_file = folder / "limit"
-        mounts = [f"mount -t tmpfs -o size={SHARED_MEMORY_MIB}m tmpfs /dev/shm"]
+        study_log = folder / STUDY_LOG
+        study_log.mkdir()
+        mounts = [
+            f"mount -t tmpfs -o size={size_mib}m tmpfs {shlex.quote(path)}"
+            for path, size_mib in (("/dev/shm", SHARED_MEMORY_MIB), (str(study_log), STUDY_LOG_MIB))
+        ]
         for real in (Path("/") / file for file in LIMIT_FILES):
             if real.is_file():
                 shutil.copyfile(real, limit_file)
@@ -128,8 +143,15 @@ class Release:
             repository or self.repository,
             limit_file,
             ("unshare", "--mount", "sh", "-c", script, "sh"),
-            (f"--stage-timeout-s={STAGE_TIMEOUT_S}", f"--grpc-port={grpc_port}", f"--probe-port={probe_port}", *tls),
+            (
+                f"--stage-timeout-s={STAGE_TIMEOUT_S}",
+                f"--grpc-port={grpc_port}",
+                f"--probe-port={probe_port}",
+                *tls,
+                f"--study-log={study_log}",
+            ),
             self.authority.file,
+            folder,
         )
         self.pods.append(pod)
         self.tell_prometheus()

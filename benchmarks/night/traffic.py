@@ -27,6 +27,8 @@ class Traffic:
         self._release, self._pause_s = release, 1 / per_s
         self.fates: Counter[str] = Counter()
         """What became of the studies, by kind."""
+        self.answered: list[tuple[str, str]] = []
+        """Pod and request id of the good studies that were answered."""
         self._stop = threading.Event()
         self._pool = ThreadPoolExecutor(64, thread_name_prefix="caller")
         self._thread = threading.Thread(target=self._run, name="traffic")
@@ -76,7 +78,8 @@ class Traffic:
     def _kept(self, pod: Pod, kind: str = "good", timeout_s: float = DEADLINE_S) -> None:
         fate = "answered"
         try:
-            pod.client.predict(self._studies.same(), timeout_s=timeout_s)
+            prediction = pod.client.predict(self._studies.same(), timeout_s=timeout_s)
+            self.answered.append((pod.name, prediction.request_id))
         except GlioserveError as error:
             fate = error.token
         self.fates[f"{kind}: {fate}"] += 1
