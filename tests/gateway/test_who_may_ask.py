@@ -161,6 +161,7 @@ def test_the_access_log_names_the_caller_and_nothing_of_the_patient(
         token = issuer.token(sub="ward-7", name="planted")
         with Caller(running.url, token) as caller:
             planted = [("user-agent", "planted"), ("x-patient", "MUSTERMANN"), ("x-request-id", "planted")]
+            planted.append(("traceparent", "00-MUSTERMANN-planted-01"))
             assert caller.infer(metadata=[*caller.metadata, *planted]).status == "OK"
             caller.infer(model="planted")
             caller.raw("/planted.MUSTERMANN/ERIKA", b"planted", planted)
@@ -176,7 +177,13 @@ def test_the_access_log_names_the_caller_and_nothing_of_the_patient(
         ]
         assert [entry["caller"] for entry in entries] == ["ward-7"] * 4 + [None]
         assert [entry["method"] for entry in entries] == ["infer", "infer", "closed", "infer", "infer"]
+        assert [entry["trace_id"] for entry in entries] == [None] * 5
         assert entries[0]["bytes_received"] > 16
         assert entries[0]["duration_ms"] >= 0
+        trace = "0af7651916cd43dd8448eb211c80319c"
+        with Caller(running.url, issuer.token(sub="ward-8")) as caller:
+            traced = [*caller.metadata, ("traceparent", f"00-{trace}-b7ad6b7169203331-01")]
+            assert caller.infer(metadata=traced).status == "OK"
+        assert running.logged(7)[6]["trace_id"] == trace
         log = "\n".join(running.lines)
         assert not [word for word in (*PLANTED, token, token.split(".")[1]) if word in log]

@@ -20,6 +20,7 @@ from glioserve_export.classifier_config import PROFILES
 from glioserve_registry.demo_model import demo_repository
 from glioserve_triton.process.logs import Log
 from glioserve_triton.process.server import TritonServer
+from glioserve_triton.tracing.options import TraceExport, trace_export
 from support.helm_tools import (
     CHART,
     CI_VALUES,
@@ -34,6 +35,7 @@ from support.helm_tools import (
     parse_serve,
     server,
 )
+from support.value_combinations import EGRESS, TRACING
 
 TOKEN = "T" * 48
 
@@ -74,6 +76,34 @@ def test_what_goes_through_to_triton(helm4: Helm, tmp_path: Path) -> None:
     assert options.triton_flag == ["--grpc-max-connection-age=90000", "--log-info=true"]
     values = {"service": {"maxConnectionAgeSeconds": 0}}
     assert parse_serve(server(helm4.template(merged(CLAIM, values)))["args"], tmp_path).triton_flag == []
+
+
+@pytest.mark.helm
+def test_what_the_server_tells_of_itself_is_what_the_values_say(helm4: Helm, tmp_path: Path) -> None:
+    values = {
+        **merged(CLAIM, EGRESS),
+        "tracing": {**TRACING, "headers": {"existingSecret": "collector", "key": "otlp"}},
+        "metrics": {"callers": ["ward", "pacs.2"]},
+        "logLevel": "warning",
+        "caBundle": {"configMap": "ca"},
+    }
+    container = server(helm4.template(values))
+    options = parse_serve(container["args"], tmp_path)
+    variables = {entry["name"]: entry for entry in container["env"]}
+    environment = {name: entry["value"] for name, entry in variables.items() if "value" in entry}
+    assert (options.log_level, options.callers) == ("warning", ("ward", "pacs.2"))
+    found = trace_export(options.otlp_endpoint, options.trace_sampling, environment)
+    assert found == TraceExport("https://c.m.svc:4318/v1/traces", 0.1, "rel-glioserve")
+    key = variables["OTEL_EXPORTER_OTLP_HEADERS"]["valueFrom"]["secretKeyRef"]
+    assert key == {"name": "collector", "key": "otlp"}
+    bundle = next(m["mountPath"] for m in container["volumeMounts"] if m["name"] == "ca-bundle")
+    assert environment["OTEL_EXPORTER_OTLP_CERTIFICATE"].startswith(bundle)
+    mine = {"extraEnv": [{"name": "OTEL_EXPORTER_OTLP_HEADERS", "value": "a=b"}]}
+    names = [entry["name"] for entry in server(helm4.template({**values, **mine}))["env"]]
+    assert names.count("OTEL_EXPORTER_OTLP_HEADERS") == 1
+    plain = server(helm4.template(CLAIM))
+    assert not [argument for argument in plain["args"] if "otlp" in argument or "callers" in argument]
+    assert not [entry["name"] for entry in plain["env"] if entry["name"].startswith("OTEL")]
 
 
 def test_the_profiles_are_the_exporters() -> None:

@@ -161,6 +161,14 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("more requested than the limit", nested("resources.requests.memory", "13Gi"), "must not exceed resources.limits"),
     ("no time for a rollout", nested("progressDeadlineSeconds", 850), r"190 \+ 660 = 850"),
     ("no way to replace a pod", nested("updateStrategy.rollingUpdate.maxUnavailable", "0%"), "must not both be 0"),
+    ("a share above 1", nested("tracing.ratio", 1.5), "ratio"),
+    ("a rate in the place of a share", nested("tracing.rate", 10), "use tracing.ratio"),
+    ("traces to nowhere", nested("tracing.enabled", True), "needs tracing.endpoint"),
+    ("a collector's key that is not used", nested("tracing.headers.existingSecret", "x"), "tracing.enabled to true"),
+    ("a caller that stands for the others", nested("metrics.callers", ["other"]), "callers"),
+    ("a caller that is no label", nested("metrics.callers", ["ward 3"]), "callers"),
+    ("traces by an argument", {"extraArgs": ["--otlp-endpoint=http://c:4318"]}, "use tracing.endpoint"),
+    ("callers by an argument", {"extraArgs": ["--callers=a"]}, "use metrics.callers"),
     ("scrape longer than its interval", nested("metrics.serviceMonitor.scrapeTimeout", "1m"), "must not exceed its"),
 ]
 

@@ -23,6 +23,7 @@ from glioserve_contract import metrics as m
 from glioserve_phantom.dicom import dicom_files
 from support.otlp import OtlpReceiver
 from support.serve import serving
+from support.tokens import AUDIENCE, ISSUER, Issuer
 from support.triton import wait_until
 
 pytestmark = pytest.mark.triton
@@ -195,19 +196,30 @@ def test_nothing_of_a_patient_is_in_spans_or_logs(told, files):
             assert text.encode() not in sent, text
 
 
-def test_a_receiver_that_does_not_answer_keeps_neither_a_study_nor_the_end_waiting(repository):
-    """Also: the standard variables alone ask for traces, and a study of a caller without one is sampled."""
+def test_a_receiver_that_does_not_answer_keeps_neither_a_study_nor_the_end_waiting(repository, tmp_path):
+    """Behind a gateway, whose word on who calls stands; the standard variables alone ask for traces, of all studies."""
+    issuer = Issuer()
+    jwt = {"issuer": ISSUER, "audiences": [AUDIENCE], "jwks_file": str(issuer.write_keys(tmp_path / "jwks.json"))}
+    options = tmp_path / "gateway.yaml"
+    options.write_text(json.dumps({"listen": {"port": 0}, "jwt": jwt}))
+    arguments = ("--gateway", str(options), "--callers", "ward,pacs", "--log-format", "json")
     with OtlpReceiver() as receiver:
         receiver.go_on.clear()
         variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.base_url, "OTEL_SERVICE_NAME": "mri"}
-        with serving(repository, variables=variables) as serve:
-            for _ in range(2):
-                assert "GLIO-1201" in infer(serve.grpc_url(), [b"not DICOM"])
+        with serving(repository, *arguments, variables=variables) as serve:
+            url = json.loads(serve.line('"message": "ready"'))["gateway"]
+            ward = {"authorization": f"Bearer {issuer.token(sub='ward')}"}
+            for forged in ({**TRACED, "x-glioserve-caller": "pacs"}, {}):
+                assert "GLIO-1201" in infer(url, [b"not DICOM"], headers={**ward, **forged})
             wait_until(lambda: len(receiver.spans) >= 4, "spans of both exporters")
-            assert "GLIO-1201" in infer(serve.grpc_url(), [b"not DICOM"])
+            assert "GLIO-1201" in infer(url, [b"not DICOM"], headers=ward)
+            assert {key: n for key, n in studies_by_caller(serve).items() if n} == {("ward", "refused"): 3}
             serve.process.terminate()
             assert serve.end() == 0
             assert not receiver.go_on.is_set()
+            traces = [record.get("trace_id") for record in records(serve) if record.get("source") == "preprocess"]
+        assert traces[0] == TRACE
+        assert len(set(traces)) == 3
         names = {span.name for span in receiver.spans}
         assert {"InferRequest", "glioma", "preprocess", "glioserve.preprocess"} <= names
         assert {span.service for span in receiver.spans} == {"mri"}

@@ -13,6 +13,12 @@ CPU: dict[str, Any] = {"profile": "onnxruntime-cpu", "gpu": {"enabled": False}}
 NO_CLAIM: dict[str, Any] = {"persistence": {"existingClaim": ""}}
 DIGEST = f"sha256:{'0' * 64}"
 EGRESS: dict[str, Any] = {"networkPolicy": {"egress": [{"to": [{"ipBlock": {"cidr": "10.0.0.1/32"}}]}]}}
+TRACING: dict[str, Any] = {
+    "enabled": True,
+    "endpoint": "https://c.m.svc:4318",
+    "ratio": 0.1,
+    "headers": {"existingSecret": "collector"},
+}
 NODE_AFFINITY = {
     "requiredDuringSchedulingIgnoredDuringExecution": {
         "nodeSelectorTerms": [{"matchExpressions": [{"key": "zone", "operator": "In", "values": ["a"]}]}]
@@ -185,7 +191,9 @@ WORKS: list[tuple[str, dict[str, Any]]] = [
     ("dns", {"dnsPolicy": "None", "dnsConfig": {"nameservers": ["10.0.0.10"]}}),
     ("hostalias", {"hostAliases": [{"ip": "10.0.0.1", "hostnames": ["s3"]}]}),
     ("otel", merged(EGRESS, {"extraArgs": ["--triton-flag=--trace-config=mode=opentelemetry"]})),
-    ("tracing", merged(EGRESS, {"tracing": {"enabled": True, "endpoint": "http://c.m.svc:4318/v1/traces"}})),
+    ("tracing", merged(EGRESS, {"tracing": {"enabled": True, "endpoint": "http://c.m.svc:4318"}})),
+    ("tracing-key", merged(EGRESS, {"tracing": TRACING, "caBundle": {"configMap": "ca"}})),
+    ("callers", {"metrics": {"callers": ["ward", "pacs.2"]}, "logLevel": "warning"}),
     ("cpu", CPU),
     ("openvino", merged(CPU, {"profile": "openvino-cpu"})),
     ("umbrella-x", {"x-common": {"a": 1}}),

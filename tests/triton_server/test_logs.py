@@ -59,6 +59,8 @@ def test_lines_below_the_level_are_left_out_and_those_without_one_never(log_form
     text = stream.getvalue()
     for shown in ("CudaDriverHelper", "error: creating server", "cut off"):
         assert shown in text
+    log.server_line('{"source": "gateway", "status": "OK"}')
+    assert stream.getvalue().endswith('{"source": "gateway", "status": "OK"}\n')
     for hidden in ("successfully loaded", "request done", "ready"):
         assert hidden not in text
 

@@ -71,6 +71,7 @@ ingress.ingressClassName: ingress.className
 ingress.tls: ingress.tlsSecret
 tls.secretName: tls.existingSecret
 tls.mutual: tls.clientCA.existingSecret
+tracing.rate: tracing.ratio, the share of the studies
 autoscaling.targetCPUUtilizationPercentage: autoscaling.pendingPerPod; the processors tell little about a GPU's queue
 autoscaling.targetMemoryUtilizationPercentage: autoscaling.pendingPerPod; memory is bounded whatever the load
 autoscaling.external: replicaCount as null
@@ -99,7 +100,7 @@ profile persistence.existingClaim persistence.subPath persistence.image.referenc
 persistence.fetch.url persistence.fetch.version persistence.fetch.override persistence.fetch.cacheClaim persistence.fetch.size persistence.fetch.credentialsSecret persistence.fetch.resources.requests persistence.fetch.resources.limits
 brainModels.existingClaim brainModels.subPath tensorrt.build.enabled tensorrt.build.cacheClaim tensorrt.build.timeoutSeconds tensorrt.build.allowFailure tensorrt.build.servedSize tensorrt.build.resources.requests tensorrt.build.resources.limits
 studyLog.enabled studyLog.existingClaim studyLog.subPath studyLog.ephemeral studyLog.ephemeralSize studyLog.keepDays
-dicom.acceptIdentified logFormat adminToken.enabled adminToken.existingSecret adminToken.key
+dicom.acceptIdentified logFormat logLevel adminToken.enabled adminToken.existingSecret adminToken.key
 gpu.enabled gpu.resourceName gpu.count gpu.products gpu.writableRoot gpu.tolerations gpu.dra.enabled gpu.dra.deviceClassName gpu.dra.selectors gpu.dra.existingTemplate
 runtimeClassName resourceClaims resources.requests.cpu resources.requests.memory resources.limits.memory resources.claims sharedMemorySize temporarySize threads stages.timeoutSeconds stages.memoryLimitMiB
 startup.timeoutSeconds startup.marginSeconds startupProbe.periodSeconds startupProbe.timeoutSeconds startupProbe.failureThreshold
@@ -115,11 +116,11 @@ ingress.enabled ingress.className ingress.annotations ingress.hosts ingress.tlsS
 grpcRoute.enabled grpcRoute.annotations grpcRoute.parentRefs grpcRoute.hostnames grpcRoute.weight grpcRoute.backends grpcRoute.mirror.name grpcRoute.mirror.port grpcRoute.mirror.percent grpcRoute.backendCA
 gateway.mode gateway.options gateway.apiKeys.existingSecret gateway.apiKeys.key gateway.jwks.configMap gateway.jwks.key gateway.image.registry gateway.image.repository gateway.image.tag gateway.image.digest gateway.image.pullPolicy
 gateway.resources.requests.cpu gateway.resources.requests.memory gateway.resources.limits.memory gateway.replicaCount
-metrics.service.port metrics.service.annotations
+metrics.callers metrics.service.port metrics.service.annotations
 metrics.serviceMonitor.enabled metrics.serviceMonitor.namespace metrics.serviceMonitor.labels metrics.serviceMonitor.annotations metrics.serviceMonitor.interval metrics.serviceMonitor.scrapeTimeout metrics.serviceMonitor.relabelings metrics.serviceMonitor.metricRelabelings
 metrics.podMonitor.enabled metrics.podMonitor.namespace metrics.podMonitor.labels metrics.podMonitor.annotations metrics.podMonitor.interval metrics.podMonitor.scrapeTimeout metrics.podMonitor.relabelings metrics.podMonitor.metricRelabelings
 metrics.prometheusRule.enabled metrics.prometheusRule.namespace metrics.prometheusRule.labels metrics.prometheusRule.annotations metrics.prometheusRule.groups metrics.prometheusRule.runbookUrl metrics.prometheusRule.thresholds.availability metrics.prometheusRule.thresholds.latencySeconds metrics.prometheusRule.thresholds.latencyShare metrics.prometheusRule.thresholds.stageSeconds metrics.prometheusRule.thresholds.queuedStudies metrics.prometheusRule.thresholds.certificateDays metrics.dashboards.enabled metrics.dashboards.namespace metrics.dashboards.labels metrics.dashboards.annotations
-tracing.enabled tracing.endpoint tracing.rate
+tracing.enabled tracing.endpoint tracing.ratio tracing.headers.existingSecret tracing.headers.key
 serviceAccount.create serviceAccount.name serviceAccount.annotations serviceAccount.automount podSecurityContext containerSecurityContext networkPolicy.enabled networkPolicy.clients networkPolicy.monitoring networkPolicy.egress
 proxy.http proxy.https proxy.exclude caBundle.configMap caBundle.key test.enabled test.timeoutSeconds test.minScore test.maxScore test.clientSecret test.tokenSecret test.resources.requests test.resources.limits
 podLabels podAnnotations extraArgs extraEnv extraEnvFrom extraVolumes extraVolumeMounts initContainers extraContainers extraObjects
@@ -400,8 +401,10 @@ podLabels podAnnotations extraArgs extraEnv extraEnvFrom extraVolumes extraVolum
 {{- fail "metrics.prometheusRule.enabled: this package of the chart has no rules/*.yaml; add one, set metrics.prometheusRule.groups, or leave it off." -}}
 {{- end -}}
 {{- if .Values.tracing.enabled -}}
-{{- if not .Values.tracing.endpoint -}}{{- fail "tracing.enabled needs tracing.endpoint, as in http://collector.monitoring.svc:4318/v1/traces." -}}{{- end -}}
+{{- if not .Values.tracing.endpoint -}}{{- fail "tracing.enabled needs tracing.endpoint, as in http://collector.monitoring.svc:4318." -}}{{- end -}}
 {{- if and .Values.networkPolicy.enabled (not .Values.networkPolicy.egress) -}}{{- fail "tracing.endpoint cannot be reached, since networkPolicy lets the pods reach nobody: name the collector in networkPolicy.egress." -}}{{- end -}}
+{{- else if .Values.tracing.headers.existingSecret -}}
+{{- fail "tracing.headers.existingSecret is not used: set tracing.enabled to true." -}}
 {{- end -}}
 {{- end -}}
 
@@ -415,7 +418,7 @@ podLabels podAnnotations extraArgs extraEnv extraEnvFrom extraVolumes extraVolum
 {{- end -}}
 
 {{- define "glioserve.checkAdditions" -}}
-{{- $owned := dict "--http-port" "service.http.enabled" "--no-http" "service.http.enabled" "--gateway" "gateway.mode" "--grpc-host" "gateway.mode" "--http" "service.http.enabled" "--tls-cert" "tls" "--tls-key" "tls" "--tls-client-ca" "tls.clientCA" "--admin-token-file" "adminToken" "--accept-identified-dicom" "dicom.acceptIdentified" "--repository" "persistence (an image, any volume, or a store by persistence.fetch.url)" "--profile" "profile" "--host" "listenAddress" "--grpc-port" "service.grpcPort, the port that callers see" "--metrics-port" "metrics.service.port, the port that Prometheus sees" "--probe-port" "metrics.service.port; the probes follow the chart" "--log-format" "logFormat" "--study-log" "studyLog" "--study-log-shared" "studyLog" "--study-log-keep-days" "studyLog.keepDays" "--ready-timeout-s" "startup.timeoutSeconds" "--drain-timeout-s" "shutdown.drainTimeoutSeconds" "--exit-timeout-s" "shutdown.exitTimeoutSeconds" "--stage-timeout-s" "stages.timeoutSeconds" "--stage-memory-limit-mib" "stages.memoryLimitMiB" -}}
+{{- $owned := dict "--http-port" "service.http.enabled" "--no-http" "service.http.enabled" "--gateway" "gateway.mode" "--grpc-host" "gateway.mode" "--http" "service.http.enabled" "--tls-cert" "tls" "--tls-key" "tls" "--tls-client-ca" "tls.clientCA" "--admin-token-file" "adminToken" "--accept-identified-dicom" "dicom.acceptIdentified" "--repository" "persistence (an image, any volume, or a store by persistence.fetch.url)" "--profile" "profile" "--host" "listenAddress" "--grpc-port" "service.grpcPort, the port that callers see" "--metrics-port" "metrics.service.port, the port that Prometheus sees" "--probe-port" "metrics.service.port; the probes follow the chart" "--log-format" "logFormat" "--log-level" "logLevel" "--callers" "metrics.callers" "--otlp-endpoint" "tracing.endpoint" "--trace-sampling" "tracing.ratio" "--study-log" "studyLog" "--study-log-shared" "studyLog" "--study-log-keep-days" "studyLog.keepDays" "--ready-timeout-s" "startup.timeoutSeconds" "--drain-timeout-s" "shutdown.drainTimeoutSeconds" "--exit-timeout-s" "shutdown.exitTimeoutSeconds" "--stage-timeout-s" "stages.timeoutSeconds" "--stage-memory-limit-mib" "stages.memoryLimitMiB" -}}
 {{- $triton := dict "--grpc-max-connection-age" "service.maxConnectionAgeSeconds" "--grpc-use-ssl" "tls" "--grpc-server-" "tls" "--grpc-root-cert" "tls.clientCA" "--http-" "service.http" "--allow-http" "service.http.enabled" "--grpc-port" "service.grpcPort" "--grpc-address" "listenAddress" "--metrics-" "metrics.service" "--allow-metrics" "metrics.service" "--allow-grpc" "service" "--exit-timeout-secs" "shutdown.exitTimeoutSeconds" "--model-repository" "persistence" -}}
 {{- if .Values.tracing.enabled -}}{{- $_ := set $triton "--trace-config" "tracing" -}}{{- end -}}
 {{- range include "glioserve.tpl" (list . .Values.extraArgs) | fromYamlArray -}}

@@ -29,6 +29,10 @@
 - --metrics-port=8002
 - --probe-port=8003
 - --log-format={{ .Values.logFormat }}
+- --log-level={{ .Values.logLevel }}
+{{- with .Values.metrics.callers }}
+- --callers={{ join "," . }}
+{{- end }}
 - --ready-timeout-s={{ int .Values.startup.timeoutSeconds }}
 - --drain-timeout-s={{ int .Values.shutdown.drainTimeoutSeconds }}
 - --exit-timeout-s={{ int .Values.shutdown.exitTimeoutSeconds }}
@@ -56,11 +60,8 @@
 - --triton-flag=--grpc-max-connection-age={{ mul . 1000 }}
 {{- end }}
 {{- if .Values.tracing.enabled }}
-- --triton-flag=--trace-config=mode=opentelemetry
-- --triton-flag=--trace-config=level=TIMESTAMPS
-- --triton-flag=--trace-config=rate={{ int .Values.tracing.rate }}
-- --triton-flag=--trace-config=opentelemetry,url={{ .Values.tracing.endpoint }}
-- --triton-flag=--trace-config=opentelemetry,resource=service.name={{ include "glioserve.fullname" . }}
+- --otlp-endpoint={{ .Values.tracing.endpoint }}
+- --trace-sampling={{ .Values.tracing.ratio }}
 {{- end }}
 {{- end -}}
 
@@ -75,13 +76,26 @@
 {{- if .Values.brainModels.existingClaim -}}
 {{- $_ := set $own "GLIOSERVE_BRAIN_MODELS" "/brain-models" -}}
 {{- end -}}
+{{- if .Values.tracing.enabled -}}
+{{- $_ := set $own "OTEL_SERVICE_NAME" (include "glioserve.fullname" .) -}}
+{{- if .Values.caBundle.configMap -}}{{- $_ := set $own "OTEL_EXPORTER_OTLP_CERTIFICATE" "/etc/glioserve/ca/bundle.crt" -}}{{- end -}}
+{{- end -}}
 {{- $_ := merge $own (include "glioserve.outwardEnv" . | fromYaml) -}}
+{{- $headers := .Values.tracing.headers.existingSecret -}}
 {{- range .Values.extraEnv -}}
 {{- $_ := unset $own .name -}}
+{{- if eq .name "OTEL_EXPORTER_OTLP_HEADERS" -}}{{- $headers = "" -}}{{- end -}}
 {{- end -}}
 {{- range $name, $value := $own }}
 - name: {{ $name }}
   value: {{ $value | quote }}
+{{- end }}
+{{- if and .Values.tracing.enabled $headers }}
+- name: OTEL_EXPORTER_OTLP_HEADERS
+  valueFrom:
+    secretKeyRef:
+      name: {{ $headers | quote }}
+      key: {{ .Values.tracing.headers.key | quote }}
 {{- end }}
 {{- with .Values.extraEnv }}
 {{ include "glioserve.tpl" (list $ .) }}

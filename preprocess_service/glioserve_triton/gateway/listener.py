@@ -263,6 +263,7 @@ def _access_log() -> Json:
         "time": "%START_TIME(%Y-%m-%dT%H:%M:%S.%3fZ)%",
         "source": "gateway",
         "request": "%STREAM_ID%",
+        "trace_id": "%DYNAMIC_METADATA(glioserve:trace_id)%",
         "caller": f"%REQ({CALLER_HEADER})%",
         "certificate": "%DOWNSTREAM_PEER_FINGERPRINT_256%",
         "address": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",

@@ -102,7 +102,17 @@ local function refused_because(body, size)
   return reason or (not named and OTHER or nil)
 end
 
+-- The access log has the identifier of a trace, and never another text that a caller writes there.
+local function note_trace(handle)
+  local traceparent = handle:headers():get("traceparent") or ""
+  local trace = string.match(traceparent, "^00%-([0-9a-f]+)%-[0-9a-f]+%-[0-9a-f][0-9a-f]$")
+  if trace and #trace == 32 then
+    handle:streamInfo():dynamicMetadata():set("glioserve", "trace_id", trace)
+  end
+end
+
 function envoy_on_request(handle)
+  note_trace(handle)
   local body = handle:body(true)
   local size = body:length()
   if size < 5 then

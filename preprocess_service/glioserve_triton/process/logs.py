@@ -20,9 +20,11 @@ LEVELS: tuple[LogLevel, ...] = ("info", "warning", "error")
 
 
 class Log:
-    """Writes lines to ``stream``. A model may write JSON objects of its own, which the text shows as our events.
+    """Writes lines to ``stream``.
 
-    Lines below ``level`` are left out. One without a level, such as the end of a crashed process, is never left out.
+    A model may write JSON objects of its own, which the text shows as our events; the gateway's, which have no message,
+    pass unchanged. Lines below ``level`` are left out. One without a level, such as the end of a crashed process, is
+    never left out.
     """
 
     def __init__(self, stream: TextIO, log_format: LogFormat, level: LogLevel = "info") -> None:
@@ -39,8 +41,12 @@ class Log:
     def server_line(self, line: str) -> None:
         """Log a line that the server or one of its models wrote."""
         if (record := _object_of(line)) is not None:
-            if record.get("level", "info") in self._shown:
+            if record.get("level") not in (None, *self._shown):
+                return
+            if "message" in record:
                 self._tell(record)
+            else:
+                self._write(line)
         elif match := _TRITON.match(line):
             level = _LEVELS[match["level"]]
             if level not in self._shown:
