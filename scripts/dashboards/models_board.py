@@ -185,6 +185,59 @@ MODELS = Board(
             ),
         ),
         (
+            "Drift",
+            (
+                Panel(
+                    "Features that differ from the training",
+                    "short",
+                    (
+                        (
+                            f"sum by (version, site) (max by (version, site, feature) "
+                            f"(glioserve_drift_flagged{{{POD},{_VERSION}}}))",
+                            "{{version}} {{site}}",
+                        ),
+                    ),
+                    "By version and site; GlioserveDrift fires from one on.",
+                    red_from=1,
+                ),
+                Panel(
+                    "Distance of Kolmogorov and Smirnov",
+                    "percentunit",
+                    (
+                        (
+                            f"topk(10, max by (version, site, feature) "
+                            f'(glioserve_drift_ks_ratio{{{POD},{_VERSION},window="50"}}))',
+                            "{{version}} {{site}} {{feature}}",
+                        ),
+                    ),
+                    "The ten largest, over the last 50 studies of a site.",
+                ),
+                Panel(
+                    "Population stability index",
+                    "short",
+                    (
+                        (
+                            f"topk(10, max by (version, site, feature) "
+                            f'(glioserve_drift_psi_ratio{{{POD},{_VERSION},window="200"}}))',
+                            "{{version}} {{site}} {{feature}}",
+                        ),
+                    ),
+                    "The ten largest, over a site's last 200 studies; of few studies chance alone gives tenths.",
+                ),
+                Panel(
+                    "Studies that are compared",
+                    "short",
+                    (
+                        (
+                            f"sum by (version, site) (glioserve_drift_studies{{{POD},{_VERSION}}})",
+                            "{{version}} {{site}}",
+                        ),
+                    ),
+                    "In the longest window; below 20 nothing is said.",
+                ),
+            ),
+        ),
+        (
             "Classifier",
             (
                 Panel(

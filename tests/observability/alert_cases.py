@@ -78,6 +78,10 @@ def build(version: str, pod: str = POD) -> str:
     )
 
 
+def drifted(feature: str, pod: str = POD, site: str = "north") -> str:
+    return of("glioserve_drift_flagged", f'version="2",site="{site}",feature="{feature}"', pod)
+
+
 OTHER = f"{POD}1"
 SPECIFICITY = 'version="2",rate="specificity"'
 EVIDENCE = of("glioserve_outcome_evidence_ratio", SPECIFICITY)
@@ -296,4 +300,14 @@ CASES = (
         },
         "another's GPU",
     ),
+    Case("GlioserveDrift", True, "10m", {drifted("score"): "0 0 1x8", drifted("manufacturer"): "0x10"}),
+    Case(
+        "GlioserveDrift",
+        True,
+        "10m",
+        {drifted("score"): "0x10", drifted("score", OTHER): "1x10"},
+        "one pod of two sees it",
+    ),
+    Case("GlioserveDrift", False, "10m", {drifted("score"): "0x10", drifted("manufacturer", site="south"): "0x10"}),
+    Case("GlioserveDrift", False, "10m", {drifted("score"): steps((7, 0), (4, 1))}, "not for five minutes yet"),
 )

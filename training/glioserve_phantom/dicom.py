@@ -34,7 +34,7 @@ def dicom_files(phantom: Phantom, *, identified: bool = True, distractors: bool 
     vendor = common.Manufacturer
     files: list[bytes] = []
     t1ce: SequenceVolume | None = None
-    for modality in Modality:
+    for modality in phantom.acquisitions:
         volume = phantom.volume(modality)
         thickness = phantom.acquisitions[modality].slice_thickness_mm
         header = sequence_header(phantom.acquisitions[modality], vendor)

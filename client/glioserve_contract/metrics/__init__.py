@@ -10,9 +10,11 @@ from __future__ import annotations
 import re
 
 from glioserve_contract.errors import ErrorCode
+from glioserve_contract.metrics.base import VERSION as _VERSION
 from glioserve_contract.metrics.base import Kind as Kind
 from glioserve_contract.metrics.base import Label as Label
 from glioserve_contract.metrics.base import Metric as Metric
+from glioserve_contract.metrics.drift import DRIFT_METRICS
 from glioserve_contract.metrics.others import DCGM_METRICS as DCGM_METRICS
 from glioserve_contract.metrics.others import TRITON_DURATION as TRITON_DURATION
 from glioserve_contract.metrics.others import TRITON_FAILURES as TRITON_FAILURES
@@ -68,7 +70,6 @@ FLOORS = ("security", "function")
 
 _STEPS = Label("model", (PREPROCESS_MODEL.name, CLASSIFIER_MODEL.name, REPORT_MODEL.name))
 _SEQUENCE = Label("modality", tuple(m.value for m in Modality))
-_VERSION = Label("version", origin="number of a version of the classifier in the repository")
 _SECONDS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0, 180.0, 300.0, 600.0)
 _MIB = 1 << 20
 
@@ -339,7 +340,7 @@ SUPERVISOR_METRICS = (
     READY, START_TIME, STUDY_SECONDS, QUEUE_SECONDS, REPAIRS, CANARIES, CANARY_FAILURES, IN_FLIGHT, OLDEST_REQUEST,
     STAGE_MEMORY, MEMORY, MEMORY_LIMIT, SHARED_MEMORY, SHARED_MEMORY_LIMIT, CERTIFICATE_EXPIRY, BELOW_FLOOR, BUILD_INFO,
     MODEL_INFO, AUDIT_RECORDS, STUDY_LOG_FAILURES, OLDEST_RECORD, OUTCOME_STUDIES, OUTCOME_RATE, OUTCOME_EVIDENCE,
-    OUTCOME_WORSE, SHADOW_STUDIES, SHADOW_DIFFERENCE, SHADOW_SCORE,
+    OUTCOME_WORSE, SHADOW_STUDIES, SHADOW_DIFFERENCE, SHADOW_SCORE, *DRIFT_METRICS,
 )  # fmt: skip
 """Metrics of the supervisor, on the port of the probes beside all those of Triton's port."""
 _CLIENT_CODES = tuple(code.token for code in ErrorCode if code.token < "GLIO-42")

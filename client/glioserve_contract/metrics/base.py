@@ -48,3 +48,7 @@ class Metric:
     def series(self) -> Iterator[tuple[str, ...]]:
         """Yield the label values of every series that is there from the start; none where a label is open."""
         yield from self.pairs or product(*(label.values for label in self.labels))
+
+
+VERSION = Label("version", origin="number of a version of the classifier in the repository")
+"""Label of a version."""

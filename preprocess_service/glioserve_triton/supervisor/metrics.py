@@ -23,6 +23,7 @@ from glioserve_triton.served.promotions import load_serving
 from glioserve_triton.served.versions import load_versions
 from glioserve_triton.supervisor.canary import Outcome
 from glioserve_triton.supervisor.triton_page import PageReader, with_ends
+from glioserve_watch.drift.exposition import DriftCollector
 from glioserve_watch.outcomes.book import OutcomeBook
 from glioserve_watch.outcomes.exposition import OutcomeCollector
 from glioserve_watch.spool import oldest_waiting_s
@@ -55,6 +56,8 @@ class SupervisorMetrics:
         self._gauge(m.START_TIME).set(time.time())
         self._audited, self._audited_so_far = self._counter(m.AUDIT_RECORDS), 0
         self.study_log_failures, self._oldest_record = self._counter(m.STUDY_LOG_FAILURES), self._gauge(m.OLDEST_RECORD)
+        self.drift = DriftCollector()
+        self._registry.register(self.drift)
         self._reader, self._lost_canaries = PageReader(), 0
         self._repository: Path | None = None
         self._models_told_ns = -1

@@ -13,6 +13,7 @@ from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_contract.records.manifest import ServedVersion
 from glioserve_triton.process.logs import Log
 from glioserve_triton.process.server import TritonServer
+from glioserve_triton.served.drift import watch_drift
 from glioserve_triton.shadow.runner import ShadowRunner
 from glioserve_triton.supervisor.metrics import SupervisorMetrics
 from glioserve_watch.audit.files import AUDIT_FOLDER
@@ -85,7 +86,9 @@ def open_study_log(
 def keep_studies(server: TritonServer, study_log: StudyLog | None, metrics: SupervisorMetrics, log: Log) -> KeptStudies:
     """Begin to take the records of a running server that keeps them. The caller closes what is returned."""
     assert server.spool is not None
-    sinks: list[Sink] = []
+    monitor = watch_drift(server.repository, study_log.folder if study_log else None, log)
+    metrics.drift.monitor = monitor
+    sinks: list[Sink] = [monitor]
     if study_log is not None:
         sinks.append(study_log.audit)
         metrics.watch_outcomes(OutcomeBook(study_log.root), server.repository)

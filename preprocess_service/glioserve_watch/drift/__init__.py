@@ -1,0 +1,1 @@
+"""Drift: studies of operation against those that the network was trained on, by site and version."""
