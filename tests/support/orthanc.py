@@ -86,6 +86,11 @@ class Orthanc:
         """Put a file into it."""
         self._request("POST", "instances", data=content).raise_for_status()
 
+    def sends(self, orthanc_id: str) -> bool:
+        """Send a study to the bridge by C-STORE; whether all of it was taken."""
+        answer = self._request("POST", "modalities/bridge/store", data=json.dumps({"Resources": [orthanc_id]}))
+        return answer.ok and answer.json()["FailedInstancesCount"] == 0
+
     def find(self, level: str, **query: str) -> list[Any]:
         """What it has, with headers."""
         body = {"Level": level, "Query": query, "Expand": True}
