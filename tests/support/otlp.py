@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import ssl
 import threading
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -37,7 +38,7 @@ class Received:
 class OtlpReceiver:
     """See the module. ``status`` is what it answers; while ``held`` is set it does not answer at all."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.spans: list[Received] = []
         self.bodies: list[bytes] = []
         """All that was sent, to be searched for what must not be there."""
@@ -63,8 +64,10 @@ class OtlpReceiver:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
-        self.base_url = f"http://127.0.0.1:{self._server.server_port}"
+        self.base_url = f"{'https' if tls else 'http'}://127.0.0.1:{self._server.server_port}"
         self.url = f"{self.base_url}/v1/traces"
 
     def __enter__(self) -> OtlpReceiver:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,6 +21,7 @@ from glioserve_triton.tracing.options import MOST_WAITING, TraceExport, trace_ex
 from glioserve_triton.tracing.outbox import Outbox
 from glioserve_triton.tracing.requests import Parent, RequestTraces, parent_of
 from support.otlp import OtlpReceiver
+from support.pki import Authority
 from support.triton import wait_until
 
 BASE = "http://collector:4318"
@@ -212,3 +215,25 @@ def test_the_span_of_a_request_has_its_stages_below_and_a_failure_is_marked(
     assert first.items() >= {"level": "error", "trace_id": TRACE, "request_id": "case.1", "code": "GLIO-3101"}.items()
     assert second["message"] == "request done"
     assert not {"trace_id", "request_id", "code"} & set(second)
+
+
+def test_a_receiver_s_certificate_is_checked_against_the_authorities_that_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the environment names another bundle for everything else, as behind an inspecting proxy."""
+    Authority(tmp_path, "others")
+    certificate = Authority(tmp_path, "ours").issue("receiver", hosts=("127.0.0.1",))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, certificate.with_suffix(".key"))
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "others.pem"))
+    named = {"OTEL_EXPORTER_OTLP_CERTIFICATE": str(tmp_path / "ours.pem")}
+    with OtlpReceiver(context) as receiver:
+        export = trace_export(receiver.base_url, None, named)
+        assert export is not None
+        for name, told in {**named, **export.environment()}.items():
+            monkeypatch.setenv(name, told)
+        traces = RequestTraces("report", lambda *_: None)
+        with traces.request(request(json.dumps({"traceparent": f"00-{TRACE}-{SPAN}-01"}))):
+            pass
+        traces.close()
+        assert [span.name for span in receiver.spans] == ["glioserve.report"]

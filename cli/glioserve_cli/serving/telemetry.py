@@ -14,7 +14,7 @@ from glioserve_triton.process.logs import LEVELS
 from glioserve_triton.process.options import check_callers
 from glioserve_triton.tracing.options import BASE_URL, SAMPLER, trace_export
 
-_PACKAGES = ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http")
+PACKAGES = ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http")
 
 
 def add_telemetry_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,7 +46,7 @@ def add_telemetry_arguments(parser: argparse.ArgumentParser) -> None:
 def telemetry_of(args: argparse.Namespace) -> dict[str, Any]:
     """Return keyword arguments of ServerOptions. Raises GLIO-5135 where traces cannot be exported."""
     traces = trace_export(args.otlp_endpoint, args.trace_sampling, os.environ)
-    if traces is not None and not all(map(_is_here, _PACKAGES)):
+    if traces is not None and not all(map(_is_here, PACKAGES)):
         raise GlioserveError(
             ErrorCode.INVALID_TRACING,
             "Traces are asked for, and OpenTelemetry's packages are not installed.",

@@ -18,6 +18,7 @@ TRACES_URL = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
 BASE_URL = "OTEL_EXPORTER_OTLP_ENDPOINT"
 SAMPLER, SAMPLER_RATIO = "OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG"
 PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
+AUTHORITIES = ("OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "OTEL_EXPORTER_OTLP_CERTIFICATE")
 SERVICE_NAME = "OTEL_SERVICE_NAME"
 SERVICE = "glioserve"
 SAMPLERS = ("always_on", "always_off", "parentbased_always_on", "parentbased_always_off", "parentbased_traceidratio")
@@ -39,6 +40,8 @@ class TraceExport:
     """Share of the studies that are traced of those whose callers send no trace of their own."""
     service: str = SERVICE
     """Name of the server in the traces."""
+    authorities: str | None = None
+    """File with the authorities of the receiver's certificate, PEM; None for the system's."""
 
     @property
     def rate(self) -> int:
@@ -62,7 +65,11 @@ class TraceExport:
 
     def environment(self) -> dict[str, str]:
         """Return the variables that the Python models read."""
-        return {TRACES_URL: self.url, SERVICE_NAME: self.service}
+        told = {TRACES_URL: self.url, SERVICE_NAME: self.service}
+        if self.authorities is not None:
+            # requests, which the Python models export with, would put a bundle in its own variable before this one.
+            told["REQUESTS_CA_BUNDLE"] = self.authorities
+        return told
 
 
 def trace_export(
@@ -87,9 +94,9 @@ def trace_export(
     if not protocol.startswith("http"):
         raise _invalid(f"The protocol of traces is {protocol!r}; this server exports OTLP over HTTP alone.")
     url = _checked(whole) if whole else _checked(str(base)).rstrip("/").removesuffix(_PATH) + _PATH
-    return TraceExport(
-        url, _ratio_of(environment) if ratio is None else ratio, environment.get(SERVICE_NAME) or service
-    )
+    authorities = next((environment[name] for name in AUTHORITIES if environment.get(name)), None)
+    share = _ratio_of(environment) if ratio is None else ratio
+    return TraceExport(url, share, environment.get(SERVICE_NAME) or service, authorities)
 
 
 def _ratio_of(environment: Mapping[str, str]) -> float:
