@@ -80,6 +80,9 @@ COMMANDS = {
         "glioserve_cli.serving.gateway", "gateway-config", "write the configuration of Envoy in front of the servers"
     ),
     "audit": Command("glioserve_cli.watching.audit", "preprocess", "verify and show a server's audit log"),
+    "replay": Command(
+        "glioserve_cli.watching.replay", "serve", "ask another version about studies whose inputs were kept"
+    ),
     "doctor": Command("glioserve_cli.diagnosis.doctor", "", "report what is installed, found, reachable and wrong"),
     "demo": Command(
         "glioserve_cli.serving.demo", "serve", "DICOM study in, explained answer out, through a real Triton server"

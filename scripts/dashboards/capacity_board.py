@@ -61,6 +61,7 @@ CAPACITY = Board(
                     (
                         (f"sum(increase(glioserve_audit_records_total{{{POD}}}[1h]))", "in the audit log"),
                         (f"sum(increase(glioserve_study_records_lost_total{{{POD}}}[1h]))", "lost"),
+                        (f"sum(increase(glioserve_kept_inputs_lost_total{{{POD}}}[1h]))", "inputs not kept"),
                         (f"sum(increase(glioserve_study_log_failures_total{{{POD}}}[1h]))", "failed attempts"),
                     ),
                     "Within one hour; nothing is in the audit log where none is kept.",

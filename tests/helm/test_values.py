@@ -137,6 +137,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
         {"studyLog": {"enabled": True, "existingClaim": "c", "keepDays": 182}},
         r"studyLog.keepDays \(182\) must be 183 days",
     ),
+    ("inputs without a study log", nested("studyLog.keepInputs.enabled", True), "without studyLog.enabled"),
     ("a study log by an argument", {"extraArgs": ["--study-log=/tmp/log"]}, "use studyLog"),
     ("no sleep", nested("shutdown.preStopSeconds", 0), "preStopSeconds"),
     ("a wait that the supervisor refuses", nested("shutdown.drainTimeoutSeconds", 90000), "drainTimeoutSeconds"),
@@ -291,6 +292,9 @@ def test_a_study_log_is_mounted_where_the_server_writes_it(helm4: Helm) -> None:
         arguments = [a for a in server(rendered)["args"] if "study-log" in a]
         days = given.get("keepDays", 0)
         assert arguments == ["--study-log=/study-log", "--study-log-shared", f"--study-log-keep-days={days}"]
+        with_inputs = merged(CLAIM, values, {"studyLog": {"keepInputs": {"enabled": True, "sizeGiB": 0.5}}})
+        assert {"--keep-inputs", "--keep-inputs-gib=0.5"} <= set(server(helm4.template(with_inputs))["args"])
+        assert not any("keep-inputs" in argument for argument in server(rendered)["args"])
         assert server(rendered)["securityContext"]["readOnlyRootFilesystem"] is True
         assert pod_spec(rendered)["securityContext"]["fsGroup"] == 1000
 

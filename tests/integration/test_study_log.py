@@ -1,24 +1,33 @@
 """The study log of a real ``glioserve serve``: each study once with its end, through a kill, and no patient's data."""
 
+import contextlib
+import io
 import json
+import math
 import re
+import shutil
 import signal
 import threading
 import time
+import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import tritonclient.grpc as triton
 
 from glioserve_cli.main import main
-from glioserve_contract import sha256_digest
+from glioserve_contract import GlioserveError, sha256_digest
 from glioserve_contract.tensors import CALLER_PARAMETER, DEADLINE_PARAMETER
 from glioserve_phantom.dicom import dicom_files
+from glioserve_triton.served.versions import load_manifest, save_manifest
 from glioserve_watch.audit.files import files_of
 from glioserve_watch.audit.lines import parse_head, read_line
 from glioserve_watch.audit.verify import verify
 from glioserve_watch.digest import digest_of_files
+from glioserve_watch.inputs import find_input
 from support.serve import serving
 from support.triton import wait_until
 
@@ -47,11 +56,19 @@ def asked(server, files, request_id, **options):
         return None
 
 
+def replayed(log, *arguments):
+    """Exit code, and what `glioserve replay --json` prints."""
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        code = main(["replay", "--study-log", str(log), "--since", "2020-01-01", "--json", *arguments])
+    return code, json.loads(out.getvalue() or "null")
+
+
 @pytest.fixture(scope="module")
 def kept(repository, files, phantom, tmp_path_factory):
     """Good and bad studies, then SIGKILL for the supervisor amid others, then a second server and its end."""
     log = tmp_path_factory.mktemp("study") / "log"
-    arguments = ("--study-log", str(log), "--callers", "ward-7")
+    arguments = ("--study-log", str(log), "--callers", "ward-7", "--keep-inputs")
     answered = {}
     with serving(repository, *arguments) as serve, ThreadPoolExecutor(4) as pool:
         server = SimpleNamespace(grpc_url=serve.grpc_url())
@@ -76,9 +93,16 @@ def kept(repository, files, phantom, tmp_path_factory):
     with serving(repository, *arguments) as serve:
         server = SimpleNamespace(grpc_url=serve.grpc_url())
         answered["after"] = asked(server, files, "after")
+        wait_until(lambda: "after" in [study["request_id"] for study in studies(log)], "the last study is in the log")
+        again = replayed(log, "--with", "1", "--url", server.grpc_url)
+        assert replayed(log, "--with", "7", "--url", server.grpc_url) == (1, None)
+        with urllib.request.urlopen(serve.probe_url("/metrics"), timeout=10) as answer:
+            page = answer.read().decode()
         serve.process.send_signal(signal.SIGTERM)
         assert serve.end() == 0
-    return SimpleNamespace(log=log, answered=answered, said=said, first_log=first_log, last_log=serve.log)
+    return SimpleNamespace(
+        log=log, answered=answered, said=said, first_log=first_log, last_log=serve.log, again=again, page=page
+    )
 
 
 def test_every_study_is_there_once_however_the_supervisor_ended(kept):
@@ -150,3 +174,61 @@ def test_the_command_verifies_and_shows(kept, capsys):
     assert capsys.readouterr().out == ""
     assert main(["audit", "verify", str(kept.log / "spool")]) == 1
     assert "GLIO-5134" in capsys.readouterr().err
+
+
+def test_the_same_version_gives_the_same_bytes_and_leaves_no_record(kept):
+    code, told = kept.again
+    answered = [study for study in studies(kept.log) if study["outcome"] == "answered"]
+    assert (code, told["not_kept"], len(told["studies"])) == (0, 0, len(answered))
+    for then, now in zip(answered, told["studies"], strict=True):
+        assert (now["record_id"], now["score"], now["label"]) == (then["record_id"], then["score"], then["label"])
+        assert (now["new_score"], now["new_label"]) == (then["score"], then["label"])
+        assert (now["same_version"], now["same_report"], now["flipped"]) == (True, True, False)
+    assert 'glioserve_studies_total{code="",outcome="answered"} 1\n' in kept.page  # the one of the second server
+    assert "glioserve_kept_inputs_lost_total 0" in kept.page
+
+
+def test_another_version_is_asked_by_a_server_of_its_own(kept, repository, tmp_path):
+    copy = shutil.copytree(repository, tmp_path / "repository")
+    candidate = shutil.copytree(copy / "classifier" / "1", copy / "classifier" / "2")
+    manifest = load_manifest(candidate)
+    report = kept.answered["good"]
+    strict = replace(manifest.recipe, threshold=0.999 if report["label"] == "recurrence" else 0.001, temperature=4.0)
+    save_manifest(replace(manifest, recipe=strict), candidate)
+    code, told = replayed(kept.log, "--with", "2", "--repository", str(copy))
+    assert code == 0
+    assert {study["new_version"] for study in told["studies"]} == {"2"}
+    logit = math.log(report["score"] / (1 - report["score"]))
+    wanted = 1 / (1 + math.exp(-logit * manifest.recipe.temperature / 4.0))
+    assert told["studies"][0]["new_score"] == pytest.approx(wanted, abs=1e-4)
+    assert all(study["flipped"] and not study["same_version"] for study in told["studies"])
+    assert replayed(kept.log, "--with", "3", "--repository", str(copy)) == (1, None)
+
+
+def test_an_input_that_is_gone_is_said_and_one_that_was_changed_is_refused(kept, tmp_path):
+    (file,) = (kept.log / "inputs").glob("*.npz")  # every study was the same phantom
+    assert list((kept.log / "inputs" / "incoming").iterdir()) == []
+    assert file.stat().st_mode & 0o777 == 0o600
+    digest = f"sha256:{file.stem}"
+    assert find_input(tmp_path, digest) is None
+    content = bytearray(file.read_bytes())
+    content[len(content) // 4] ^= 1
+    (tmp_path / file.name).write_bytes(content)
+    with pytest.raises(GlioserveError, match="GLIO-5134"):
+        find_input(tmp_path, digest)
+
+
+def test_inputs_are_kept_only_beside_a_study_log(repository):
+    with serving(repository, "--keep-inputs") as serve:
+        assert serve.end() == 1
+        assert "--study-log" in serve.log
+
+
+def test_a_batch_with_other_studies_gives_the_same_bits(offline):
+    """The reason why a replay, which asks for one study at a time, can give the bytes of a study that was batched."""
+    shape = offline.session.get_inputs()[0].shape[1:]
+    images = np.random.default_rng(0).random((8, *shape), dtype=np.float32)
+    alone = [offline.session.run(["LOGITS", "CAM"], {"IMAGE": image[np.newaxis]}) for image in images[:2]]
+    together = offline.session.run(["LOGITS", "CAM"], {"IMAGE": images})
+    for n, study in enumerate(alone):
+        assert [output[0].tobytes() for output in study] == [output[n].tobytes() for output in together]

@@ -11,8 +11,8 @@ import dataclasses
 import json
 from pathlib import Path
 
-from glioserve_cli.client_arguments import add_tls_arguments, tls_of
-from glioserve_triton.channel import ChannelTls
+from glioserve_cli.channel_arguments import channel_tls_of
+from glioserve_cli.client_arguments import add_tls_arguments
 from glioserve_triton.diagnosis.examination import examine
 from glioserve_triton.diagnosis.findings import Finding
 
@@ -29,21 +29,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the report: exit code 0, or 1 where something that is needed fails."""
-    findings = list(examine(args.repository, args.profile, args.url, args.tritonserver, _channel_tls(args)))
+    findings = list(examine(args.repository, args.profile, args.url, args.tritonserver, channel_tls_of(args)))
     failed = any(finding.state == "fail" for finding in findings)
     if args.json:
         print(json.dumps({"failed": failed, "findings": [dataclasses.asdict(f) for f in findings]}, indent=2))
     else:
         print(as_text(findings))
     return int(failed)
-
-
-def _channel_tls(args: argparse.Namespace) -> ChannelTls | None:
-    tls = tls_of(args)
-    if tls is None:
-        return None
-    tls.check_files()
-    return ChannelTls(*tls.pem, tls.server_name)
 
 
 def as_text(findings: list[Finding]) -> str:

@@ -18,6 +18,7 @@ from glioserve_cli import argtypes
 from glioserve_cli.serving.front_door import FrontDoor, add_gateway_arguments
 from glioserve_cli.serving.server_tls import add_server_tls_arguments, server_tls_of, tell_expiry
 from glioserve_cli.serving.server_version import tell_standing
+from glioserve_cli.serving.study_log import add_study_log_arguments, opened_study_log
 from glioserve_cli.serving.telemetry import add_telemetry_arguments, telemetry_of
 from glioserve_cli.stop_signals import STOP
 from glioserve_contract import ErrorCode, GlioserveError
@@ -34,10 +35,9 @@ from glioserve_triton.shadow.candidate import find_candidate
 from glioserve_triton.supervisor.health import Health, Phase
 from glioserve_triton.supervisor.metrics import SupervisorMetrics
 from glioserve_triton.supervisor.probes import ProbeServer
-from glioserve_triton.supervisor.studies import KeptStudies, StudyLog, keep_studies, open_study_log
+from glioserve_triton.supervisor.studies import KeptStudies, StudyLog, keep_studies
 from glioserve_triton.supervisor.supervisor import Limits, Supervisor
 from glioserve_triton.supervisor.triton_page import triton_page
-from glioserve_watch.audit.log import LEAST_KEEP_DAYS, keep_days
 
 EXIT_NOT_HEALED = os.EX_TEMPFAIL
 _PROBE_PORT = 8003
@@ -111,23 +111,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="MIB",
         help="a larger process of a Python model is replaced between two requests (default %(default)s)",
     )
-    add(
-        "--study-log",
-        type=Path,
-        metavar="DIR",
-        help="keep a record of every study here: who asked, what answered, how it ended; no identity, no pixel",
-    )
-    add(
-        "--study-log-shared",
-        action="store_true",
-        help="several servers are started with the same --study-log: each takes a folder server-N in it",
-    )
-    add(
-        "--study-log-keep-days",
-        type=argtypes.checked(keep_days),
-        metavar="N",
-        help=f"remove files of the audit log after N days, at least {LEAST_KEEP_DAYS} (default: keep all, as 0 does)",
-    )
+    add_study_log_arguments(parser)
     add_telemetry_arguments(parser)
     add(
         "--shadow",
@@ -160,11 +144,9 @@ def _serve(args: argparse.Namespace) -> int:
     profile = profile_to_serve(args.repository, args.profile, log)
     checked = check_repository(args.repository, profile)
     check_room(args.repository, log)
-    shared, days = args.study_log_shared, args.study_log_keep_days
     with ExitStack() as stack:
         candidate = find_candidate(args.repository, args.shadow) if args.shadow else None
-        opened = open_study_log(args.study_log, log, shared=shared, keep_days=days, candidate=candidate)
-        study_log = stack.enter_context(opened)
+        study_log = stack.enter_context(opened_study_log(args, log, candidate))
         serving = _Serving(args, checked, log, profile, study_log)
         probes = stack.enter_context(ProbeServer(args.host, args.probe_port, serving.health, serving.page))
         log.event("probes", port=probes.port)
@@ -188,8 +170,9 @@ class _Serving:
         self._limits = Limits(args.stage_timeout_s, args.stage_memory_limit_mib << 20)
         self._door = FrontDoor(args, log)
         self._study_log = study_log
-        folder = study_log.folder if study_log else None
-        options = replace(_options(args, self._door), profile=profile, study_log=folder, shadows=bool(args.shadow))
+        options = replace(_options(args, self._door), profile=profile, shadows=bool(args.shadow))
+        if study_log is not None:
+            options = replace(options, study_log=study_log.folder, kept_inputs=study_log.kept_inputs)
         self._server = TritonServer(args.repository, options, self._watch)
         self._kept: KeptStudies | None = None
 

@@ -9,15 +9,15 @@ import argparse
 import json
 from collections.abc import Iterator
 from dataclasses import asdict
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from glioserve_cli import argtypes
+from glioserve_cli.watching.times import time_of
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_contract.metrics import OUTCOMES
-from glioserve_watch.audit.files import files_of
-from glioserve_watch.audit.lines import ENDS, STUDY, Line, parse_head, read_line, utc
+from glioserve_watch.audit.lines import ENDS, STUDY, Line, parse_head
+from glioserve_watch.audit.read import lines_in
 from glioserve_watch.audit.verify import Verified, logs_in, verify
 
 
@@ -39,15 +39,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for action in (check, show):
         action.add_argument("folder", type=Path, metavar="DIR", help="a study log, several servers' or the log's own")
         action.add_argument("--json", action="store_true", help="machine-readable")
-
-
-def time_of(text: str) -> str:
-    """Return a time as the log has it: a date (its first moment, UTC) or a time of ISO 8601; ValueError for another."""
-    try:
-        time = datetime.fromisoformat(text.replace("Z", "+00:00"))
-    except ValueError:
-        raise ValueError(f"must be a date or a time, as 2026-01-31 or 2026-01-31T12:00:00Z, not {text!r}") from None
-    return utc(time if time.tzinfo else time.replace(tzinfo=timezone.utc))
 
 
 def run(args: argparse.Namespace) -> int:
@@ -94,7 +85,7 @@ def _as_text(log: Verified) -> Iterator[str]:
 
 def _show(args: argparse.Namespace, logs: list[Path]) -> int:
     for log in logs:
-        for text, line in _lines(log):
+        for text, line in lines_in(log):
             ended_at = line.body.get("ended_at", line.at)
             wanted = (
                 line.kind in (STUDY, ENDS)
@@ -106,19 +97,6 @@ def _show(args: argparse.Namespace, logs: list[Path]) -> int:
             if wanted:
                 print(text if args.json else _row(line, ended_at))
     return 0
-
-
-def _lines(log: Path) -> Iterator[tuple[str, Line]]:
-    """Yield each line as text and parsed; GLIO-5134 at the first damaged one."""
-    for file in files_of(log):
-        with file.path.open("rb") as texts:
-            for number, text in enumerate(texts, 1):
-                try:
-                    line = read_line(text)
-                except ValueError as error:
-                    place = f"{file.path}, line {number}"
-                    raise GlioserveError(ErrorCode.INVALID_STUDY_LOG, f"{place}: {error}.") from error
-                yield text.decode().rstrip("\n"), line
 
 
 def _row(line: Line, ended_at: str) -> str:

@@ -177,10 +177,15 @@ RECORDS_LOST = Metric(
     Kind.COUNTER,
     "Records of studies that were lost: the disk is full, or the supervisor does not take them",
 )
+INPUTS_LOST = Metric(
+    "glioserve_kept_inputs_lost_total",
+    Kind.COUNTER,
+    "Inputs of the network that --keep-inputs asks for and that could not be kept",
+)
 
 MODEL_METRICS = (
     STUDIES, STAGE_SECONDS, ANSWERS_TOTAL, SCORE, STUDY_BYTES, STUDY_SLICES, STUDY_VOXELS, QUALITY, DISPLACEMENT,
-    SIMILARITY, BRAIN_VOLUME, SERIES, OPINIONS, RECORDS_LOST, CALLER_STUDIES, SPANS,
+    SIMILARITY, BRAIN_VOLUME, SERIES, OPINIONS, RECORDS_LOST, INPUTS_LOST, CALLER_STUDIES, SPANS,
 )  # fmt: skip
 """Metrics of the Python models, on Triton's own port as well."""
 

@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from glioserve_contract.codec import Digest
+from glioserve_contract.codec import Digest, canonical_json, sha256_digest
 from glioserve_contract.records.grid import Vector
 from glioserve_contract.records.preprocess import PreprocessRecord
 from glioserve_contract.records.recipe import Recipe
@@ -71,3 +71,9 @@ class Report:
     """Recipe of the network that answered, whole."""
     preprocess: PreprocessRecord
     """Preprocessing of the study before the network saw it: series, grids, registrations, quality, provenance."""
+
+
+def untimed_digest(report: Report) -> Digest:
+    """Return the digest of all that a report says but its times: two answers of equal bytes have the same one."""
+    preprocess = replace(report.preprocess, timings_s={})
+    return sha256_digest(canonical_json(replace(report, timings_s={}, preprocess=preprocess)).encode())

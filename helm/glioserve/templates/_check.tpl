@@ -99,7 +99,7 @@ commonLabels commonAnnotations image.registry image.repository image.tag image.d
 profile persistence.existingClaim persistence.subPath persistence.image.reference persistence.image.pullPolicy persistence.volume
 persistence.fetch.url persistence.fetch.version persistence.fetch.override persistence.fetch.cacheClaim persistence.fetch.size persistence.fetch.credentialsSecret persistence.fetch.resources.requests persistence.fetch.resources.limits
 brainModels.existingClaim brainModels.subPath tensorrt.build.enabled tensorrt.build.cacheClaim tensorrt.build.timeoutSeconds tensorrt.build.allowFailure tensorrt.build.servedSize tensorrt.build.resources.requests tensorrt.build.resources.limits
-studyLog.enabled studyLog.existingClaim studyLog.subPath studyLog.ephemeral studyLog.ephemeralSize studyLog.keepDays
+studyLog.enabled studyLog.existingClaim studyLog.subPath studyLog.ephemeral studyLog.ephemeralSize studyLog.keepDays studyLog.keepInputs.enabled studyLog.keepInputs.sizeGiB
 dicom.acceptIdentified logFormat logLevel adminToken.enabled adminToken.existingSecret adminToken.key
 gpu.enabled gpu.resourceName gpu.count gpu.products gpu.writableRoot gpu.tolerations gpu.dra.enabled gpu.dra.deviceClassName gpu.dra.selectors gpu.dra.existingTemplate
 runtimeClassName resourceClaims resources.requests.cpu resources.requests.memory resources.limits.memory resources.claims sharedMemorySize temporarySize threads stages.timeoutSeconds stages.memoryLimitMiB
@@ -146,8 +146,8 @@ podLabels podAnnotations extraArgs extraEnv extraEnvFrom extraVolumes extraVolum
 {{- fail "studyLog.enabled needs studyLog.existingClaim, a claim that outlives the pods; to try it out without one, set studyLog.ephemeral." -}}
 {{- else if and $s.existingClaim $s.ephemeral -}}
 {{- fail "studyLog.existingClaim and studyLog.ephemeral exclude each other: keep one." -}}
-{{- else if and (not $s.enabled) (or $s.existingClaim $s.ephemeral) -}}
-{{- fail "studyLog.existingClaim and studyLog.ephemeral have no effect without studyLog.enabled." -}}
+{{- else if and (not $s.enabled) (or $s.existingClaim $s.ephemeral $s.keepInputs.enabled) -}}
+{{- fail "studyLog.existingClaim, ephemeral and keepInputs have no effect without studyLog.enabled." -}}
 {{- else if and $s.subPath (not $s.existingClaim) -}}
 {{- fail "studyLog.subPath is a folder of studyLog.existingClaim, which is missing." -}}
 {{- else if and $s.existingClaim (eq $s.existingClaim .Values.persistence.existingClaim) (not $s.subPath) -}}
@@ -418,7 +418,7 @@ podLabels podAnnotations extraArgs extraEnv extraEnvFrom extraVolumes extraVolum
 {{- end -}}
 
 {{- define "glioserve.checkAdditions" -}}
-{{- $owned := dict "--http-port" "service.http.enabled" "--no-http" "service.http.enabled" "--gateway" "gateway.mode" "--grpc-host" "gateway.mode" "--http" "service.http.enabled" "--tls-cert" "tls" "--tls-key" "tls" "--tls-client-ca" "tls.clientCA" "--admin-token-file" "adminToken" "--accept-identified-dicom" "dicom.acceptIdentified" "--repository" "persistence (an image, any volume, or a store by persistence.fetch.url)" "--profile" "profile" "--host" "listenAddress" "--grpc-port" "service.grpcPort, the port that callers see" "--metrics-port" "metrics.service.port, the port that Prometheus sees" "--probe-port" "metrics.service.port; the probes follow the chart" "--log-format" "logFormat" "--log-level" "logLevel" "--callers" "metrics.callers" "--otlp-endpoint" "tracing.endpoint" "--trace-sampling" "tracing.ratio" "--study-log" "studyLog" "--study-log-shared" "studyLog" "--study-log-keep-days" "studyLog.keepDays" "--ready-timeout-s" "startup.timeoutSeconds" "--drain-timeout-s" "shutdown.drainTimeoutSeconds" "--exit-timeout-s" "shutdown.exitTimeoutSeconds" "--stage-timeout-s" "stages.timeoutSeconds" "--stage-memory-limit-mib" "stages.memoryLimitMiB" -}}
+{{- $owned := dict "--http-port" "service.http.enabled" "--no-http" "service.http.enabled" "--gateway" "gateway.mode" "--grpc-host" "gateway.mode" "--http" "service.http.enabled" "--tls-cert" "tls" "--tls-key" "tls" "--tls-client-ca" "tls.clientCA" "--admin-token-file" "adminToken" "--accept-identified-dicom" "dicom.acceptIdentified" "--repository" "persistence (an image, any volume, or a store by persistence.fetch.url)" "--profile" "profile" "--host" "listenAddress" "--grpc-port" "service.grpcPort, the port that callers see" "--metrics-port" "metrics.service.port, the port that Prometheus sees" "--probe-port" "metrics.service.port; the probes follow the chart" "--log-format" "logFormat" "--log-level" "logLevel" "--callers" "metrics.callers" "--otlp-endpoint" "tracing.endpoint" "--trace-sampling" "tracing.ratio" "--study-log" "studyLog" "--study-log-shared" "studyLog" "--study-log-keep-days" "studyLog.keepDays" "--keep-inputs" "studyLog.keepInputs" "--keep-inputs-gib" "studyLog.keepInputs" "--ready-timeout-s" "startup.timeoutSeconds" "--drain-timeout-s" "shutdown.drainTimeoutSeconds" "--exit-timeout-s" "shutdown.exitTimeoutSeconds" "--stage-timeout-s" "stages.timeoutSeconds" "--stage-memory-limit-mib" "stages.memoryLimitMiB" -}}
 {{- $triton := dict "--grpc-max-connection-age" "service.maxConnectionAgeSeconds" "--grpc-use-ssl" "tls" "--grpc-server-" "tls" "--grpc-root-cert" "tls.clientCA" "--http-" "service.http" "--allow-http" "service.http.enabled" "--grpc-port" "service.grpcPort" "--grpc-address" "listenAddress" "--metrics-" "metrics.service" "--allow-metrics" "metrics.service" "--allow-grpc" "service" "--exit-timeout-secs" "shutdown.exitTimeoutSeconds" "--model-repository" "persistence" -}}
 {{- if .Values.tracing.enabled -}}{{- $_ := set $triton "--trace-config" "tracing" -}}{{- end -}}
 {{- range include "glioserve.tpl" (list . .Values.extraArgs) | fromYamlArray -}}

@@ -45,6 +45,10 @@
 - --study-log=/study-log
 - --study-log-shared
 - --study-log-keep-days={{ int .Values.studyLog.keepDays }}
+{{- if .Values.studyLog.keepInputs.enabled }}
+- --keep-inputs
+- --keep-inputs-gib={{ .Values.studyLog.keepInputs.sizeGiB }}
+{{- end }}
 {{- end }}
 {{- if .Values.adminToken.enabled }}
 - --admin-token-file=/etc/glioserve/admin/{{ .Values.adminToken.key }}

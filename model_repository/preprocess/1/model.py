@@ -17,12 +17,13 @@ from glioserve_preprocess.pipeline import preprocess_dicom, preprocess_volumes
 from glioserve_triton.adapters.adapter import respond
 from glioserve_triton.adapters.backend_api import NamedTensor, Request, Response
 from glioserve_triton.adapters.metrics import Metrics
-from glioserve_triton.adapters.studies import Studies, keeps_log, leave_for_candidate
+from glioserve_triton.adapters.studies import Studies, keep_input, keeps_log, leave_for_candidate
 from glioserve_triton.adapters.study_input import read_input
 from glioserve_triton.adapters.wanted import still_wanted
 from glioserve_triton.served.promotions import load_serving
 from glioserve_triton.served.repository import check_contract
 from glioserve_triton.tracing.requests import RequestTraces
+from glioserve_watch.inputs import KeptInput
 
 
 class TritonPythonModel:
@@ -65,12 +66,14 @@ class TritonPythonModel:
                 threads=self.threads, brain_models=self.brain_models, check=check, ended=self.traces.stage,
             )  # fmt: skip
         record = replace(result.record, input_digest=study.digest() if keeps_log() else None)
+        text = json.dumps(to_dict(record))
         self.metrics.preprocessed(record, study.size_bytes)
         leave_for_candidate(record, result.image)
+        keep_input(self.metrics, record, KeptInput(result.image, result.brain_mask, text))
         return (
             pb_utils.Tensor(IMAGE.name, result.image[np.newaxis]),
             pb_utils.Tensor(BRAIN_MASK.name, result.brain_mask),
-            pb_utils.Tensor(PREPROCESS.name, np.array([json.dumps(to_dict(record))], dtype=object)),
+            pb_utils.Tensor(PREPROCESS.name, np.array([text], dtype=object)),
         )
 
     def failed(self, request: Request, code: ErrorCode) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from glioserve_contract import from_dict, to_dict
+from glioserve_contract import ErrorCode, from_dict, to_dict
 from glioserve_contract import tensors as t
 from glioserve_contract.parameters import parse_parameters
 from glioserve_contract.records.manifest import digest_of_model_id
@@ -18,7 +18,7 @@ from glioserve_triton.adapters.adapter import respond
 from glioserve_triton.adapters.backend_api import NamedTensor, Request, Response
 from glioserve_triton.adapters.metrics import Metrics
 from glioserve_triton.adapters.served_versions import ServedVersions
-from glioserve_triton.adapters.studies import Studies
+from glioserve_triton.adapters.studies import Studies, is_replayed, take_mark
 from glioserve_triton.served.repository import check_contract
 from glioserve_triton.tracing.requests import RequestTraces
 
@@ -37,7 +37,7 @@ class TritonPythonModel:
 
     def execute(self, requests: Sequence[Request]) -> list[Response]:
         """Return one response for each request, in order."""
-        return respond(pb_utils, requests, self.handle, self.studies.failed, self.traces)
+        return respond(pb_utils, requests, self.handle, self.failed, self.traces)
 
     def finalize(self) -> None:
         """Send the spans that still wait."""
@@ -50,11 +50,13 @@ class TritonPythonModel:
             for tensor in (t.LOGITS, t.CAM, t.MODEL_ID, t.BRAIN_MASK, t.PREPROCESS)
         )
         wanted = set(request.requested_output_names())
-        record = from_dict(PreprocessRecord, json.loads(record[0]))
+        fields, replayed = take_mark(record[0])
+        record = from_dict(PreprocessRecord, fields)
         model = self.versions.find(digest_of_model_id(tuple(words[0].tolist())))
         with_heatmap = _wants_heatmap(request, wanted)
         result = answer(model, logits[0], cam[0], mask, record, with_heatmap=with_heatmap, ended=self.traces.stage)
-        self.studies.answered(request, result.report)
+        if not replayed:
+            self.studies.answered(request, result.report)
         values = {
             t.SCORE: np.array([result.report.score], dtype=np.float32),
             t.LABEL: np.array([result.report.label], dtype=object),
@@ -64,6 +66,11 @@ class TritonPythonModel:
             t.REPORT: np.array([json.dumps(to_dict(result.report))], dtype=object),
         }
         return [pb_utils.Tensor(tensor.name, value) for tensor, value in values.items() if tensor.name in wanted]
+
+    def failed(self, request: Request, code: ErrorCode) -> None:
+        """Count and record a study that got no report."""
+        if not is_replayed(pb_utils, request):
+            self.studies.failed(request, code)
 
 
 def _wants_heatmap(request: Request, wanted: set[str]) -> bool:

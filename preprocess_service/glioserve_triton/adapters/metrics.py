@@ -68,6 +68,10 @@ class Metrics:
         """Count one record of a study that was lost."""
         self._tell(m.RECORDS_LOST, (), 1)
 
+    def input_lost(self) -> None:
+        """Count one input that could not be kept."""
+        self._tell(m.INPUTS_LOST, (), 1)
+
     def preprocessed(self, record: PreprocessRecord, request_bytes: int) -> None:
         """Count what preprocessing did to one study."""
         for metric, values, value in (*of_record(record), (m.STUDY_BYTES, (), request_bytes)):

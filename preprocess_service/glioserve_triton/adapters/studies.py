@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 from glioserve_contract import CONTRACT_VERSION, ErrorCode, sha256_digest
 from glioserve_contract import metrics as m
 from glioserve_contract.records.preprocess import PreprocessRecord
-from glioserve_contract.records.report import Report
+from glioserve_contract.records.report import Report, untimed_digest
 from glioserve_contract.records.studies.study import StudyRecord
-from glioserve_triton.adapters.backend_api import Request
+from glioserve_contract.tensors import PREPROCESS
+from glioserve_triton.adapters.backend_api import BackendUtils, Request
 from glioserve_triton.adapters.metrics import Metrics, caller_of
 from glioserve_watch.features import features_of
+from glioserve_watch.inputs import KEPT_INPUTS, REPLAYED, KeptInput, leave_input
 from glioserve_watch.shadow.images import SHADOW_IMAGES, Image, leave
 from glioserve_watch.spool import SPOOL_FOLDER, STUDY_LOG, Spool
 
@@ -32,6 +37,27 @@ def leave_for_candidate(record: PreprocessRecord, image: Image) -> None:
     folder = os.environ.get(SHADOW_IMAGES)
     if folder and record.provenance is not None:
         leave(Path(folder), record.provenance.image_sha256, image)
+
+
+def keep_input(metrics: Metrics, record: PreprocessRecord, kept: KeptInput) -> None:
+    """Leave the network's input for the supervisor to keep, where the operator asks for it."""
+    folder, provenance = os.environ.get(KEPT_INPUTS), record.provenance
+    if folder and provenance is not None and not leave_input(Path(folder), provenance.image_sha256, kept):
+        metrics.input_lost()
+
+
+def take_mark(preprocess: bytes | str) -> tuple[dict[str, Any], bool]:
+    """Return the JSON object of PREPROCESS, and whether a replay sent it, which is not to be counted or recorded."""
+    fields: dict[str, Any] = json.loads(preprocess)
+    return fields, fields.pop(REPLAYED, False) is True
+
+
+def is_replayed(pb_utils: BackendUtils, request: Request) -> bool:
+    """Return whether a request that failed came from a replay."""
+    tensor = pb_utils.get_input_tensor_by_name(request, PREPROCESS.name)
+    with suppress(ValueError, AttributeError, IndexError):  # what it has instead is a failure of a study
+        return tensor is not None and take_mark(tensor.as_numpy()[0])[1]
+    return False
 
 
 class Studies:
@@ -58,6 +84,7 @@ class Studies:
             score=report.score,
             label=report.label,
             abstained_because=report.abstained_because,
+            report_digest=untimed_digest(report),
             timings_s=report.timings_s,
             features=features_of(report.preprocess),
         )

@@ -17,6 +17,7 @@ from glioserve_contract.tensors import CALLER_PARAMETER
 from glioserve_triton.adapters.metrics import CALLERS
 from glioserve_triton.process.locate import Installation
 from glioserve_triton.tracing.options import TRACES_URL, TraceExport
+from glioserve_watch.inputs import KEPT_INPUTS
 from glioserve_watch.shadow.images import SHADOW_IMAGES
 from glioserve_watch.spool import SPOOL_FOLDER, STUDY_LOG
 
@@ -90,6 +91,8 @@ class ServerOptions:
     """Folder in which the supervisor keeps them beyond the run; None keeps none."""
     shadows: bool = False
     """True where a candidate runs beside the server, which preprocessing leaves its inputs for."""
+    kept_inputs: Path | None = None
+    """Folder in which the supervisor keeps the network's inputs; None keeps none."""
     tls: ServerTls | None = None
     """TLS of the gRPC port; None: plain text. Triton's HTTP and metrics ports have none."""
     traces: TraceExport | None = None
@@ -180,7 +183,16 @@ class ServerOptions:
     def environment(self, installation: Installation) -> dict[str, str]:
         """Return the server's environment; what it accepts is decided here alone, never inherited."""
         environment = installation.environment()
-        for name in (ACCEPT_IDENTIFIED_DICOM, SPOOL_FOLDER, STUDY_LOG, SHADOW_IMAGES, TRACES_URL, CALLERS):
+        decided_here = (
+            ACCEPT_IDENTIFIED_DICOM,
+            SPOOL_FOLDER,
+            STUDY_LOG,
+            SHADOW_IMAGES,
+            KEPT_INPUTS,
+            TRACES_URL,
+            CALLERS,
+        )
+        for name in decided_here:
             environment.pop(name, None)
         if self.traces is not None:
             environment.update(self.traces.environment())
@@ -188,6 +200,8 @@ class ServerOptions:
             environment[CALLERS] = ",".join(self.callers)
         if self.study_log is not None:
             environment[STUDY_LOG] = str(self.study_log)
+        if self.kept_inputs is not None:
+            environment[KEPT_INPUTS] = str(self.kept_inputs)
         if self.accept_identified_dicom:
             environment[ACCEPT_IDENTIFIED_DICOM] = "1"
         # Each arena of glibc keeps what was freed in it; with one for every core, that is most of a large request.

@@ -20,6 +20,7 @@ from glioserve_watch.audit.files import AUDIT_FOLDER
 from glioserve_watch.audit.lines import Head
 from glioserve_watch.audit.log import AuditLog
 from glioserve_watch.folder import hold_folder, hold_part_of
+from glioserve_watch.inputs import INPUTS_FOLDER, InputKeeper
 from glioserve_watch.keeper import Keeper, Sink
 from glioserve_watch.outcomes.book import OutcomeBook
 
@@ -33,8 +34,15 @@ class StudyLog:
     folder: Path
     """Folder that no other server uses: the root, or a part of it."""
     audit: AuditLog
+    inputs: InputKeeper | None
+    """Keeper of the network's inputs; None keeps none."""
     candidate: ServedVersion | None = None
     """Version that sees live studies without answering them."""
+
+    @property
+    def kept_inputs(self) -> Path | None:
+        """Folder of the network's inputs that are kept."""
+        return self.folder / INPUTS_FOLDER if self.inputs is not None else None
 
 
 @dataclass(frozen=True)
@@ -53,9 +61,17 @@ class KeptStudies:
 
 @contextmanager
 def open_study_log(
-    folder: Path | None, log: Log, *, shared: bool, keep_days: int | None, candidate: ServedVersion | None
+    folder: Path | None,
+    log: Log,
+    *,
+    shared: bool,
+    keep_days: int | None,
+    input_bytes: int | None,
+    candidate: ServedVersion | None,
 ) -> Iterator[StudyLog | None]:
     """Hold the study log in ``folder``, or with ``shared`` a part of it, and write its head into the server's own log.
+
+    ``input_bytes`` bounds the inputs of the network that are kept in it; None keeps none.
 
     Raises:
         GlioserveError: GLIO-5134 where it cannot be used; GLIO-5137 for a candidate without one.
@@ -69,6 +85,9 @@ def open_study_log(
     def tell(what: str, head: Head) -> None:
         log.event(what, folder=held.path, head=head)
 
+    def lost(error: OSError) -> None:
+        log.event("inputs of the network cannot be kept", "error", reason=error.strerror)
+
     held = hold_part_of(folder) if shared else hold_folder(folder)
     try:
         software = f"glioserve {version('glioserve')}"
@@ -76,7 +95,8 @@ def open_study_log(
         if audit.cut_bytes:
             log.event("audit log was cut off by a kill and is whole again", "warning", removed_bytes=audit.cut_bytes)
         try:
-            yield StudyLog(folder, held.path, audit, candidate)
+            inputs = None if input_bytes is None else InputKeeper(held.path / INPUTS_FOLDER, input_bytes, lost)
+            yield StudyLog(folder, held.path, audit, inputs, candidate)
         finally:
             audit.close()
     finally:
@@ -88,10 +108,12 @@ def keep_studies(server: TritonServer, study_log: StudyLog | None, metrics: Supe
     assert server.spool is not None
     monitor = watch_drift(server.repository, study_log.folder if study_log else None, log)
     metrics.drift.monitor = monitor
-    sinks: list[Sink] = [monitor]
+    sinks: list[Sink] = []
     if study_log is not None:
-        sinks.append(study_log.audit)
+        sinks.append(study_log.audit)  # first: a sink waits for those before it
+        sinks += [study_log.inputs] if study_log.inputs is not None else []
         metrics.watch_outcomes(OutcomeBook(study_log.root), server.repository)
+    sinks.append(monitor)
     shadow = None
     if study_log is not None and study_log.candidate is not None and server.shadow_images is not None:
         told = partial(metrics.shadowed, study_log.candidate.version)

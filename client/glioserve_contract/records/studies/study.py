@@ -58,6 +58,9 @@ class StudyRecord:
     """Label of the answer; empty where the server abstained, and where there is no answer."""
     abstained_because: tuple[str, ...] = ()
     """Quality checks that asked for a review."""
+    report_digest: Digest | None = None
+    """Digest of the whole report but its times (:func:`glioserve_contract.records.report.untimed_digest`); None where
+    there is no answer."""
     timings_s: dict[str, float] = field(default_factory=dict)
     """Wall seconds by stage; empty where there is no answer."""
     features: StudyFeatures | None = None

@@ -1,0 +1,138 @@
+"""Inputs of the network that are kept where the operator asks for it, so that another version can be asked later.
+
+They are images of patients. The preprocessing leaves each in ``incoming``; the supervisor keeps those whose studies
+got an answer, and removes the oldest beyond the bound. An input that cannot be kept fails no study and is counted.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+import numpy.typing as npt
+
+from glioserve_contract import ErrorCode, GlioserveError, sha256_digest
+from glioserve_contract.records.studies.study import StudyRecord
+
+INPUTS_FOLDER = "inputs"
+"""Folder of the kept inputs in a study log."""
+KEPT_INPUTS = "GLIOSERVE_KEPT_INPUTS"
+"""Environment variable of the server's processes: the folder of the kept inputs; none are kept without it."""
+REPLAYED = "replayed"
+"""Key that a replay adds to the JSON of PREPROCESS, so that the report model neither counts nor records it. In an
+ensemble PREPROCESS comes from the preprocessing alone, so that no caller of a study can set it."""
+MOST_INCOMING = 64
+"""Inputs that wait for the end of their studies at most; more come only where no supervisor takes them."""
+INCOMING_S = 3600.0
+"""Age at which an incoming input is removed: its study was not answered."""
+_INCOMING = "incoming"
+
+
+@dataclass(frozen=True, eq=False)
+class KeptInput:
+    """All that the classifier and the report need of one study."""
+
+    image: npt.NDArray[np.float32]
+    """Input of the network [C, D, H, W]."""
+    brain_mask: npt.NDArray[np.uint8]
+    """Mask [D, H, W] on the network's grid."""
+    preprocess: str
+    """JSON of the PREPROCESS tensor."""
+
+
+def leave_input(folder: Path, image_digest: str, kept: KeptInput) -> bool:
+    """Leave an input in ``incoming``; return False where it was lost."""
+    place = folder / _INCOMING / _file_name(image_digest)
+    part = place.with_suffix(f".{os.getpid()}")
+    try:
+        if sum(1 for _ in place.parent.iterdir()) >= MOST_INCOMING:
+            return False
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            text = np.frombuffer(kept.preprocess.encode(), np.uint8)
+            np.savez(file, IMAGE=kept.image, BRAIN_MASK=kept.brain_mask, PREPROCESS=text)
+        part.rename(place)
+    except OSError:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        return False
+    return True
+
+
+def find_input(folder: Path, image_digest: str) -> KeptInput | None:
+    """Return a kept input, None where it is not there (any more).
+
+    Raises:
+        GlioserveError: GLIO-5134 where the file is damaged.
+    """
+    try:
+        content = (folder / _file_name(image_digest)).read_bytes()
+    except FileNotFoundError:
+        return None
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            kept = KeptInput(arrays["IMAGE"], arrays["BRAIN_MASK"], arrays["PREPROCESS"].tobytes().decode())
+    except (ValueError, KeyError, OSError, EOFError, BadZipFile) as error:
+        raise _damaged(image_digest) from error
+    if sha256_digest(np.ascontiguousarray(kept.image, "<f4").tobytes()) != image_digest:
+        raise _damaged(image_digest)
+    return kept
+
+
+class InputKeeper:
+    """Sink of the keeper: keeps the inputs of answered studies, up to a bound. It never holds up other sinks."""
+
+    def __init__(self, folder: Path, most_bytes: int, on_loss: Callable[[OSError], None]) -> None:
+        """Make the folders.
+
+        Raises:
+            GlioserveError: GLIO-5134 where they cannot be made.
+        """
+        self._folder, self._most_bytes, self._on_loss = folder, most_bytes, on_loss
+        try:
+            (folder / _INCOMING).mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise GlioserveError(ErrorCode.INVALID_STUDY_LOG, f"{folder}: {error.strerror}.") from error
+
+    def take(self, records: Sequence[StudyRecord]) -> None:
+        """Keep the inputs of those of the studies that were answered."""
+        try:
+            for record in records:
+                if record.model is not None and record.image_digest is not None:
+                    name = _file_name(record.image_digest)
+                    with suppress(FileNotFoundError):  # it was lost, or is the same as one before
+                        (self._folder / _INCOMING / name).rename(self._folder / name)
+            self._remove_unanswered()
+            self._remove_oldest()
+        except OSError as error:
+            self._on_loss(error)
+
+    def _remove_unanswered(self) -> None:
+        for path in (self._folder / _INCOMING).iterdir():
+            with suppress(FileNotFoundError):
+                if time.time() - path.stat().st_mtime > INCOMING_S:
+                    path.unlink()
+
+    def _remove_oldest(self) -> None:
+        files = [(path.stat(), path) for path in self._folder.glob("*.npz")]
+        files.sort(key=lambda file: file[0].st_mtime_ns)
+        excess = sum(status.st_size for status, _ in files) - self._most_bytes
+        for status, path in files:
+            if excess <= 0:
+                return
+            path.unlink(missing_ok=True)
+            excess -= status.st_size
+
+
+def _file_name(image_digest: str) -> str:
+    return image_digest.removeprefix("sha256:") + ".npz"
+
+
+def _damaged(image_digest: str) -> GlioserveError:
+    return GlioserveError(ErrorCode.INVALID_STUDY_LOG, f"inputs/{_file_name(image_digest)}: it is damaged.")

@@ -1,0 +1,80 @@
+"""Kept inputs: those of answered studies alone, up to a bound, and never at a study's or another sink's expense."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from glioserve_contract import CONTRACT_VERSION, sha256_digest
+from glioserve_contract.records.report import ModelRecord
+from glioserve_contract.records.studies.study import StudyRecord
+from glioserve_watch import inputs
+from glioserve_watch.inputs import InputKeeper, KeptInput, find_input, leave_input
+
+MODEL = ModelRecord("demo", "1", sha256_digest(b"weights"), "resnet10")
+
+
+def an_input(value: float) -> tuple[str, KeptInput]:
+    image = np.full((2, 3, 4, 5), value, np.float32)
+    return sha256_digest(image.tobytes()), KeptInput(image, np.ones((3, 4, 5), np.uint8), '{"a": "ö"}')
+
+
+def answered(digest: str) -> StudyRecord:
+    own = StudyRecord("1-1-1", "2026-01-31T23:59:59.000Z", "r", "answered", "", "report", CONTRACT_VERSION)
+    return replace(own, image_digest=digest, model=MODEL)
+
+
+def none_lost(error: OSError) -> None:
+    raise AssertionError(error)
+
+
+def test_an_input_comes_back_as_it_was(tmp_path: Path) -> None:
+    keeper = InputKeeper(tmp_path, 1 << 30, none_lost)
+    digest, kept = an_input(0.5)
+    assert leave_input(tmp_path, digest, kept)
+    assert find_input(tmp_path, digest) is None  # its study has not ended
+    keeper.take([answered(digest)])
+    found = find_input(tmp_path, digest)
+    assert found is not None
+    np.testing.assert_array_equal(found.image, kept.image)
+    np.testing.assert_array_equal(found.brain_mask, kept.brain_mask)
+    assert found.preprocess == kept.preprocess
+    keeper.take([answered(digest)])  # the record comes again after a kill
+    assert find_input(tmp_path, digest) is not None
+
+
+def test_the_oldest_go_beyond_the_bound(tmp_path: Path) -> None:
+    made = [an_input(n) for n in range(4)]
+    keeper = InputKeeper(tmp_path, 1 << 30, none_lost)
+    for age, (digest, kept) in enumerate(made):
+        leave_input(tmp_path, digest, kept)
+        keeper.take([answered(digest)])
+        os.utime(tmp_path / f"{digest[7:]}.npz", (1000 + age, 1000 + age))
+    size = (tmp_path / f"{made[0][0][7:]}.npz").stat().st_size
+    InputKeeper(tmp_path, 2 * size, none_lost).take([])
+    assert [find_input(tmp_path, digest) is not None for digest, _ in made] == [False, False, True, True]
+
+
+def test_the_input_of_a_study_without_an_answer_goes(tmp_path: Path) -> None:
+    digest, kept = an_input(1)
+    keeper = InputKeeper(tmp_path, 1 << 30, none_lost)
+    leave_input(tmp_path, digest, kept)
+    keeper.take([replace(answered(digest), model=None)])
+    (waiting,) = (tmp_path / "incoming").iterdir()
+    os.utime(waiting, (1000, 1000))
+    keeper.take([])
+    assert list((tmp_path / "incoming").iterdir()) == []
+
+
+def test_an_input_that_cannot_be_kept_is_lost_without_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    digest, kept = an_input(1)
+    assert not leave_input(tmp_path / "gone", digest, kept)
+    lost: list[OSError] = []
+    keeper = InputKeeper(tmp_path, 1 << 30, lost.append)
+    monkeypatch.setattr(inputs, "MOST_INCOMING", 1)
+    assert [leave_input(tmp_path, *an_input(n)) for n in range(3)] == [True, False, False]
+    (tmp_path / "incoming").rename(tmp_path / "moved")
+    keeper.take([answered(digest)])
+    assert len(lost) == 1
