@@ -128,13 +128,13 @@ def deidentified(folder: str, rounds: str) -> Figures:
     return {name: median(times) for name, times in spent.items()}
 
 
-def memory(url: str, folder: str) -> Figures:
+def memory(url: str, folder: str, place: str) -> Figures:
     """Peak of the process's memory over what it has before the study is read, in bytes."""
     from glioserve_client import DicomStudy, GliomaClient
 
     with GliomaClient(url) as client:
         before = _resident_bytes()
-        client.predict(DicomStudy.from_directory(folder))
+        client.predict(DicomStudy.from_directory(folder, in_memory=place == "memory"))
     # Not getrusage: its peak begins with the process that this one was forked from.
     peak = int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024  # type: ignore[index]
     return {"before_bytes": before, "peak_bytes": peak - before}

@@ -47,7 +47,7 @@ from glioserve_dicom.files.part10 import MR_STORAGE
 from glioserve_dicom.files.quiet import quiet
 from glioserve_dicom.identity import KEPT_ATTRIBUTES, Treatment, kept_codes, value_order, values_to_number
 from glioserve_dicom.pixels.only import Pixels, only_pixels
-from glioserve_dicom.pixels.parts import Part, joined
+from glioserve_dicom.pixels.parts import Part, joined, left_on_disk
 from glioserve_dicom.slices.decode import COLOURS
 from glioserve_dicom.slices.frames import FUNCTIONAL_GROUPS, is_multiframe
 from glioserve_dicom.words import LONGEST_TEXT, kept_text
@@ -191,14 +191,16 @@ def deidentify(
 
 
 def _rebuilt(file: DicomFile, names: Pseudonyms, origin_us: int, where: str) -> tuple[Part, ...]:
-    instance = replace(file.instance, what=where)
+    content = file.content
+    instance = replace(file.with_pixels(content), what=where)
     source = instance.dataset
     instance_uid = names.uid(text_of(source, "SOPInstanceUID") or secrets.token_hex())
     try:
         with quiet("pydicom"):
             pixels = only_pixels(instance)
             dataset = _kept(source, names, origin_us, tiled=file.tiled)
-            return tuple(_written(file.sop_class_uid, instance_uid, dataset, pixels))
+            parts = tuple(_written(file.sop_class_uid, instance_uid, dataset, pixels))
+            return parts if isinstance(file.source, bytes) else left_on_disk(parts, content, file.source)
     except GlioserveError:
         raise
     except Exception as error:  # pydicom raises many kinds on a broken element

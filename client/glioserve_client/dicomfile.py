@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from pathlib import Path
 
 from pydicom.datadict import keyword_for_tag
 from pydicom.dataset import Dataset
@@ -18,7 +19,9 @@ from glioserve_contract import GlioserveError
 from glioserve_dicom.files.attributes import items, text
 from glioserve_dicom.files.part10 import MR_STORAGE, Instance, object_name, parse
 from glioserve_dicom.files.quiet import quiet
+from glioserve_dicom.files.stored import StoredBytes, StoredFile, offset_in
 from glioserve_dicom.identity import KEPT_ATTRIBUTES, NUMBERED_ATTRIBUTES, values_to_number
+from glioserve_dicom.pixels.parts import Part
 from glioserve_dicom.slices.frames import FUNCTIONAL_GROUPS
 from glioserve_dicom.slices.mosaic import has_tiles
 
@@ -38,7 +41,8 @@ MICROSECONDS_PER_DAY = 86_400_000_000
 class DicomFile:
     """A whole, parseable DICOM file. ``name`` may carry a patient's name: it stays out of messages and ``repr``."""
 
-    content: bytes = field(repr=False)
+    source: bytes | StoredFile = field(repr=False)
+    """The file's bytes, or the file on the disk that has them."""
     name: str = field(repr=False)
     """Path relative to the folder that was read; empty for bytes."""
     sop_class_uid: str = field(repr=False)
@@ -54,11 +58,33 @@ class DicomFile:
     tiled: bool = field(repr=False)
     """True where private attributes show that the image is a mosaic."""
     instance: Instance = field(repr=False, compare=False)
-    """The parsed file, without private and bulky attributes that are not sent."""
+    """The parsed file, without private and bulky attributes that are not sent; without its pixels where the file stays
+    on the disk."""
+    pixels_at: tuple[int, int] = field(default=(0, 0), repr=False, compare=False)
+    """Offset and length of the pixels in a file that stays on the disk."""
 
     def __reduce__(self) -> tuple[object, ...]:
         """Pickle the content, which is parsed again."""
         return read_dicom_file, (self.content, self.name, self.instance.what)
+
+    @property
+    def content(self) -> bytes:
+        """Whole file. Raises TruncatedFileError where it stays on the disk and is not the same any more."""
+        return self.source if isinstance(self.source, bytes) else self.source.read()
+
+    @property
+    def whole(self) -> Part:
+        """The file as a part of a request."""
+        if isinstance(self.source, bytes):
+            return self.source
+        return StoredBytes(self.source, 0, self.source.size_bytes)
+
+    def with_pixels(self, content: bytes) -> Instance:
+        """Return the parsed file with a view of its pixels in ``content``, which is :attr:`content`."""
+        if isinstance(self.source, bytes):
+            return self.instance
+        start, size = self.pixels_at
+        return replace(self.instance, pixels=memoryview(content)[start : start + size])
 
     @property
     def reason_not_sent(self) -> str:
@@ -82,13 +108,27 @@ def read_dicom_file(content: bytes, name: str, where: str) -> DicomFile:
     return dicom_file(parse(content, where), content, name)
 
 
-def dicom_file(instance: Instance, content: bytes, name: str) -> DicomFile:
-    """Return a parsed file with the facts that decide whether it is sent."""
+def dicom_file(instance: Instance, content: bytes, name: str, path: Path | None = None) -> DicomFile:
+    """Return a parsed file with the facts that decide whether it is sent.
+
+    Args:
+        instance: the parsed file.
+        content: the whole file.
+        name: its name within the study, kept out of messages.
+        path: the file itself, where its pixels may stay on the disk; None to keep them in memory.
+    """
+    stored = StoredFile.of(path, content) if path is not None else None
+    offset = offset_in(content, instance.pixels) if stored is not None else None
+    source: bytes | StoredFile = content
+    pixels_at = (0, 0)
+    if stored is not None and offset is not None:
+        source, pixels_at = stored, (offset, len(instance.pixels))
+        instance = replace(instance, pixels=memoryview(b""))
     with quiet("pydicom"):
         tiled = instance.is_mr and has_tiles(instance.dataset)
         _drop_what_stays(instance.dataset)
         return DicomFile(
-            content=content,
+            source=source,
             name=name,
             sop_class_uid=instance.sop_class_uid,
             series_instance_uid=text_of(instance.dataset, "SeriesInstanceUID"),
@@ -98,6 +138,7 @@ def dicom_file(instance: Instance, content: bytes, name: str) -> DicomFile:
             to_number=frozenset(_to_number(instance.dataset)) if instance.is_mr else frozenset(),
             tiled=tiled,
             instance=instance,
+            pixels_at=pixels_at,
         )
 
 

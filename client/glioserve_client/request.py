@@ -136,9 +136,9 @@ def _encode_dicom(
     if not sent:
         found = "; ".join(f"{n} {reason}" for reason, n in left_out.most_common(5))
         raise GlioserveError(ErrorCode.NOT_MR, f"No file is an MR image that may be sent: {found}.")
-    check_request_limits(len(sent), sum(len(file.content) for file in sent))  # before the work of rebuilding them
+    check_request_limits(len(sent), sum(len(file.whole) for file in sent))  # before the work of rebuilding them
     if identified:
-        files: tuple[tuple[Part, ...], ...] = tuple((file.content,) for file in sent)
+        files: tuple[tuple[Part, ...], ...] = tuple((file.whole,) for file in sent)
         series = {f.series_instance_uid: f.series_instance_uid for f in sent}
     else:
         with stage("deidentify"):

@@ -69,11 +69,16 @@ class DicomStudy:
             return made
 
     @classmethod
-    def from_directory(cls, directory: PathLike) -> DicomStudy:
+    def from_directory(cls, directory: PathLike, *, in_memory: bool = True) -> DicomStudy:
         """Read every file below ``directory``, but for hidden ones and what is plainly not DICOM (see ``skipped``).
 
         Zip archives are opened, in the folder or as ``directory`` itself. What is not a regular file (a pipe, a
         device, a linked folder) is skipped too.
+
+        Args:
+            directory: the folder, or the one file.
+            in_memory: False leaves pixels on the disk, to be read again when they are sent or shown: less memory,
+                for files that stay as they are until then. One that does not is GLIO-1202 when it is sent.
 
         Raises:
             EmptyStudyError: the folder does not exist or holds no DICOM file.
@@ -82,7 +87,7 @@ class DicomStudy:
             InvalidArchiveError: a zip archive is damaged, encrypted or holds another archive.
             StudyTooLargeError: more than :data:`MAX_FOLDER_FILES` files or :data:`MAX_FOLDER_BYTES` bytes.
         """
-        return cls._of(lambda: study_files(Path(directory)))
+        return cls._of(lambda: study_files(Path(directory)), in_memory)
 
     @classmethod
     def from_files(cls, paths: Iterable[PathLike]) -> DicomStudy:
@@ -103,12 +108,13 @@ class DicomStudy:
         return cls._of(lambda: given_files(tuple(contents)))
 
     @classmethod
-    def _of(cls, read: Callable[[], StudyFiles]) -> DicomStudy:
+    def _of(cls, read: Callable[[], StudyFiles], in_memory: bool = True) -> DicomStudy:
         found = read()
         files = []
         for file in found.files:
             with _naming(file.path):
-                files.append(dicom_file(file.instance(), file.content, file.name))
+                path = None if in_memory or file.packed else file.path
+                files.append(dicom_file(file.instance(), file.content, file.name, path))
         return cls(tuple(files), found.skipped)
 
 

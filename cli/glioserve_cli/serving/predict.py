@@ -196,7 +196,7 @@ def _studies(arguments: list[str]) -> dict[str, Callable[[], Study]]:
     named = {_name(Path(argument).resolve()): argument for argument in arguments}
     if len(named) < len(arguments):
         raise ValueError("two studies have the same name; the last part of each path must differ")
-    return {name: partial(DicomStudy.from_directory, argument) for name, argument in named.items()}
+    return {name: partial(DicomStudy.from_directory, argument, in_memory=False) for name, argument in named.items()}
 
 
 def _name(path: Path) -> str:

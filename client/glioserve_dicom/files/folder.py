@@ -55,6 +55,8 @@ class StudyFile:
     """Path relative to the folder that was read; empty for bytes. May carry a patient's name."""
     path: Path | None = field(default=None, repr=False)
     """Place on the disk, of the archive for what came out of one; None for bytes. May carry a patient's name."""
+    packed: bool = False
+    """True where it came out of an archive."""
     problem: GlioserveError | None = None
     """Reason why there is no content; None where there is."""
 
@@ -151,7 +153,7 @@ class _Sorter:
             try:
                 for number, (name, content) in enumerate(unpack(file.content, file.what), 1):
                     inner = f"{file.what}, file {number} in it"
-                    self.add(StudyFile(inner, content, f"{file.name}/{name}", file.path), may_skip=True)
+                    self.add(StudyFile(inner, content, f"{file.name}/{name}", file.path, packed=True), may_skip=True)
             except GlioserveError as problem:
                 self.files.append(StudyFile(file.what, name=file.name, path=file.path, problem=problem))
         elif file.problem is None and may_skip and not looks_like_dicom(file.content):
@@ -182,7 +184,7 @@ def _read(sorter: _Sorter, paths: Sequence[Path], root: Path | None) -> None:
         for path, what, content in zip(paths, whats, pool.map(_content, paths, whats), strict=True):
             name = str(path.relative_to(root)) if root else str(path)
             if isinstance(content, GlioserveError):
-                sorter.add(StudyFile(what, b"", name, path, content), may_skip=False)
+                sorter.add(StudyFile(what, b"", name, path, problem=content), may_skip=False)
             else:
                 sorter.add(StudyFile(what, content, name, path), may_skip=root is not None)
 

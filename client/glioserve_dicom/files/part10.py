@@ -222,6 +222,7 @@ def _parse(content: bytes, what: str) -> Instance:
     else:
         dataset = FileDataset(file, read_dataset(file, False, True, stop_when=found), None, meta, False, True)
         dataset.set_original_encoding(False, True, None)
+    dataset.buffer = None  # pydicom's way back to the file's bytes, which would keep them in memory
     _refuse_cut(dataset, what)
     if not found.keyword:
         return Instance(dataset, what)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from typing import Any
 
 import numpy as np
+
+from glioserve_dicom.files.stored import StoredBytes, StoredFile, offset_in
 
 
 @dataclass(frozen=True)
 class Masked:
     """Words of which only some bits are written."""
 
-    words: bytes | memoryview
+    words: bytes | memoryview | StoredBytes
     dtype: np.dtype[np.unsignedinteger[Any]]
     mask: int
 
@@ -23,11 +25,14 @@ class Masked:
 
     def write(self, out: memoryview) -> None:
         """Write the words, the other bits cleared, into ``out`` of the same length."""
-        source, target = (np.frombuffer(buffer, self.dtype) for buffer in (self.words, out))
+        target = np.frombuffer(out, self.dtype)
+        if isinstance(self.words, StoredBytes):
+            self.words.write(out)
+        source = target if isinstance(self.words, StoredBytes) else np.frombuffer(self.words, self.dtype)
         np.bitwise_and(source, self.dtype.type(self.mask), out=target)
 
 
-Part = bytes | memoryview | Masked
+Part = bytes | memoryview | Masked | StoredBytes
 
 
 def size_of(parts: Sequence[Part]) -> int:
@@ -48,8 +53,18 @@ def write_parts(parts: Sequence[Part], out: memoryview) -> None:
     at = 0
     for part in parts:
         end = at + len(part)
-        if isinstance(part, Masked):
+        if isinstance(part, Masked | StoredBytes):
             part.write(out[at:end])
         else:
             out[at:end] = part
         at = end
+
+
+def left_on_disk(parts: Sequence[Part], content: bytes, file: StoredFile) -> tuple[Part, ...]:
+    """Return the parts with those that are views into a file's ``content`` as places in that file."""
+
+    def left(view: bytes | memoryview | StoredBytes) -> bytes | memoryview | StoredBytes:
+        offset = offset_in(content, view) if isinstance(view, memoryview) else None
+        return view if offset is None else StoredBytes(file, offset, len(view))
+
+    return tuple(replace(p, words=left(p.words)) if isinstance(p, Masked) else left(p) for p in parts)
