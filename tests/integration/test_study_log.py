@@ -94,6 +94,10 @@ def kept(repository, files, phantom, tmp_path_factory):
         server = SimpleNamespace(grpc_url=serve.grpc_url())
         answered["after"] = asked(server, files, "after")
         wait_until(lambda: "after" in [study["request_id"] for study in studies(log)], "the last study is in the log")
+        refused(server, files, request_id="expired", timeout=1)  # one microsecond in the queue
+        wait_until(
+            lambda: any(line.body.get("outcome") == "expired" for line in lines(log)), "Triton's own end is in the log"
+        )
         again = replayed(log, "--with", "1", "--url", server.grpc_url)
         assert replayed(log, "--with", "7", "--url", server.grpc_url) == (1, None)
         with urllib.request.urlopen(serve.probe_url("/metrics"), timeout=10) as answer:
@@ -133,6 +137,12 @@ def test_studies_without_an_answer_are_there_with_their_code(kept, files):
     assert ends[sha256_digest(" ".join(PLANTED).encode())][:3] == ("refused", "GLIO-1201", "preprocess")
     assert ends["identified"][:3] == ("refused", "GLIO-1203", "preprocess")
     assert ends["late"] == ("cancelled", "GLIO-3104", "preprocess", digest_of_files(files))
+
+
+def test_a_study_that_triton_ended_is_counted_without_an_id(kept):
+    ends = [line.body for line in lines(kept.log) if line.kind == "ends" and line.body["outcome"] == "expired"]
+    assert ends == [{"outcome": "expired", "code": "GLIO-4101", "studies": 1}]
+    assert "expired" not in [study["request_id"] for study in studies(kept.log)]
 
 
 def test_the_servers_own_log_has_heads_that_the_audit_log_still_has(kept):

@@ -30,11 +30,11 @@ def of(name: str, model: str) -> str:
     return f'{name}{{model="{model}",version="1"}}'
 
 
-def ends(*pages: Mapping[str, float], lost_canaries: int = 0) -> dict[tuple[str, str], int]:
+def ends(*pages: Mapping[str, float], lost_canaries: int = 0, silent_canaries: int = 0) -> dict[tuple[str, str], int]:
     reader = PageReader()
     for values in pages:
         reader.read(page(values))
-    return {end: number for end, number in reader.ends(lost_canaries).items() if number}
+    return {end: number for end, number in reader.ends(lost_canaries, silent_canaries).items() if number}
 
 
 def test_what_the_ensemble_failed_and_nobody_counted_was_rejected() -> None:
@@ -51,6 +51,12 @@ def test_what_the_ensemble_failed_and_nobody_counted_was_rejected() -> None:
 def test_canaries_to_a_dead_process_are_no_studies() -> None:
     values = {failure("glioma", "OTHER"): 2, failure("preprocess", "BACKEND"): 3}
     assert ends(values, lost_canaries=2) == {LOST: 1}
+
+
+def test_canaries_that_were_given_up_in_a_queue_are_not_cancelled_studies() -> None:
+    values = {failure("glioma", "OTHER"): 4, failure("preprocess", "CANCELED"): 3}
+    assert ends(values, silent_canaries=2) == {("cancelled", "GLIO-3102"): 1, REJECTED: 1}
+    assert ends(values, silent_canaries=5) == {REJECTED: 2}
 
 
 @pytest.mark.parametrize("after", [{study("refused", "GLIO-1201"): 1}, {}], ids=["begins at 0", "is gone"])

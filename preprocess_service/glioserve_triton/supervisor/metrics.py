@@ -58,7 +58,7 @@ class SupervisorMetrics:
         self.study_log_failures, self._oldest_record = self._counter(m.STUDY_LOG_FAILURES), self._gauge(m.OLDEST_RECORD)
         self.drift = DriftCollector()
         self._registry.register(self.drift)
-        self._reader, self._lost_canaries = PageReader(), 0
+        self._reader, self._lost_canaries, self._silent_canaries = PageReader(), 0, 0
         self._repository: Path | None = None
         self._models_told_ns = -1
         self._lock = threading.Lock()
@@ -97,6 +97,7 @@ class SupervisorMetrics:
         """Count what became of canaries."""
         for outcome in outcomes:
             self._canaries.labels(model, outcome.value).inc()
+            self._silent_canaries += outcome is Outcome.SILENT
 
     def canary_failed(self, model: str, *, lost: int) -> None:
         """Count a question that failed; Triton counts so many of its canaries as requests that the backend lost."""
@@ -115,7 +116,7 @@ class SupervisorMetrics:
     def triton_ends(self) -> Mapping[tuple[str, str], int]:
         """Return the studies that Triton ended itself since the start, by outcome and code."""
         with self._lock:
-            return self._reader.ends(self._lost_canaries)
+            return self._reader.ends(self._lost_canaries, self._silent_canaries)
 
     def watch_outcomes(self, book: OutcomeBook, repository: Path) -> None:
         """Tell from now on what the outcomes in ``book`` say of the versions of the repository."""
@@ -161,7 +162,7 @@ class SupervisorMetrics:
             self._use[metric].set(size_bytes)
         with self._lock:
             triton_page = self._taken(fetch())
-            ends: Mapping[tuple[str, str], int] = self._reader.ends(self._lost_canaries)
+            ends: Mapping[tuple[str, str], int] = self._reader.ends(self._lost_canaries, self._silent_canaries)
         return with_ends(triton_page, ends).encode() + generate_latest(self._registry)
 
     def _tell_models(self) -> None:

@@ -101,6 +101,7 @@ class PageReader:
     _owed: float = 0.0
     """Studies that the first stage has counted as begun, and Triton not yet as done."""
     _lost: float = 0.0
+    _cancelled: float = 0.0
     _rejected: float = 0.0
 
     def read(self, page: str) -> Growth:
@@ -136,14 +137,17 @@ class PageReader:
             queue_us / 1e6 / done if done else 0.0,
         )
 
-    def ends(self, lost_canaries: int) -> dict[End, int]:
+    def ends(self, lost_canaries: int, silent_canaries: int = 0) -> dict[End, int]:
         """Return the studies that ended without a model of ours, by outcome and code.
+
+        Triton counts canaries that it lost, and those that were given up in a queue, as it counts studies.
 
         Those that a full queue refused are in no counter of Triton's but the ensemble's, which has all failures: they
         are what is left of it.
         """
         self._lost = max(self._lost, self._ends[_LOST] - lost_canaries)
-        told = {**self._ends, _LOST: self._lost}
+        self._cancelled = max(self._cancelled, self._ends[_CANCELLED] - silent_canaries)
+        told = {**self._ends, _LOST: self._lost, _CANCELLED: self._cancelled}
         left = self._ensemble_failures // _COUNTED_TWICE - self._typed - sum(told.values())
         self._rejected = max(self._rejected, left)
         return {end: int(number) for end, number in {**told, _REJECTED: self._rejected}.items()}
