@@ -22,6 +22,7 @@ from glioserve_registry.demo_model import demo_repository
 from glioserve_registry.layout.repository import add_version
 from glioserve_registry.promoting.promotion import promote, rollback
 from glioserve_registry.recipe_override import with_changed_recipe
+from night.drift import OTHERS, set_reference
 from night.pods import STAGE_TIMEOUT_S, Pod, Release
 from night.traffic import Traffic
 
@@ -34,6 +35,10 @@ IMPATIENT = 14
 REPAIR_TIMEOUT_S = 60.0
 WRONG_PORT = 9
 OUTCOMES = 10
+AGAIN_S = 4.0
+"""Seconds in which the drift of a second pod would ring, were there any."""
+SITE_STUDIES = 24
+"""Studies of a site; drift is measured from 20 on."""
 REMAINS = "remains"
 BLOCK_BYTES = 1 << 16
 
@@ -179,9 +184,9 @@ def lower_the_limit(night: Night) -> None:
 
 
 def raise_the_limit(night: Night) -> None:
-    """Set the limit to twice what the pod uses."""
+    """Set the limit far above what the pod uses, which on one machine is what all its processes use."""
     pod = night.release.pod
-    pod.limit_file.write_text(f"{int(pod.metric('glioserve_memory_bytes') * 2)}\n")
+    pod.limit_file.write_text(f"{int(pod.metric('glioserve_memory_bytes') * 20)}\n")
 
 
 def scrape_wrongly(night: Night) -> None:
@@ -202,6 +207,23 @@ def start_with_version_two(night: Night) -> None:
     with_changed_recipe(copy / "classifier" / "1", made, lambda recipe: replace(recipe, threshold=0.6))
     promote(copy, add_version(copy, made))
     night.release.start(repository=copy)
+
+
+def ask_a_version_of_another_training(night: Night) -> None:
+    """Start a pod whose version was trained on other studies, and send it those of the night."""
+    copy = night.folder / "watched"
+    shutil.copytree(night.release.repository, copy)
+    set_reference(copy, OTHERS)
+    night.traffic.to(night.release.start(repository=copy), SITE_STUDIES)
+
+
+def train_with_these_studies(night: Night) -> None:
+    """Make the reference again with the night's studies among them, for a new pod, and send it as many."""
+    old = last(night)
+    set_reference(old.repository, (*OTHERS, *[night.traffic.score(old)] * len(OTHERS)))
+    night.release.stop(old)
+    night.traffic.to(night.release.start(repository=old.repository), SITE_STUDIES)
+    time.sleep(AGAIN_S)
 
 
 def last(night: Night) -> Pod:
@@ -333,5 +355,12 @@ FAULTS = (
         start_with_version_two,
         "1: the promotion undone",
         lambda night: rollback(last(night).repository),
+    ),
+    Fault(
+        "a site's studies are unlike the training",
+        ("GlioserveDrift",),
+        ask_a_version_of_another_training,
+        "5: the reference made again with them",
+        train_with_these_studies,
     ),
 )

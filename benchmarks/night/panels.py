@@ -44,7 +44,7 @@ def draw_boards(prometheus: Prometheus, begin_s: float, end_s: float, folder: Pa
         for axis in axes.flat[len(panels) :]:
             axis.set_axis_off()
         for panel, axis in zip(panels, axes.flat, strict=False):
-            _draw(panel, axis, series_of(prometheus, panel, begin_s, end_s), begin_s)
+            _draw(panel, axis, series_of(prometheus, panel, begin_s, end_s), begin_s, end_s)
         minutes = (end_s - begin_s) / 60
         figure.suptitle(
             f"{board['title']}: its queries over {minutes:.0f} recorded minutes, drawn by matplotlib, not Grafana"
@@ -91,7 +91,9 @@ def legend(template: str, labels: Mapping[str, str]) -> str:
     return "" if template == "__auto" else re.sub(r"\{\{(\w+)\}\}", lambda m: labels.get(m[1], ""), template).strip()
 
 
-def _draw(panel: Panel, axis: Any, curves: Sequence[tuple[str, list[float], list[float]]], begin_s: float) -> None:
+def _draw(
+    panel: Panel, axis: Any, curves: Sequence[tuple[str, list[float], list[float]]], begin_s: float, end_s: float
+) -> None:
     defaults = panel["fieldConfig"]["defaults"]
     unit, factor = UNITS[defaults["unit"]]
     steps = defaults["thresholds"]["steps"]
@@ -124,6 +126,7 @@ def _draw(panel: Panel, axis: Any, curves: Sequence[tuple[str, list[float], list
         axis.set_ylim(min(0.0, *seen), max(*seen, 1e-3) * 1.15)
         if bound is not None and bound <= 2 * max(seen):
             axis.axhline(bound, color="tab:red", linestyle="--", linewidth=1)
+        axis.set_xlim(0.0, (end_s - begin_s) / 60)
         _add_legend(axis)
     if bound is not None:
         where = f"red {'below' if red_below else 'from'} {bound:.4g} {unit}".strip()

@@ -17,7 +17,7 @@ from support.bad_studies import NOT_DICOM, send
 WHOLE_EVERY = 20
 """One study in so many is whole DICOM, worked on from its bytes; the preprocessing of all others is kept."""
 DEADLINE_S, IMPATIENT_S = 60.0, 1.5
-BAD_AT_ONCE = 4
+SOME_AT_ONCE = 4
 
 
 class Traffic:
@@ -48,7 +48,7 @@ class Traffic:
 
     def bad(self, number: int) -> None:
         """Send so many studies that are not DICOM, some at a time, and wait until each has been refused."""
-        with ThreadPoolExecutor(BAD_AT_ONCE) as pool:
+        with ThreadPoolExecutor(SOME_AT_ONCE) as pool:
             list(pool.map(lambda _: self._raw(self._release.pod, "bad"), range(number)))
 
     def at_once(self, number: int, kind: str, timeout_s: float | None = None) -> None:
@@ -63,6 +63,15 @@ class Traffic:
         """Send so many studies at once whose callers give up after :data:`IMPATIENT_S`, and wait until they have."""
         with ThreadPoolExecutor(number) as pool:
             list(pool.map(lambda _: self._kept(self._release.pod, "impatient", IMPATIENT_S), range(number)))
+
+    def to(self, pod: Pod, number: int) -> None:
+        """Send so many good studies to one pod, some at a time, and wait for the answers."""
+        with ThreadPoolExecutor(SOME_AT_ONCE) as pool:
+            list(pool.map(lambda _: self._kept(pod, "a site's"), range(number)))
+
+    def score(self, pod: Pod) -> float:
+        """Return the score that a pod gives the good study."""
+        return float(pod.client.predict(self._studies.same(), timeout_s=DEADLINE_S).score)
 
     def _raw(self, pod: Pod, kind: str, timeout_s: float | None = None) -> None:
         self.fates[f"{kind}: {send(pod.url, [NOT_DICOM], timeout_s, self._release.authority.file)}"] += 1
