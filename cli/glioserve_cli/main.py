@@ -79,6 +79,9 @@ COMMANDS = {
     "gateway": Command(
         "glioserve_cli.serving.gateway", "gateway-config", "write the configuration of Envoy in front of the servers"
     ),
+    "drift": Command(
+        "glioserve_cli.watching.drift", "evaluate", "keep what a network was trained on, draw how sites differ from it"
+    ),
     "audit": Command("glioserve_cli.watching.audit", "preprocess", "verify and show a server's audit log"),
     "replay": Command(
         "glioserve_cli.watching.replay", "serve", "ask another version about studies whose inputs were kept"

@@ -23,7 +23,7 @@ from glioserve_evaluation.figures.roc import necrosis_auc, operating_point
 from glioserve_evaluation.figures.statistics import Scores, Truths
 from glioserve_evaluation.runs.results import Outcome
 from glioserve_export.files import copy_files, sync_folder
-from glioserve_export.version_files import MANIFEST_FILE, RECIPE_FILE
+from glioserve_export.version_files import DRIFT_REFERENCE_FILE, MANIFEST_FILE, RECIPE_FILE
 from glioserve_networks.calibration import MAX_TEMPERATURE, MIN_TEMPERATURE, cross_entropy, fit_temperature
 from glioserve_preprocess.files import load_recipe, save_recipe
 from glioserve_registry.recipe_override import with_changed_recipe
@@ -128,7 +128,9 @@ def _copy_artifact(source: Path, stage: Path, found: CalibrationFit) -> Recipe:
 
     artifact = load_artifact(source)
     recipe = parse_recipe(to_dict(found.applied_to(artifact.recipe)))
-    copy_files(source, [p.name for p in source.iterdir() if p.is_file() and p.name != RECIPE_FILE], stage)
+    # A drift reference has scores at the old temperature.
+    left_behind = (RECIPE_FILE, DRIFT_REFERENCE_FILE)
+    copy_files(source, [p.name for p in source.iterdir() if p.is_file() and p.name not in left_behind], stage)
     save_recipe(recipe, stage / RECIPE_FILE)
     load_artifact(stage)  # whole, and of the weights that were evaluated
     return load_recipe(stage / RECIPE_FILE)

@@ -28,6 +28,7 @@ from glioserve_export.progress import Progress
 from glioserve_export.reference_case import check_graph, check_network
 from glioserve_export.variants.build import Variants, WantedVariants, check_wanted, make_variants
 from glioserve_export.version_files import (
+    DRIFT_REFERENCE_FILE,
     MANIFEST_FILE,
     ONNX_FILE,
     OPTIONAL_FILES,
@@ -66,6 +67,8 @@ class Exported:
     trace_s: float
     parity_s: float
     reference_case: StoredCase | None = None
+    drift_reference: bytes | None = None
+    """File of the studies that drift is measured from, byte for byte."""
     case_figures: ReferenceCaseParity | None = None
     """Scores that network and graph give the reference case."""
     variants: Variants = field(default_factory=Variants)
@@ -119,6 +122,7 @@ def convert(
         trace_s=traced - started,
         parity_s=proven - traced,
         reference_case=case,
+        drift_reference=artifact.drift_reference,
         case_figures=figures,
         variants=variants,
     )
@@ -137,6 +141,9 @@ def write_version(exported: Exported, folder: Path) -> Manifest:
     if exported.reference_case is not None:
         (folder / REFERENCE_CASE_FILE).write_bytes(exported.reference_case.content)
         names.append(REFERENCE_CASE_FILE)
+    if exported.drift_reference is not None:
+        (folder / DRIFT_REFERENCE_FILE).write_bytes(exported.drift_reference)
+        names.append(DRIFT_REFERENCE_FILE)
     for name, content in exported.variants.files.items():
         (folder / name).write_bytes(content)
         names.append(name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from glioserve_contract.records.plan import PLAN_FILE as PLAN_FILE
 from glioserve_contract.records.plan import PLAN_RECORD_FILE as PLAN_RECORD_FILE
 from glioserve_contract.records.reference_case import REFERENCE_CASE_FILE as REFERENCE_CASE_FILE
+from glioserve_contract.records.studies.drift import DRIFT_REFERENCE_FILE as DRIFT_REFERENCE_FILE
 
 ONNX_FILE = "model.onnx"
 """fp32: the artefact of record, which every other precision is held to."""
@@ -19,7 +20,7 @@ CARD_FILES = ("model_card.md", "model_card.html")
 """Made at publication."""
 
 REQUIRED_FILES = (ONNX_FILE, RECIPE_FILE)
-OPTIONAL_FILES = (VECTORS_FILE, REFERENCE_CASE_FILE, FP16_FILE, INT8_FILE, *CARD_FILES)
+OPTIONAL_FILES = (VECTORS_FILE, REFERENCE_CASE_FILE, DRIFT_REFERENCE_FILE, FP16_FILE, INT8_FILE, *CARD_FILES)
 
 SITE_FILES = (PLAN_FILE, PLAN_RECORD_FILE)
 """A TensorRT plan and, beside it, the key that it was built for and its digest. Both belong to one GPU and one

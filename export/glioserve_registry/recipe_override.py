@@ -9,7 +9,7 @@ from pathlib import Path
 from glioserve_contract import to_dict
 from glioserve_contract.records.recipe import Recipe, parse_recipe, preprocessing_digest
 from glioserve_export.files import copy_files
-from glioserve_export.version_files import FP16_FILE, INT8_FILE, RECIPE_FILE
+from glioserve_export.version_files import DRIFT_REFERENCE_FILE, FP16_FILE, INT8_FILE, RECIPE_FILE
 from glioserve_preprocess.files import file_digest, save_recipe
 from glioserve_registry.publishing.publication import checked_export, exported_files
 from glioserve_triton.served.versions import save_manifest
@@ -28,7 +28,8 @@ def with_changed_recipe(source: Path, target: Path, change: Callable[[Recipe], R
     """Write into the new or empty folder ``target`` the version ``source`` with ``change(recipe)``, which is returned.
 
     Weights and parity stay what they are, and so do all files that the change leaves true. An evaluation is of one
-    recipe and is left behind; so are the variants where scores or labels change, by which they were judged.
+    recipe and is left behind; so are the variants where scores or labels change, by which they were judged, and the
+    drift reference where preprocessing or temperature change.
     """
     manifest = checked_export(source)
     recipe = parse_recipe(to_dict(change(manifest.recipe)))
@@ -36,6 +37,11 @@ def with_changed_recipe(source: Path, target: Path, change: Callable[[Recipe], R
     judged = _judged_by(recipe) == _judged_by(manifest.recipe)
     if not judged:
         left_behind |= {FP16_FILE, INT8_FILE}
+    if (recipe.temperature, preprocessing_digest(recipe)) != (
+        manifest.recipe.temperature,
+        manifest.preprocessing_digest,
+    ):
+        left_behind.add(DRIFT_REFERENCE_FILE)
     names = set(exported_files(manifest)) - left_behind
     target.mkdir(parents=True, exist_ok=True)
     copy_files(source, names, target)

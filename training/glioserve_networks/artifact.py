@@ -1,6 +1,7 @@
 """The artifact: the folder that training hands over.
 
-It holds ``weights.safetensors`` and ``recipe.json``, and the ``reference_case.npz`` of a recipe that has one.
+It holds ``weights.safetensors`` and ``recipe.json``, the ``reference_case.npz`` of a recipe that has one, and the
+``drift_reference.json`` of a network whose studies were summarised.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from glioserve_contract import ErrorCode, GlioserveError, to_dict
 from glioserve_contract.records.recipe import Recipe, parse_recipe
 from glioserve_contract.records.reference_case import REFERENCE_CASE_FILE
+from glioserve_contract.records.studies.drift import DRIFT_REFERENCE_FILE, parse_drift_reference
 from glioserve_networks.architectures.registry import build
 from glioserve_networks.reference_case import StoredCase, load_case, read_case
 from glioserve_preprocess.files import file_digest, load_recipe, save_recipe
@@ -40,6 +42,8 @@ class Artifact:
     """SHA-256 of ``weights.safetensors``: the graph's MODEL_ID and the manifest's key."""
     reference_case: StoredCase | None = None
     """Reference case, present iff the recipe has one; the file is the one that the recipe names."""
+    drift_reference: bytes | None = None
+    """File of the studies that drift is measured from, byte for byte; None where there is none."""
 
     def network(self) -> torch.nn.Module:
         """Build the network with these weights, in evaluation mode."""
@@ -90,7 +94,17 @@ def load_artifact(folder: Path) -> Artifact:
     file = folder / REFERENCE_CASE_FILE
     case = load_case(file, recipe) if file.exists() else None
     _check_case(recipe, case)
-    return Artifact(recipe, dict(state_dict), file_digest(folder / WEIGHTS_FILE), case)
+    digest = file_digest(folder / WEIGHTS_FILE)
+    return Artifact(recipe, dict(state_dict), digest, case, _drift_reference(folder, recipe, digest))
+
+
+def _drift_reference(folder: Path, recipe: Recipe, weights_digest: str) -> bytes | None:
+    file = folder / DRIFT_REFERENCE_FILE
+    if not file.is_file():
+        return None
+    content = file.read_bytes()
+    parse_drift_reference(content, recipe, weights_digest)
+    return content
 
 
 def _put_in_place(fresh: Path, folder: Path, old: Path) -> None:
@@ -115,7 +129,7 @@ def _check_replaceable(folder: Path) -> None:
         return
     except NotADirectoryError:
         names = {folder.name}
-    if not names <= {WEIGHTS_FILE, RECIPE_FILE, REFERENCE_CASE_FILE}:
+    if not names <= {WEIGHTS_FILE, RECIPE_FILE, REFERENCE_CASE_FILE, DRIFT_REFERENCE_FILE}:
         raise GlioserveError(
             ErrorCode.INVALID_ARTIFACT,
             f"{folder.name} exists and is not an artifact: it is not overwritten.",

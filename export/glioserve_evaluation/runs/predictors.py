@@ -22,6 +22,7 @@ from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_contract.records.facts.parity import ParityRecord
 from glioserve_contract.records.manifest import MANIFEST_SCHEMA, Manifest, ServedVersion
 from glioserve_contract.records.recipe import Recipe, preprocessing_digest
+from glioserve_contract.records.report import Report
 from glioserve_contract.tensors import CLASSIFIER_MODEL
 from glioserve_dicom.files.folder import study_files
 from glioserve_evaluation.runs.prediction import CasePrediction, ModelFacts, facts_of, prediction_of
@@ -48,15 +49,18 @@ class OfflinePredictor:
     """Threads for one study; None means one for each core. The answer is the same to the bit."""
 
     def __call__(self, study: Path) -> CasePrediction:
-        """Read, preprocess and classify a study, and return the report's part that an evaluation uses."""
+        """Return the report's part that an evaluation uses."""
+        return prediction_of(self.report(study), self.model.source, self.model.version)
+
+    def report(self, study: Path) -> Report:
+        """Read, preprocess and classify a study, and return the report."""
         served, network = _opened(self.folder, self.model.source == "artifact", self.threads)
         files = study_files(study)
         prepared = preprocess_dicom(
             files, served.manifest.recipe, accept_identified=True, threads=self.threads, brain_models=site_folder()
         )
         logits, cam = network(prepared.image[np.newaxis])
-        report = answer(served, logits, cam, prepared.brain_mask, prepared.record, with_heatmap=False).report
-        return prediction_of(report, self.model.source, self.model.version)
+        return answer(served, logits, cam, prepared.brain_mask, prepared.record, with_heatmap=False).report
 
 
 def open_offline(folder: Path, threads: int | None = None) -> OfflinePredictor:

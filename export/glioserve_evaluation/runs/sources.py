@@ -14,7 +14,7 @@ from glioserve_client import DicomStudy, GliomaClient, TlsOptions
 from glioserve_contract.limits import DEFAULT_TIMEOUT_S
 from glioserve_contract.tensors import ENSEMBLE
 from glioserve_evaluation.runs.prediction import CasePrediction, ModelFacts, Predictor, prediction_of
-from glioserve_evaluation.runs.predictors import open_offline, start_worker
+from glioserve_evaluation.runs.predictors import OfflinePredictor, open_offline, start_worker
 from glioserve_preprocess.pipeline import available_cores
 
 READY_TIMEOUT_S = 60.0
@@ -36,7 +36,7 @@ class PredictionSource(Protocol):
 class OfflineSource:
     """An artifact or exported version; several workers are processes, each with its share of the cores."""
 
-    predictor: Predictor
+    predictor: OfflinePredictor
     model: ModelFacts
     workers: int
     threads: int | None

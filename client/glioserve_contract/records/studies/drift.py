@@ -97,6 +97,6 @@ def parse_drift_reference(content: bytes, recipe: Recipe, weights_digest: str) -
         raise GlioserveError(
             ErrorCode.INVALID_ARTIFACT,
             f"{DRIFT_REFERENCE_FILE} was made with other weights, another preprocessing or another temperature.",
-            "Make it again for this network; docs/drift.md describes it.",
+            "Make it again for this network: `glioserve drift reference`.",
         )
     return reference
