@@ -80,7 +80,8 @@ def test_no_word_is_left_unreplaced(rules):
 def test_runbooks_and_alerts_are_the_same(rules):
     pages = {page.stem for page in RUNBOOKS.glob("Glioserve*.md")}
     assert pages == set(alerts(rules))
-    listed = re.findall(r"\((Glioserve\w+)\.md\)", (RUNBOOKS / "index.md").read_text(encoding="utf-8"))
+    index = (RUNBOOKS / "index.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^- \[\w+\]\((Glioserve\w+)\.md\)", index, re.MULTILINE)
     assert sorted(listed) == sorted(pages)
 
 
