@@ -31,7 +31,8 @@ MODULES = {{m for m, names in packages_distributions().items() if {{*map(canonic
 class OnlyTheImages(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
         top = name.partition(".")[0]
-        if top in sys.stdlib_module_names or top.lstrip("_") in MODULES or top.startswith("glioserve_"):
+        ours = top.startswith(("glioserve_", "_sysconfigdata_"))  # the latter is the interpreter's own, by platform
+        if ours or top in sys.stdlib_module_names or top.lstrip("_") in MODULES:
             return None
         raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 
