@@ -19,6 +19,7 @@ FIRST = ("integration", "evaluation", "triton_server", "export")
 """Folders with the longest groups: begun first, so that no worker is left alone with one at the end."""
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook of its own
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Group the tests for ``pytest -n 2 --dist loadgroup``: a file, or a whole folder, is one worker's."""
     order = {folder: number for number, folder in enumerate(FIRST)}

@@ -93,7 +93,9 @@ def test_what_the_server_tells_of_itself_is_what_the_values_say(helm4: Helm, tmp
     environment = {name: entry["value"] for name, entry in variables.items() if "value" in entry}
     assert (options.log_level, options.callers) == ("warning", ("ward", "pacs.2"))
     found = trace_export(options.otlp_endpoint, options.trace_sampling, environment)
-    assert found == TraceExport("https://c.m.svc:4318/v1/traces", 0.1, "rel-glioserve")
+    assert found == TraceExport(
+        "https://c.m.svc:4318/v1/traces", 0.1, "rel-glioserve", environment["OTEL_EXPORTER_OTLP_CERTIFICATE"]
+    )
     key = variables["OTEL_EXPORTER_OTLP_HEADERS"]["valueFrom"]["secretKeyRef"]
     assert key == {"name": "collector", "key": "otlp"}
     bundle = next(m["mountPath"] for m in container["volumeMounts"] if m["name"] == "ca-bundle")

@@ -123,6 +123,7 @@ import os, signal, sys
 from pathlib import Path
 import numpy as np
 from glioserve_client import GliomaClient, Modality, Volume, VolumeStudy
+from glioserve_client.request import encode
 from glioserve_client.shared_memory import names, regions
 
 url, token, moment = sys.argv[1:]
@@ -131,7 +132,7 @@ if moment == "made":  # between the making of the file and its registration
     regions.Regions._call = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
 client = GliomaClient(url, shared_memory=Path(token))
 if moment == "idle":
-    client._regions.give_back(client._regions.place(client._encoded(study, None, None, None).inputs))
+    client._regions.give_back(client._regions.place(encode(study).inputs))
     os.kill(os.getpid(), signal.SIGKILL)
 if moment == "asking":
     client.submit(study)
