@@ -1,4 +1,4 @@
-"""What a study costs, from the kept results of the other benchmarks, and what the chart's defaults are."""
+"""Costs of a study, from the kept results of the other benchmarks, and what the chart's defaults are."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Costs:
 
     preprocess_cpu_s: float
     speed_up: float
-    """Of preprocessing on two threads, over one."""
+    """Speed-up of preprocessing on two threads, over one."""
     classifier_cpu_s: dict[str, float]
-    """By network: ONNX Runtime with Grad-CAM, one core, median."""
+    """Seconds by network: ONNX Runtime with Grad-CAM, one core, median."""
     report_cpu_s: float
     load_s: float
     """Start of a server until it is ready, of the demo model."""

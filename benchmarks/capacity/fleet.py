@@ -47,7 +47,7 @@ class Autoscaler:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run of the fleet came to."""
+    """Result of a run of the fleet."""
 
     studies: Sequence[Study]
     pod_seconds: float

@@ -36,7 +36,7 @@ def one_after_another(batch: Sequence[Study]) -> float:
 
 @dataclass(frozen=True)
 class Kind:
-    """What every pod of a fleet is."""
+    """Description of every pod of a fleet."""
 
     classifier: Limits
     batch_seconds: Seconds

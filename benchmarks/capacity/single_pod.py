@@ -28,7 +28,7 @@ from glioserve_triton.process.options import ServerOptions
 from glioserve_triton.process.server import TritonServer
 
 SHRINK = 6
-"""In-plane voxels are thinned out by this: small studies, whose preprocessing is some seconds all the same."""
+"""Factor by which in-plane voxels are thinned out, for small studies that still take some seconds."""
 CALIBRATION = 8
 """Studies, two at a time, whose time sets the rate."""
 DEADLINE_S = 300.0
@@ -45,7 +45,7 @@ class Traced:
     waits_s: Times
     responses_s: Times
     work_s: dict[str, Times]
-    """How long each model worked, by its name."""
+    """Seconds that each model worked, by its name."""
 
 
 def measure(repository: Path, folder: Path, seconds: float, utilisation: float, seed: int) -> tuple[Traced, float]:

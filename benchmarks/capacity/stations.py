@@ -17,7 +17,7 @@ Steps = Generator[simpy.Event, "End", None]
 
 
 class End(str, Enum):
-    """What becomes of a request at a station."""
+    """End of a request at a station."""
 
     DONE = "done"
     REJECTED = "rejected"
@@ -35,9 +35,9 @@ class Study:
     deadline_s: float = float("inf")
     """Moment from which its caller waits no more; it is not begun after it."""
     begun_s: float = float("nan")
-    """When its preprocessing began, of the attempt that was answered."""
+    """Time at which its preprocessing began, of the attempt that was answered."""
     ended_s: float = float("nan")
-    """When it was answered; NaN where it was not."""
+    """Time at which it was answered; NaN where it was not."""
     refusals: int = 0
     """Attempts that were rejected or expired."""
 

@@ -1,4 +1,4 @@
-"""What the client's benchmark measures, each in a process of its own: ``python -m client.tasks NAME ARGUMENT...``.
+"""Measurements of the client's benchmark, each in a process of its own: ``python -m client.tasks NAME ARGUMENT...``.
 
 A task prints its figures as JSON. CPU seconds are those of all threads of the process.
 """

@@ -45,7 +45,7 @@ BLOCK_BYTES = 1 << 16
 
 @dataclass
 class Night:
-    """What faults strike and what is done about them."""
+    """Parts that faults strike, and that are repaired."""
 
     release: Release
     traffic: Traffic

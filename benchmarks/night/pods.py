@@ -35,7 +35,7 @@ STOP_TIMEOUT_S = 40.0
 SCRAPE_TIMEOUT_S = 30.0
 """Prometheus takes up to five seconds to see that its targets have changed."""
 LIMIT_FILES = ("sys/fs/cgroup/memory.max", "sys/fs/cgroup/memory/memory.limit_in_bytes")
-"""Where a pod finds its limit on memory, by the version of cgroups."""
+"""Files in which a pod finds its limit on memory, by the version of cgroups."""
 
 
 @dataclass
@@ -46,7 +46,7 @@ class Pod:
     repository: Path
     limit_file: Path
     command: tuple[str, ...]
-    """What is put before the command that serves: the pod's mounts."""
+    """Words before the command that serves: the pod's mounts."""
     options: tuple[str, ...]
     authority: Path
     folder: Path

@@ -26,7 +26,7 @@ class Traffic:
     def __init__(self, release: Release, per_s: float) -> None:
         self._release, self._pause_s = release, 1 / per_s
         self.fates: Counter[str] = Counter()
-        """What became of the studies, by kind."""
+        """Number of studies by what became of them."""
         self.answered: list[tuple[str, str]] = []
         """Pod and request id of the good studies that were answered."""
         self._stop = threading.Event()

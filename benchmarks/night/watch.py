@@ -1,4 +1,4 @@
-"""What rings when: the alerts that Prometheus has firing, looked at four times a second."""
+"""A watch over the alerts: those that Prometheus has firing, looked at four times a second."""
 
 from __future__ import annotations
 

@@ -23,6 +23,7 @@ from glioserve_registry.publishing.gate import Gate, shadow_rules
 from glioserve_triton.served.versions import load_manifest
 from glioserve_triton.shadow.candidate import CandidateProcess, find_candidate
 from glioserve_triton.shadow.runner import MOST_WAITING, ShadowRunner
+from glioserve_watch.drift.distance import psi
 from glioserve_watch.shadow import images
 from glioserve_watch.shadow.comparison import compared, shadow_file, shadow_records
 from support.promotable import promotable_repository
@@ -208,6 +209,9 @@ def test_flips_are_counted_over_all_and_by_subgroup_each_study_once() -> None:
     assert (standing.over_all.flips, standing.over_all.studies) == (4, 20)
     assert standing.over_all.flips_lower < 0.2 < standing.over_all.flips_upper
     assert standing.over_all.mean_difference == pytest.approx(-0.5 * 4 / 21)
+    served, candidate = np.zeros(10), np.zeros(10)
+    served[8], candidate[8], candidate[3] = 21, 17, 4
+    assert standing.over_all.score_psi == pytest.approx(psi(served, candidate))
     assert {g: (c.flips, c.studies) for g, c in standing.subgroups.items()} == {
         "manufacturer GE": (2, 10),
         "manufacturer SIEMENS": (2, 10),

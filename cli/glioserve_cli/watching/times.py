@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timezone
 
-from glioserve_watch.audit.lines import utc
+from glioserve_watch.times import utc
 
 
 def time_of(text: str) -> str:

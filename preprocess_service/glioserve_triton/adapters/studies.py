@@ -7,7 +7,6 @@ import os
 import re
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from glioserve_watch.features import features_of
 from glioserve_watch.inputs import KEPT_INPUTS, REPLAYED, KeptInput, leave_input
 from glioserve_watch.shadow.images import SHADOW_IMAGES, Image, leave
 from glioserve_watch.spool import SPOOL_FOLDER, STUDY_LOG, Spool
+from glioserve_watch.times import utc_now
 
 _PLAIN_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 
@@ -101,7 +101,7 @@ class Studies:
         caller = caller_of(request)
         return StudyRecord(
             record_id=spool.new_record_id(),
-            ended_at=datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            ended_at=utc_now(),
             request_id=plain_request_id(request.request_id()),
             outcome=outcome,
             code=code,

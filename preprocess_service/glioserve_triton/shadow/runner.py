@@ -6,7 +6,6 @@ import queue
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from datetime import datetime, timezone
 from pathlib import Path
 
 from glioserve_contract import GlioserveError
@@ -17,6 +16,7 @@ from glioserve_triton.shadow.candidate import CandidateProcess
 from glioserve_watch.groups import groups_of
 from glioserve_watch.shadow.comparison import shadow_file
 from glioserve_watch.shadow.images import sweep, take
+from glioserve_watch.times import utc_now
 
 MOST_WAITING = 256
 """Studies that wait for the candidate; further ones are skipped, for it must never hold anything up."""
@@ -76,7 +76,7 @@ class ShadowRunner:
         manifest = self._candidate.manifest
         label = "recurrence" if score >= manifest.recipe.threshold else "necrosis"
         record = ShadowRecord(
-            at=datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            at=utc_now(),
             request_id=study.request_id,
             image_digest=study.image_digest,
             served=ShadowAnswer(study.model.version, study.model.digest, study.score, study.label),

@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import Any
 
 from glioserve_contract import canonical_json, sha256_digest
+from glioserve_watch.times import utc
 
 NO_HASH = "sha256:" + "0" * 64
 """``previous`` of the first line of a chain."""
@@ -85,11 +86,6 @@ def read_line(text: bytes) -> Line:
     if kind not in KINDS or not isinstance(fields[kind], dict):
         raise ValueError(f"its kind {kind!r} is unknown; a newer glioserve may have written it")
     return Line(Head(seq, own), previous, at, kind, fields[kind])
-
-
-def utc(time: datetime) -> str:
-    """Return a time as the log has it."""
-    return time.astimezone(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _hash_of(fields: dict[str, Any]) -> str:

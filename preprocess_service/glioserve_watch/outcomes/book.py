@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
 from pathlib import Path
 
 from glioserve_contract import ErrorCode, GlioserveError
@@ -10,6 +9,7 @@ from glioserve_contract.records.studies.outcome import OutcomeRecord, Source, Tr
 from glioserve_contract.records.studies.study import StudyRecord
 from glioserve_watch.groups import groups_of
 from glioserve_watch.record_file import RecordFile
+from glioserve_watch.times import utc_now
 
 OUTCOMES_FILE = "outcomes.jsonl"
 
@@ -25,7 +25,7 @@ def outcome_of(study: StudyRecord, truth: Truth, source: Source, *, corrects: bo
             ErrorCode.INVALID_OUTCOME, f"The study {study.request_id} was not answered ({study.outcome})."
         )
     return OutcomeRecord(
-        recorded_at=datetime.now(timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        recorded_at=utc_now(),
         request_id=study.request_id,
         truth=truth,
         source=source,

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from glioserve_contract.records.studies.shadow import ShadowRecord
+from glioserve_watch.drift.distance import psi
 from glioserve_watch.outcomes.evidence import interval
 from glioserve_watch.parts import parts_of
 from glioserve_watch.record_file import RecordFile
@@ -18,8 +19,6 @@ from glioserve_watch.record_file import RecordFile
 SHADOW_FILE = "shadow.jsonl"
 Scores = npt.NDArray[np.float64]
 _BINS = 10
-_FLOOR = 1e-4
-"""Least share of a bin, so that an empty one does not make the index infinite."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +121,5 @@ def _comparison(records: list[ShadowRecord]) -> Comparison:
 
 
 def _psi(actual: Scores, expected: Scores) -> float:
-    shares = [np.histogram(scores, _BINS, (0.0, 1.0))[0] / len(scores) for scores in (actual, expected)]
-    a, e = (np.maximum(share, _FLOOR) for share in shares)
-    return float(((a - e) * np.log(a / e)).sum())
+    counts = (np.histogram(scores, _BINS, (0.0, 1.0))[0].astype(np.float64) for scores in (expected, actual))
+    return psi(*counts)
