@@ -11,7 +11,7 @@ from pathlib import Path
 import grpc
 
 from glioserve_client import GliomaClient, RetryPolicy, TlsOptions
-from support.pki import SERVER, Authority
+from support.network.pki import SERVER, Authority
 
 HOST = "127.0.0.1"
 HEADERS_TIMEOUT_S, UPLOAD_TIMEOUT_S = 4, 10

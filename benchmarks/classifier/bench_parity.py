@@ -24,7 +24,7 @@ from glioserve_export.exporter import convert
 from glioserve_networks import architectures, load_artifact, save_artifact
 
 sys.path.insert(0, str(ROOT / "tests"))
-from support.networks import random_network
+from support.models.networks import random_network
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from glioserve_export.graphs.graph import ServedGraph
 from glioserve_export.graphs.probes import INPUTS, probe_studies
 
 sys.path.insert(0, str(ROOT / "tests"))
-from support.networks import random_network
+from support.models.networks import random_network
 
 PEAK_TFLOPS: dict[str, tuple[float, float]] = {
     "H200": (67.0, 989.4),

@@ -35,7 +35,7 @@ from glioserve_networks import ClassifierNet
 from glioserve_networks.gradcam import SplitNetwork, evidence, logits_and_gradient
 
 sys.path.insert(0, str(ROOT / "tests"))
-from support.networks import random_network
+from support.models.networks import random_network
 
 CHANNELS = (Modality.T1, Modality.T1CE, Modality.T2)
 STUDIES = ("brain", "random")

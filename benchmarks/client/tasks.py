@@ -74,7 +74,7 @@ def handed_over(megabytes: str, rounds: str) -> Figures:
     from glioserve_triton.process.server import TritonServer
 
     sys.path.insert(0, str(ROOT / "tests"))
-    from support.canned_server import write_canned_repository
+    from support.server.canned_server import write_canned_repository
 
     study, options = volume_study(float(megabytes)), ServerOptions(shared_memory_token="token-of-a-benchmark")
     with tempfile.TemporaryDirectory() as folder:

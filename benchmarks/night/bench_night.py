@@ -37,10 +37,10 @@ from night.panels import draw_boards
 from night.pods import STAGE_TIMEOUT_S, Release
 from night.traffic import Traffic
 from night.watch import Watch
-from support.evaluations import report_for
-from support.holding import hold_adapter
+from support.cluster.rules import alerts, rendered_rules, shortened
 from support.prometheus import Prometheus, running_prometheus
-from support.rules import alerts, rendered_rules, shortened
+from support.results.evaluations import report_for
+from support.server.holding import hold_adapter
 
 SHORTER = 120
 STUDIES_PER_S = 0.5

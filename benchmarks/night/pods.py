@@ -21,10 +21,10 @@ from pathlib import Path
 from glioserve_client import GliomaClient, RetryPolicy, TlsOptions
 from glioserve_triton.process.options import free_ports
 from glioserve_triton.supervisor.stubs import Stub, stubs_of
-from support.pki import SERVER, Authority
+from support.cluster.rules import FULLNAME
+from support.network.pki import SERVER, Authority
 from support.prometheus import Prometheus
-from support.rules import FULLNAME
-from support.serve import Serve, serving
+from support.server.serve import Serve, serving
 
 HOST = "127.0.0.1"
 SHARED_MEMORY_MIB, STUDY_LOG_MIB = 256, 16

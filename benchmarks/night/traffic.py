@@ -12,7 +12,7 @@ from chaos.studies import Studies, phantom_of
 from glioserve_contract import GlioserveError
 from glioserve_phantom.dicom import dicom_files
 from night.pods import Pod, Release
-from support.bad_studies import NOT_DICOM, send
+from support.studies.bad_studies import NOT_DICOM, send
 
 WHOLE_EVERY = 20
 """One study in so many is whole DICOM, worked on from its bytes; the preprocessing of all others is kept."""

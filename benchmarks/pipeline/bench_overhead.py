@@ -44,7 +44,7 @@ from glioserve_triton.served.promotions import load_serving
 from glioserve_triton.supervisor.stubs import stubs_of
 
 sys.path.insert(0, str(ROOT / "tests"))
-from support.pki import SERVER, Authority
+from support.network.pki import SERVER, Authority
 
 STARTS = 3
 REFUSED_IN_A_ROW = 10

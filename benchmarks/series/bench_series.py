@@ -44,8 +44,8 @@ from series.cases import AGENT_TEXTS, CASES, twenty_series
 from series.studies import FAULTS, STUDIES_A_PATIENT, drawn_study, renamed_study
 
 sys.path.insert(0, str(ROOT / "tests"))
-from preprocess.header_table import AMBIGUOUS, EXCLUDED, OPEN, ROWS, Row
-from support.dicom_files import mr_dataset, sent
+from preprocess.series.header_table import AMBIGUOUS, EXCLUDED, OPEN, ROWS, Row
+from support.studies.dicom_files import mr_dataset, sent
 
 CLIENT_SHARE = 3
 """One synthetic study in so many goes through the client as well."""

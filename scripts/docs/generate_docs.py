@@ -196,15 +196,15 @@ def bounds() -> str:
          "preprocess/test_volumes.py"),
         (
             "one step's work on a study", f"{MAX_STUDY_S:g} s", "", ErrorCode.STUDY_TIMEOUT,
-            "triton_server/test_wanted.py",
+            "triton_server/serving/test_wanted.py",
         ),
         (
             "a stage's work before it is taken for a hang", f"{Limits().hung_after_s:g} s", "`--stage-timeout-s`",
-            ErrorCode.STAGE_LOST, "triton_server/test_supervisor.py",
+            ErrorCode.STAGE_LOST, "triton_server/running/test_supervisor.py",
         ),
         (
             "memory of a stage, before it is replaced between two requests", f"{Limits().memory_bytes // mib} MiB",
-            "`--stage-memory-limit-mib`", None, "triton_server/test_supervisor.py",
+            "`--stage-memory-limit-mib`", None, "triton_server/running/test_supervisor.py",
         ),
         (
             "studies that wait", f"{MAX_WAITING_STUDIES}", "`max_queue_size` of the model", ErrorCode.UNAVAILABLE,

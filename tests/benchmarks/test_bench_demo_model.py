@@ -12,8 +12,8 @@ import pytest
 
 from glioserve_contract import Modality
 from glioserve_contract.records.manifest import Manifest
-from support.phantoms import small_phantom
-from support.recipes import fake_export
+from support.models.recipes import fake_export
+from support.studies.phantoms import small_phantom
 
 ROOT = Path(__file__).parents[2]
 

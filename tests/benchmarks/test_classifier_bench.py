@@ -52,7 +52,7 @@ def test_every_runtime_answers_alike_and_is_timed_with_and_without_a_map(
 
 def test_the_classifier_alone_is_the_same_graph_without_its_map(runtimes: ModuleType) -> None:
     from glioserve_export.graphs.onnx_export import export_onnx
-    from support.networks import random_network
+    from support.models.networks import random_network
 
     recipe = runtimes.Settings("resnet10", size=32, width=0.0625).recipe()
     model = export_onnx(random_network(recipe), recipe, "sha256:" + "00" * 32)

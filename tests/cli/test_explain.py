@@ -13,7 +13,7 @@ from glioserve_contract.sequences import PixelKind
 from glioserve_dicom.volumes.geometry import Geometry
 from glioserve_preprocess.files import save_recipe
 from glioserve_preprocess.opinion.network import PixelOpinion
-from support.scans import FLAIR_HEADER, T1_HEADER, T1CE_HEADER, T2_HEADER, part10, series
+from support.studies.scans import FLAIR_HEADER, T1_HEADER, T1CE_HEADER, T2_HEADER, part10, series
 
 SLICES = 34
 

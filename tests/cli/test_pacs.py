@@ -12,9 +12,9 @@ from filelock import FileLock
 from glioserve_cli.main import main
 from glioserve_cli.pacs import command
 from glioserve_pacs.answering import Made
-from support.dicom_files import file_bytes, mr_dataset
-from support.pacs_fakes import FakeAnswers
+from support.pacs.pacs_fakes import FakeAnswers
 from support.scripts import ROOT
+from support.studies.dicom_files import file_bytes, mr_dataset
 
 RECIPE = ROOT / "examples" / "demo_model" / "recipe.json"
 STUDY = "1.2.840.99999.7"

@@ -16,9 +16,9 @@ from pydicom.uid import MediaStorageDirectoryStorage
 from glioserve_cli.main import main
 from glioserve_cli.serving.failures import EXIT_CODES
 from glioserve_contract import ErrorCode, GlioserveError
-from support.answers import outputs_of, report_of, small_answer
-from support.dicom_files import file_bytes, mr_dataset
-from support.fake_server import Answer, Fail, FakeServer
+from support.results.answers import outputs_of, report_of, small_answer
+from support.server.fake_server import Answer, Fail, FakeServer
+from support.studies.dicom_files import file_bytes, mr_dataset
 
 
 @pytest.fixture

@@ -15,10 +15,10 @@ import pytest
 import tomllib
 
 from glioserve_contract import Modality
-from support.answers import blob, outputs_of, report_of, small_answer
-from support.dicom_files import file_bytes, mr_dataset
-from support.fake_server import Answer, FakeServer
-from support.heads import LESION_LPS_MM, ORIENTATIONS, head_grid, head_volume
+from support.results.answers import blob, outputs_of, report_of, small_answer
+from support.server.fake_server import Answer, FakeServer
+from support.studies.dicom_files import file_bytes, mr_dataset
+from support.studies.heads import LESION_LPS_MM, ORIENTATIONS, head_grid, head_volume
 
 ROOT = Path(__file__).resolve().parents[2]
 CLIENT = tomllib.loads((ROOT / "client" / "pyproject.toml").read_text())["project"]

@@ -44,7 +44,7 @@ BASE_DEPENDENCIES = {"numpy", "pydicom", "grpc", "google", "nibabel", "PIL", "ji
 TRITON_ONLY = "triton_python_backend_utils"
 MOST_LINES = 400
 MOST_FILES = 12
-SMALL_FOLDERS = ("benchmarks", "scripts")
+SMALL_FOLDERS = ("benchmarks", "scripts", "tests")
 """Folders beside the packages whose folders hold no more files than a package's."""
 
 

@@ -17,7 +17,7 @@ from glioserve_contract.records.promotion import PROMOTION_SCHEMA, Begun, Change
 from glioserve_contract.seal import BLANK_SEAL, seal_holds, sealed_json
 from glioserve_triton.served.promotions import load_promotion, load_serving, serving_version, version_numbers
 from glioserve_triton.served.versions import load_manifest, save_manifest
-from support.recipes import fake_export
+from support.models.recipes import fake_export
 
 AT = "2031-05-06T07:08:09+00:00"
 PUBLICATION = PublicationRecord(AT, "2.0", "2.0.0", "sha256:" + "1" * 64, GateVerdict(True, ()))

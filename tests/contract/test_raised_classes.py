@@ -14,9 +14,9 @@ from glioserve_registry.layout import static_models
 from glioserve_registry.layout.repository import add_version
 from glioserve_registry.promoting.promotion import promote, rollback
 from glioserve_triton.served.versions import load_manifest
-from support.promotable import promotable_repository, quick_models
-from support.recipes import fake_export
-from support.scans import T1_HEADER, oblique, part10, series
+from support.models.promotable import promotable_repository, quick_models
+from support.models.recipes import fake_export
+from support.studies.scans import T1_HEADER, oblique, part10, series
 
 
 @pytest.fixture

@@ -145,7 +145,7 @@ def test_model_id_and_digest_are_one(content):
 
 
 def test_versions_are_ordered_by_number_not_by_name(tmp_path):
-    from support.recipes import fake_export
+    from support.models.recipes import fake_export
 
     for version in ("9", "10", "2"):
         fake_export(tmp_path / version)
@@ -159,7 +159,7 @@ def test_versions_are_ordered_by_number_not_by_name(tmp_path):
 
 
 def test_a_manifest_of_another_preprocessing_is_refused(tmp_path):
-    from support.recipes import fake_export
+    from support.models.recipes import fake_export
 
     fake_export(tmp_path)
     path = tmp_path / "manifest.json"

@@ -14,7 +14,7 @@ from glioserve_contract import from_dict, to_dict
 from glioserve_contract.records.preprocess import PreprocessRecord
 from glioserve_contract.records.report import Report
 from glioserve_contract.version import same_major
-from support.answers import small_answer
+from support.results.answers import small_answer
 from support.schemas import NAMES, SCHEMAS, validator
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -12,8 +12,8 @@ from glioserve_dicom.files.folder import study_files
 from glioserve_dicom.read import read
 from glioserve_dicom.slices.assemble import assemble
 from glioserve_dicom.slices.stacks import stacks_of
-from support.encodings import without_preamble, zipped
-from support.pitfalls import STORED, files, scan
+from support.studies.encodings import without_preamble, zipped
+from support.studies.pitfalls import STORED, files, scan
 
 
 @pytest.fixture

@@ -24,10 +24,10 @@ from glioserve_dicom.codec.jpeg import UnsupportedStreamError, decode_jpeg
 from glioserve_dicom.read import read
 from glioserve_dicom.slices.assemble import assemble
 from glioserve_dicom.slices.stacks import stacks_of
-from support.encodings import edited, encoded, set_codestream
-from support.jpeg_streams import lossless, transformed
-from support.pitfalls import STORED, scan
-from support.scans import part10
+from support.studies.encodings import edited, encoded, set_codestream
+from support.studies.jpeg_streams import lossless, transformed
+from support.studies.pitfalls import STORED, scan
+from support.studies.scans import part10
 
 ROWS, COLUMNS = 23, 31
 PRECISIONS = (2, 8, 10, 12, 15, 16)

@@ -10,8 +10,8 @@ from glioserve_contract import ErrorCode, GlioserveError, Modality
 from glioserve_dicom.read import read
 from glioserve_dicom.slices.assemble import assemble
 from glioserve_dicom.slices.stacks import stacks_of
-from support.encodings import encoded, enhanced
-from support.pitfalls import files, scan
+from support.studies.encodings import encoded, enhanced
+from support.studies.pitfalls import files, scan
 
 INVALID, MISSING, CUT = ErrorCode.INVALID_ATTRIBUTE, ErrorCode.MISSING_ATTRIBUTE, ErrorCode.TRUNCATED_FILE
 COLOUR, PIXELS = ErrorCode.COLOUR_IMAGE, ErrorCode.UNSUPPORTED_PIXELS

@@ -33,7 +33,7 @@ from glioserve_dicom.read import read
 from glioserve_dicom.slices.assemble import assemble
 from glioserve_dicom.slices.stacks import stacks_of
 from glioserve_dicom.volumes.geometry import Geometry, apply
-from support.encodings import (
+from support.studies.encodings import (
     LOSSLESS,
     NATIVE,
     bare,
@@ -45,7 +45,7 @@ from support.encodings import (
     without_preamble,
     zipped,
 )
-from support.pitfalls import (
+from support.studies.pitfalls import (
     CORONAL,
     GEOMETRY,
     SAGITTAL,
@@ -57,7 +57,7 @@ from support.pitfalls import (
     same_series,
     scan,
 )
-from support.scans import part10
+from support.studies.scans import part10
 
 MOSAIC = ["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"]
 

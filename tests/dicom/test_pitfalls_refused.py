@@ -20,8 +20,18 @@ from glioserve_dicom.files import archive
 from glioserve_dicom.read import read
 from glioserve_dicom.slices.assemble import assemble
 from glioserve_dicom.slices.stacks import stacks_of
-from support.encodings import edited, encoded, enhanced, zipped
-from support.pitfalls import GEOMETRY, SIZE, SPACING_MM, STORED, documented_rows, files, other_pixels, same_series, scan
+from support.studies.encodings import edited, encoded, enhanced, zipped
+from support.studies.pitfalls import (
+    GEOMETRY,
+    SIZE,
+    SPACING_MM,
+    STORED,
+    documented_rows,
+    files,
+    other_pixels,
+    same_series,
+    scan,
+)
 
 MOSAIC = ["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"]
 

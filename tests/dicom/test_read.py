@@ -14,8 +14,8 @@ from glioserve_dicom.identity import IDENTIFYING_ATTRIBUTES
 from glioserve_dicom.read import read
 from glioserve_dicom.slices.assemble import assemble
 from glioserve_dicom.slices.stacks import stacks_of
-from support.encodings import encoded, zipped
-from support.scans import STUDY_UID, T1_HEADER, oblique, part10, series
+from support.studies.encodings import encoded, zipped
+from support.studies.scans import STUDY_UID, T1_HEADER, oblique, part10, series
 
 
 @pytest.fixture

@@ -52,8 +52,8 @@ from glioserve_dicom.slices.assemble import assemble
 from glioserve_dicom.slices.stacks import stacks_of
 from glioserve_dicom.volumes import arrays, nifti
 from glioserve_dicom.volumes.arrays import volume_of_array, volume_of_nifti
-from support.encodings import bare, edited, encoded, without_preamble, zipped
-from support.pitfalls import STORED, files, scan
+from support.studies.encodings import bare, edited, encoded, without_preamble, zipped
+from support.studies.pitfalls import STORED, files, scan
 
 MARKER = "Zyxquist"
 """A patient's name, in every name of a file and folder here."""

@@ -16,9 +16,9 @@ from glioserve_export.exporter import export_model
 from glioserve_networks import load_artifact
 from glioserve_phantom.dicom import dicom_files, write_study
 from glioserve_registry.demo_model import demo_model_dir
-from support.phantoms import small_phantom
-from support.recipes import tiny_recipe
-from support.reference_cases import artifact_with_case
+from support.models.recipes import tiny_recipe
+from support.models.reference_cases import artifact_with_case
+from support.studies.phantoms import small_phantom
 
 PATIENT = "DOE^JOHN"
 """In the folders' names, as in many an archive; the phantoms' own headers carry another."""

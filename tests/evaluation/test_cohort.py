@@ -9,7 +9,7 @@ import pytest
 
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_evaluation.runs.cohort import MAX_FILE_BYTES, load_cohort
-from support.evaluation import cohort_table
+from support.results.evaluation import cohort_table
 
 NAME = "DOE^JANE"
 

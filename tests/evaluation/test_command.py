@@ -24,8 +24,8 @@ from glioserve_evaluation.runs.results import RESULTS_FILE
 from glioserve_preprocess.files import load_recipe
 from glioserve_registry.demo_model import demo_model_dir
 from glioserve_triton.served.versions import load_manifest
-from support.evaluation import cohort_table, drawn_outcomes
-from support.recipes import fake_export
+from support.models.recipes import fake_export
+from support.results.evaluation import cohort_table, drawn_outcomes
 
 COHORT_OF_12 = [("necrosis", "recurrence", "recurrence")[i % 3] for i in range(12)]
 

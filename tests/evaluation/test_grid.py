@@ -23,7 +23,7 @@ from glioserve_preprocess.files import save_recipe
 from glioserve_training import cohort_dataset
 from glioserve_training.cohort_dataset import CohortDataset, Excluded, LabelledStudy, make_cohort_dataset
 from glioserve_training.settings import PRESETS
-from support.recipes import SMALL, tiny_recipe
+from support.models.recipes import SMALL, tiny_recipe
 
 SETTINGS = replace(PRESETS["demo"], epochs=2, batch=4, augment=False, bf16=False, localisation=0.0)
 STUDIES = [LabelledStudy(f"{i}", Path(f"{i}"), ("necrosis", "recurrence")[i % 3 > 0]) for i in range(18)]

@@ -23,9 +23,9 @@ from glioserve_evaluation.reports.report import Subgroup
 from glioserve_registry.publishing import model_card
 from glioserve_registry.publishing.model_card import card_files
 from glioserve_triton.served.versions import load_manifest
-from support.answers import small_answer
-from support.evaluations import report_for
-from support.recipes import fake_export, tiny_recipe
+from support.models.recipes import fake_export, tiny_recipe
+from support.results.answers import small_answer
+from support.results.evaluations import report_for
 
 HOSTILE = """'"></td></style><script>alert(1)</script>&lt;&<img src=x onerror=alert(1)>"""
 LOOKED_UP = {"recurrence", "necrosis", "wilsoncc", "GLIO-1301", "shown", "exact"}

@@ -16,7 +16,7 @@ from glioserve_evaluation.runs.results import RESULTS_FILE
 from glioserve_registry.demo_model import demo_repository
 from glioserve_registry.layout.repository import add_version
 from glioserve_triton.process.server import TritonServer
-from support.triton import running_server
+from support.server.triton import running_server
 
 pytestmark = pytest.mark.triton
 SAME_SCORE = 1e-5

@@ -20,8 +20,8 @@ from glioserve_networks import load_artifact
 from glioserve_registry.demo_model import demo_model_dir
 from glioserve_registry.layout.repository import add_version, version_folder
 from glioserve_triton.served.versions import load_manifest
-from support.recipes import fake_export, tiny_recipe
-from support.triton import wait_until
+from support.models.recipes import fake_export, tiny_recipe
+from support.server.triton import wait_until
 
 SAME_SCORE = 1e-5
 

@@ -10,7 +10,7 @@ import pytest
 
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_evaluation.runs.results import RESULTS_FILE, ResultStore
-from support.evaluation import MODEL, cohort_table, facts, outcome, small_cohort
+from support.results.evaluation import MODEL, cohort_table, facts, outcome, small_cohort
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from glioserve_evaluation.runs import results
 from glioserve_evaluation.runs.prediction import CasePrediction
 from glioserve_evaluation.runs.results import RESULTS_FILE, Outcome, ResultStore
 from glioserve_evaluation.runs.run import run_cases, without_identifiers
-from support.evaluation import MODEL, facts, prediction, small_cohort
+from support.results.evaluation import MODEL, facts, prediction, small_cohort
 
 TESTS = Path(__file__).resolve().parents[1]
 WAIT_S = 60.0
@@ -284,7 +284,7 @@ from pathlib import Path
 from glioserve_evaluation.runs.cohort import load_cohort
 from glioserve_evaluation.runs.results import ResultStore
 from glioserve_evaluation.runs.run import run_cases
-from support.evaluation import MODEL, prediction
+from support.results.evaluation import MODEL, prediction
 
 folder, workers = Path(sys.argv[1]), int(sys.argv[2])
 futures = []

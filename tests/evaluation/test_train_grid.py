@@ -16,8 +16,8 @@ from glioserve_evaluation.grid.cells import CellResult, GridPlan
 from glioserve_networks.dataset import load_studies
 from glioserve_preprocess.files import save_recipe
 from glioserve_training.cohort_dataset import CohortDataset, LabelledStudy, make_cohort_dataset
-from support.evaluation import cohort_table
-from support.recipes import tiny_recipe
+from support.models.recipes import tiny_recipe
+from support.results.evaluation import cohort_table
 
 
 def test_a_study_that_is_left_out_is_not_named(

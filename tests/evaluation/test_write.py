@@ -20,7 +20,7 @@ from glioserve_evaluation.reports.html import as_html
 from glioserve_evaluation.reports.report import EvaluationReport, Settings, report_bytes
 from glioserve_evaluation.reports.write import cases_csv, summary_lines, write_evaluation
 from glioserve_evaluation.runs.results import Outcome
-from support.evaluation import MODEL, drawn_outcomes, outcome
+from support.results.evaluation import MODEL, drawn_outcomes, outcome
 
 DATA_URL = "data:image/svg+xml;base64,"
 FAILED = replace(outcome("FAILED-CASE", "necrosis", None, error="GLIO-1303"), detail="The t1 series has 17 slices.")

@@ -8,7 +8,7 @@ import pytest
 
 from glioserve_export.graphs.onnx_export import export_onnx
 from glioserve_networks import Artifact
-from support.networks import tiny_artifact
+from support.models.networks import tiny_artifact
 
 
 @pytest.fixture(scope="session")

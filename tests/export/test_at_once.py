@@ -29,8 +29,8 @@ from glioserve_registry.store import CLAIM_FILE, Store
 from glioserve_tensorrt.overlay import served_copy
 from glioserve_triton.served.versions import load_manifest
 from support.looks import Looks
-from support.networks import random_network
-from support.recipes import fake_export, tiny_recipe
+from support.models.networks import random_network
+from support.models.recipes import fake_export, tiny_recipe
 
 TIMEOUT_S = 60
 LOOKS = range(1, 7)

@@ -14,7 +14,7 @@ from glioserve_contract.limits import DEFAULT_TIMEOUT_S, MAX_CLASSIFIER_BATCH
 from glioserve_contract.records.recipe import Recipe
 from glioserve_contract.tensors import CLASSIFIER_MODEL
 from glioserve_export.classifier_config import DEFAULT_PROFILE, PROFILES, config_files
-from support.recipes import T1_T1CE_T2, tiny_recipe
+from support.models.recipes import T1_T1CE_T2, tiny_recipe
 
 RECIPES = (
     tiny_recipe((Modality.T1CE,)),

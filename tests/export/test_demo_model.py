@@ -22,7 +22,7 @@ from glioserve_registry.publishing.publication import checked_export, exported_f
 from glioserve_registry.recipe_override import with_recipe_override
 from glioserve_triton.served.promotions import serving_version
 from glioserve_triton.served.versions import load_manifest
-from support.recipes import fake_export, tiny_recipe
+from support.models.recipes import fake_export, tiny_recipe
 
 MAX_SHIPPED_BYTES = 5_000_000
 

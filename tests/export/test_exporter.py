@@ -22,9 +22,9 @@ from glioserve_networks import Artifact
 from glioserve_registry.export import export
 from glioserve_registry.layout.repository import add_version, checked_export, version_folder, versions
 from glioserve_triton.served.versions import load_manifest
-from support.brain_models import SYNTHSTRIP_LIKE, distance_network, write_brain_model
-from support.networks import tiny_artifact
-from support.recipes import fake_export, tiny_recipe
+from support.models.brain_models import SYNTHSTRIP_LIKE, distance_network, write_brain_model
+from support.models.networks import tiny_artifact
+from support.models.recipes import fake_export, tiny_recipe
 
 
 def silent(_: str) -> None:

@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 
 from glioserve_registry.layout.repository import checked_export
-from support.networks import tiny_artifact
+from support.models.networks import tiny_artifact
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "models" / "make_demo_model.py"
 

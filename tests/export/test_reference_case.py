@@ -29,10 +29,10 @@ from glioserve_registry.export import export
 from glioserve_registry.layout.serving import version_folder
 from glioserve_registry.publishing.publication import checked_export
 from glioserve_triton.served.versions import load_manifest
-from support.checkpoints import bundle_folder, in_memory
-from support.networks import random_network
-from support.recipes import TINY, tiny_recipe
-from support.reference_cases import LOGIT, artifact_with_case, decided_network, made_image, with_made_case
+from support.models.checkpoints import bundle_folder, in_memory
+from support.models.networks import random_network
+from support.models.recipes import TINY, tiny_recipe
+from support.models.reference_cases import LOGIT, artifact_with_case, decided_network, made_image, with_made_case
 
 RECIPE = tiny_recipe()
 T1, T1CE, T2 = RECIPE.channels

@@ -35,7 +35,7 @@ from glioserve_registry.layout.static_models import STATIC_MODELS, static_reposi
 from glioserve_registry.publishing.publication import checked_export, exported_files
 from glioserve_triton.served.promotions import serving_version
 from glioserve_triton.served.versions import load_manifest
-from support.recipes import fake_export, tiny_recipe
+from support.models.recipes import fake_export, tiny_recipe
 
 ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT_S = 60

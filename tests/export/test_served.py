@@ -20,7 +20,7 @@ from glioserve_registry.export import export
 from glioserve_registry.layout.repository import add_version
 from glioserve_triton.process.options import ServerOptions
 from glioserve_triton.process.server import TritonServer
-from support.recipes import fake_export
+from support.models.recipes import fake_export
 
 pytestmark = pytest.mark.triton
 TIMEOUT_S = 60

@@ -20,10 +20,10 @@ from glioserve_client.filing import HOT_THRESHOLD, DicomResults, make_results
 from glioserve_client.filing.codes import Concept
 from glioserve_contract import NOT_FOR_CLINICAL_USE, ErrorCode, GlioserveError
 from support.debian import program
-from support.dicom_files import series_files
-from support.encodings import enhanced
-from support.filed import IDENTITY, LEFT_LPS_MM, REFERENCE, SPACING_MM, asked, head_files
-from support.scans import part10
+from support.results.filed import IDENTITY, LEFT_LPS_MM, REFERENCE, SPACING_MM, asked, head_files
+from support.studies.dicom_files import series_files
+from support.studies.encodings import enhanced
+from support.studies.scans import part10
 
 
 @dataclass(frozen=True)

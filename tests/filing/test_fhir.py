@@ -14,9 +14,9 @@ from glioserve_client.filing import DicomResults, make_results
 from glioserve_client.filing.codes import Concept
 from glioserve_client.filing.fhir import FILE_NAME, SYSTEMS, fhir_bundle, write_fhir
 from glioserve_contract import NOT_FOR_CLINICAL_USE, GlioserveError
-from support.answers import blob, outputs_of, report_of
-from support.fake_server import Answer, FakeServer
-from support.filed import LEFT_LPS_MM, REFERENCE, asked, head_files
+from support.results.answers import blob, outputs_of, report_of
+from support.results.filed import LEFT_LPS_MM, REFERENCE, asked, head_files
+from support.server.fake_server import Answer, FakeServer
 
 pytest.importorskip("fhir.resources.R4B")
 from fhir.resources.R4B.bundle import Bundle

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fuzz import (
+from fuzz import sources
+from fuzz.entries import any_entry, server
+from fuzz.mutations import (
     archives,
     attributes,
     byte_level,
@@ -15,11 +17,9 @@ from fuzz import (
     crowds,
     functional_groups,
     parameters,
-    sources,
     studies,
     volumes,
 )
-from fuzz.entries import any_entry, server
 from fuzz.sources import PAIR, Source
 from glioserve_contract import Modality
 from glioserve_contract.records.recipe import Recipe

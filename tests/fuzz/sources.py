@@ -22,10 +22,10 @@ from glioserve_contract import Modality
 from glioserve_contract.records.recipe import Recipe
 from glioserve_dicom.volumes.geometry import Geometry, SequenceVolume
 from glioserve_preprocess.tensor.grid import sample
-from support.encodings import LOSSLESS, NATIVE, bare, encoded, enhanced, jpeg_baseline, jpeg_extended
-from support.heads import ORIENTATIONS
-from support.recipes import tiny_recipe
-from support.scans import FLAIR_HEADER, T1_HEADER, T1CE_HEADER, T2_HEADER, part10, series
+from support.models.recipes import tiny_recipe
+from support.studies.encodings import LOSSLESS, NATIVE, bare, encoded, enhanced, jpeg_baseline, jpeg_extended
+from support.studies.heads import ORIENTATIONS
+from support.studies.scans import FLAIR_HEADER, T1_HEADER, T1CE_HEADER, T2_HEADER, part10, series
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 MARKER = "Zyxquist"

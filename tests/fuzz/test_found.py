@@ -11,8 +11,9 @@ import numpy as np
 import pydicom
 import pytest
 
-from fuzz import archives, crowds, entries, sources
-from fuzz.attributes import rewritten, set_raw
+from fuzz import entries, sources
+from fuzz.mutations import archives, crowds
+from fuzz.mutations.attributes import rewritten, set_raw
 from glioserve_client import DicomStudy, VolumeStudy
 from glioserve_client import Volume as ClientVolume
 from glioserve_contract import ErrorCode, GlioserveError, Modality
@@ -27,7 +28,7 @@ from glioserve_dicom.volumes.geometry import Geometry, SequenceVolume
 from glioserve_preprocess.brain.extraction import find_brain
 from glioserve_preprocess.pipeline import preprocess_dicom
 from glioserve_preprocess.series.selection import choose_series
-from support.scans import part10
+from support.studies.scans import part10
 
 
 def calls_of(function):

@@ -3,8 +3,8 @@ from collections.abc import Iterator
 import pytest
 
 from glioserve_triton.process.server import TritonServer
-from support.tiny_repository import write_tiny_repository
-from support.triton import running_server
+from support.server.tiny_repository import write_tiny_repository
+from support.server.triton import running_server
 
 
 @pytest.fixture(scope="package")

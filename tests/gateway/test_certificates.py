@@ -12,10 +12,10 @@ import pytest
 from glioserve_client import GliomaClient, TlsOptions, errors
 from glioserve_triton.process.server import TritonServer
 from glioserve_triton.process.tls import ServerTls
-from support.gateways import Caller, Running, running_gateway
-from support.pki import CLIENT, SERVER, Authority
-from support.tiny_repository import hold, write_tiny_repository
-from support.triton import running_server, wait_until
+from support.network.gateways import Caller, Running, running_gateway
+from support.network.pki import CLIENT, SERVER, Authority
+from support.server.tiny_repository import hold, write_tiny_repository
+from support.server.triton import running_server, wait_until
 
 pytestmark = pytest.mark.triton
 

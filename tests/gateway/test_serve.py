@@ -17,11 +17,11 @@ from glioserve_cli.main import main
 from glioserve_triton.gateway.process import find_envoy
 from glioserve_triton.process.options import free_ports
 from glioserve_triton.process.server import TritonServer
-from support.gateways import Caller
-from support.pki import Authority
-from support.serve import TIMEOUT_S, Serve, serving
-from support.tiny_repository import hold, write_tiny_repository
-from support.triton import living_processes, wait_until
+from support.network.gateways import Caller
+from support.network.pki import Authority
+from support.server.serve import TIMEOUT_S, Serve, serving
+from support.server.tiny_repository import hold, write_tiny_repository
+from support.server.triton import living_processes, wait_until
 
 JWT = {"issuer": "https://issuer.example", "audiences": ["glioserve"]}
 KEY = "a-key-of-the-archive-0123456789abcdef"

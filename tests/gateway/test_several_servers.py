@@ -11,9 +11,9 @@ import pytest
 
 from glioserve_triton.process.options import free_ports
 from glioserve_triton.process.server import TritonServer
-from support.gateways import Caller, Running, running_gateway
-from support.tiny_repository import hold, write_tiny_repository
-from support.triton import running_server, wait_until
+from support.network.gateways import Caller, Running, running_gateway
+from support.server.tiny_repository import hold, write_tiny_repository
+from support.server.triton import running_server, wait_until
 
 pytestmark = pytest.mark.triton
 

@@ -16,9 +16,9 @@ from tritonclient.grpc import service_pb2
 
 from glioserve_triton.process.options import free_ports
 from glioserve_triton.process.server import TritonServer
-from support.gateways import Caller, Running, running_gateway, study
-from support.tiny_repository import hold
-from support.triton import listening_ports, living_processes, wait_until
+from support.network.gateways import Caller, Running, running_gateway, study
+from support.server.tiny_repository import hold
+from support.server.triton import listening_ports, living_processes, wait_until
 
 pytestmark = pytest.mark.triton
 

@@ -9,9 +9,9 @@ import pytest
 from glioserve_client import errors
 from glioserve_client.status import error_from_status
 from glioserve_triton.process.server import TritonServer
-from support.gateways import Caller, Outcome, Running, running_gateway
-from support.tokens import AUDIENCE, ISSUER, Issuer, unsigned
-from support.triton import wait_until
+from support.network.gateways import Caller, Outcome, Running, running_gateway
+from support.network.tokens import AUDIENCE, ISSUER, Issuer, unsigned
+from support.server.triton import wait_until
 
 pytestmark = pytest.mark.triton
 

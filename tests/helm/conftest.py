@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from support.helm_tools import Helm, helm_binaries
+from support.cluster.helm_tools import Helm, helm_binaries
 
 
 @pytest.fixture(scope="session", params=["helm-4", "helm-3"])

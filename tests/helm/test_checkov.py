@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from support.helm_tools import CI_VALUES, ROOT, Helm
+from support.cluster.helm_tools import CI_VALUES, ROOT, Helm
 
 pytestmark = [pytest.mark.helm, pytest.mark.slow]
 

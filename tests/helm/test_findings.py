@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from support.helm_tools import (
+from support.cluster.helm_tools import (
     CHART,
     CI_VALUES,
     CLAIM,
@@ -24,8 +24,8 @@ from support.helm_tools import (
     pod_spec,
     server,
 )
-from support.kube_stub import kube_stub
-from support.manifest_checks import problems
+from support.cluster.kube_stub import kube_stub
+from support.cluster.manifest_checks import problems
 
 pytestmark = pytest.mark.helm
 

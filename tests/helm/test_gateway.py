@@ -15,7 +15,7 @@ import yaml
 from glioserve_cli.main import main
 from glioserve_triton.gateway.options import GatewayOptions, Jwt, Limits, Rate, Timeouts, read_options
 from glioserve_triton.gateway.process import find_envoy
-from support.helm_tools import (
+from support.cluster.helm_tools import (
     CLAIM,
     SCHEMA,
     Helm,
@@ -29,8 +29,8 @@ from support.helm_tools import (
     pod_spec,
     server,
 )
-from support.pki import SERVER, Authority
-from support.tokens import Issuer
+from support.network.pki import SERVER, Authority
+from support.network.tokens import Issuer
 
 pytestmark = pytest.mark.helm
 

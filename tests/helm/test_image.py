@@ -20,8 +20,8 @@ import pytest
 import tomllib
 import yaml
 
-from support.helm_tools import CHART, CLAIM, ROOT, Helm, parse_serve, server
-from support.image import DOCKER
+from support.cluster.helm_tools import CHART, CLAIM, ROOT, Helm, parse_serve, server
+from support.cluster.image import DOCKER
 from support.scripts import script
 
 OLDEST_BASE = (26, 11)

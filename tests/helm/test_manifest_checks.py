@@ -1,4 +1,4 @@
-"""Every check of ``support.manifest_checks`` notices the fault it is there for, seeded into a good release."""
+"""Every check of ``support.cluster.manifest_checks`` notices the fault it is there for, seeded into a good release."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from support.helm_tools import GOLDEN, Manifest, find, pod_spec, server
-from support.manifest_checks import problems, quantity
+from support.cluster.helm_tools import GOLDEN, Manifest, find, pod_spec, server
+from support.cluster.manifest_checks import problems, quantity
 
 OUTSIDE = {"PersistentVolumeClaim/glioma-models", "Secret/glioma-admin", "Secret/glioma-tls"}
 

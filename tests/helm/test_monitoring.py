@@ -12,7 +12,7 @@ import promql_parser
 import pytest
 import yaml
 
-from support.helm_tools import CHART, CLAIM, Helm, component, find, merged, nested
+from support.cluster.helm_tools import CHART, CLAIM, Helm, component, find, merged, nested
 
 pytestmark = pytest.mark.helm
 

@@ -10,9 +10,9 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from support.crd_schemas import SCHEMAS
-from support.helm_tools import CHART, CI_VALUES, CLAIM, GOLDEN, Helm, HelmError, Manifest, find, updating
-from support.manifest_checks import problems
+from support.cluster.crd_schemas import SCHEMAS
+from support.cluster.helm_tools import CHART, CI_VALUES, CLAIM, GOLDEN, Helm, HelmError, Manifest, find, updating
+from support.cluster.manifest_checks import problems
 
 pytestmark = pytest.mark.helm
 

@@ -14,7 +14,7 @@ from glioserve_preprocess.pipeline import preprocess_dicom, preprocess_volumes
 from glioserve_preprocess.report.answer import answer
 from glioserve_registry.demo_model import demo_repository
 from glioserve_triton.served.promotions import load_serving
-from support.triton import running_server
+from support.server.triton import running_server
 
 ROOT = Path(__file__).resolve().parents[2]
 FG_6692 = ROOT.parent / "shared" / "data" / "tcga-fg-6692"

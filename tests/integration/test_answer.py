@@ -21,7 +21,7 @@ from glioserve_preprocess.pipeline import preprocess_volumes
 from glioserve_registry.demo_model import demo_repository
 from glioserve_triton.process.options import GRPC_ADMIN_HEADER
 from glioserve_triton.supervisor import canary
-from support.triton import running_server
+from support.server.triton import running_server
 
 from .conftest import FG_6692, needs_fg_6692
 

@@ -15,8 +15,8 @@ from glioserve_registry.demo_model import demo_model_dir
 from glioserve_registry.layout.repository import add_version
 from glioserve_triton.process.server import TritonServer
 from glioserve_triton.served.versions import load_manifest, save_manifest
-from support.brain_models import SYNTHSTRIP_LIKE, distance_network, write_brain_model
-from support.triton import running_server
+from support.models.brain_models import SYNTHSTRIP_LIKE, distance_network, write_brain_model
+from support.server.triton import running_server
 
 pytestmark = pytest.mark.triton
 

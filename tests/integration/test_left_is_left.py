@@ -12,9 +12,9 @@ from glioserve_contract import Modality
 from glioserve_dicom.volumes.geometry import Geometry, apply
 from glioserve_preprocess.tensor.grid import sample
 from glioserve_registry.layout.repository import add_version, assemble
-from support.bright_spot import bright_spot_recipe, write_bright_spot
-from support.scans import T1CE_HEADER, part10, series
-from support.triton import running_server
+from support.models.bright_spot import bright_spot_recipe, write_bright_spot
+from support.server.triton import running_server
+from support.studies.scans import T1CE_HEADER, part10, series
 
 pytestmark = pytest.mark.triton
 

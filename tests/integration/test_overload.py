@@ -16,8 +16,8 @@ from glioserve_client.status import error_from_status
 from glioserve_contract.limits import CLOCK_TOLERANCE_S, MAX_WAITING_STUDIES
 from glioserve_contract.metrics import STAGE_SECONDS, STUDIES, TRITON_ENDS
 from glioserve_triton.supervisor.triton_page import PageReader, triton_page
-from support.holding import hold_adapter
-from support.triton import running_server, wait_until
+from support.server.holding import hold_adapter
+from support.server.triton import running_server, wait_until
 
 from .test_answer import scrape
 

@@ -14,7 +14,7 @@ from glioserve_client import DicomStudy, errors
 from glioserve_client.status import error_from_status
 from glioserve_contract import Modality
 from glioserve_contract.tensors import MODALITIES_PARAMETER, SERIES_PARAMETER, affine_tensor, volume_tensor
-from support.scans import part10
+from support.studies.scans import part10
 
 pytestmark = pytest.mark.triton
 

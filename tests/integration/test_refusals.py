@@ -15,7 +15,7 @@ from glioserve_client.status import error_from_status
 from glioserve_contract import ErrorCode, Modality
 from glioserve_contract.errors.messages import find_code
 from glioserve_phantom.dicom import dicom_files
-from support.scans import part10
+from support.studies.scans import part10
 
 from .conftest import ROOT
 

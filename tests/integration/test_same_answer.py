@@ -17,7 +17,7 @@ from glioserve_contract.limits import MAX_CLASSIFIER_BATCH
 from glioserve_phantom import make_phantom
 from glioserve_phantom.dicom import dicom_files
 from glioserve_preprocess.pipeline import preprocess_dicom
-from support.serve import children, serving
+from support.server.serve import children, serving
 
 from .conftest import ROOT
 

@@ -18,8 +18,8 @@ from glioserve_triton.process.logs import Log
 from glioserve_triton.process.options import ServerOptions
 from glioserve_triton.process.server import TritonServer
 from glioserve_triton.shared_memory import forget_orphans
-from support.tiny_repository import write_tiny_repository
-from support.triton import running_server, wait_until
+from support.server.tiny_repository import write_tiny_repository
+from support.server.triton import running_server, wait_until
 
 pytestmark = pytest.mark.triton
 

@@ -14,7 +14,7 @@ from glioserve_networks.checkpoints.bundle import MAX_CONFIG_BYTES, compare, is_
 from glioserve_networks.checkpoints.checkpoint import read_weights
 from glioserve_networks.checkpoints.fit import fit
 from glioserve_preprocess.files import file_digest
-from support.checkpoints import (
+from support.models.checkpoints import (
     RECIPE,
     ROOM,
     bundle_folder,

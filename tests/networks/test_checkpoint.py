@@ -18,7 +18,7 @@ from torch import nn
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_networks.checkpoints.checkpoint import read_weights
 from glioserve_networks.checkpoints.fit import fit
-from support.checkpoints import (
+from support.models.checkpoints import (
     RECIPE,
     bundle_folder,
     in_memory,

@@ -22,14 +22,14 @@ from glioserve_networks.architectures.options import defaults_of, likely, shapes
 from glioserve_networks.checkpoints.checkpoint import SHOWN, read_weights
 from glioserve_networks.checkpoints.fit import fit
 from glioserve_preprocess.files import file_digest
-from support.checkpoints import (
+from support.models.checkpoints import (
     RECIPE,
     recipe_of,
     refused,
     saved,
     tiny_weights,
 )
-from support.recipes import SMALL, TINY, tiny_recipe
+from support.models.recipes import SMALL, TINY, tiny_recipe
 
 
 def scrambled(network: nn.Module) -> nn.Module:

@@ -10,7 +10,7 @@ from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_contract.records.recipe import Architecture
 from glioserve_networks import ClassifierNet, architectures, build
 from glioserve_networks.gradcam import AdaptiveAverage, SplitNetwork, has_closed_form, logits_and_gradient
-from support.recipes import SMALL
+from support.models.recipes import SMALL
 
 DEMO = {"widen_factor": 0.25, "conv1_t_stride": 2, "no_max_pool": True, "stage_strides": [1, 2, 1, 1]}
 

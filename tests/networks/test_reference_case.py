@@ -17,9 +17,9 @@ from glioserve_contract.records.reference_case import REFERENCE_CASE_FILE, check
 from glioserve_networks import load_artifact, save_artifact
 from glioserve_networks.reference_case import load_case, read_case, write_case
 from glioserve_preprocess.files import file_digest, load_recipe
-from support.networks import random_network
-from support.recipes import tiny_recipe
-from support.reference_cases import artifact_with_case, made_image
+from support.models.networks import random_network
+from support.models.recipes import tiny_recipe
+from support.models.reference_cases import artifact_with_case, made_image
 
 RECIPE = tiny_recipe()
 T1, T1CE, T2 = RECIPE.channels

@@ -14,9 +14,9 @@ from glioserve_networks import ClassifierNet, TailedNet, architectures, build, l
 from glioserve_networks.architectures.options import likely, shapes_of
 from glioserve_networks.architectures.registry import OURS
 from glioserve_networks.architectures.resnet import ResNet10
-from support.checkpoints import refused, saved
-from support.recipes import tiny_recipe
-from support.site_package import POINTS, install
+from support.models.checkpoints import refused, saved
+from support.models.recipes import tiny_recipe
+from support.models.site_package import POINTS, install
 
 CODES = {"unsupported": ErrorCode.UNSUPPORTED_ARCHITECTURE, "recipe": ErrorCode.INVALID_RECIPE}
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from support.rules import LABELS, POD
+from support.cluster.rules import LABELS, POD
 
 DAY = 24 * 60
 

@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from glioserve_contract.metrics import DCGM_METRICS, METRICS, TRITON_METRICS, Kind
+from support.cluster.rules import LABELS, POD, alerts, rendered_rules, rule_files
 from support.prometheus import promtool
-from support.rules import LABELS, POD, alerts, rendered_rules, rule_files
 
 from .alert_cases import CASES
 

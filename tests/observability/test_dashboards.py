@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from glioserve_contract.metrics import DCGM_METRICS, METRICS, TRITON_METRICS, Kind
-from support.helm_tools import find
-from support.rules import alerts, helm, rendered_rules
+from support.cluster.helm_tools import find
+from support.cluster.rules import alerts, helm, rendered_rules
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "helm" / "glioserve" / "dashboards"

@@ -18,13 +18,13 @@ from glioserve_phantom import make_phantom
 from glioserve_phantom.dicom import dicom_files
 from glioserve_registry.demo_model import demo_repository
 from glioserve_triton.supervisor.stubs import stubs_of
-from support.bad_studies import send
-from support.holding import hold_adapter
+from support.cluster.rules import POD, rendered_rules, shortened
 from support.prometheus import running_prometheus
-from support.rules import POD, rendered_rules, shortened
-from support.serve import serving
-from support.tiny_repository import ask, write_tiny_repository
-from support.triton import wait_until
+from support.server.holding import hold_adapter
+from support.server.serve import serving
+from support.server.tiny_repository import ask, write_tiny_repository
+from support.server.triton import wait_until
+from support.studies.bad_studies import send
 
 pytestmark = [pytest.mark.triton, pytest.mark.helm]
 

@@ -12,7 +12,7 @@ from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_pacs.archives import Query
 from glioserve_pacs.bridge import MOST_SERVER_FAILURES, Bridge
 from glioserve_pacs.records.study import Phase, Study
-from support.pacs_fakes import STUDY, Site
+from support.pacs.pacs_fakes import STUDY, Site
 
 COMPLETE = ("t1 1", "t1ce 1")
 OTHER = "1.2.840.99999.8"

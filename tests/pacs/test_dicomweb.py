@@ -16,8 +16,8 @@ import pytest
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_pacs.archives import FoundStudy, Image, Query
 from glioserve_pacs.archives.dicomweb import PAGE, DicomWeb, WebAccess
-from support.dicom_files import file_bytes, mr_dataset
-from support.pki import CLIENT, SERVER, Authority
+from support.network.pki import CLIENT, SERVER, Authority
+from support.studies.dicom_files import file_bytes, mr_dataset
 
 STUDY, SERIES = "1.2.3", "1.2.3.4"
 MR, PM = "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.30"

@@ -18,7 +18,7 @@ from glioserve_pacs.records import files as files_module
 from glioserve_pacs.records.audit import AuditLog
 from glioserve_pacs.records.state import State
 from glioserve_pacs.records.study import Phase
-from support.pacs_fakes import STUDY, Killed, Site
+from support.pacs.pacs_fakes import STUDY, Killed, Site
 
 COMPLETE = ("t1 1", "t1ce 1")
 

@@ -24,7 +24,7 @@ from glioserve_pacs.metrics import Metrics
 from glioserve_pacs.records.files import Files
 from glioserve_pacs.records.state import IN_MEMORY, State
 from glioserve_pacs.records.study import Phase
-from support.dicom_files import file_bytes, mr_dataset
+from support.studies.dicom_files import file_bytes, mr_dataset
 
 SCANNER = Peer("SCANNER", "127.0.0.1")
 STUDY = "1.2.840.99999.7"

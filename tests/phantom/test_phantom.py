@@ -14,7 +14,7 @@ from glioserve_phantom.acquisition import rigid
 from glioserve_phantom.anatomy import BOX_HIGH_MM, BOX_LOW_MM, PhantomTissue, subject_points, ventricles
 from glioserve_phantom.lesion import draw_lesion
 from glioserve_phantom.shapes import Noise, ellipsoid
-from support.phantoms import small_phantom
+from support.studies.phantoms import small_phantom
 
 
 def fine_grid(centre: tuple[float, float, float], size: int = 48, spacing_mm: float = 2.0) -> Geometry:

@@ -24,7 +24,7 @@ from glioserve_phantom.dicom import dicom_files, write_study
 from glioserve_phantom.headers import VENDORS
 from glioserve_phantom.truth import write_truth
 from glioserve_preprocess.series.selection import choose_series
-from support.phantoms import small_phantom
+from support.studies.phantoms import small_phantom
 
 Study = list[FileDataset]
 

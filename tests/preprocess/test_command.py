@@ -12,7 +12,7 @@ from glioserve_contract import Modality, from_dict
 from glioserve_contract.records.preprocess import PreprocessRecord
 from glioserve_dicom.volumes.geometry import apply
 from glioserve_preprocess.files import save_recipe
-from support.geometries import reordered
+from support.studies.geometries import reordered
 
 ORDERS = {
     Modality.T1: ((0, 1, 2), (True, False, False)),

@@ -12,7 +12,7 @@ from glioserve_contract.records.preprocess import PreprocessRecord
 from glioserve_dicom.volumes.geometry import apply, geometry_of_record
 from glioserve_preprocess.files import save_recipe
 from glioserve_preprocess.pipeline import preprocess_dicom, preprocess_volumes
-from support.geometries import reordered
+from support.studies.geometries import reordered
 
 
 @pytest.fixture(scope="session")

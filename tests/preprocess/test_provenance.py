@@ -13,7 +13,7 @@ from glioserve_dicom.volumes.geometry import apply, geometry_of_record
 from glioserve_preprocess import pipeline
 from glioserve_preprocess.pipeline import preprocess_dicom, preprocess_volumes
 from glioserve_preprocess.tensor.provenance import image_digest, replay
-from support.geometries import places_lps_mm, reordered
+from support.studies.geometries import places_lps_mm, reordered
 
 
 @pytest.fixture(scope="module")

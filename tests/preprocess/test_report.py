@@ -15,8 +15,8 @@ from glioserve_contract.records.recipe import RECIPE_SCHEMA, Architecture, Grid,
 from glioserve_contract.records.report import Report
 from glioserve_dicom.volumes.geometry import apply, network_geometry
 from glioserve_preprocess.report.answer import answer, cam_geometry
-from support.geometries import covering_geometries, places_lps_mm
-from support.scans import oblique
+from support.studies.geometries import covering_geometries, places_lps_mm
+from support.studies.scans import oblique
 
 GRID = Grid((32, 32, 32), (4.0, 4.0, 4.0))
 RECIPE = Recipe(

@@ -10,7 +10,7 @@ from glioserve_dicom.volumes import arrays
 from glioserve_dicom.volumes.arrays import volume_of_array
 from glioserve_dicom.volumes.geometry import Geometry, SequenceVolume
 from glioserve_preprocess.tensor.volumes import check_contrast, fill_outside, pick_volumes, slice_axis_size
-from support.geometries import axis_flips, axis_orders, geometries, reordered
+from support.studies.geometries import axis_flips, axis_orders, geometries, reordered
 
 VOXELS = np.random.default_rng(0).normal(100, 30, (6, 7, 8)).astype(np.float32)
 GEOMETRY = Geometry((8, 7, 6), np.diag([1.0, 1.0, 3.0, 1.0]))

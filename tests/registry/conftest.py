@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from glioserve_registry.layout import static_models
-from support.promotable import promotable_repository, quick_models
+from support.models.promotable import promotable_repository, quick_models
 
 LOGITS = (1.0, 2.0, 3.0)
 """Of versions 1 to 3 of the repository."""

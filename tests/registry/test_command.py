@@ -16,10 +16,10 @@ from glioserve_registry.promoting.promotion import promote
 from glioserve_registry.store import Store, publish_to
 from glioserve_triton.served.promotions import serving_version
 from glioserve_triton.served.versions import load_manifest
-from support.evaluations import write_evaluation
-from support.promotable import promotable
-from support.recipes import tiny_recipe
-from support.stand_in_server import StandInServer
+from support.models.promotable import promotable
+from support.models.recipes import tiny_recipe
+from support.results.evaluations import write_evaluation
+from support.server.stand_in_server import StandInServer
 
 
 def run(*arguments: object) -> int:

@@ -22,7 +22,7 @@ from glioserve_registry.promoting.promotion import promote, rollback
 from glioserve_registry.publishing.publication import checked_export
 from glioserve_triton.served.promotions import load_promotion, serving_version
 from glioserve_triton.served.versions import load_manifest
-from support.recipes import fake_export, tiny_recipe
+from support.models.recipes import fake_export, tiny_recipe
 
 MADE = Path(__file__).parent / "contract_1"
 

@@ -24,8 +24,8 @@ from glioserve_registry.publishing.gate import (
     require_passed,
 )
 from glioserve_triton.served.versions import load_manifest
-from support.evaluations import report_for
-from support.recipes import HELD_PARITY, fake_export
+from support.models.recipes import HELD_PARITY, fake_export
+from support.results.evaluations import report_for
 
 
 @pytest.fixture

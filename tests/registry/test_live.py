@@ -28,7 +28,7 @@ from glioserve_triton.process.options import Ports, ServerOptions
 from glioserve_triton.process.server import TritonServer
 from glioserve_triton.served.promotions import load_promotion, serving_version
 from glioserve_triton.served.versions import load_manifest, save_manifest
-from support.promotable import (
+from support.models.promotable import (
     any_study,
     any_study_folder,
     promotable,
@@ -36,8 +36,8 @@ from support.promotable import (
     score_of,
     weights_digest,
 )
-from support.recipes import tiny_recipe
-from support.triton import assert_nothing_left, running_server, wait_until
+from support.models.recipes import tiny_recipe
+from support.server.triton import assert_nothing_left, running_server, wait_until
 
 from .conftest import LOGITS
 

@@ -22,9 +22,9 @@ from glioserve_registry.layout.serving import version_folder
 from glioserve_registry.publishing.model_card import card_files
 from glioserve_registry.publishing.publication import Terms
 from glioserve_triton.served.versions import load_manifest
-from support.evaluations import report_for, write_evaluation
-from support.promotable import promotable
-from support.recipes import fake_export, tiny_recipe
+from support.models.promotable import promotable
+from support.models.recipes import fake_export, tiny_recipe
+from support.results.evaluations import report_for, write_evaluation
 
 SECTIONS = [
     "What it is",

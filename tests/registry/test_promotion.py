@@ -23,9 +23,9 @@ from glioserve_registry.layout.serving import classifier_folder, version_folder
 from glioserve_registry.layout.verify import verify
 from glioserve_registry.promoting.promotion import promote, rollback
 from glioserve_triton.served.promotions import load_promotion, serving_version
-from support.promotable import promotable, promotable_repository
-from support.recipes import fake_export, tiny_recipe
-from support.stand_in_server import StandInServer
+from support.models.promotable import promotable, promotable_repository
+from support.models.recipes import fake_export, tiny_recipe
+from support.server.stand_in_server import StandInServer
 
 TIMEOUT_S = 60
 
@@ -394,7 +394,7 @@ import sys, time
 from pathlib import Path
 from glioserve_registry.layout import serving
 from glioserve_registry.promoting import promotion
-from support.stand_in_server import StandInServer
+from support.server.stand_in_server import StandInServer
 
 def stuck(*_):
     print("there", flush=True)

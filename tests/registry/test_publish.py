@@ -19,9 +19,9 @@ from glioserve_registry.publishing.publication import Terms, checked_export, exp
 from glioserve_registry.recipe_override import with_recipe_override
 from glioserve_triton.served.promotions import load_promotion, serving_version
 from glioserve_triton.served.versions import load_manifest
-from support.evaluations import write_evaluation
-from support.promotable import promotable
-from support.recipes import HELD_PARITY, fake_export, tiny_recipe
+from support.models.promotable import promotable
+from support.models.recipes import HELD_PARITY, fake_export, tiny_recipe
+from support.results.evaluations import write_evaluation
 
 
 @pytest.fixture

@@ -29,9 +29,9 @@ from glioserve_registry.store import (
 )
 from glioserve_triton.served.promotions import serving_version
 from glioserve_triton.served.versions import load_manifest
-from support.evaluations import write_evaluation
-from support.promotable import promotable
-from support.recipes import fake_export, tiny_recipe
+from support.models.promotable import promotable
+from support.models.recipes import fake_export, tiny_recipe
+from support.results.evaluations import write_evaluation
 
 KEY, SECRET = "AKIAGLIOSERVETEST", "a-secret-key-that-no-message-may-show"
 

@@ -20,8 +20,8 @@ from glioserve_registry.layout.serving import classifier_folder, version_folder
 from glioserve_registry.layout.verify import verify
 from glioserve_registry.promoting.promotion import promote
 from glioserve_triton.served.versions import load_manifest, save_manifest
-from support.promotable import promotable
-from support.recipes import fake_export, tiny_recipe
+from support.models.promotable import promotable
+from support.models.recipes import fake_export, tiny_recipe
 
 
 @pytest.fixture

@@ -18,10 +18,10 @@ from glioserve_cli.serving import gateway as gateway_command
 from glioserve_triton.gateway.options import read_options
 from glioserve_triton.gateway.process import find_envoy
 from glioserve_triton.process.options import ServerOptions
-from support.helm_tools import merged, parse_serve, updating
-from support.image import DOCKER
+from support.cluster.helm_tools import merged, parse_serve, updating
+from support.cluster.image import DOCKER
+from support.cluster.rules import rendered_rules
 from support.prometheus import promtool
-from support.rules import rendered_rules
 from support.scripts import ROOT
 
 COMPOSE = DOCKER / "compose"

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from support.helm_tools import helm_binaries
+from support.cluster.helm_tools import helm_binaries
 from support.scripts import ROOT
 from support.scripts import script as script_module
 

@@ -10,7 +10,7 @@ import tomllib
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from support.image import locked
+from support.cluster.image import locked
 from support.scripts import script
 
 ROOT = Path(__file__).resolve().parents[2]

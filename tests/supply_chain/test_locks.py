@@ -12,7 +12,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from support.image import DOCKER, locked, only_the_image
+from support.cluster.image import DOCKER, locked, only_the_image
 from support.scripts import ROOT, script
 
 lock = script("lock", "docker")

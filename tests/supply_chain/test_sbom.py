@@ -10,7 +10,7 @@ from cyclonedx.output.json import JsonV1Dot6
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
-from support.image import locked
+from support.cluster.image import locked
 from support.scripts import ROOT, script
 
 licences = script("licences")

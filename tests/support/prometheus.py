@@ -15,7 +15,7 @@ import yaml
 
 from glioserve_triton.process.options import free_ports
 from support import debian
-from support.triton import wait_until
+from support.server.triton import wait_until
 
 TIMEOUT_S = 60
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from support.engines import Machine, engine_version, make_machine
+from support.tensorrt.engines import Machine, engine_version, make_machine
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from glioserve_tensorrt.attempts import MARK_FILE, killed_before, marked, memory
 from glioserve_tensorrt.build import WantedPlan, build_plan, check_published
 from glioserve_tensorrt.cache import PlanCache
 from glioserve_tensorrt.toolkit import KilledError
-from support.engines import Machine, engine_version, python
+from support.tensorrt.engines import Machine, engine_version, python
 
 GIB = 1 << 30
 

@@ -17,7 +17,7 @@ from glioserve_tensorrt.build import Built, WantedPlan, build_plan, check_publis
 from glioserve_tensorrt.cache import PlanCache
 from glioserve_triton.plans.records import check_plan, load_plan_record
 from glioserve_triton.served.versions import load_manifest, save_manifest
-from support.engines import A30, L4, Machine, engine_version, stored_answers
+from support.tensorrt.engines import A30, L4, Machine, engine_version, stored_answers
 
 Build = Callable[..., Built]
 

@@ -18,7 +18,7 @@ from glioserve_export.shape_profiles import BATCHES
 from glioserve_tensorrt.check import ProfileFigures, check
 from glioserve_tensorrt.toolkit import BuildRequest, PlanAnswers, RunRequest
 from glioserve_triton.served.versions import load_manifest
-from support.engines import engine_version
+from support.tensorrt.engines import engine_version
 
 Change = Callable[[PlanAnswers], PlanAnswers]
 

@@ -16,9 +16,9 @@ import pytest
 from glioserve_cli.main import main
 from glioserve_triton.plans.records import check_plan, load_plan_record
 from glioserve_triton.served.versions import load_manifest
-from support.engines import L4, Machine, engine_repository, living
-from support.image import only_the_image
-from support.triton import wait_until
+from support.cluster.image import only_the_image
+from support.server.triton import wait_until
+from support.tensorrt.engines import L4, Machine, engine_repository, living
 
 Engine = Callable[..., int]
 KEY = re.compile(r"key +(sha256:[0-9a-f]{64})$", re.MULTILINE)

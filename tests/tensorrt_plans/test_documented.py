@@ -17,8 +17,8 @@ from glioserve_tensorrt.attempts import MARK_FILE
 from glioserve_tensorrt.build import DEFAULT_TIMEOUT_S
 from glioserve_tensorrt.options import DEFAULT_OPTIMIZATION_LEVEL, DEFAULT_WORKSPACE_GIB, build_arguments, build_options
 from glioserve_tensorrt.toolkit import OLDEST
-from support.engines import TESTS
-from support.recipes import tiny_recipe
+from support.models.recipes import tiny_recipe
+from support.tensorrt.engines import TESTS
 
 ROOT = TESTS.parent
 PAGE = ROOT / "docs" / "tensorrt.md"

@@ -13,8 +13,8 @@ from glioserve_contract.limits import MAX_CLASSIFIER_BATCH
 from glioserve_export.classifier_config import PROFILES, TENSORRT_GPU, config_text
 from glioserve_export.shape_profiles import BATCHES, PROFILE_INDICES, profiles
 from glioserve_tensorrt.options import BuildOptions, build_arguments, build_options, spell_shape
-from support.recipes import tiny_recipe
-from support.tensorrt_options import ONLY_10, OPTIONS, VERSIONS, refused
+from support.models.recipes import tiny_recipe
+from support.tensorrt.tensorrt_options import ONLY_10, OPTIONS, VERSIONS, refused
 
 RECIPE = tiny_recipe(size_voxels=(24, 16, 20))
 OPTIONS_HERE = build_options(RECIPE)

@@ -18,7 +18,7 @@ from glioserve_registry.promoting.promotion import promote
 from glioserve_tensorrt.overlay import served_copy
 from glioserve_triton.served.promotions import load_serving, serving_version
 from glioserve_triton.served.repository import check_repository
-from support.engines import engine_repository, engine_version
+from support.tensorrt.engines import engine_repository, engine_version
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from glioserve_training import phantom_dataset
 from glioserve_training.masks import MAX_LITRES, MIN_LITRES, damaged, registration_error
 from glioserve_training.phantom_dataset import FIRST_TRAINING_SEED, coarse_phantom, make_dataset, phantom_patient
 from glioserve_training.settings import DEMO_RECIPE
-from support.recipes import tiny_recipe
+from support.models.recipes import tiny_recipe
 
 SEED = FIRST_TRAINING_SEED + 77
 

@@ -22,7 +22,7 @@ from glioserve_training.learner import USUAL_CELLS, Learner, kernels_fit
 from glioserve_training.metrics import auc, peak_distance_mm
 from glioserve_training.settings import DEMO_RECIPE, PRESETS
 from glioserve_training.trainer import EpochResult, localisation_loss, train
-from support.recipes import tiny_recipe
+from support.models.recipes import tiny_recipe
 
 RECIPE = tiny_recipe()
 QUICK = replace(PRESETS["demo"], epochs=4, batch=4, bf16=False, learning_rate=1e-2)

@@ -5,9 +5,9 @@ import pytest
 import tritonclient.grpc as triton
 
 from glioserve_triton.process.server import TritonServer
-from support.engines import Machine, make_machine
-from support.tiny_repository import write_tiny_repository
-from support.triton import running_server
+from support.server.tiny_repository import write_tiny_repository
+from support.server.triton import running_server
+from support.tensorrt.engines import Machine, make_machine
 
 
 @pytest.fixture

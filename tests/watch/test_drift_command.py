@@ -23,9 +23,9 @@ from glioserve_triton.served.drift import DriftReferences, load_drift_reference
 from glioserve_triton.served.versions import load_manifest
 from glioserve_watch.drift.monitor import DriftMonitor
 from glioserve_watch.drift.values import values_of
-from support.drifting import a_reference, records
-from support.networks import tiny_artifact
-from support.recipes import fake_export, tiny_recipe
+from support.models.networks import tiny_artifact
+from support.models.recipes import fake_export, tiny_recipe
+from support.results.drifting import a_reference, records
 
 
 def reference_for(folder: Path) -> DriftReference:

@@ -20,8 +20,8 @@ from glioserve_watch.drift.monitor import MOST_SITES, MOST_VERSIONS, OTHER_SITES
 from glioserve_watch.drift.reference import make_reference, summary
 from glioserve_watch.drift.state import STATE_FILE
 from glioserve_watch.drift.values import values_of
-from support.drifting import DIGEST, a_reference, a_study, records
-from support.recipes import tiny_recipe
+from support.models.recipes import tiny_recipe
+from support.results.drifting import DIGEST, a_reference, a_study, records
 
 REFERENCE = a_reference()
 Told = list[tuple[str, str, str, bool]]

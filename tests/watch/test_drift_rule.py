@@ -29,7 +29,7 @@ from glioserve_watch.drift.rule import (
     limit_of,
 )
 from glioserve_watch.drift.values import histogram_quantiles
-from support.drifting import a_reference
+from support.results.drifting import a_reference
 
 
 @pytest.mark.parametrize("digits", [1, 6], ids=["ties", "none"])

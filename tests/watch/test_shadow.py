@@ -26,9 +26,9 @@ from glioserve_triton.shadow.runner import MOST_WAITING, ShadowRunner
 from glioserve_watch.drift.distance import psi
 from glioserve_watch.shadow import images
 from glioserve_watch.shadow.comparison import compared, shadow_file, shadow_records
-from support.promotable import promotable_repository
-from support.served_cases import LOGITS, MEANS, RECIPE, graph, score_of, with_case
-from support.triton import wait_until
+from support.models.promotable import promotable_repository
+from support.models.served_cases import LOGITS, MEANS, RECIPE, graph, score_of, with_case
+from support.server.triton import wait_until
 
 IMAGE = np.stack([np.full((8, 8, 8), mean, dtype=np.float32) for mean in MEANS])
 SERVED = ModelRecord("tiny", "1", "sha256:" + "a" * 64, "resnet10")

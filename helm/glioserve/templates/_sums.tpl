@@ -1,5 +1,5 @@
 {{/*
-Constants of the code that the chart's sums rest on; tests/helm/test_sums.py holds them to it.
+Constants of the code that the chart's sums rest on; tests/helm/values/test_sums.py holds them to it.
 callSeconds: one call of the supervisor. exitMarginSeconds: on top of Triton's exit timeout. killSeconds: ending and reaping
 what is left. preprocessInstances and stages: processes of model_repository. waitingStudies: the queue before preprocess.
 stageMiB: least memory of a stage, its measured peak rounded up. restMiB to

@@ -10,7 +10,7 @@ open, and :mod:`contrast` looks at the rest of the study, then at the images.
 
 Sources: PS3.3 C.8.3.1 (MR Image) and C.8.13 (Enhanced MR) for the attributes; the limits are the ranges of published
 brain protocols at 1.5 and 3 T (Ellingson et al., Neuro Oncol 2015; Kaufmann et al., Neuro Oncol 2020; ADNI; HCP;
-UK Biobank), widened by what real headers taught. Each row of ``tests/preprocess/header_table.py`` names its own.
+UK Biobank), widened by what real headers taught. Each row of ``tests/preprocess/series/header_table.py`` names its own.
 """
 
 from __future__ import annotations

@@ -11,9 +11,9 @@ import torch
 
 from glioserve_contract.records.recipe import Recipe
 from glioserve_export.graphs.onnx_export import export_onnx
-from support.networks import random_network
-from support.recipes import SMALL, tiny_recipe
-from support.variant_limits import LAX
+from support.models.networks import random_network
+from support.models.recipes import SMALL, tiny_recipe
+from support.models.variant_limits import LAX
 
 WEIGHTS_DIGEST = "sha256:" + "5a" * 32
 Exporter = Callable[[str], tuple[Recipe, bytes]]

@@ -17,7 +17,7 @@ from glioserve_export.variants import build, runtimes
 from glioserve_export.variants.build import VARIANTS, Variants, WantedVariants, make_variants
 from glioserve_export.variants.runtimes import has_bf16
 from glioserve_export.variants.trunk import divide
-from support.variant_limits import LAX, STRICT
+from support.models.variant_limits import LAX, STRICT
 
 pytest.importorskip("openvino", reason="the openvino extra is not installed")
 needs_bf16 = pytest.mark.skipif(not has_bf16(), reason="this CPU has neither AVX512-BF16 nor AMX")

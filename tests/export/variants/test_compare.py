@@ -12,7 +12,7 @@ import pytest
 from glioserve_contract import ErrorCode, GlioserveError, to_dict
 from glioserve_contract.records.recipe import Recipe, VariantLimits
 from glioserve_export.variants.compare import compare, scores
-from support.recipes import tiny_recipe
+from support.models.recipes import tiny_recipe
 
 STUDIES = 6
 RECIPE = tiny_recipe()

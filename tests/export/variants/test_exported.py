@@ -14,9 +14,9 @@ from glioserve_export.exporter import export_model
 from glioserve_export.variants.build import WantedVariants
 from glioserve_networks.dataset import Patient, index_of, save_index, save_patient
 from glioserve_triton.served.versions import load_manifest
-from support.networks import tiny_artifact
-from support.recipes import tiny_recipe
-from support.variant_limits import LAX, STRICT
+from support.models.networks import tiny_artifact
+from support.models.recipes import tiny_recipe
+from support.models.variant_limits import LAX, STRICT
 
 PATIENTS = 4
 

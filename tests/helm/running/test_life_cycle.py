@@ -1,0 +1,73 @@
+"""A release through its life with the real Helm: hooks, an autoscaler's replicas, tests, rollback, uninstall."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.cluster.helm_tools import CHART, NAMESPACE, RELEASE, Helm, HelmError
+from support.cluster.kube_recorder import KINDS, Recorder
+
+pytestmark = pytest.mark.helm
+
+Run = Callable[..., str]
+CLAIM = ("--set", "persistence.existingClaim=models")
+
+
+@pytest.fixture
+def api() -> Iterator[Recorder]:
+    with Recorder({**KINDS, "apps/v1": {"deployments": ("Deployment", 1)}}) as recorder:
+        yield recorder
+
+
+@pytest.fixture
+def run(helm: Helm, api: Recorder, tmp_path: Path) -> Run:
+    kubeconfig = tmp_path / "kubeconfig"
+    kubeconfig.touch(mode=0o600)
+    kubeconfig.write_text(api.kubeconfig(NAMESPACE))
+
+    def call(verb: str, *arguments: str) -> str:
+        chart = [str(CHART), *CLAIM] if verb in ("install", "upgrade") else []
+        return helm.run(verb, RELEASE, *chart, *arguments, "-n", NAMESPACE, kubeconfig=kubeconfig)
+
+    return call
+
+
+def deployment(api: Recorder) -> dict[str, Any]:
+    (one,) = api.all("Deployment")
+    return one
+
+
+def test_a_failing_preflight_leaves_the_old_pods(api: Recorder, run: Run) -> None:
+    run("install")
+    before = deployment(api)["metadata"]["resourceVersion"]
+    api.failing.add("rel-glioserve-preflight")
+    with pytest.raises(HelmError, match="pre-upgrade hooks failed"):
+        run("upgrade", "--set", "profile=tensorrt-gpu")
+    assert deployment(api)["metadata"]["resourceVersion"] == before
+
+
+def test_what_an_autoscaler_counted_stays_through_upgrade_and_rollback(api: Recorder, run: Run) -> None:
+    owned = ("--set", "autoscaling.enabled=true")
+    run("install", *owned)
+    deployment(api)["spec"]["replicas"] = 3
+    run("upgrade", *owned, "--set", "minReadySeconds=5")
+    assert deployment(api)["spec"]["replicas"] == 3
+    run("rollback")
+    assert deployment(api)["spec"]["replicas"] == 3
+    assert deployment(api)["spec"]["minReadySeconds"] == 0
+
+
+def test_it_is_tested_uninstalled_and_installed_again(api: Recorder, run: Run) -> None:
+    run("install")
+    run("test")
+    api.failing.add("rel-glioserve-test")
+    with pytest.raises(HelmError, match="rel-glioserve-test"):
+        run("test")
+    run("uninstall")
+    assert api.all("Deployment") == []
+    run("install")
+    assert deployment(api)["spec"]["replicas"] == 1

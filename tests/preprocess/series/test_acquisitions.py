@@ -1,0 +1,467 @@
+"""Several reconstructions of one acquisition, and kinds of images that only the rest of the study gives away."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from glioserve_contract import ErrorCode, GlioserveError, Modality
+from glioserve_contract.sequences import PixelKind
+from glioserve_dicom.volumes.geometry import Geometry
+from glioserve_preprocess.series.enhancement import Enhancement
+from glioserve_preprocess.series.selection import choose_series, judge_study
+from support.studies.scans import FLAIR_HEADER, T1_HEADER, T1CE_HEADER, T2_HEADER, instances_of, series
+
+T1, T1CE, T2, FLAIR = Modality
+AXIAL, SAGITTAL, CORONAL = (
+    np.eye(3),
+    np.array([[0.0, 0, 1], [1, 0, 0], [0, -1, 0]]),
+    np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]]),
+)
+SPACE = "1.2.826.0.1.3680043.8.498.1"
+TOKENS = iter(range(4000))
+MPRAGE = {
+    "SeriesDescription": "t1_mprage_sag", "ScanningSequence": ["GR", "IR"], "RepetitionTime": 2300, "EchoTime": 2.3,
+    "InversionTime": 900, "FlipAngle": 8, "MRAcquisitionType": "3D",
+}  # fmt: skip
+GRADIENT_ECHO = {
+    "ScanningSequence": "GR", "RepetitionTime": 8, "EchoTime": 3, "FlipAngle": 12, "MRAcquisitionType": "3D",
+}  # fmt: skip
+SCOUT = {"ScanningSequence": "GR", "RepetitionTime": 3.15, "EchoTime": 1.37, "FlipAngle": 8, "MRAcquisitionType": "3D"}
+FIELD_MAP = {"ScanningSequence": "GR", "RepetitionTime": 488, "FlipAngle": 60, "MRAcquisitionType": "2D"}
+
+
+def scan(header, *, slices=40, apart_mm=4.0, pixel_mm=1.0, side=4, axes=AXIAL, seconds=None, uid=None, **attributes):
+    """Datasets of one series in one frame of reference; pixels of no meaning."""
+    affine = np.eye(4)
+    affine[:3, :3] = axes * (pixel_mm, pixel_mm, apart_mm)
+    stored = np.full((slices, side, side), next(TOKENS))
+    clock = "" if seconds is None else f"10{seconds // 60:02d}{seconds % 60:02d}.250000"
+    time = {"AcquisitionTime": clock} if clock else {}
+    datasets = series(
+        stored,
+        Geometry((side, side, slices), affine),
+        **{**header, "FrameOfReferenceUID": SPACE, "AcquisitionNumber": 1, **time, **attributes},
+    )
+    for dataset in datasets:
+        dataset.SeriesInstanceUID = uid or dataset.SeriesInstanceUID
+    return datasets
+
+
+def choose(datasets, channels, **options):
+    return choose_series(instances_of(datasets), channels, 5, **options)
+
+
+def refusal(datasets, channels, **options):
+    with pytest.raises(GlioserveError) as caught:
+        choose(datasets, channels, **options)
+    assert caught.value.code in (ErrorCode.AMBIGUOUS_SEQUENCE, ErrorCode.MISSING_SEQUENCE)
+    return str(caught.value)
+
+
+def uid(datasets):
+    return datasets[0].SeriesInstanceUID
+
+
+def types(*values):
+    return {"ImageType": ["ORIGINAL", "PRIMARY", "M", *values]}
+
+
+def never(first, second):
+    raise AssertionError("these two say nothing of the agent")
+
+
+def enhanced_second(first, second):
+    return Enhancement(False, 0.9, 0.0, 0.01)
+
+
+# --- one acquisition --------------------------------------------------------------------------------------------------
+
+PREFERRED = {
+    "normalised": (types("NORM"), types("ND"), "not normalised"),
+    "normalised, one more term": (types("ND", "NORM"), types("ND"), "not normalised"),
+    "corrected": (types("NORM", "DIS2D"), types("NORM", "ND"), "distortion is not corrected"),
+    "original": (types(), {"ImageType": ["DERIVED", "SECONDARY", "MPR"]}, "derived from other images"),
+    "lossless": ({}, {"LossyImageCompression": "01"}, "compressed with loss"),
+    "first echo": ({"EchoTime": 1.7}, {"EchoTime": 3.6}, "a later echo"),
+    "root mean square": (types("RMS"), {"EchoTime": 1.7}, "combines its echoes"),
+    "root mean square, derived": (
+        {"ImageType": ["DERIVED", "PRIMARY", "M", "RMS"]}, {"EchoTime": 1.7}, "combines its echoes",
+    ),
+    "in phase": (types("IN_PHASE"), types("WATER"), "the water image"),
+}  # fmt: skip
+
+
+ONE_SERIES = [name for name in PREFERRED if name != "lossless"]
+"""Pairs that are told apart within one series as well; nothing tells a lossy copy from its original there."""
+
+
+@pytest.mark.parametrize(
+    ("name", "seconds"), [*((name, 300) for name in PREFERRED), *((name, None) for name in ONE_SERIES)]
+)
+@pytest.mark.parametrize("turned", [False, True])
+def test_one_of_two_reconstructions_is_taken(name, seconds, turned):
+    better, worse, why = PREFERRED[name]
+    pair = [scan(MPRAGE, seconds=seconds, **attributes) for attributes in (better, worse)]
+    datasets = [d for part in (pair[::-1] if turned else pair) for d in part]
+    if seconds is None:  # parts of one series, without times
+        for dataset in datasets:
+            dataset.SeriesInstanceUID = uid(pair[0])
+        choice = choose(datasets, (T1,))
+        assert len({c.acquisition_group for c in judge_study(instances_of(datasets), (T1,), 5).candidates}) == 1
+    else:
+        choice = choose(datasets, (T1,))
+        assert choice.chosen[T1].series_instance_uid == uid(pair[0])
+    (other,) = choice.runners_up[T1]
+    assert "another reconstruction of the same acquisition" in other.why_not
+    assert why in other.why_not
+    assert other.reasons
+
+
+@pytest.mark.parametrize("attributes", [better for better, _, _ in PREFERRED.values()], ids=PREFERRED)
+def test_reconstructions_are_never_before_and_after_an_injection(attributes):
+    pair = scan(MPRAGE, seconds=300, **types("ND")) + scan(MPRAGE, seconds=300, **attributes)
+    refusal(pair, (T1, T1CE), compare=never)
+
+
+def test_a_series_that_was_stored_twice_is_one_acquisition():
+    once = scan(T1_HEADER)
+    again = scan(T1_HEADER, seconds=None)
+    for one, other in zip(once, again, strict=True):
+        other.PixelData = one.PixelData
+    assert len(choose(once + again, (T1,)).runners_up[T1]) == 1
+    refusal(once + again, (T1, T1CE), compare=never)
+
+
+def test_distortion_is_corrected_only_where_that_of_the_others_is():
+    pair = {kind: scan(T1_HEADER, seconds=300, **types(kind)) for kind in ("ND", "DIS2D")}
+    both = [d for part in pair.values() for d in part]
+    alone = choose(both, (T1,)).chosen[T1]
+    beside = [scan(h, seconds=s, **types("ND")) for h, s in ((T2_HEADER, 600), (FLAIR_HEADER, 900))]
+    uncorrected = choose([*both, *(d for part in beside for d in part)], (T1, T2, FLAIR)).chosen[T1]
+    assert alone.series_instance_uid == uid(pair["DIS2D"])
+    assert uncorrected.series_instance_uid == uid(pair["ND"])
+
+
+def test_what_one_reconstruction_states_of_the_agent_holds_for_all():
+    plain = scan(MPRAGE, seconds=900, **types("NORM"))
+    told = scan({**MPRAGE, "ContrastBolusAgent": "Gadovist"}, seconds=900, **types("ND"))
+    chosen = choose(plain + told, (T1CE,)).chosen[T1CE]
+    assert chosen.series_instance_uid == uid(plain)
+    assert any("of one acquisition with series" in reason for reason in chosen.evidence.reasons)
+
+
+def test_reconstructions_that_disagree_on_the_agent_are_undecided():
+    yes = scan({**MPRAGE, "ContrastBolusAgent": "Gadovist"}, seconds=900, **types("NORM"))
+    no = scan({**MPRAGE, "ContrastBolusAgent": "none"}, seconds=900, **types("ND"))
+    assert "disagree on the contrast agent" in refusal(yes + no, (T1CE,))
+
+
+def test_a_time_that_several_protocols_share_is_not_a_time():
+    """An anonymiser wrote one time into all files; words still tell before and after."""
+    before, after = (scan({**T1_HEADER, "SeriesDescription": d}, seconds=0) for d in ("T1 AX PRE", "T1 AX POST GD"))
+    choice = choose(before + after + scan(T2_HEADER, seconds=0), (T1, T1CE, T2))
+    assert choice.chosen[T1].series_instance_uid == uid(before)
+    assert choice.chosen[T1CE].series_instance_uid == uid(after)
+
+
+def test_a_reformat_made_after_the_injection_is_as_native_as_its_original():
+    native = scan(MPRAGE, seconds=300)
+    enhanced = scan(T1CE_HEADER, seconds=1200)
+    reformat = scan(MPRAGE, seconds=1500, slices=60, apart_mm=3.0, ImageType=["DERIVED", "SECONDARY", "MPR"])
+    choice = choose(native + enhanced + reformat, (T1, T1CE))
+    assert choice.chosen[T1].series_instance_uid == uid(native)
+    assert choice.chosen[T1CE].series_instance_uid == uid(enhanced)
+    assert [r.series_instance_uid for r in choice.runners_up[T1]] == [uid(reformat)]
+
+
+def test_a_derived_t1_alone_is_native_if_it_was_made_before_the_injection():
+    derived = {"ImageType": ["DERIVED", "SECONDARY"]}
+    enhanced = scan(T1CE_HEADER, seconds=1200)
+    before, after = (scan(MPRAGE, seconds=s, **derived) for s in (300, 1500))
+    assert choose(before + enhanced, (T1, T1CE)).chosen[T1].series_instance_uid == uid(before)
+    assert "from images of unknown time" in refusal(after + enhanced, (T1, T1CE))
+
+
+# --- like with like ---------------------------------------------------------------------------------------------------
+
+UNLIKE = {
+    "another technique": {**MPRAGE},
+    "a reformat": {"ImageType": ["DERIVED", "SECONDARY", "MPR"]},
+    "other timings": {"RepetitionTime": 700},
+    "fat suppression": {"ScanOptions": "FS"},
+    "processing": types("NORM"),
+    "no timings": {"RepetitionTime": None, "EchoTime": None},
+}
+
+
+@pytest.mark.parametrize("attributes", UNLIKE.values(), ids=UNLIKE)
+def test_images_of_unlike_series_are_not_compared(attributes):
+    pair = scan(T1_HEADER, seconds=300) + scan({**T1_HEADER, **attributes}, seconds=900)
+    refusal(pair, (T1, T1CE), compare=never)
+
+
+@pytest.mark.parametrize("grid", [{"apart_mm": 8.0}, {"pixel_mm": 2.0}, {"axes": SAGITTAL}], ids=str)
+def test_images_of_other_voxels_are_not_compared(grid):
+    refusal(scan(T1_HEADER, seconds=300) + scan(T1_HEADER, seconds=900, **grid), (T1, T1CE), compare=never)
+
+
+def test_slabs_at_other_heights_are_not_compared():
+    first, second = (scan(GRADIENT_ECHO, slices=n, seconds=s) for n, s in ((40, 300), (46, 900)))
+    refusal(first + second, (T1, T1CE), compare=never)
+
+
+def test_like_series_are_compared():
+    first, second = scan(T1_HEADER, seconds=300), scan(T1_HEADER, seconds=900)
+    choice = choose(first + second, (T1, T1CE), compare=enhanced_second)
+    found = {m: choice.chosen[m].series_instance_uid for m in (T1, T1CE)}
+    assert set(found.values()) == {uid(first), uid(second)}
+
+
+def test_ends_of_slabs_are_compared_at_the_middle_of_their_slices():
+    """Heads are planned a few degrees apart; that moves the corners of the slices, but not the slab."""
+    first, second = (scan(GRADIENT_ECHO, side=64, pixel_mm=4.0, seconds=s) for s in (300, 900))
+    centre = np.array([126.0, 126.0, 78.0])
+    tilt = np.array([[1, 0, 0], [0, np.cos(0.1), -np.sin(0.1)], [0, np.sin(0.1), np.cos(0.1)]])
+    for dataset in second:
+        turned = tilt @ (np.array(dataset.ImagePositionPatient, dtype=float) - centre) + centre
+        dataset.ImagePositionPatient = [f"{v:.6f}" for v in turned]
+        dataset.ImageOrientationPatient = [f"{v:.9f}" for v in (*tilt[:, 0], *tilt[:, 1])]
+    assert len(choose(first + second, (T1, T1CE), compare=enhanced_second).chosen) == 2
+
+
+@pytest.mark.parametrize(
+    ("kinds", "confidence", "decided"),
+    [
+        ((PixelKind.T1, PixelKind.T1CE), 0.9, True),
+        ((PixelKind.OTHER, PixelKind.OTHER), 0.9, True),
+        ((PixelKind.T1, PixelKind.T1), 0.4, True),
+        ((PixelKind.T1, PixelKind.T1), 0.6, False),
+        ((PixelKind.T1CE, PixelKind.T1CE), 0.6, False),
+    ],
+)
+def test_a_comparison_does_not_count_where_the_voxels_of_one_lean_against_it(kinds, confidence, decided):
+    native, enhanced = scan(T1_HEADER), scan(T1_HEADER)
+
+    def look(stack):
+        return Opinion(kinds[stack.series_instance_uid == uid(enhanced)], confidence)
+
+    def compare(first, second):
+        return Enhancement(first.series_instance_uid == uid(enhanced), 0.9, 0.01, 0.0)
+
+    judged = judge_study(instances_of(native + enhanced), (T1, T1CE), 5, compare=compare, look=look)
+    assert {c.told_by_images for c in judged.candidates} == {decided}
+    if not decided:
+        assert all("voxels of one of them contradict" in str(c) for c in judged.candidates)
+
+
+# --- undecided stays undecided ----------------------------------------------------------------------------------------
+
+
+def test_a_series_marked_native_after_the_enhanced_one_is_undecided_and_asks_for_a_review():
+    enhanced, native = scan(T1CE_HEADER, seconds=300), scan({**T1_HEADER, "ContrastBolusAgent": "none"}, seconds=900)
+    assert "marked as native, but acquired after" in refusal(enhanced + native, (T1, T1CE))
+    (check,) = choose(enhanced + native, (T1CE,)).checks
+    assert (check.name, check.value, check.verdict) == ("t1ce_before_native", 1, "review")
+    (check,) = choose(enhanced + scan({**T1_HEADER, "ContrastBolusAgent": "none"}, seconds=100), (T1CE,)).checks
+    assert check.verdict == "ok"
+
+
+def test_a_series_whose_headers_contradict_each_other_is_not_native_by_elimination():
+    torn = scan({**T1_HEADER, "SeriesDescription": "T1 AX PRE", "ContrastBolusAgent": "Gadovist"})
+    assert "contrast agent given, but described as pre" in refusal(torn + scan(T1CE_HEADER), (T1, T1CE))
+
+
+def test_of_several_silent_t1_the_first_is_native():
+    first, second = scan(T1_HEADER, seconds=300), scan(MPRAGE, seconds=900)
+    assert choose(second + first, (T1,)).chosen[T1].series_instance_uid == uid(first)
+
+
+def test_of_several_silent_t1_without_times_none_is_taken():
+    assert "unknown order" in refusal(scan(T1_HEADER) + scan(MPRAGE), (T1,))
+
+
+@pytest.mark.parametrize("header", [{"SeriesDescription": "T1 AX"}, {**T1_HEADER, "SeriesDescription": ""}], ids=str)
+def test_a_derived_t1_is_as_good_as_a_derived_t2(header):
+    derived = {"ImageType": ["DERIVED", "SECONDARY"]}
+    t2 = {"SeriesDescription": "T2 AX"} if header["SeriesDescription"] else {**T2_HEADER, "SeriesDescription": ""}
+    choice = choose(scan(header, **derived) + scan(t2, **derived), (T1, T2))
+    assert set(choice.chosen) == {T1, T2}
+
+
+# --- kinds that the study gives away ----------------------------------------------------------------------------------
+
+
+def test_a_localiser_without_a_name_is_never_a_candidate():
+    scout = scan(SCOUT, seconds=0, slices=128, apart_mm=1.6, pixel_mm=1.6, side=8)
+    rest = scan(T1_HEADER, seconds=60) + scan(T2_HEADER, seconds=400) + scan(FLAIR_HEADER, seconds=800)
+    message = refusal(scout + scan(T2_HEADER, seconds=400) + scan(FLAIR_HEADER, seconds=800), (T1,))
+    assert "a localiser (TR 3.15 ms with a small flip angle" in message
+    assert choose(scout + rest, (T1,)).chosen[T1].slices == 40
+
+
+def test_three_planes_of_one_series_are_a_localiser():
+    series_uid = "1.2.826.0.1.3680043.8.498.2"
+    header = {"ScanningSequence": "GR", "RepetitionTime": 60, "EchoTime": 5, "FlipAngle": 40}
+    planes = [scan(header, slices=7, axes=a, apart_mm=6.0, uid=series_uid) for a in (AXIAL, SAGITTAL, CORONAL)]
+    message = refusal([d for plane in planes for d in plane], (T1,))
+    assert message.count("several views in one series") == 3
+
+
+def test_a_usual_thick_t1_is_no_localiser():
+    first = scan(T1_HEADER, seconds=0, slices=22, apart_mm=6.5)
+    assert choose(first + scan(T2_HEADER, seconds=300) + scan(FLAIR_HEADER, seconds=600), (T1,)).chosen[T1].slices == 22
+
+
+def test_a_short_or_broken_t1_is_no_localiser_but_short_or_broken():
+    rest = scan(T2_HEADER, seconds=300) + scan(FLAIR_HEADER, seconds=600)
+    short = scan(T1_HEADER, seconds=0, slices=10, apart_mm=9.0, pixel_mm=2.0, side=100)
+    assert choose(short + rest, (T1,)).chosen[T1].slices == 10
+    unnamed = scan({**T1_HEADER, "SeriesDescription": ""}, seconds=0, slices=40, pixel_mm=2.0)
+    broken = [d for i, d in enumerate(unnamed[:16]) if i % 4]
+    assert choose(broken + rest, (T1,)).chosen[T1].problem.code.token == "GLIO-1401"
+
+
+def test_the_magnitude_of_a_field_map_is_told_by_its_phase():
+    magnitude = scan(FIELD_MAP, EchoTime=4.92, seconds=100)
+    phase = scan(FIELD_MAP, EchoTime=7.38, seconds=100, ImageType=["ORIGINAL", "PRIMARY", "P", "ND"])
+    assert choose(magnitude, (T1,)).chosen[T1].slices == 40
+    assert "phase images beside it" in refusal(magnitude + phase, (T1,))
+
+
+def test_two_coarse_echoes_are_a_field_map_without_phase_images_too():
+    echoes = [scan(FIELD_MAP, EchoTime=te, seconds=100, pixel_mm=3.0) for te in (4.92, 7.38)]
+    assert "two echoes of coarse images, 4.9 and 7.4 ms" in refusal(echoes[0] + echoes[1], (T1,))
+
+
+def test_early_echoes_of_a_t2star_acquisition_are_no_t1():
+    header = {"ScanningSequence": "GR", "RepetitionTime": 35, "FlipAngle": 15, "MRAcquisitionType": "3D"}
+    echoes = [scan(header, EchoTime=te, seconds=100) for te in (5, 10, 15, 20)]
+    assert "4 echoes, the last at 20 ms" in refusal([d for echo in echoes for d in echo], (T1,))
+
+
+# --- what voxels look like --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """A stand-in for what the network says of one series."""
+
+    likeliest: PixelKind
+    confidence: float
+
+    @property
+    def thresholds(self):
+        return dict.fromkeys(PixelKind, 0.9)
+
+    @property
+    def shares(self):
+        rest = (1 - self.confidence) / (len(PixelKind) - 1)
+        return {k: self.confidence if k is self.likeliest else rest for k in PixelKind}
+
+    @property
+    def kind(self):
+        return self.likeliest if self.confidence >= 0.9 else None
+
+
+def looks(kinds):
+    """A stand-in for the network: the kind of each series, by its SeriesInstanceUID."""
+
+    def look(stack):
+        kind = kinds.get(stack.series_instance_uid)
+        return Opinion(kind or PixelKind.OTHER, 0.91 if kind else 0.4)
+
+    return look
+
+
+def test_voxels_that_agree_are_a_reason():
+    native = scan(T1_HEADER)
+    choice = choose(native, (T1,), look=looks({uid(native): PixelKind.T1}))
+    assert "its voxels agree (0.91)" in choice.chosen[T1].evidence.reasons
+    assert [c.verdict for c in choice.checks] == ["ok"]
+
+
+def test_voxels_that_contradict_an_open_agent_refuse():
+    stack = scan(T1_HEADER)
+    message = refusal(stack, (T1,), look=looks({uid(stack): PixelKind.T1CE}))
+    assert "Headers and voxels disagree" in message
+    assert "its voxels look like T1ce (0.91)" in message
+
+
+@pytest.mark.parametrize(
+    ("header", "modality", "kind"),
+    [
+        (T1CE_HEADER, T1CE, PixelKind.T1),
+        ({**T1_HEADER, "ContrastBolusAgent": "none"}, T1, PixelKind.T1CE),
+        (T1CE_HEADER, T1CE, PixelKind.SCOUT),
+    ],
+)
+def test_voxels_that_contradict_sure_headers_ask_for_a_review(header, modality, kind):
+    stack = scan(header)
+    check = choose(stack, (modality,), look=looks({uid(stack): kind})).checks[0]
+    assert (check.name, check.verdict) == (f"{modality}_other_kind", "review")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "kinds", "compare", "verdict"),
+    [
+        ((300, 900), {}, None, "ok"),
+        ((None, None), {}, None, "review"),
+        ((None, None), {T1: PixelKind.T1}, None, "ok"),
+        ((None, None), {T1CE: PixelKind.T1CE}, None, "ok"),
+        ((None, None), {}, lambda first, second: Enhancement(False, 0.9, 0.0, 0.01), "ok"),
+        ((None, None), {}, lambda first, second: Enhancement(True, 0.9, 0.01, 0.0), "review"),
+        ((None, None), {}, lambda first, second: None, "review"),
+    ],
+)
+def test_something_beside_the_headers_has_to_tell_t1_from_t1ce(seconds, kinds, compare, verdict):
+    native, enhanced = (
+        scan(header, seconds=s)
+        for header, s in zip(({**T1_HEADER, "ContrastBolusAgent": "none"}, T1CE_HEADER), seconds, strict=True)
+    )
+    look = looks({uid(part): kinds[m] for m, part in ((T1, native), (T1CE, enhanced)) if m in kinds})
+    choice = choose(native + enhanced, (T1, T1CE), compare=compare, look=look)
+    (check,) = [c for c in choice.checks if c.name == "t1ce_corroborations"]
+    assert check.verdict == verdict
+
+
+def test_voxels_of_one_do_not_count_where_those_of_the_other_lean_against():
+    native, enhanced = scan({**T1_HEADER, "ContrastBolusAgent": "none"}), scan(T1CE_HEADER)
+
+    def look(stack):
+        return Opinion(PixelKind.T1, 0.99 if stack.series_instance_uid == uid(native) else 0.8)
+
+    checks = choose(native + enhanced, (T1, T1CE), look=look).checks
+    assert {c.name: c.verdict for c in checks}["t1ce_corroborations"] == "review"
+
+
+def test_voxels_decide_where_headers_are_silent():
+    silent = {kind: scan({}) for kind in (PixelKind.T1, PixelKind.T2, PixelKind.FLAIR)}
+    datasets = [d for part in silent.values() for d in part]
+    choice = choose(datasets, (T1, T2, FLAIR), look=looks({uid(part): kind for kind, part in silent.items()}))
+    assert {m.value.upper(): c.series_instance_uid for m, c in choice.chosen.items()} == {
+        kind.value: uid(part) for kind, part in silent.items()
+    }
+
+
+def test_voxels_alone_never_make_a_t1ce():
+    silent = scan({})
+    refusal(silent, (T1CE,), look=looks({uid(silent): PixelKind.T1CE}))
+    plain = scan(T1_HEADER)
+    refusal(plain, (T1CE,), look=looks({uid(plain): PixelKind.T1CE}))
+
+
+def test_voxels_are_not_looked_at_where_headers_are_sure():
+    def look(stack):
+        raise AssertionError("headers are sure")
+
+    choose(scan(T2_HEADER) + scan(FLAIR_HEADER), (T2, FLAIR), look=look)
+
+
+def test_the_caller_s_word_counts_more_than_voxels():
+    from glioserve_preprocess.overrides import SeriesName
+
+    stack = scan(T1CE_HEADER)
+    choice = choose(stack, (T1CE,), named={T1CE: SeriesName(uid(stack))}, look=looks({uid(stack): PixelKind.T1}))
+    assert choice.checks == ()
+    assert any("its voxels look like T1 (0.91)" in w for w in choice.warnings)
