@@ -12,25 +12,25 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from glioserve_client.calls.aio import AsyncGliomaClient
-from glioserve_client.calls.results import Outcome, PredictionFuture, ServerInfo
 from glioserve_client.calls.version import __version__
-from glioserve_client.client import GliomaClient
-from glioserve_client.errors import (
-    CodedError,
-    ModelAnswerError,
-    ServerError,
-    SetUpError,
-    StudyError,
-    TransportError,
-)
-from glioserve_client.options import NO_RETRY, ConnectionOptions, RetryPolicy, TlsOptions
-from glioserve_client.prediction import Heatmap, Label, Prediction
-from glioserve_client.study import DicomStudy, Study, Volume, VolumeStudy
 from glioserve_contract import ErrorCode, GlioserveError, Modality
 
 if TYPE_CHECKING:
+    from glioserve_client.calls.aio import AsyncGliomaClient
+    from glioserve_client.calls.results import Outcome, PredictionFuture, ServerInfo
+    from glioserve_client.client import GliomaClient
+    from glioserve_client.errors import (
+        CodedError,
+        ModelAnswerError,
+        ServerError,
+        SetUpError,
+        StudyError,
+        TransportError,
+    )
+    from glioserve_client.options import NO_RETRY, ConnectionOptions, RetryPolicy, TlsOptions
     from glioserve_client.outputs import WrittenOutputs, summary, write_outputs
+    from glioserve_client.prediction import Heatmap, Label, Prediction
+    from glioserve_client.study import DicomStudy, Study, Volume, VolumeStudy
 
 __all__ = [
     "NO_RETRY",
@@ -64,11 +64,31 @@ __all__ = [
     "write_outputs",
 ]
 
-_OF_OUTPUTS = ("WrittenOutputs", "summary", "write_outputs")
-"""Names that are loaded when they are first used: their libraries draw pictures, which not every caller wants."""
+_NAMES_OF = {
+    "calls.aio": ("AsyncGliomaClient",),
+    "calls.results": ("Outcome", "PredictionFuture", "ServerInfo"),
+    "client": ("GliomaClient",),
+    "errors": ("CodedError", "ModelAnswerError", "ServerError", "SetUpError", "StudyError", "TransportError"),
+    "options": ("NO_RETRY", "ConnectionOptions", "RetryPolicy", "TlsOptions"),
+    "outputs": ("WrittenOutputs", "summary", "write_outputs"),
+    "prediction": ("Heatmap", "Label", "Prediction"),
+    "study": ("DicomStudy", "Study", "Volume", "VolumeStudy"),
+}
+"""Names by the module that they are loaded from when they are first used: gRPC, pydicom and the libraries that draw
+pictures are slow to load, and not every caller needs all of them."""
+_HOMES = {name: module for module, names in _NAMES_OF.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    if name in _OF_OUTPUTS:
-        return getattr(importlib.import_module("glioserve_client.outputs"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name in _HOMES:
+        value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    elif name in _NAMES_OF:  # `glioserve_client.errors` without an import of its own
+        value = importlib.import_module(f"{__name__}.{name}")
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -225,10 +225,14 @@ def _written(sop_class_uid: str, instance_uid: str, dataset: Dataset, pixels: Pi
 
 def _kept(source: Dataset, names: Pseudonyms, origin_us: int, depth: int = 0, tiled: bool = False) -> Dataset:
     """Return the allow-list's attributes of ``source``, treated; sequences by the same rule, item by item."""
-    kept = Dataset()
-    implicit, little = source.original_encoding
-    # As read: then what is still raw is written as the same bytes.
-    kept.set_original_encoding(implicit, little, default_encoding)
+    implicit, little = map(bool, source.original_encoding)
+    elements: dict[BaseTag, DataElement | RawDataElement] = {}
+
+    def add(keyword: str, text: str) -> None:
+        """Add an attribute of text: words, codes and numbers of closed lists, which are ASCII."""
+        tag, vr = _tag_and_vr(keyword)
+        elements[tag] = text_element(tag, vr, text, implicit, little)
+
     left_out = () if depth or is_multiframe(source) else FUNCTIONAL_GROUPS
     for number, tag in sorted((int(tag), tag) for tag in source.keys()):  # noqa: SIM118 - a Dataset converts values
         if number not in _RULES:
@@ -237,59 +241,49 @@ def _kept(source: Dataset, names: Pseudonyms, origin_us: int, depth: int = 0, ti
         if keyword in left_out:
             continue
         if vr == "SQ":
-            kept.add_new(tag, "SQ", [_kept(item, names, origin_us, depth + 1) for item in source[tag].value or ()])
+            items = [_kept(item, names, origin_us, depth + 1) for item in source[tag].value or ()]
+            elements[tag] = DataElement(tag, "SQ", items)
         elif treatment is Treatment.KEEP and keyword not in _WRITTEN_LAST:
-            _keep_in_place(kept, source.get_item(tag), keyword)
-            if tag not in kept and keyword in _NEEDED_NUMBERS and _is_malformed(source, keyword):
-                kept[tag] = _malformed_stand_in(tag, bool(implicit), bool(little))
-            elif tag not in kept and keyword == "PhotometricInterpretation" and text_of(source, keyword):
-                kept.add_new(tag, "CS", _UNKNOWN_PHOTOMETRIC)
+            if (shaped := _in_place(source.get_item(tag), keyword, vr, implicit, little)) is not None:
+                elements[tag] = shaped
+            elif keyword in _NEEDED_NUMBERS and _is_malformed(source, keyword):
+                elements[tag] = _malformed_stand_in(tag, implicit, little)
+            elif keyword == "PhotometricInterpretation" and text_of(source, keyword):
+                add(keyword, _UNKNOWN_PHOTOMETRIC)
         elif keyword not in _WRITTEN_LAST and (text := _treated(source, keyword, treatment, names, origin_us)):
-            _add_text(kept, keyword, text)
+            add(keyword, text)
     if agent := _agent(source):
-        _add_text(kept, "ContrastBolusAgent", agent)
+        add("ContrastBolusAgent", agent)
     if depth == 0:
         if tiled:  # its private attributes say so
-            kept.add_new("ImageType", "CS", [*texts(kept, "ImageType"), "MOSAIC"])
-        if "AcquisitionTime" not in kept and (started := _relative_time(datetime_us(source), origin_us)):
-            _add_text(kept, "AcquisitionTime", started)
-        _add_text(kept, "PatientID", names.patient_id(source))
-        _add_text(kept, "PatientIdentityRemoved", "YES")
-        _add_text(kept, "DeidentificationMethod", DEIDENTIFICATION_METHOD)
+            add("ImageType", "\\".join((*texts(Dataset(elements), "ImageType"), "MOSAIC")))
+        if _tag_and_vr("AcquisitionTime")[0] not in elements and (
+            started := _relative_time(datetime_us(source), origin_us)
+        ):
+            add("AcquisitionTime", started)
+        add("PatientID", names.patient_id(source))
+        add("PatientIdentityRemoved", "YES")
+        add("DeidentificationMethod", DEIDENTIFICATION_METHOD)
+    kept = Dataset(elements)
+    # As read: then what is still raw is written as the same bytes.
+    kept.set_original_encoding(implicit, little, default_encoding)
     return kept
 
 
-def _add_text(kept: Dataset, keyword: str, text: str) -> None:
-    """Add an attribute of text: words, codes and numbers of closed lists, which are ASCII."""
-    tag, vr = _tag_and_vr(keyword)
-    implicit, little = kept.original_encoding
-    kept[tag] = text_element(tag, vr, text, bool(implicit), bool(little))
-
-
-def _keep_in_place(kept: Dataset, element: object, keyword: str) -> None:
-    """Add an attribute as it was read, if its value has the form of its attribute."""
-    implicit, little = kept.original_encoding
-    if isinstance(element, DataElement) and element.VR == "US" and isinstance(element.value, int):
-        # pydicom converts PixelRepresentation where it parses a sequence.
-        value = element.value.to_bytes(2, "little" if little else "big")
-        element = RawDataElement(element.tag, element.VR, 2, value, 0, bool(implicit), bool(little))
-    shaped = _in_place(element, keyword, not implicit) if isinstance(element, RawDataElement) else None
-    if shaped is not None:
-        kept[shaped.tag] = shaped
-
-
-def _in_place(element: RawDataElement, keyword: str, explicit: bool) -> RawDataElement | None:
-    """Return the raw element if its value has the form of its attribute, under the dictionary's VR; else None.
+def _in_place(element: object, keyword: str, official: str, implicit: bool, little: bool) -> RawDataElement | None:
+    """Return an attribute as it was read, if its value has the form of its attribute, under the dictionary's VR.
 
     A number's place may hold a comment, and an archive may have turned a VR into ``UN``.
     """
-    official = dictionary_VR(element.tag)
-    allowed = official.split(" or ")
-    vr = element.VR if element.VR in allowed else allowed[0]
-    value = element.value or b""
-    if not _has_form(value, keyword, official):
+    if isinstance(element, DataElement) and element.VR == "US" and isinstance(element.value, int):
+        # pydicom converts PixelRepresentation where it parses a sequence.
+        value = element.value.to_bytes(2, "little" if little else "big")
+        element = RawDataElement(element.tag, element.VR, 2, value, 0, implicit, little)
+    if not isinstance(element, RawDataElement) or not _has_form(element.value or b"", keyword, official):
         return None
-    return element._replace(VR=vr if explicit else None)
+    allowed = official.split(" or ")
+    vr = None if implicit else element.VR if element.VR in allowed else allowed[0]
+    return element if vr == element.VR else element._replace(VR=vr)
 
 
 def _has_form(value: bytes, keyword: str, vr: str) -> bool:

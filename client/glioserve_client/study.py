@@ -39,9 +39,10 @@ PathLike = str | os.PathLike[str]
 
 @dataclass(frozen=True, repr=False)
 class DicomStudy:
-    """A study's DICOM files in memory, whole and parseable, in any order and of all series.
+    """A study's DICOM files, whole and parseable, in any order and of all series.
 
-    It is de-identified once, when it is first sent; all its requests carry the same pseudonyms.
+    Pixels of files that were read from a folder or by their paths stay on the disk until they are sent. The study is
+    de-identified once, when it is first sent; all its requests carry the same pseudonyms.
     """
 
     files: tuple[DicomFile, ...]
@@ -69,7 +70,7 @@ class DicomStudy:
             return made
 
     @classmethod
-    def from_directory(cls, directory: PathLike, *, in_memory: bool = True) -> DicomStudy:
+    def from_directory(cls, directory: PathLike, *, in_memory: bool = False) -> DicomStudy:
         """Read every file below ``directory``, but for hidden ones and what is plainly not DICOM (see ``skipped``).
 
         Zip archives are opened, in the folder or as ``directory`` itself. What is not a regular file (a pipe, a
@@ -77,8 +78,9 @@ class DicomStudy:
 
         Args:
             directory: the folder, or the one file.
-            in_memory: False leaves pixels on the disk, to be read again when they are sent or shown: less memory,
-                for files that stay as they are until then. One that does not is GLIO-1202 when it is sent.
+            in_memory: True keeps pixels in memory, for files that are removed or changed before they are sent or
+                shown. By default they are read again then, which takes a third less memory, and a file that is not the
+                same any more is GLIO-1202.
 
         Raises:
             EmptyStudyError: the folder does not exist or holds no DICOM file.
@@ -90,13 +92,16 @@ class DicomStudy:
         return cls._of(lambda: study_files(Path(directory)), in_memory)
 
     @classmethod
-    def from_files(cls, paths: Iterable[PathLike]) -> DicomStudy:
-        """Read these files, each of which must be DICOM or a zip archive.
+    def from_files(cls, paths: Iterable[PathLike], *, in_memory: bool = False) -> DicomStudy:
+        """Read these files, each of which must be DICOM or a zip archive; ``in_memory`` as of :meth:`from_directory`.
 
         Raises:
             StudyError: as :meth:`from_directory` does.
+            TypeError: ``paths`` is one path.
         """
-        return cls._of(lambda: named_files(Path(path) for path in paths))
+        if isinstance(paths, str | bytes | os.PathLike):
+            raise TypeError("from_files takes a list of paths; one folder is read by from_directory")
+        return cls._of(lambda: named_files(Path(path) for path in paths), in_memory)
 
     @classmethod
     def from_bytes(cls, contents: Iterable[bytes]) -> DicomStudy:
@@ -104,11 +109,14 @@ class DicomStudy:
 
         Raises:
             StudyError: as :meth:`from_files` does.
+            TypeError: ``contents`` is the bytes of one file, or not of bytes.
         """
-        return cls._of(lambda: given_files(tuple(contents)))
+        if isinstance(contents, str | bytes | bytearray | memoryview):
+            raise TypeError("from_bytes takes a list of files, each as bytes: from_bytes([content])")
+        return cls._of(lambda: given_files(tuple(contents)), in_memory=True)
 
     @classmethod
-    def _of(cls, read: Callable[[], StudyFiles], in_memory: bool = True) -> DicomStudy:
+    def _of(cls, read: Callable[[], StudyFiles], in_memory: bool) -> DicomStudy:
         found = read()
         files = []
         for file in found.files:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from glioserve_cli import client_tracing
 from glioserve_cli.main import main
-from glioserve_cli.serving import telemetry
 from glioserve_registry.demo_model import demo_repository
 
 
@@ -34,7 +34,7 @@ def test_a_malformed_argument_is_wrong_usage(
 @pytest.mark.parametrize(
     ("endpoint", "packages", "said"),
     [
-        ("collector:4318", telemetry.PACKAGES, "must be http://HOST:PORT"),
+        ("collector:4318", client_tracing.PACKAGES, "must be http://HOST:PORT"),
         ("http://127.0.0.1:9", ("opentelemetry.absent", "absent.package"), "glioserve[otel]"),
     ],
 )
@@ -46,7 +46,7 @@ def test_traces_that_cannot_be_sent_end_the_command_before_the_server_starts(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(telemetry, "PACKAGES", packages)
+    monkeypatch.setattr(client_tracing, "PACKAGES", packages)
     repository = demo_repository(tmp_path)
     code = main(["serve", "--repository", str(repository), "--probe-port", "0", "--otlp-endpoint", endpoint])
     error = capsys.readouterr().err

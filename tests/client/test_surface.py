@@ -31,6 +31,21 @@ def test_the_client_imports_nothing_heavy_and_nothing_of_the_servers() -> None:
     assert {name for name in loaded if name.startswith("glioserve")} == ours
 
 
+def test_what_a_name_needs_is_loaded_when_it_is_used() -> None:
+    libraries = ("numpy", "grpc", "pydicom", "google.protobuf", "PIL")
+    code = f"""
+import sys, glioserve_client as client
+loaded = lambda: [name for name in {libraries!r} if name in sys.modules]
+print(loaded(), "DicomStudy" in dir(client), client.__version__)
+client.errors.StudyError, client.DicomStudy, client.GliomaClient
+print(loaded())
+client.Studies
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert done.stdout.splitlines() == [f"[] True {glioserve_client.__version__}", str([*libraries])]
+    assert done.stderr.endswith("AttributeError: module 'glioserve_client' has no attribute 'Studies'\n")
+
+
 def test_every_place_states_the_same_version() -> None:
     root = Path(__file__).resolve().parents[2]
     for page in (root / "pyproject.toml", root / "client" / "pyproject.toml"):

@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 
 from glioserve_cli.channel_arguments import channel_tls_of
-from glioserve_cli.client_arguments import add_tls_arguments
+from glioserve_cli.client_arguments import add_tls_arguments, add_token_argument
 from glioserve_triton.diagnosis.examination import examine
 from glioserve_triton.diagnosis.findings import Finding
 
@@ -25,11 +25,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tritonserver", type=Path, metavar="PATH", help="the server binary to check")
     parser.add_argument("--json", action="store_true", help="machine-readable")
     add_tls_arguments(parser)
+    add_token_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the report: exit code 0, or 1 where something that is needed fails."""
-    findings = list(examine(args.repository, args.profile, args.url, args.tritonserver, channel_tls_of(args)))
+    tls = channel_tls_of(args)
+    findings = list(examine(args.repository, args.profile, args.url, args.tritonserver, tls, args.headers))
     failed = any(finding.state == "fail" for finding in findings)
     if args.json:
         print(json.dumps({"failed": failed, "findings": [dataclasses.asdict(f) for f in findings]}, indent=2))

@@ -11,9 +11,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from glioserve_cli import argtypes
-from glioserve_cli.client_arguments import add_tls_arguments, add_token_argument, tls_of, url
+from glioserve_cli.client_arguments import add_connection_arguments, connection_of, url
+from glioserve_cli.client_tracing import traced
 from glioserve_contract.install import install_advice
-from glioserve_contract.limits import DEFAULT_TIMEOUT_S
 from glioserve_contract.tensors import ENSEMBLE
 from glioserve_evaluation.figures.assess import assess
 from glioserve_evaluation.reports.report import Settings
@@ -79,13 +79,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="write a copy of ARTIFACT with the threshold of --wanted-sensitivity",
     )
     server = parser.add_argument_group("server")
-    server.add_argument(
-        "--timeout-s", type=argtypes.seconds(), default=DEFAULT_TIMEOUT_S, metavar="S", help="of one study"
-    )
     server.add_argument("--model", default=ENSEMBLE.name, metavar="NAME", help="default: %(default)s")
     server.add_argument("--identified", action="store_true", help="send the DICOM files as they are, names and all")
-    add_tls_arguments(parser)
-    add_token_argument(parser)
+    add_connection_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -101,7 +97,8 @@ def run(args: argparse.Namespace) -> int:
     cohort, source = load_cohort(args.cohort), _source(args)
     with ResultStore(args.out, cohort, source.model, resume=args.resume) as store:
         if store.pending:
-            _run(store, source, args.out, len(cohort.cases))
+            with traced(args.otlp_endpoint):
+                _run(store, source, args.out, len(cohort.cases))
         require_answers(store.outcomes)
         assert store.model is not None  # an answer brings its network's facts
         settings = Settings(args.interval, args.bins, args.bootstrap, args.seed, args.wanted_sensitivity)
@@ -121,11 +118,9 @@ def _source(args: argparse.Namespace) -> PredictionSource:
     return ServerSource(
         args.url,
         workers=args.workers,
-        timeout_s=args.timeout_s,
-        tls=tls_of(args),
-        headers=args.headers,
         model_name=args.model,
         identified=args.identified,
+        **connection_of(args),
     )
 
 

@@ -16,14 +16,13 @@ from urllib.parse import urlsplit
 
 from filelock import FileLock, Timeout
 
-from glioserve_cli import argtypes
-from glioserve_cli.client_arguments import add_tls_arguments, add_token_argument, tls_of, url
+from glioserve_cli.client_arguments import add_connection_arguments, connection_of, url
+from glioserve_cli.client_tracing import traced
 from glioserve_cli.pacs import arguments
 from glioserve_cli.pacs.arguments import RECEIVED
 from glioserve_cli.serving.failures import exit_code, exit_code_of_many
 from glioserve_cli.stop_signals import STOP
 from glioserve_contract import ErrorCode, GlioserveError, find_code
-from glioserve_contract.limits import DEFAULT_TIMEOUT_S
 from glioserve_dicom.files.replacing import replacing
 from glioserve_pacs import mercure
 from glioserve_pacs.answering import Answering
@@ -52,16 +51,8 @@ _FAILED = (Phase.INCOMPLETE, Phase.REFUSED)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this command's arguments."""
     parser.add_argument("--url", type=url, metavar="HOST:PORT", help="the server's gRPC address")
-    parser.add_argument(
-        "--timeout-s",
-        type=argtypes.seconds(),
-        default=DEFAULT_TIMEOUT_S,
-        metavar="S",
-        help="seconds for one answer, retries included (default: %(default)g)",
-    )
     arguments.add_arguments(parser)
-    add_tls_arguments(parser)
-    add_token_argument(parser)
+    add_connection_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -130,8 +121,8 @@ def _bridged(args: argparse.Namespace, stack: ExitStack) -> int:
         receiver = stack.enter_context(_receiver(args, received, state, metrics))
         print(f"DICOM on port {receiver.port}", file=sys.stderr)
     source = received if args.source == RECEIVED else _place(args, args.source, receiver)
-    options = {"timeout_s": args.timeout_s, "tls": tls_of(args), "headers": args.headers}
-    answers = stack.enter_context(Answering(args.url or "localhost:8001", recipe, **options))
+    stack.enter_context(traced(args.otlp_endpoint))
+    answers = stack.enter_context(Answering(args.url or "localhost:8001", recipe, **connection_of(args)))
     parts = Parts(
         source=source,
         destination=_destination(args, source),

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-from glioserve_cli import argtypes
-from glioserve_cli.client_arguments import add_series_argument, add_tls_arguments, add_token_argument, tls_of, url
+from glioserve_cli.client_arguments import add_connection_arguments, add_series_argument, connection_of, url
+from glioserve_cli.client_tracing import traced
 from glioserve_cli.serving.failures import USAGE, as_json, exit_code, exit_code_of_many
 from glioserve_client.client import GliomaClient
 from glioserve_client.options import NO_RETRY, RetryPolicy
@@ -18,7 +18,6 @@ from glioserve_client.outputs import summary, write_outputs
 from glioserve_client.prediction import Prediction
 from glioserve_client.study import DicomStudy, Study, VolumeStudy
 from glioserve_contract import GlioserveError, Modality
-from glioserve_contract.limits import DEFAULT_TIMEOUT_S
 from glioserve_contract.tensors import ENSEMBLE
 from glioserve_dicom.files.folder import DIRECTORY_NAME
 
@@ -52,13 +51,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="write the answer as FHIR R4 too: DiagnosticReport, Observations and Device, as JSON",
     )
-    parser.add_argument(
-        "--timeout-s",
-        type=argtypes.seconds(),
-        default=DEFAULT_TIMEOUT_S,
-        metavar="S",
-        help="seconds for the whole call, retries included (default: %(default)g)",
-    )
     parser.add_argument("--no-retry", action="store_true", help="fail at once when the server cannot be reached")
     parser.add_argument("--no-heatmap", action="store_true", help="do not ask for the heat map")
     add_series_argument(parser)
@@ -70,8 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="send the DICOM files as they are, with the patient's name; the server must be set to accept them",
     )
-    add_tls_arguments(parser)
-    add_token_argument(parser)
+    add_connection_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -83,15 +74,9 @@ def run(args: argparse.Namespace) -> int:
         studies = _studies(args.study)
         if len(studies) > 1 and args.series:
             raise ValueError("--series names series of one study; give one study")
-        with GliomaClient(
-            args.url,
-            timeout_s=args.timeout_s,
-            tls=tls_of(args),
-            retry=NO_RETRY if args.no_retry else RetryPolicy(),
-            model_name=args.model,
-            identified=args.identified,
-            headers=args.headers,
-        ) as client:
+        client_of = partial(GliomaClient, args.url, model_name=args.model, identified=args.identified)
+        retry = NO_RETRY if args.no_retry else RetryPolicy()
+        with traced(args.otlp_endpoint), client_of(retry=retry, **connection_of(args)) as client:
             return _many(args, client, studies) if len(studies) > 1 else _one(args, client, *studies.values())
     except GlioserveError as error:
         _tell(args, error)
@@ -196,7 +181,7 @@ def _studies(arguments: list[str]) -> dict[str, Callable[[], Study]]:
     named = {_name(Path(argument).resolve()): argument for argument in arguments}
     if len(named) < len(arguments):
         raise ValueError("two studies have the same name; the last part of each path must differ")
-    return {name: partial(DicomStudy.from_directory, argument, in_memory=False) for name, argument in named.items()}
+    return {name: partial(DicomStudy.from_directory, argument) for name, argument in named.items()}
 
 
 def _name(path: Path) -> str:

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
-from importlib.util import find_spec
 from typing import Any
 
 from glioserve_cli import argtypes
-from glioserve_contract import ErrorCode, GlioserveError
-from glioserve_contract.install import install_advice
+from glioserve_cli.client_tracing import check_packages
 from glioserve_triton.process.logs import LEVELS
 from glioserve_triton.process.options import check_callers
 from glioserve_triton.tracing.options import BASE_URL, SAMPLER, trace_export
-
-PACKAGES = ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http")
 
 
 def add_telemetry_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,20 +42,9 @@ def add_telemetry_arguments(parser: argparse.ArgumentParser) -> None:
 def telemetry_of(args: argparse.Namespace) -> dict[str, Any]:
     """Return keyword arguments of ServerOptions. Raises GLIO-5135 where traces cannot be exported."""
     traces = trace_export(args.otlp_endpoint, args.trace_sampling, os.environ)
-    if traces is not None and not all(map(_is_here, PACKAGES)):
-        raise GlioserveError(
-            ErrorCode.INVALID_TRACING,
-            "Traces are asked for, and OpenTelemetry's packages are not installed.",
-            f"Install the extra: {install_advice('otel')}.",
-        )
+    if traces is not None:
+        check_packages()
     return {"traces": traces, "callers": args.callers}
-
-
-def _is_here(package: str) -> bool:
-    try:
-        return find_spec(package) is not None
-    except ModuleNotFoundError:
-        return False
 
 
 def _callers(text: str) -> tuple[str, ...]:

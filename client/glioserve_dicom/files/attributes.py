@@ -32,9 +32,12 @@ def text(dataset: Dataset, keyword: str) -> str:
 
 def texts(dataset: Dataset, keyword: str) -> tuple[str, ...]:
     """Return the attribute's values as stripped texts. Binary and structured values give nothing: they are not text."""
-    value = _value(dataset, keyword)
+    element = element_of(dataset, keyword)
+    if element is None:
+        return ()
+    value = element.value
     if isinstance(value, bytes):
-        if _vr(dataset, keyword) in _BINARY:
+        if _vr(element, keyword) in _BINARY:
             return ()
         value = _decoded(value[:_MOST_CHARACTERS]).split("\\")
     values = tuple(_strip(str(v)) for v in _as_list(value) if not isinstance(v, bytes | Dataset))
@@ -60,10 +63,13 @@ def numbers(dataset: Dataset, keyword: str, count: int | None = None) -> tuple[f
 
     Raises GLIO-1213 otherwise.
     """
-    value = _value(dataset, keyword)
+    element = element_of(dataset, keyword)
+    if element is None:
+        return ()
+    value = element.value
     try:
         if isinstance(value, bytes):
-            found = _numbers_of(value, _vr(dataset, keyword), _is_little(dataset, keyword))
+            found = _numbers_of(value, _vr(element, keyword), bool(getattr(element, "is_little_endian", True)))
         else:
             found = tuple(float(str(v)) for v in _as_list(value) if v not in ("", None))
     except (TypeError, ValueError, OverflowError, struct.error):
@@ -102,7 +108,7 @@ def element_of(dataset: Dataset, keyword: str | BaseTag) -> DataElement | RawDat
     """Return the element as it was read, if possible not converted; None when it is absent. Raises GLIO-1213."""
     tag = _tag(keyword) if isinstance(keyword, str) else keyword
     try:
-        return dataset.get_item(tag) if tag in dataset else None
+        return dataset.get_item(tag)
     except Exception:  # noqa: BLE001 - pydicom converts what has an unknown VR and no value
         raise malformed(keyword, "cannot be parsed") from None
 
@@ -117,23 +123,15 @@ def _tag(keyword: str) -> BaseTag:
     return Tag(keyword)
 
 
-def _value(dataset: Dataset, keyword: str) -> object:
-    return getattr(element_of(dataset, keyword), "value", None)
-
-
-def _vr(dataset: Dataset, keyword: str) -> str:
+def _vr(element: DataElement | RawDataElement, keyword: str) -> str:
     """Return the file's VR where it is one of numbers, else the dictionary's: an archive may have written UN."""
-    vr = getattr(element_of(dataset, keyword), "VR", None)
-    return vr if vr in _BINARY or vr in ("DS", "IS") else _official_vr(keyword)
+    vr = element.VR
+    return vr if vr is not None and (vr in _BINARY or vr in ("DS", "IS")) else _official_vr(keyword)
 
 
 @lru_cache(maxsize=512)
 def _official_vr(keyword: str) -> str:
     return dictionary_VR(keyword).split(" ")[0]
-
-
-def _is_little(dataset: Dataset, keyword: str) -> bool:
-    return bool(getattr(element_of(dataset, keyword), "is_little_endian", True))
 
 
 def _numbers_of(value: bytes, vr: str, little: bool) -> tuple[float, ...]:

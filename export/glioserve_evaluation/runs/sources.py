@@ -71,6 +71,8 @@ class ServerSource:
     tls: TlsOptions | None = None
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     """gRPC metadata of every call, such as a gateway's token."""
+    caller: str | None = None
+    """Name by which the server counts the studies."""
     model_name: str = ENSEMBLE.name
     identified: bool = False
     """Send the DICOM files as they are, names included."""
@@ -87,6 +89,7 @@ class ServerSource:
             timeout_s=self.timeout_s,
             tls=self.tls,
             headers=self.headers,
+            caller=self.caller,
             model_name=self.model_name,
             identified=self.identified,
         ) as client:

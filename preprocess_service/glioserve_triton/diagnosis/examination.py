@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from glioserve_triton.channel import ChannelTls
@@ -22,6 +22,7 @@ def examine(
     url: str | None = None,
     tritonserver: Path | None = None,
     tls: ChannelTls | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> Iterator[Finding]:
     """Yield all findings.
 
@@ -31,6 +32,7 @@ def examine(
         url: The gRPC address of a running server to check.
         tritonserver: The server binary to check; it is then needed.
         tls: The credentials for the server at ``url``; None for plain text.
+        headers: gRPC metadata of the calls to it, such as a gateway's token.
     """
     yield from machine_findings()
     yield from package_findings()
@@ -40,4 +42,4 @@ def examine(
     if repository is not None:
         yield from repository_findings(repository, profile)
     if url is not None:
-        yield from reached_findings(url, tls)
+        yield from reached_findings(url, tls, headers)

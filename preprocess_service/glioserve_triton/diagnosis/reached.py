@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from tritonclient.utils import InferenceServerException
 
@@ -15,20 +15,23 @@ from glioserve_triton.process.floors import Standing, standing_of
 CALL_TIMEOUT_S = 5.0
 
 
-def reached_findings(url: str, tls: ChannelTls | None = None) -> Iterator[Finding]:
-    """Yield the findings of the area ``reached``, of the server at the gRPC address ``url``."""
+def reached_findings(
+    url: str, tls: ChannelTls | None = None, headers: Mapping[str, str] | None = None
+) -> Iterator[Finding]:
+    """Yield the findings of the area ``reached``, of the server at ``url``; ``headers`` are gRPC metadata of calls."""
     client = open_client(url, tls)
+    sent = {"headers": dict(headers or {}), "client_timeout": CALL_TIMEOUT_S}
     try:
-        server = client.get_server_metadata(client_timeout=CALL_TIMEOUT_S)
+        server = client.get_server_metadata(**sent)
         yield _version(url, standing_of(str(server.version)))
-        if not client.is_model_ready(ENSEMBLE.name, client_timeout=CALL_TIMEOUT_S):
+        if not client.is_model_ready(ENSEMBLE.name, **sent):
             action = "look at the server's log: it is starting, draining, or could not load the model"
             yield Finding("reached", ENSEMBLE.name, "fail", "not ready", action)
             return
-        model = client.get_model_metadata(ENSEMBLE.name, client_timeout=CALL_TIMEOUT_S)
+        model = client.get_model_metadata(ENSEMBLE.name, **sent)
         yield _contract_kept({t.name for t in model.inputs}, {t.name for t in model.outputs})
     except InferenceServerException as error:
-        action = "check the address (the gRPC port, 8001 by default), the network and whether TLS is asked for"
+        action = "check the address (the gRPC port, 8001 by default), the network, and whether TLS or a token is needed"
         yield Finding("reached", url, "fail", f"no answer: {error.message()}", action)
     finally:
         client.close()

@@ -16,10 +16,10 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased, TraceIdRatioBased
 from opentelemetry.trace import Tracer
 
-from glioserve_triton.tracing.options import EXPORT_EVERY_S, MOST_WAITING, SERVICE, SERVICE_NAME
+from glioserve_triton.tracing.options import EXPORT_EVERY_S, MOST_WAITING, SERVICE, SERVICE_NAME, TraceExport
 
 FLUSH_S = 1.0
 """Longest time that a process waits at its end for spans to be sent."""
@@ -101,3 +101,15 @@ def open_outbox(url: str) -> tuple[Tracer, Outbox]:
     provider = TracerProvider(sampler=ParentBased(ALWAYS_OFF), resource=resource, shutdown_on_exit=False)
     provider.add_span_processor(outbox)
     return provider.get_tracer("glioserve"), outbox
+
+
+def open_provider(export: TraceExport) -> tuple[TracerProvider, Outbox]:
+    """Return a provider for a program that calls servers, and the queue of its spans: here the traces begin."""
+    logging.getLogger("opentelemetry").setLevel(logging.ERROR)
+    outbox = Outbox(OTLPSpanExporter(endpoint=export.url))
+    sampler = ParentBased(TraceIdRatioBased(export.ratio))
+    provider = TracerProvider(
+        sampler=sampler, resource=Resource.create({"service.name": export.service}), shutdown_on_exit=False
+    )
+    provider.add_span_processor(outbox)
+    return provider, outbox

@@ -45,7 +45,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def both(folder: Path) -> tuple[DicomStudy, DicomStudy]:
-    return DicomStudy.from_directory(folder), DicomStudy.from_directory(folder, in_memory=False)
+    return DicomStudy.from_directory(folder, in_memory=True), DicomStudy.from_directory(folder)
 
 
 def test_the_same_bytes_are_sent(folder: Path) -> None:
@@ -82,6 +82,19 @@ def test_a_pickled_study_is_in_memory(folder: Path) -> None:
     assert [f.source for f in again.files] == [f.content for f in memory.files]
 
 
+def test_a_folder_that_goes_is_kept_in_memory_where_that_is_asked_for(folder: Path) -> None:
+    paths = [folder / "0.dcm", folder / "1.dcm"]
+    kept, left = (DicomStudy.from_files(paths, in_memory=in_memory) for in_memory in (True, False))
+    for path in paths:
+        path.unlink()
+    transport = FakeTransport(answer("recurrence"))
+    with GliomaClient("fake:1", transport=transport) as client:
+        client.predict(kept)
+        with pytest.raises(errors.TruncatedFileError, match="gone from the disk"):
+            client.predict(left)
+    assert len(transport.requests) == 1
+
+
 def changed(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-2] + b"zz")
 
@@ -102,7 +115,7 @@ def replaced(path: Path) -> None:
 @pytest.mark.parametrize("change", [changed, longer, replaced, Path.unlink, lambda p: os.truncate(p, 700)])
 @pytest.mark.parametrize("prepared", [False, True], ids=["before it is prepared", "between preparing and sending"])
 def test_a_file_that_is_not_the_same_is_not_sent(folder: Path, change, prepared: bool) -> None:
-    study = DicomStudy.from_directory(folder, in_memory=False)
+    study = DicomStudy.from_directory(folder)
     if prepared:
         study.deidentified()
     change(folder / "1.dcm")

@@ -54,6 +54,15 @@ def test_from_files_refuses_what_is_not_dicom(folder: Path) -> None:
     assert "File 2 of 2" in str(caught.value)
 
 
+def test_one_where_a_list_is_needed(folder: Path) -> None:
+    path = folder / "series one" / "IM0"
+    for one in (str(path), path):
+        with pytest.raises(TypeError, match="list of paths"):
+            DicomStudy.from_files(one)
+    with pytest.raises(TypeError, match=r"from_bytes\(\[content\]\)"):
+        DicomStudy.from_bytes(WHOLE)
+
+
 def test_no_folder_no_files_no_dicom(tmp_path: Path) -> None:
     with pytest.raises(errors.EmptyStudyError, match="no such folder"):
         DicomStudy.from_directory(tmp_path / "missing")
