@@ -11,7 +11,7 @@ JOBS   ?= 2
 N      ?= 5000
 SEED   ?= 1
 CASE   ?=
-KERNEL := $(wildcard preprocess_service/glioserve_preprocess/kernel/*.c client/glioserve_dicom/codec/*.[ch])
+KERNEL := $(wildcard preprocess_service/glioserve_preprocess/kernel/*.c client/glioserve_dicom/codec/*.[ch] preprocess_service/glioserve_triton/adapters/*.c)
 
 PARALLEL := -n $(JOBS) --dist loadgroup --no-loadscope-reorder
 

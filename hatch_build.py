@@ -1,4 +1,4 @@
-"""Compile the decoders and the kernels of registration and resampling, by the C compiler or the ziglang wheel."""
+"""Compile the decoders, the kernels and the guard against pauses, by the C compiler or the ziglang wheel."""
 
 from __future__ import annotations
 
@@ -14,10 +14,15 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-COMPILED = (Path("client/glioserve_dicom/codec"), Path("preprocess_service/glioserve_preprocess/kernel"))
+COMPILED = (
+    Path("client/glioserve_dicom/codec"),
+    Path("preprocess_service/glioserve_preprocess/kernel"),
+    Path("preprocess_service/glioserve_triton/adapters"),
+)
 # No -march and no contraction: the same bits on every machine of an architecture.
 MANYLINUX = {"x86_64": "x86_64-linux-gnu.2.17", "aarch64": "aarch64-linux-gnu.2.17"}
 """Targets of ziglang by machine: the oldest C library that a wheel for others must run on."""
+LIBRARIES = ["-lm", "-lpthread"] if sys.platform == "linux" else ["-lm"]
 FLAGS = ["-O3", "-std=c99", "-ffp-contract=off", "-fPIC", "-shared", "-fvisibility=hidden"]
 
 
@@ -59,7 +64,7 @@ def _for_others() -> bool:
 def _compile(source: Path, library: Path, compiler: list[str]) -> None:
     """Compile ``source`` and replace ``library`` at the end: a server that has the old one loaded keeps it."""
     half_built = library.with_name(f"{library.name}.{os.getpid()}")
-    command = [*compiler, *FLAGS, "-o", str(half_built), str(source), "-lm"]
+    command = [*compiler, *FLAGS, "-o", str(half_built), str(source), *LIBRARIES]
     try:
         subprocess.run(command, check=True)
     except (OSError, subprocess.CalledProcessError) as error:

@@ -1,13 +1,15 @@
 /* The wall clock of one process, moved while it runs: for LD_PRELOAD.
  *
  * CLOCK_FILE names a file of eight bytes, the seconds to add, which may change at any time. The monotonic clocks are
- * left alone. Waits until a moment of the wall clock keep their length, as the moment is moved back for the kernel;
- * one that is no time since 1970 belongs to a monotonic clock. */
+ * left alone. Waits until a moment of the wall clock keep their length, as the moment is moved back for the kernel, also
+ * those that gRPC asks the kernel for itself; one that is no time since 1970 belongs to a monotonic clock. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <linux/futex.h>
 #include <pthread.h>
 #include <semaphore.h>
+#include <stdarg.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -77,4 +79,20 @@ int sem_timedwait(sem_t *restrict semaphore, const struct timespec *restrict mom
     if (!real) real = dlsym(RTLD_NEXT, "sem_timedwait");
     struct timespec moved = for_the_kernel(moment);
     return real(semaphore, &moved);
+}
+
+long syscall(long number, ...) {
+    static long (*real)(long, ...);
+    if (!real) real = dlsym(RTLD_NEXT, "syscall");
+    va_list rest;
+    long given[6];
+    struct timespec moved;
+    va_start(rest, number);
+    for (int i = 0; i < 6; i++) given[i] = va_arg(rest, long);
+    va_end(rest);
+    if (number == SYS_futex && (given[1] & FUTEX_CMD_MASK) == FUTEX_WAIT_BITSET && given[3]) {
+        moved = for_the_kernel((const struct timespec *)given[3]);
+        given[3] = (long)&moved;
+    }
+    return real(number, given[0], given[1], given[2], given[3], given[4], given[5]);
 }

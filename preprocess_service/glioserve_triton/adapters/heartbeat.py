@@ -11,10 +11,12 @@ import os
 import struct
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+
+from glioserve_triton.adapters.pause_guard import PauseGuard
 
 RUN_FOLDER = "GLIOSERVE_RUN_FOLDER"
 """Environment variable of the server's processes: the folder of their run."""
@@ -39,8 +41,9 @@ class Beat:
 class Heartbeat:
     """Writer of one process's state; it does nothing where no supervisor gave a folder."""
 
-    def __init__(self, folder: Path | None) -> None:
-        self._done = 0
+    def __init__(self, folder: Path | None, guard: PauseGuard | None = None) -> None:
+        """Write to ``folder``; ``guard`` is told of the work."""
+        self._done, self._guard = 0, guard
         self._memory: mmap.mmap | None = None
         if folder is not None and folder.is_dir():
             with (folder / f"{os.getpid()}{_SUFFIX}").open("w+b") as file:
@@ -51,12 +54,13 @@ class Heartbeat:
     @contextmanager
     def busy(self) -> Iterator[None]:
         """Say that the process is at work for as long as the context lasts."""
-        self._write(time.monotonic())
-        try:
-            yield
-        finally:
-            self._done += 1
-            self._write(0.0)
+        with self._guard.working() if self._guard else nullcontext():
+            self._write(time.monotonic())
+            try:
+                yield
+            finally:
+                self._done += 1
+                self._write(0.0)
 
     def _write(self, since_s: float) -> None:
         if self._memory is not None:
@@ -65,9 +69,13 @@ class Heartbeat:
 
 @cache
 def own_heartbeat() -> Heartbeat:
-    """Return this process's heartbeat, in the folder that its environment names."""
+    """Return this process's heartbeat, in the folder that its environment names; there it is guarded against pauses.
+
+    Raises:
+        GlioserveError: GLIO-5110 where the guard's library is not built.
+    """
     folder = os.environ.get(RUN_FOLDER)
-    return Heartbeat(Path(folder) if folder else None)
+    return Heartbeat(Path(folder), PauseGuard()) if folder else Heartbeat(None)
 
 
 def read_heartbeats(folder: Path) -> Mapping[int, Beat]:

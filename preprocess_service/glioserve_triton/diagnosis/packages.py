@@ -10,6 +10,8 @@ from glioserve_contract import CONTRACT_VERSION, GlioserveError
 from glioserve_contract.install import REINSTALL, install_advice
 from glioserve_dicom.codec.jpeg import LIBRARIES, load_decoder
 from glioserve_preprocess.kernel.library import KERNELS, load
+from glioserve_triton.adapters.pause_guard import LIBRARY as GUARD
+from glioserve_triton.adapters.pause_guard import load_guard
 from glioserve_triton.diagnosis.findings import Finding
 
 _HIDDEN_EXTRAS = {"bench", "dev"}
@@ -83,6 +85,7 @@ def _kernels() -> Finding:
             load(name)
         for name in LIBRARIES:
             load_decoder(name)
+        load_guard()
     except GlioserveError as error:
         return Finding("packages", "kernels", "fail", error.detail, install_advice(options=REINSTALL))
-    return Finding("packages", "kernels", "ok", ", ".join((*KERNELS, *LIBRARIES)))
+    return Finding("packages", "kernels", "ok", ", ".join((*KERNELS, *LIBRARIES, GUARD)))

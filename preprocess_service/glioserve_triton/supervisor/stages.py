@@ -16,7 +16,10 @@ from glioserve_triton.supervisor.stubs import Stub
 LOOKS_BEFORE_DEAD = 2
 """Triton reaps a process that it ends itself between two looks."""
 CONTINUES_BEFORE_KILL = 10
-"""A stopped process is continued at once, as Triton gives its requests up after a second; so often, and no more."""
+"""A stopped process is continued at once; so often, and no more."""
+CONTINUED_WITHIN_S = 0.4
+"""Longest stop after which a process is continued. After a longer one it is killed: Triton gives a request up after 0.7
+to 1 s, and would hand the answer of a process that goes on to the next request."""
 MEMORY_PAUSE_S = 60.0
 """Time between two replacements of a model for its memory: a limit that no new process keeps must not go round."""
 RETIRED_FOR_S = 10.0
@@ -53,6 +56,7 @@ class Stages:
         self._models: dict[str, _Model] = {}
         self._retired: dict[int, float] = {}
         self._continued: dict[int, int] = {}
+        self._looked_s = time.monotonic()
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -123,9 +127,11 @@ class Stages:
         return True
 
     def _continue_stopped(self, stubs: Mapping[int, Stub]) -> None:
+        before_s, self._looked_s = self._looked_s, time.monotonic()
+        too_long = self._looked_s - before_s > CONTINUED_WITHIN_S  # it may have been stopped since the last look
         for stub in (s for s in stubs.values() if s.stopped):
             self._continued[stub.pid] = self._continued.get(stub.pid, 0) + 1
-            if self._continued[stub.pid] > CONTINUES_BEFORE_KILL:
+            if too_long or self._continued[stub.pid] > CONTINUES_BEFORE_KILL:
                 self._kill_hung(stub)
             else:
                 _send(stub.pid, signal.SIGCONT)

@@ -48,6 +48,10 @@ def stub(serve: Serve, model: str) -> int:
     return next(s.pid for s in stubs_of(serve.server_pid()).values() if s.model == model)
 
 
+def replaced(serve: Serve, model: str, pid: int) -> bool:
+    return any(s.model == model and s.pid != pid for s in stubs_of(serve.server_pid()).values())
+
+
 def alive(pid: int) -> bool:
     return Path(f"/proc/{pid}").exists()
 
@@ -115,6 +119,29 @@ def test_a_stopped_process_is_continued_and_loses_nothing(shared: tuple[Serve, P
     with client_of(serve) as client:
         np.testing.assert_allclose(ask(client, RAW), expected_score(RAW))
     assert stub(serve, "preprocess") == stopped
+
+
+@pytest.mark.parametrize("continued_by", ["another", "the supervisor"])
+def test_a_study_never_gets_the_answer_of_one_that_was_given_up(shared: tuple[Serve, Path], continued_by: str) -> None:
+    """Triton hands what a process answers too late to the next request; its process must not live to answer."""
+    serve, repository = shared
+    wait_until(lambda: ready(serve), "ready")
+    stopped, other = stub(serve, "preprocess"), 3 * RAW
+    with client_of(serve) as client, ThreadPoolExecutor(1) as pool:
+        with hold(repository) as held:
+            study = pool.submit(ask, client, RAW)
+            wait_until(held.reached, "the study in its first step")
+            serve.process.send_signal(signal.SIGSTOP)
+            os.kill(stopped, signal.SIGSTOP)
+            with pytest.raises(InferenceServerException, match="is not healthy"):
+                study.result(TIMEOUT_S)
+        if continued_by == "another":
+            os.kill(stopped, signal.SIGCONT)
+            with pytest.raises(InferenceServerException, match="is not healthy"):
+                ask(client, other)
+        serve.process.send_signal(signal.SIGCONT)
+        wait_until(lambda: replaced(serve, "preprocess", stopped) and ready(serve), "replaced")
+        np.testing.assert_allclose(ask(client, other), expected_score(other))
 
 
 def test_a_stopped_tritonserver_is_continued(shared: tuple[Serve, Path]) -> None:
