@@ -87,8 +87,8 @@ PARAMETERS = (
 )
 TRITON_PARAMETERS = ("timeout", "priority", "sequence_id", "sequence_start", "sequence_end", "binary_data_output")
 """Triton's own, which it checks and takes out of a request before any model sees it."""
-CANARY_PARAMETER = "glioserve_canary"
-"""Sent by the server's own supervisor: such a request is answered by an error at once and not counted."""
+OWN_PARAMETER = "glioserve_own_request"
+"""Sent by the server's own supervisor with a token of the run; with any other value it is an unknown parameter."""
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 

@@ -7,6 +7,7 @@ plan that serve, before a patient's does. It asks by inference, so no admin toke
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from threading import Event
@@ -46,12 +47,13 @@ def check_reference_case(
     *,
     give_up: StopCheck = never,
     timeout_s: float = TIMEOUT_S,
+    parameters: Mapping[str, str] | None = None,
 ) -> float | None:
     """Return the score that the served ``version`` gives the case of ``version_folder``; None without a case.
 
-    ``server`` is a client, or ``host:port`` of a server in plain text. GLIO-5117 where the answer is another, comes
-    from another network, or does not come in ``timeout_s``; GLIO-5103 where the folder's files are not its
-    manifest's; GLIO-5111 where ``give_up`` said so.
+    ``server`` is a client, or ``host:port`` of a server in plain text; ``parameters`` go with the
+    request. GLIO-5117 where the answer is another, comes from another network, or does not come in ``timeout_s``;
+    GLIO-5103 where the folder's files are not its manifest's; GLIO-5111 where ``give_up`` said so.
     """
     manifest = load_manifest(version_folder)
     recipe = manifest.recipe
@@ -60,17 +62,25 @@ def check_reference_case(
     image = _image(version_folder, recipe)
     opened = open_client(server) if isinstance(server, str) else nullcontext(server)
     with opened as client:
-        logits, model_id = _ask(client, image, version, time.monotonic() + timeout_s, give_up)
+        logits, model_id = _ask(client, image, version, time.monotonic() + timeout_s, give_up, parameters)
     _check_identity(model_id, manifest, version)
     return check_score(logits, recipe, f"version {version} as it is served", served_tolerance(recipe))
 
 
 def check_served_cases(
-    url: str, classifier: Path, *, tls: ChannelTls | None = None, give_up: StopCheck = never
+    url: str,
+    classifier: Path,
+    *,
+    tls: ChannelTls | None = None,
+    give_up: StopCheck = never,
+    parameters: Mapping[str, str] | None = None,
 ) -> dict[str, float]:
     """Version to score, of all loaded versions that have a case; ``classifier`` is the repository's folder of them."""
     with open_client(url, tls) as client:
-        scores = {v: check_reference_case(client, classifier / v, v, give_up=give_up) for v in _loaded(client)}
+        scores = {
+            v: check_reference_case(client, classifier / v, v, give_up=give_up, parameters=parameters)
+            for v in _loaded(client)
+        }
     return {version: score for version, score in scores.items() if score is not None}
 
 
@@ -106,6 +116,7 @@ def _ask(
     version: str,
     deadline: float,
     give_up: StopCheck,
+    parameters: Mapping[str, str] | None,
 ) -> tuple[list[float], tuple[int, ...]]:
     """Logits and MODEL_ID. The call is watched, so that neither a stuck server nor a signal is waited out."""
     tensor = triton.InferInput(IMAGE.name, list(image.shape), IMAGE.dtype)
@@ -128,6 +139,7 @@ def _ask(
         receive,
         model_version=version,
         outputs=wanted,
+        parameters=None if parameters is None else dict(parameters),
         client_timeout=max(0.0, deadline - time.monotonic()),
     )
     while not done.wait(_POLL_S):

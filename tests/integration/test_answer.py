@@ -16,6 +16,7 @@ from glioserve_client import DicomStudy, GliomaClient, Volume, VolumeStudy
 from glioserve_client.errors import TooFewSlicesError
 from glioserve_contract import Modality
 from glioserve_contract.metrics import STAGE_SECONDS, STAGES, STUDIES
+from glioserve_contract.parameters import OWN_PARAMETER
 from glioserve_contract.tensors import CLASSIFIER_MODEL, ENSEMBLE, MODELS
 from glioserve_preprocess.pipeline import preprocess_volumes
 from glioserve_registry.demo_model import demo_repository
@@ -208,14 +209,23 @@ def test_a_canary_reaches_every_python_model_and_is_no_study(server):
     with triton.InferenceServerClient(server.grpc_url) as raw:
         before = studies_counted(server)
         for model in ("preprocess", "report"):
-            answer = canary.ask(raw, model, timeout_s=30)
+            answer = canary.ask(raw, model, 30, server.own_parameters)
             assert answer.outcome is canary.Outcome.ALIVE, answer.detail
         inferences = raw.get_inference_statistics("classifier", headers={GRPC_ADMIN_HEADER: server.options.admin_token})
-        assert canary.ask(raw, "classifier", timeout_s=30).outcome is canary.Outcome.ALIVE
+        assert canary.ask(raw, "classifier", 30, server.own_parameters).outcome is canary.Outcome.ALIVE
         assert studies_counted(server) == before
         after = raw.get_inference_statistics("classifier", headers={GRPC_ADMIN_HEADER: server.options.admin_token})
         # The classifier's canary is computed; one that was refused would show nothing of its runtime or its GPU.
         assert after.model_stats[0].inference_count == inferences.model_stats[0].inference_count + 1
+
+
+@pytest.mark.parametrize("value", [True, "", "guessed", 1])
+def test_a_strangers_canary_is_an_unknown_parameter(server, value):
+    with triton.InferenceServerClient(server.grpc_url) as raw:
+        for model in ("preprocess", "report", "classifier"):
+            inputs = canary._zeros(raw.get_model_metadata(model))
+            with pytest.raises(triton.InferenceServerException, match=r"GLIO-1110.*is unknown"):
+                raw.infer(model, inputs, parameters={OWN_PARAMETER: value}, client_timeout=30)
 
 
 def studies_counted(server):

@@ -245,6 +245,7 @@ class _Serving:
                 server.repository / CLASSIFIER_MODEL.name,
                 tls=server.channel_tls,
                 give_up=give_up,
+                parameters=server.own_parameters,
             )
         except GlioserveError:
             if (code := server.process.poll()) is not None:

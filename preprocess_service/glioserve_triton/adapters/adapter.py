@@ -5,7 +5,6 @@ Triton's module (``triton_python_backend_utils``) exists only inside its stub pr
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import time
@@ -15,9 +14,9 @@ from typing import cast
 
 from glioserve_contract import ErrorCode, GlioserveError, Status
 from glioserve_contract.metrics import SERVER_CODES
-from glioserve_contract.parameters import CANARY_PARAMETER
 from glioserve_triton.adapters.backend_api import BackendUtils, NamedTensor, Request, RequestError, Response
 from glioserve_triton.adapters.heartbeat import own_heartbeat
+from glioserve_triton.adapters.own_requests import is_own
 from glioserve_triton.adapters.wanted import still_wanted
 from glioserve_triton.tracing.requests import RequestTraces
 
@@ -43,7 +42,7 @@ def respond(
 def _respond_one(
     pb_utils: BackendUtils, request: Request, handle: Handler, failed: Failed, traces: RequestTraces
 ) -> Response:
-    if _is_canary(request):
+    if is_own(request):
         time.sleep(CANARY_HOLD_S)
         answer = pb_utils.TritonError(f"canary of process {os.getpid()}", pb_utils.TritonError.INVALID_ARG)
         return pb_utils.InferenceResponse(error=answer)
@@ -63,14 +62,6 @@ def _answer(
     failed(request, known.code)
     traces.ended(known.code)
     return pb_utils.InferenceResponse(error=triton_error(pb_utils, known))
-
-
-def _is_canary(request: Request) -> bool:
-    text = request.parameters()
-    try:
-        return bool(text) and CANARY_PARAMETER in text and json.loads(text).get(CANARY_PARAMETER) is True
-    except (ValueError, AttributeError):  # refused with the other malformed parameters
-        return False
 
 
 def _unlogged(traces: RequestTraces) -> str:

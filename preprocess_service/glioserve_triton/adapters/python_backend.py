@@ -18,6 +18,7 @@ from glioserve_triton.adapters.adapter import incident, triton_error
 from glioserve_triton.adapters.backend_api import Array, BackendUtils, Request, Response
 from glioserve_triton.adapters.heartbeat import own_heartbeat
 from glioserve_triton.adapters.metrics import Metrics
+from glioserve_triton.adapters.own_requests import is_own
 from glioserve_triton.adapters.studies import Studies
 from glioserve_triton.adapters.wanted import still_wanted
 
@@ -82,7 +83,8 @@ class Batcher:
         groups: dict[Hashable, list[int]] = defaultdict(list)
         for index, request in enumerate(requests):
             try:
-                still_wanted(request)()
+                if not is_own(request):
+                    still_wanted(request)()
                 inputs[index] = {name: self._input(request, name) for name in self._config.inputs}
                 shapes = tuple(array.shape[1:] for array in inputs[index].values())
                 groups[shapes if self._config.batched else index].append(index)
@@ -128,5 +130,6 @@ class Batcher:
     def _failed(self, request: Request, error: Exception) -> Response:
         # The runtimes' texts name nodes and shapes, never values: safe to log, and what one needs at 3 a.m.
         known = error if isinstance(error, GlioserveError) else incident(self._pb_utils, error, str(error))
-        self._studies.failed(request, known.code)
+        if not is_own(request):
+            self._studies.failed(request, known.code)
         return self._pb_utils.InferenceResponse(error=triton_error(self._pb_utils, known))

@@ -13,6 +13,7 @@ from tritonclient.utils import InferenceServerException
 
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_triton.adapters.heartbeat import RUN_FOLDER
+from glioserve_triton.adapters.own_requests import make_token, own_parameters
 from glioserve_triton.admin import UNLOADED, ServerAdmin
 from glioserve_triton.channel import ChannelTls
 from glioserve_triton.process.backend_folder import build_backend_folder
@@ -100,6 +101,11 @@ class TritonServer:
     def channel_tls(self) -> ChannelTls | None:
         """The credentials with which this process connects to the gRPC port; None for plain text."""
         return None if self._tls is None else self._tls.channel
+
+    @property
+    def own_parameters(self) -> dict[str, str]:
+        """Request parameters by which the models of this run know the supervisor's own requests."""
+        return own_parameters(self.process.run.path)
 
     def admin(self) -> ServerAdmin:
         """Connect to the running server with the admin token."""
@@ -223,6 +229,7 @@ class TritonServer:
                 flags.append(f"--cache-directory={installation.caches}")
             if installation.origin == "wheel":
                 flags.append("--allow-gpu-metrics=false")  # the wheel brings no working DCGM
+            make_token(run.path)
             environment = {**self.options.environment(installation), RUN_FOLDER: str(run.path)}
             if self.options.watches_studies:
                 self.spool = (self.options.study_log or run.path) / "spool"

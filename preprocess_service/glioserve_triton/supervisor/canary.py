@@ -1,14 +1,15 @@
 """Canary requests: does a model answer at all? Sent to each Python model and, rarely, to the classifier.
 
-A canary holds zeros of the model's own shapes and the parameter of :data:`CANARY_PARAMETER`. Our Python models answer
-it at once, by an error with their process id, and do not count it as a study. Any answer but that of a dead process
-shows that the model works, so models of others may be asked too. The classifier knows no such parameter: it has to
-compute an answer to the zeros.
+A canary holds zeros of the model's own shapes and the parameter that marks the supervisor's own requests. Our Python
+models answer it at once, by an error with their process id, and do not count it as a study. Any answer but that of a
+dead process shows that the model works, so models of others may be asked too. The classifier has to compute an answer
+to the zeros.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
@@ -16,8 +17,7 @@ import numpy as np
 import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException, triton_to_np_dtype
 
-from glioserve_contract.errors import DEAD_STAGE
-from glioserve_contract.parameters import CANARY_PARAMETER
+from glioserve_contract.errors import DEAD_STAGE, find_code
 from glioserve_contract.tensors import CLASSIFIER_MODEL
 
 
@@ -41,16 +41,20 @@ class Answer:
     seconds: float
     detail: str = ""
 
+    @property
+    def lost(self) -> bool:
+        """True where Triton counts the canary among the requests that a backend lost; our models' errors are others."""
+        return self.outcome is Outcome.DEAD and find_code(self.detail) is None
 
-def ask(client: triton.InferenceServerClient, model: str, timeout_s: float) -> Answer:
-    """Send one canary to ``model`` and return the outcome; never raises."""
+
+def ask(client: triton.InferenceServerClient, model: str, timeout_s: float, parameters: Mapping[str, str]) -> Answer:
+    """Send one canary to ``model``, with the parameters of an own request, and return the outcome; never raises."""
     began = time.monotonic()
     computes = model == CLASSIFIER_MODEL.name
     try:
         inputs = _zeros(client.get_model_metadata(model, client_timeout=timeout_s))
         left_s = max(timeout_s - (time.monotonic() - began), 0.01)
-        parameters = None if computes else {CANARY_PARAMETER: True}
-        client.infer(model, inputs, parameters=parameters, client_timeout=left_s)
+        client.infer(model, inputs, parameters=dict(parameters), client_timeout=left_s)
     except InferenceServerException as error:
         outcome = _outcome(error)
         if computes and outcome is Outcome.ALIVE:  # an answer, but not the one that it must be able to give

@@ -70,7 +70,7 @@ class Repairs:
         except InferenceServerException as error:
             return Repair(model, reason, f"it cannot be loaded: {error.message()}")
         with open_client(self._server.grpc_url, self._server.channel_tls) as client:
-            answer = ask(client, model, CANARY_TIMEOUT_S)
+            answer = ask(client, model, CANARY_TIMEOUT_S, self._server.own_parameters)
         if answer.outcome is Outcome.DEAD:
             return Repair(model, reason, answer.detail)
         return Repair(model, reason, self._wrong_case() if model == CLASSIFIER_MODEL.name else "")
@@ -82,7 +82,8 @@ class Repairs:
         """
         server = self._server
         try:
-            check_served_cases(server.grpc_url, server.repository / CLASSIFIER_MODEL.name, tls=server.channel_tls)
+            classifier = server.repository / CLASSIFIER_MODEL.name
+            check_served_cases(server.grpc_url, classifier, tls=server.channel_tls, parameters=server.own_parameters)
         except GlioserveError as error:
             return error.detail
         return ""

@@ -199,7 +199,10 @@ class Supervisor:
     def _ask_canaries(self, pool: ThreadPoolExecutor, model: str) -> list[Answer]:
         """Send one canary for each process of the model, all at once."""
         count = self._stages.processes(model)
-        asked = [pool.submit(canary.ask, self._client, model, CANARY_TIMEOUT_S) for _ in range(count)]
+        asked = [
+            pool.submit(canary.ask, self._client, model, CANARY_TIMEOUT_S, self._server.own_parameters)
+            for _ in range(count)
+        ]
         return [future.result() for future in asked]
 
     def _judge_canaries(self, model: str, question: Question[list[Answer]]) -> None:
@@ -222,17 +225,18 @@ class Supervisor:
         """Return whether the question's answer may be of processes that a repair replaces or has replaced."""
         return self._repairs.is_running(model) or question.asked_s < self._renewed_s.get(model, 0.0)
 
-    def _ask_deep(self) -> str:
-        """Return what is wrong with the classifier, empty where nothing is."""
-        began = time.monotonic()
+    def _ask_deep(self) -> tuple[str, bool]:
+        """Return what is wrong with the classifier, empty where nothing is, and whether Triton counts it as a loss."""
+        began, own = time.monotonic(), self._server.own_parameters
         try:
-            answer = canary.ask(self._client, CLASSIFIER_MODEL.name, DEEP_TIMEOUT_S)
+            answer = canary.ask(self._client, CLASSIFIER_MODEL.name, DEEP_TIMEOUT_S, own)
             if answer.outcome is Outcome.ALIVE:
-                check_served_cases(self._server.grpc_url, self._classifier_folder(), tls=self._server.channel_tls)
-                return ""
-            return answer.detail if answer.outcome is Outcome.DEAD else ""
+                tls = self._server.channel_tls
+                check_served_cases(self._server.grpc_url, self._classifier_folder(), tls=tls, parameters=own)
+                return "", False
+            return (answer.detail, answer.lost) if answer.outcome is Outcome.DEAD else ("", False)
         except GlioserveError as error:
-            return error.detail
+            return error.detail, False
         finally:
             self._deep.interval_s = max(DEEP_INTERVAL_S, DEEP_SHARE * (time.monotonic() - began))
 
@@ -244,15 +248,16 @@ class Supervisor:
         self._classifier_failures = failures
         if CLASSIFIER_MODEL.name not in self._server.steps:
             return
-        problem = self._deep.answer()
-        if problem is None or self._is_outdated(CLASSIFIER_MODEL.name, self._deep):
+        answer = self._deep.answer()
+        if answer is None or self._is_outdated(CLASSIFIER_MODEL.name, self._deep):
             return
+        problem, lost = answer
         self._metrics.canaries_answered(CLASSIFIER_MODEL.name, [Outcome.DEAD if problem else Outcome.ALIVE])
         self._deep_failures = self._deep_failures + 1 if problem else 0
         if not problem:
             self._health.report(CLASSIFIER_MODEL.name, None)
             return
-        self._metrics.canary_failed(CLASSIFIER_MODEL.name, lost=1)
+        self._metrics.canary_failed(CLASSIFIER_MODEL.name, lost=int(lost))
         self._log.event("deep probe failed", "warning", model=CLASSIFIER_MODEL.name, problem=problem)
         self._deep.soon()
         if self._deep_failures >= DEEP_FAILURES_NOT_READY:

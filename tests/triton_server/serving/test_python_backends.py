@@ -9,6 +9,9 @@ import pytest
 from onnx import TensorProto, helper
 
 from glioserve_contract import ErrorCode, find_code
+from glioserve_contract.parameters import OWN_PARAMETER
+from glioserve_triton.adapters import own_requests
+from glioserve_triton.adapters.own_requests import make_token, own_parameters
 from support.server.scripted_triton import BACKENDS, MetricFamily, Request, TritonError, backend_module, load_model
 from support.server.tiny_repository import TABLE, WEIGHTS, tiny_graph
 
@@ -84,6 +87,23 @@ def test_a_request_past_its_deadline_is_dropped_and_counted(backend: Any, tmp_pa
         ("cancelled", "GLIO-3104"): 1, ("refused", "GLIO-1110"): 1, ("other", "cancelled"): 1, ("other", "refused"): 1,
     }  # fmt: skip
     assert logged == []
+
+
+def test_a_question_of_the_supervisors_is_no_study_even_where_it_fails(
+    backend: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logged: list[str]
+) -> None:
+    make_token(tmp_path)
+    monkeypatch.setattr(own_requests, "_token", lambda: own_parameters(tmp_path)[OWN_PARAMETER])
+    model = load_model(backend, tmp_path, tiny_graph())
+    own = own_parameters(tmp_path)
+    good, bad = model.execute([Request(rows(1), **own), Request(WRONG_SHAPE, **own)])
+    np.testing.assert_allclose(good.outputs["LOGITS"], rows(1) @ WEIGHTS)
+    assert find_code(str(bad.error)) is ErrorCode.INTERNAL
+    assert len(logged) == 1
+    assert MetricFamily.counted == {}
+    (stranger,) = model.execute([Request(rows(1), **{OWN_PARAMETER: "guessed"})])
+    assert find_code(str(stranger.error)) is ErrorCode.INVALID_PARAMETER
+    assert MetricFamily.counted == {("refused", "GLIO-1110"): 1, ("other", "refused"): 1}
 
 
 def test_shapes_that_do_not_fit_together_run_apart(backend: Any, tmp_path: Path) -> None:
