@@ -50,7 +50,7 @@ $(VENV)/.dev: $(VENV)/.serve
 demo: $(VENV)/.serve ## a DICOM study in, an explained answer out, through a real Triton server (STUDY=dir for your own)
 	@$(BIN)/glioserve demo $(if $(STUDY),--study '$(STUDY)') --out '$(OUT)' $(if $(DEMO_MIN_SLICES),--min-slices $(DEMO_MIN_SLICES))
 
-tools: $(VENV)/.dev ## programs that tests run: helm, kubectl, hadolint, prometheus, promtool, dciodvfy; into build/tools
+tools: $(VENV)/.dev ## programs that tests run: helm, kubectl, hadolint, prometheus, dciodvfy, Orthanc, Chromium …; into build/tools
 	-@$(BIN)/python scripts/get_tools.py
 	-@$(BIN)/python scripts/get_debian.py
 

@@ -1,10 +1,11 @@
 """Put programs of Debian's packages under ``build/tools``: tests let them judge what we write.
 
-``prometheus`` and ``promtool`` run and check rules; ``dciodvfy`` (dicom3tools) checks DICOM objects; Orthanc with its
-DICOMweb plug-in is a PACS, and comes with the libraries that are missing here. The packages are downloaded by apt,
-which checks their signatures, and unpacked; nothing is installed and no service is started. It needs no root: apt keeps
-its lists in a folder of its own. A program that is on the PATH is taken from there. The libraries that the example
-clients are compiled with (:data:`TREES`) are fetched when a slow test asks for them.
+``prometheus`` and ``promtool`` run and check rules; ``dciodvfy`` (dicom3tools) checks DICOM objects and ``dsrdump``
+(dcmtk) reads reports; Orthanc with its DICOMweb plug-in is a PACS; Chromium without a window shows pages. The last
+three come with the libraries that are missing here. The packages are downloaded by apt, which checks their signatures,
+and unpacked; nothing is installed and no service is started. It needs no root: apt keeps its lists in a folder of its
+own. A program that is on the PATH is taken from there. The libraries that the example clients are compiled with
+(:data:`TREES`) are fetched when a slow test asks for them.
 
     python scripts/get_debian.py
     build/tools/prometheus/promtool --version
@@ -17,7 +18,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,10 @@ TREES = {
     ).split(),
 }
 """Packages that are unpacked together into one folder, which stands for the root of a file system."""
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chromium-headless-shell")
+"""Names of a browser on the PATH."""
+CHROMIUM = ("chromium-headless-shell", "chromium-common")
+"""Packages of the smallest one (95 MB), with the data that it reads."""
 ORTHANC_PLUGIN = Path("usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 """Place of Orthanc's DICOMweb plug-in, as Debian has it."""
 TIMEOUT_S = 300
@@ -66,22 +71,24 @@ def get_tree(name: str, tools: Path = TOOLS) -> Path:
 
     Raises FetchError where apt is not here or cannot download.
     """
-    folder = tools / name
-    if not folder.is_dir():
-        with _unpacked(name, TREES[name], tools) as root:
-            root.rename(folder)
-    return folder
+    return _tree(name, TREES[name], tools, missing_too=False)
 
 
 @dataclass(frozen=True)
-class Orthanc:
-    """A PACS for tests."""
+class Program:
+    """A program that may need libraries from beside it."""
 
     program: Path
+    environment: dict[str, str]
+    """Variables that it needs: where its libraries are, and DICOM's dictionary."""
+
+
+@dataclass(frozen=True)
+class Orthanc(Program):
+    """A PACS for tests."""
+
     dicomweb: Path
     """Its plug-in."""
-    environment: dict[str, str]
-    """Variables that it needs: where its libraries and DICOM's dictionary are."""
 
 
 def get_orthanc(tools: Path = TOOLS) -> Orthanc:
@@ -91,16 +98,59 @@ def get_orthanc(tools: Path = TOOLS) -> Orthanc:
     """
     installed = shutil.which("Orthanc", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
     if installed is not None and (plugin := Path("/") / ORTHANC_PLUGIN).is_file():
-        return Orthanc(Path(installed), plugin, {})
+        return Orthanc(Path(installed), {}, plugin)
+    folder = _pacs_tree(tools)
+    return Orthanc(folder / "usr" / "sbin" / "Orthanc", _environment(folder), folder / ORTHANC_PLUGIN)
+
+
+def get_dsrdump(tools: Path = TOOLS) -> Program:
+    """Return dcmtk's reader of structured reports, from the PATH, from ``tools``, or downloaded into it.
+
+    Raises FetchError where apt is not here or cannot download.
+    """
+    if (installed := shutil.which("dsrdump")) is not None:
+        return Program(Path(installed), {})
+    folder = _pacs_tree(tools)
+    return Program(folder / "usr" / "bin" / "dsrdump", _environment(folder))
+
+
+def get_chromium(tools: Path = TOOLS) -> Program:
+    """Return a browser that runs without a window, from the PATH, from ``tools``, or downloaded into it.
+
+    Raises FetchError where apt is not here or cannot download, or the browser does not start.
+    """
+    if (installed := next(filter(None, map(shutil.which, BROWSERS)), None)) is not None:
+        return Program(Path(installed), {})
+    folder = _tree("chromium", CHROMIUM, tools)
+    found = Program(folder / "usr" / "lib" / "chromium" / CHROMIUM[0], _environment(folder))
+    _run("chromium", [str(found.program), "--version"], folder, found.environment)
+    return found
+
+
+def _pacs_tree(tools: Path) -> Path:
+    """Return the folder of Orthanc and dcmtk, which share their libraries."""
     folder = tools / "orthanc"
+    if not (folder / "usr" / "bin" / "dsrdump").is_file():
+        shutil.rmtree(folder, ignore_errors=True)
+    return _tree("orthanc", ("orthanc-dicomweb", "dcmtk"), tools)
+
+
+def _tree(name: str, packages: Sequence[str], tools: Path, *, missing_too: bool = True) -> Path:
+    """Return the folder that packages are unpacked in, with the libraries that are missing here."""
+    folder = tools / name
     if not folder.is_dir():
-        with _unpacked("orthanc", ("orthanc-dicomweb",), tools, missing_too=True) as root:
+        with _unpacked(name, packages, tools, missing_too=missing_too) as root:
             root.rename(folder)
-    libraries = [*folder.glob("usr/lib/*-linux-gnu"), folder / "usr" / "lib"]
+    return folder
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    """Return the variables that a program in the folder needs."""
+    libraries = [*folder.glob("usr/lib/*-linux-gnu"), *folder.glob("lib/*-linux-gnu"), folder / "usr" / "lib"]
     environment = {"LD_LIBRARY_PATH": ":".join(map(str, libraries))}
     if (dictionary := next(folder.glob("usr/share/libdcmtk*/dicom.dic"), None)) is not None:
         environment["DCMDICTPATH"] = str(dictionary)
-    return Orthanc(folder / "usr" / "sbin" / "Orthanc", folder / ORTHANC_PLUGIN, environment)
+    return environment
 
 
 def _fetch(package: str, folder: Path) -> None:
@@ -126,30 +176,37 @@ def _unpacked(name: str, packages: Sequence[str], tools: Path, *, missing_too: b
         own += ["-o", "Dir::State::status=/var/lib/dpkg/status", "-o", "Acquire::Languages=none"]
         _run(name, ["apt-get", "-qq", *own, "update"], fresh)
         if missing_too:
-            own += ["-o", "Debug::NoLocking=1", "--yes", "--no-install-recommends", "--download-only"]
+            own += ["-o", "Debug::NoLocking=1", "--yes", "--no-install-recommends", "--download-only", "--reinstall"]
         _run(name, ["apt-get", "-qq", *own, "install" if missing_too else "download", *packages], fresh)
         for archive in sorted([*fresh.glob("*.deb"), *(cache / "archives").glob("*.deb")]):
             _run(name, ["dpkg-deb", "-x", str(archive), str(fresh / "root")], fresh)
         yield fresh / "root"
 
 
-def _run(package: str, command: list[str], folder: Path) -> None:
+def _run(package: str, command: list[str], folder: Path, environment: Mapping[str, str] | None = None) -> None:
+    variables = {**os.environ, **(environment or {})}
     try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+        done = subprocess.run(
+            command, cwd=folder, capture_output=True, text=True, timeout=TIMEOUT_S, check=False, env=variables
+        )
     except subprocess.TimeoutExpired as error:
         raise FetchError(f"{command[0]} took more than {TIMEOUT_S} s") from error
     if done.returncode:
         reason = next((line for line in done.stderr.splitlines() if line.startswith("E:")), f"{command[0]} failed")
-        raise FetchError(f"cannot download Debian's package {package}: {reason}")
+        raise FetchError(f"cannot use Debian's package {package}: {reason}")
 
 
 def main() -> int:
     """Fetch all and print where they are."""
     missing = 0
-    for package in (*PROGRAMS, "orthanc"):
+    others: dict[str, Callable[[], Program]] = {
+        "orthanc": get_orthanc,
+        "dcmtk": get_dsrdump,
+        "chromium": get_chromium,
+    }
+    for name in (*PROGRAMS, *others):
         try:
-            found = [get_orthanc().program] if package == "orthanc" else get_programs(package).values()
-            for path in found:
+            for path in [others[name]().program] if name in others else get_programs(name).values():
                 print(path)
         except FetchError as error:
             print(f"get_debian: {error}", file=sys.stderr)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, replace
@@ -19,7 +18,7 @@ from glioserve_client import DicomStudy, Modality, Prediction, Volume, VolumeStu
 from glioserve_client.filing import HOT_THRESHOLD, DicomResults, make_results
 from glioserve_client.filing.codes import Concept
 from glioserve_contract import NOT_FOR_CLINICAL_USE, ErrorCode, GlioserveError
-from support.debian import program
+from support.debian import program, with_libraries
 from support.results.filed import IDENTITY, LEFT_LPS_MM, REFERENCE, SPACING_MM, asked, head_files
 from support.studies.dicom_files import series_files
 from support.studies.encodings import enhanced
@@ -258,11 +257,9 @@ def test_an_independent_validator_finds_no_error(filed: Filed, name: str) -> Non
 
 
 def test_dcmtk_reads_the_report(filed: Filed) -> None:
-    if shutil.which("dsrdump") is None:
-        pytest.skip("dsrdump is not installed; on Debian: apt-get install dcmtk")
-    run = subprocess.run(
-        ["dsrdump", "+Pl", filed.folder / "report.dcm"], capture_output=True, text=True, timeout=60, check=False
-    )
+    dsrdump, environment = with_libraries("get_dsrdump")
+    command = [dsrdump, "+Pl", filed.folder / "report.dcm"]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
     assert run.returncode == 0, run.stderr
     assert "Comprehensive 3D SR Document" in run.stdout
     assert NOT_FOR_CLINICAL_USE[:60] in run.stdout

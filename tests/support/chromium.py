@@ -1,6 +1,6 @@
 """A headless Chromium for tests of pages, driven by its DevTools protocol over a pipe; tests skip where there is none.
 
-Nothing is installed for it: Debian's package ``chromium`` (or Chrome) must be on the PATH. The browser has no WebGL,
+It is on the PATH, or comes from Debian without being installed (``scripts/get_debian.py``). The browser has no WebGL,
 and no host name resolves, so that a page which needs either shows it.
 """
 
@@ -11,7 +11,6 @@ import itertools
 import json
 import os
 import select
-import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -19,23 +18,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
+from support.debian import with_libraries
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "chromium-headless-shell")
 TIMEOUT_S = 60.0
 FLAGS = (
     "--headless=new --no-sandbox --disable-gpu --disable-3d-apis --disable-dev-shm-usage --disable-extensions "
     "--disable-background-networking --disable-component-update --no-first-run --hide-scrollbars "
     "--force-color-profile=srgb --remote-debugging-pipe"
 ).split()
-
-
-def executable() -> str:
-    """The browser's program; the test skips without one."""
-    found = next((path for name in NAMES if (path := shutil.which(name))), None)
-    if found is None:
-        pytest.skip("no Chromium on the PATH: Debian's package chromium has it")
-    return found
 
 
 class Tab:
@@ -141,15 +131,26 @@ class Tab:
 class Browser:
     """The process, and its messages: JSON with a zero byte behind each."""
 
-    def __init__(self, program: str, folder: Path) -> None:
+    def __init__(self, program: Path, environment: dict[str, str], folder: Path) -> None:
         to_browser, self._out = os.pipe()
         self._in, from_browser = os.pipe()
-        command = [program, *FLAGS, "--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={folder}", "about:blank"]
+        command = [
+            str(program),
+            *FLAGS,
+            "--host-resolver-rules=MAP * ~NOTFOUND",
+            f"--user-data-dir={folder}",
+            "about:blank",
+        ]
         # The protocol's pipes are the descriptors 3 and 4.
         shell = ["bash", "-c", f'exec 3<&{to_browser} 4>&{from_browser}; exec "$@"', "chromium", *command]
         self._log = (folder / "chromium.log").open("wb")
         self.process = subprocess.Popen(
-            shell, pass_fds=(to_browser, from_browser), stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log
+            shell,
+            pass_fds=(to_browser, from_browser),
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=self._log,
+            env=environment,
         )
         os.close(to_browser)
         os.close(from_browser)
@@ -217,7 +218,7 @@ def _note(tab: Tab, event: str, what: dict[str, Any]) -> None:
 @contextmanager
 def chromium(folder: Path) -> Iterator[Browser]:
     """A running browser with its profile in ``folder``."""
-    browser = Browser(executable(), folder)
+    browser = Browser(*with_libraries("get_chromium"), folder)
     try:
         yield browser
     finally:
