@@ -53,6 +53,7 @@ class Image:
 IMAGES = (
     Image("glioserve", "requirements.txt", "TRITON_IMAGE", "3.12"),
     Image("glioserve-development", "development-requirements.txt", "PYTHON_IMAGE", "3.11"),
+    Image("glioserve-pacs", "pacs-requirements.txt", "PYTHON_IMAGE", "3.11"),
 )
 
 

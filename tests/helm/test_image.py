@@ -54,7 +54,8 @@ def test_every_stage_starts_from_a_pinned_image() -> None:
     assert pinned is not None
     assert (int(pinned[1]), int(pinned[2])) >= OLDEST_BASE
     stages = [rest for word, rest in instructions() if word == "FROM"]
-    assert stages == ["${PYTHON_IMAGE} AS wheel", "${PYTHON_IMAGE} AS development", "${TRITON_IMAGE}"]
+    slim = [f"${{PYTHON_IMAGE}} AS {name}" for name in ("wheel", "development", "pacs")]
+    assert stages == [*slim, "${TRITON_IMAGE}"]
     assert re.fullmatch(
         r"docker\.io/library/python:3\.11\.\d+-slim-\w+(@sha256:[a-f0-9]{64})?", arguments["PYTHON_IMAGE"]
     )
@@ -64,7 +65,7 @@ def test_it_runs_as_the_user_that_the_chart_runs_it_as() -> None:
     context = yaml.safe_load((CHART / "values.yaml").read_text())["podSecurityContext"]
     assert last("USER") == f"{context['runAsUser']}:{context['runAsGroup']}"
     assert context["runAsUser"] > 0
-    for stage in ("development", ""):
+    for stage in ("development", "pacs", ""):
         words = [word for word, _ in of_stage(stage)]
         assert "RUN" not in words[words.index("USER") :]  # nothing is built that this user could have changed
     owned = [rest for word, rest in of_stage("") if word == "RUN" and " -o 1000 " in rest]
@@ -91,7 +92,7 @@ def test_its_default_arguments_are_the_charts(helm4: Helm, tmp_path: Path) -> No
     assert {int(port) for port in last("EXPOSE").split()} == ports
 
 
-@pytest.mark.parametrize("stage", ["development", ""])
+@pytest.mark.parametrize("stage", ["development", "pacs", ""])
 def test_it_writes_only_where_the_chart_lets_it(stage: str) -> None:
     environment = dict(pair.split("=", 1) for word, rest in of_stage(stage) if word == "ENV" for pair in rest.split())
     assert environment == {"HOME": "/tmp", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"}
@@ -103,7 +104,7 @@ def test_the_development_server_stays_on_the_loopback(tmp_path: Path) -> None:
     assert (arguments.host, arguments.allow_known_cves, arguments.http) == ("127.0.0.1", False, False)
     assert arguments.profile == "onnxruntime-cpu"
     assert json.loads(last("ENTRYPOINT", "development")) == ["glioserve", "serve"]
-    assert last("USER", "development") == last("USER")
+    assert last("USER", "development") == last("USER", "pacs") == last("USER")
 
 
 def test_its_version_is_the_packages() -> None:

