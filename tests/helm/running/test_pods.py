@@ -11,15 +11,17 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 
 from glioserve_client import DicomStudy, GliomaClient
 from glioserve_phantom import make_phantom
 from glioserve_phantom.dicom import write_study
 from glioserve_registry.demo_model import demo_repository
-from support.cluster.helm_tools import CLAIM, Helm, Manifest, find, merged, nested, pod_spec
+from support.cluster.helm_tools import CLAIM, Helm, Manifest, component, find, merged, nested, pod_spec
 from support.cluster.pods import USER, Pod, Service, missing_rights, running
 from support.network.gateways import Caller
+from support.network.pki import SERVER, Authority
 from support.server.tiny_repository import hold, write_tiny_repository
 from support.server.triton import wait_until
 
@@ -94,6 +96,83 @@ def test_a_pod_from_its_start_through_a_dead_stage_to_its_drain(helm4: Helm, cal
                     assert pod.probe("gateway", "livenessProbe")  # through which the answers have to pass
                 assert [study.result(60).status for study in studies] == ["OK"] * 3
                 assert codes.result(60) == {"glioserve": 0, "gateway": 0}
+
+
+APART: dict[str, Any] = merged(
+    VALUES,
+    {
+        "gateway": {
+            "mode": "deployment",
+            "options": {
+                "timeouts": {"study_s": 10, "upload_s": 1},
+                "rate": {"studies_per_minute": 100_000, "burst": 100_000},
+            },
+        },
+        "tls": {"enabled": True, "existingSecret": "cert"},
+    },
+)
+SERVERS = "rel-glioserve-servers.mri.svc"
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """The Secret of ``tls``, for the names of both services."""
+    folder = tmp_path / "cert"
+    folder.mkdir()
+    pki = Authority(tmp_path, "ca")
+    issued = pki.issue("server", hosts=[SERVERS, "rel-glioserve.mri.svc"], usage=SERVER)
+    for source, name in ((issued, "tls.crt"), (issued.with_suffix(".key"), "tls.key"), (pki.file, "ca.crt")):
+        (folder / name).write_bytes(source.read_bytes())
+    return folder
+
+
+def answered(pod: Pod) -> float:
+    """Studies that a server has answered."""
+    _, page = pod.get(8003, "/metrics")
+    return sum(map(float, re.findall(r'^nv_inference_request_success{model="glioma".*} (\S+)$', page, re.M)))
+
+
+def test_a_gateway_in_a_pod_of_its_own_leads_to_servers_in_theirs(
+    helm4: Helm, callers: Path, certificate: Path, tmp_path: Path
+) -> None:
+    manifests, repository = helm4.template(APART), write_tiny_repository(tmp_path / "models")
+    outside = {
+        "PersistentVolumeClaim/glioma-models": repository, "Secret/callers": callers, "Secret/cert": certificate,
+    }  # fmt: skip
+    apart = component(manifests, "Deployment", "gateway")["spec"]["template"]["spec"]
+    trusted = grpc.ssl_channel_credentials((certificate / "ca.crt").read_bytes())
+    name = "rel-glioserve.mri.svc"
+    with (
+        Pod(pod_spec(manifests), manifests, outside, tmp_path / "one") as one,
+        Pod(pod_spec(manifests), manifests, outside, tmp_path / "two") as two,
+        Pod(apart, manifests, outside, tmp_path / "gateway", services={SERVERS: [one, two]}) as gateway,
+    ):
+        for pod in (one, two, gateway):
+            pod.wait_ready()
+        assert_restricted(gateway)
+        with Service(lambda: [gateway], 8001) as service, Caller(service.url, KEY, trusted, name) as caller:
+            wait_until(caller.healthy, "the gateway to have found a server")
+            with Caller(service.url, "w" * 40, trusted, name) as stranger:
+                assert stranger.infer().code == "GLIO-4109"
+
+            def both_asked() -> bool:
+                assert caller.infer().status == "OK"
+                return min(answered(one), answered(two)) > 0
+
+            wait_until(both_asked, "studies at both servers, over TLS")
+            with ThreadPoolExecutor(2) as pool:
+                leaving = pool.submit(one.terminate)
+                while not leaving.done():
+                    assert caller.infer().status == "OK"
+                    time.sleep(0.1)
+                assert leaving.result() == {"glioserve": 0}
+                with hold(repository):
+                    study = pool.submit(caller.infer)
+                    wait_until(lambda: pending(two) >= 1, "a study under way")
+                    codes = pool.submit(gateway.terminate)
+                    assert gateway.probe("gateway", "livenessProbe")  # it waits for the study
+                assert study.result(60).status == "OK"
+                assert codes.result(120) == {"gateway": 0}
 
 
 def assert_restricted(pod: Pod) -> None:

@@ -1,6 +1,7 @@
 """A rendered pod as processes on this machine, as far as processes can stand for containers.
 
-The pod has a network namespace of its own, with a loopback and nothing else, so that its ports are the rendered ones.
+The pod has a network namespace of its own, with a loopback and links to the pods that it is told of, so that its ports
+are the rendered ones.
 Each container has a root of its own, read-only where it is rendered so, with the volumes at their places, its own
 process namespace, the rendered command, arguments and environment, and runs as user 65534 without capabilities. The
 kubelet's part is :class:`Pod`: init containers in their order, sidecars before and after the rest, probes, ``preStop``,
@@ -31,6 +32,7 @@ from typing import IO, TypeVar
 from glioserve_triton.gateway.process import find_envoy
 from support.cluster.helm_tools import ROOT, Manifest
 from support.cluster.manifest_checks import quantity
+from support.cluster.pod_network import connect_to
 from support.server.triton import wait_until
 
 USER = 65534
@@ -171,12 +173,15 @@ class Pod:
         outside: Mapping[str, Path],
         folder: Path,
         beside: Pod | None = None,
+        services: Mapping[str, Sequence[Pod]] | None = None,
     ) -> None:
         """Make the volumes. ``outside`` has a folder for each ``Kind/name`` that the release does not bring along.
 
-        A pod that is ``beside`` another reaches that one's ports under the names of the release's services.
+        A pod that is ``beside`` another reaches that one's ports under the names of the release's services. The names
+        in ``services`` lead to the pods there, over a network.
         """
         self.spec, self.folder, self._beside = spec, folder, beside
+        self._services, self._elsewhere = services or {}, ""
         self._manifests, self._outside = manifests, outside
         self.containers: dict[str, Container] = {}
         self._holder: subprocess.Popen[bytes] | None = None
@@ -244,7 +249,9 @@ class Pod:
     def hosts(self) -> str:
         """Lines of ``/etc/hosts`` for the release's services."""
         services = [m["metadata"] for m in self._manifests if m["kind"] == "Service"]
-        return "".join(f"127.0.0.1 {each['name']}.{each['namespace']}.svc\n" for each in services)
+        names = [f"{each['name']}.{each['namespace']}.svc" for each in services]
+        own = "".join(f"127.0.0.1 {name}\n" for name in names if name not in self._services)
+        return own + self._elsewhere
 
     def __enter__(self) -> Pod:
         if self._beside is None:
@@ -253,6 +260,7 @@ class Pod:
             assert self._holder.stdout is not None
             assert self._holder.stdout.readline() == b"up\n"
         try:
+            self._elsewhere = connect_to(self.network, self._services)
             self._start()
         except BaseException:
             self.remove()
