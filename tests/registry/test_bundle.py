@@ -193,14 +193,29 @@ def test_parts_that_fit_become_a_bundle_that_unpacks(parts: Parts, keys: Keys, t
         unpack(tmp_path / "b.tar", KEY.public_key(), tmp_path / "out")
 
 
-def test_nothing_is_left_of_a_bundle_that_is_wrong(parts: Parts, tmp_path: Path) -> None:
+TAMPERED = {
+    "wheels": b"Metadata-Version",
+    "chart": b"kubeVersion:",
+    "models": b"max_batch_size",
+    "image digests": IMAGE.encode(),
+    "list of files": b"  chart/glioserve/Chart.yaml\n",
+}
+"""Bytes that one part of the bundle has."""
+
+
+@pytest.mark.parametrize("part", TAMPERED)
+def test_nothing_is_left_of_a_bundle_with_a_part_that_is_wrong(parts: Parts, tmp_path: Path, part: str) -> None:
     create(tmp_path / "b.tar", parts, KEY)
     content = bytearray((tmp_path / "b.tar").read_bytes())
-    content[content.rindex(b"Metadata-Version")] ^= 1
+    content[content.index(TAMPERED[part])] ^= 1
     (tmp_path / "b.tar").write_bytes(content)
     before = sorted(path.name for path in tmp_path.iterdir())
-    with pytest.raises(GlioserveError):
-        unpack(tmp_path / "b.tar", KEY.public_key(), tmp_path / "out")
+    for refuse in (lambda: check(tmp_path / "b.tar", KEY.public_key()),
+                   lambda: unpack(tmp_path / "b.tar", KEY.public_key(), tmp_path / "out")):  # fmt: skip
+        with pytest.raises(GlioserveError) as caught:
+            refuse()
+        untrusted = part == "list of files"  # the one thing that is signed
+        assert caught.value.code is (ErrorCode.UNTRUSTED_BUNDLE if untrusted else ErrorCode.INVALID_BUNDLE)
     assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
@@ -290,8 +305,19 @@ def test_a_site_without_a_network_installs_it(parts: Parts, keys: Keys, tmp_path
     unpack(tmp_path / "b.tar", KEY.public_key(), tmp_path / "site")
     subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True, timeout=300)
     fresh = tmp_path / "venv" / "bin"
+    alone = ["unshare", "--user", "--map-root-user", "--net"]  # a network with nothing in it, not even a loopback
+    if subprocess.run([*alone, "true"], capture_output=True, check=False).returncode:
+        alone = []
     offline = ["--no-index", "--find-links", str(tmp_path / "site" / "wheels"), "glioserve[tls]"]
-    subprocess.run([str(fresh / "pip"), "install", "--quiet", *offline], check=True, timeout=600)
-    verified = [str(fresh / "glioserve"), "bundle", "verify", str(tmp_path / "b.tar"), "--key", str(keys.public)]
+    subprocess.run([*alone, str(fresh / "pip"), "install", "--quiet", *offline], check=True, timeout=600)
+    verified = [
+        *alone,
+        str(fresh / "glioserve"),
+        "bundle",
+        "verify",
+        str(tmp_path / "b.tar"),
+        "--key",
+        str(keys.public),
+    ]
     said = subprocess.run(verified, check=True, timeout=60, capture_output=True, text=True).stdout
     assert said.startswith("right: glioserve 0.1.0, ")
