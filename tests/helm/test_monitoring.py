@@ -99,3 +99,15 @@ def test_a_gateway_is_scraped_too(helm4: Helm) -> None:
     services = [m for m in rendered if m["kind"] == "Service" and chosen.items() <= m["metadata"]["labels"].items()]
     assert [s["spec"]["ports"][0]["targetPort"] for s in services] == [8004, "probes"]
     assert component(rendered, "NetworkPolicy", "server")
+
+
+def test_the_pods_of_a_release_are_its_own_whatever_their_names_length(helm4: Helm) -> None:
+    """As Kubernetes names them: at most 58 characters of Deployment, hash and hyphen, and five more."""
+    for release, hash_ in (("mri", "7d9f8b6c5d"), ("a" * 53, "7d9f8b6c5d"), ("glioserve", "5c4")):
+        rendered = helm4.template(merged(CLAIM, nested("metrics.prometheusRule.enabled", True)), release=release)
+        name = component(rendered, "Deployment", "server")["metadata"]["name"]
+        selected = re.search(r'pod=~"(.*?)"', json.dumps(find(rendered, "PrometheusRule")).replace('\\"', '"'))
+        assert selected is not None
+        assert re.fullmatch(selected[1], f"{name}-{hash_}-"[:58] + "abcde")
+        for other in (f"{name}-gateway", f"{name}-canary"):
+            assert len(other) > 45 or not re.fullmatch(selected[1], f"{other}-{hash_}-abcde")

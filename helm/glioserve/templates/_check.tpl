@@ -15,98 +15,20 @@
 {{- include "glioserve.checkAdditions" . -}}
 {{- end -}}
 
-{{/* Keys that other charts have, and what they are called here. */}}
-{{- define "glioserve.elsewhere" -}}
-replicas: replicaCount
-sidecars: extraContainers
-extraInitContainers: initContainers
-env: extraEnv
-envFrom: extraEnvFrom
-args: extraArgs
-volumes: extraVolumes
-volumeMounts: extraVolumeMounts
-extraDeploy: extraObjects
-extraManifests: extraObjects
-hpa: autoscaling
-strategy: updateStrategy
-securityContext: containerSecurityContext
-annotations: commonAnnotations, deploymentAnnotations or podAnnotations
-labels: commonLabels or podLabels
-pdb: podDisruptionBudget
-probes: startupProbe, readinessProbe and livenessProbe
-terminationGracePeriodSeconds: shutdown.*, whose sum it is
-httpRoute: grpcRoute; studies come by gRPC
-gateway.enabled: gateway.mode, sidecar or deployment; or grpcRoute for the Gateway API
-gateway.jwt: gateway.options.jwt
-gateway.rate: gateway.options.rate
-gateway.limits: gateway.options.limits
-gateway.tls: tls, which is the gateway's where there is one
-serviceMonitor: metrics.serviceMonitor
-podMonitor: metrics.podMonitor
-prometheusRule: metrics.prometheusRule
-dashboards: metrics.dashboards
-models: persistence.existingClaim, persistence.image, persistence.volume or persistence.fetch
-storage: persistence.existingClaim, persistence.image, persistence.volume or persistence.fetch
-shmSize: sharedMemorySize
-persistence.enabled: one of persistence.existingClaim, image, volume and fetch
-persistence.s3: persistence.fetch.url as s3://bucket/prefix, and persistence.fetch.version
-persistence.gcs: persistence.fetch.url as gs://bucket/prefix, and persistence.fetch.version
-persistence.size: persistence.existingClaim with a claim of your own, since an empty one serves nothing; or persistence.fetch.size
-persistence.storageClass: persistence.existingClaim with a claim of your own, since an empty one serves nothing
-persistence.accessModes: persistence.existingClaim with a claim of your own, since an empty one serves nothing
-persistence.claimName: persistence.existingClaim
-persistence.fetch.s3: persistence.fetch.url as s3://bucket/prefix
-gpu.mig: gpu.resourceName, as in nvidia.com/mig-1g.10gb
-gpu.migProfile: gpu.resourceName, as in nvidia.com/mig-1g.10gb
-gpu.memory: resources.limits, as in nvidia.com/gpumem
-gpu.nodeSelector: nodeSelector or gpu.products
-gpu.deviceClassName: gpu.dra.deviceClassName
-service.port: service.grpcPort and service.http.port
-service.nodePort: service.nodePorts.grpc
-service.loadBalancerIP: service.annotations, in your provider's words
-metrics.enabled: metrics.serviceMonitor.enabled or metrics.podMonitor.enabled; the metrics themselves are always there
-metrics.namespace: metrics.serviceMonitor.namespace
-ingress.host: ingress.hosts
-ingress.ingressClassName: ingress.className
-ingress.tls: ingress.tlsSecret
-tls.secretName: tls.existingSecret
-tls.mutual: tls.clientCA.existingSecret
-tracing.rate: tracing.ratio, the share of the studies
-autoscaling.targetCPUUtilizationPercentage: autoscaling.pendingPerPod; the processors tell little about a GPU's queue
-autoscaling.targetMemoryUtilizationPercentage: autoscaling.pendingPerPod; memory is bounded whatever the load
-autoscaling.external: replicaCount as null
-keda.maxReplicaCount: keda.maxReplicas
-keda.minReplicaCount: keda.minReplicas
-keda.idleReplicaCount: keda.idleReplicas
-keda.serverAddress: keda.prometheusAddress
-{{- end -}}
-
-{{- define "glioserve.checkElsewhere" -}}
-{{- $values := .Values -}}
-{{- range $path, $here := include "glioserve.elsewhere" . | fromYaml -}}
-{{- $keys := splitList "." $path -}}
-{{- $node := $values -}}
-{{- range initial $keys -}}{{- $node = ternary (get $node .) dict (and (kindIs "map" $node) (kindIs "map" (get $node .))) -}}{{- end -}}
-{{- if hasKey $node (last $keys) -}}
-{{- fail (printf "%s is not a value of this chart: use %s." $path $here) -}}
-{{- end -}}
-{{- end -}}
-{{- end -}}
-
 {{/* Values that must be something. Null, or a null section around them, would take a safety away without a word. */}}
 {{- define "glioserve.needed" -}}
 commonLabels commonAnnotations image.registry image.repository image.tag image.digest image.pullPolicy imagePullSecrets nameOverride fullnameOverride
 profile persistence.existingClaim persistence.subPath persistence.image.reference persistence.image.pullPolicy persistence.volume
-persistence.fetch.url persistence.fetch.version persistence.fetch.override persistence.fetch.cacheClaim persistence.fetch.size persistence.fetch.credentialsSecret persistence.fetch.resources.requests persistence.fetch.resources.limits
-brainModels.existingClaim brainModels.subPath tensorrt.build.enabled tensorrt.build.cacheClaim tensorrt.build.timeoutSeconds tensorrt.build.allowFailure tensorrt.build.servedSize tensorrt.build.resources.requests tensorrt.build.resources.limits
-studyLog.enabled studyLog.existingClaim studyLog.subPath studyLog.ephemeral studyLog.ephemeralSize studyLog.keepDays studyLog.keepInputs.enabled studyLog.keepInputs.sizeGiB
+persistence.fetch.url persistence.fetch.version persistence.fetch.override persistence.fetch.cacheClaim persistence.fetch.size persistence.fetch.credentialsSecret persistence.fetch.resources.requests.cpu persistence.fetch.resources.requests.memory persistence.fetch.resources.limits.memory
+brainModels.existingClaim brainModels.subPath tensorrt.build.enabled tensorrt.build.cacheClaim tensorrt.build.timeoutSeconds tensorrt.build.allowFailure tensorrt.build.servedSize tensorrt.build.resources.requests.cpu tensorrt.build.resources.requests.memory tensorrt.build.resources.limits.memory
+studyLog.enabled studyLog.existingClaim studyLog.subPath studyLog.ephemeral studyLog.ephemeralSize studyLog.keepDays studyLog.shadowVersion studyLog.keepInputs.enabled studyLog.keepInputs.sizeGiB
 dicom.acceptIdentified logFormat logLevel adminToken.enabled adminToken.existingSecret adminToken.key
 gpu.enabled gpu.resourceName gpu.count gpu.products gpu.writableRoot gpu.tolerations gpu.dra.enabled gpu.dra.deviceClassName gpu.dra.selectors gpu.dra.existingTemplate
 runtimeClassName resourceClaims resources.requests.cpu resources.requests.memory resources.limits.memory resources.claims sharedMemorySize temporarySize threads stages.timeoutSeconds stages.memoryLimitMiB
 startup.timeoutSeconds startup.marginSeconds startupProbe.periodSeconds startupProbe.timeoutSeconds startupProbe.failureThreshold
 readinessProbe.periodSeconds readinessProbe.timeoutSeconds readinessProbe.failureThreshold livenessProbe.periodSeconds livenessProbe.timeoutSeconds livenessProbe.failureThreshold
 shutdown.preStopSeconds shutdown.drainTimeoutSeconds shutdown.exitTimeoutSeconds shutdown.marginSeconds progressDeadlineSeconds minReadySeconds revisionHistoryLimit deploymentAnnotations updateStrategy.type
-podDisruptionBudget.enabled podDisruptionBudget.minAvailable preflight.enabled preflight.timeoutSeconds preflight.serviceAccountName preflight.resources.requests preflight.resources.limits
+podDisruptionBudget.enabled podDisruptionBudget.minAvailable preflight.enabled preflight.timeoutSeconds preflight.serviceAccountName preflight.resources.requests.cpu preflight.resources.requests.memory preflight.resources.limits.memory
 autoscaling.enabled autoscaling.minReplicas autoscaling.maxReplicas autoscaling.pendingPerPod autoscaling.queueSeconds autoscaling.metrics autoscaling.behavior.scaleUp autoscaling.behavior.scaleDown
 keda.enabled keda.minReplicas keda.maxReplicas keda.pollingIntervalSeconds keda.cooldownSeconds keda.prometheusAddress keda.pendingPerPod keda.queueSeconds keda.fallbackReplicas keda.triggers
 nodeSelector tolerations affinity topologySpreadConstraints priorityClassName schedulerName hostUsers dnsPolicy dnsConfig hostAliases
@@ -121,8 +43,8 @@ metrics.serviceMonitor.enabled metrics.serviceMonitor.namespace metrics.serviceM
 metrics.podMonitor.enabled metrics.podMonitor.namespace metrics.podMonitor.labels metrics.podMonitor.annotations metrics.podMonitor.interval metrics.podMonitor.scrapeTimeout metrics.podMonitor.relabelings metrics.podMonitor.metricRelabelings
 metrics.prometheusRule.enabled metrics.prometheusRule.namespace metrics.prometheusRule.labels metrics.prometheusRule.annotations metrics.prometheusRule.groups metrics.prometheusRule.runbookUrl metrics.prometheusRule.thresholds.availability metrics.prometheusRule.thresholds.latencySeconds metrics.prometheusRule.thresholds.latencyShare metrics.prometheusRule.thresholds.stageSeconds metrics.prometheusRule.thresholds.queuedStudies metrics.prometheusRule.thresholds.certificateDays metrics.dashboards.enabled metrics.dashboards.namespace metrics.dashboards.labels metrics.dashboards.annotations
 tracing.enabled tracing.endpoint tracing.ratio tracing.headers.existingSecret tracing.headers.key
-serviceAccount.create serviceAccount.name serviceAccount.annotations serviceAccount.automount podSecurityContext containerSecurityContext networkPolicy.enabled networkPolicy.clients networkPolicy.monitoring networkPolicy.egress
-proxy.http proxy.https proxy.exclude caBundle.configMap caBundle.key test.enabled test.timeoutSeconds test.minScore test.maxScore test.clientSecret test.tokenSecret test.resources.requests test.resources.limits
+serviceAccount.create serviceAccount.name serviceAccount.annotations serviceAccount.automount podSecurityContext podSecurityContext.runAsNonRoot podSecurityContext.seccompProfile podSecurityContext.seccompProfile.type containerSecurityContext containerSecurityContext.allowPrivilegeEscalation containerSecurityContext.readOnlyRootFilesystem containerSecurityContext.capabilities containerSecurityContext.capabilities.drop networkPolicy.enabled networkPolicy.clients networkPolicy.monitoring networkPolicy.egress
+proxy.http proxy.https proxy.exclude caBundle.configMap caBundle.key test.enabled test.timeoutSeconds test.minScore test.maxScore test.clientSecret test.tokenSecret test.resources.requests.cpu test.resources.requests.memory test.resources.limits.memory
 podLabels podAnnotations extraArgs extraEnv extraEnvFrom extraVolumes extraVolumeMounts initContainers extraContainers extraObjects
 {{- end -}}
 
@@ -146,12 +68,15 @@ podLabels podAnnotations extraArgs extraEnv extraEnvFrom extraVolumes extraVolum
 {{- fail "studyLog.enabled needs studyLog.existingClaim, a claim that outlives the pods; to try it out without one, set studyLog.ephemeral." -}}
 {{- else if and $s.existingClaim $s.ephemeral -}}
 {{- fail "studyLog.existingClaim and studyLog.ephemeral exclude each other: keep one." -}}
-{{- else if and (not $s.enabled) (or $s.existingClaim $s.ephemeral $s.keepInputs.enabled) -}}
-{{- fail "studyLog.existingClaim, ephemeral and keepInputs have no effect without studyLog.enabled." -}}
+{{- else if and (not $s.enabled) (or $s.existingClaim $s.ephemeral $s.keepInputs.enabled $s.shadowVersion) -}}
+{{- fail "studyLog.existingClaim, ephemeral, keepInputs and shadowVersion have no effect without studyLog.enabled: set it to true." -}}
 {{- else if and $s.subPath (not $s.existingClaim) -}}
 {{- fail "studyLog.subPath is a folder of studyLog.existingClaim, which is missing." -}}
 {{- else if and $s.existingClaim (eq $s.existingClaim .Values.persistence.existingClaim) (not $s.subPath) -}}
 {{- fail "studyLog.existingClaim is the claim of the models: set studyLog.subPath, a folder of its own in it." -}}
+{{- end -}}
+{{- if and $s.ephemeral $s.keepInputs.enabled (ge (mulf $s.keepInputs.sizeGiB 1073741824) (include "glioserve.bytes" $s.ephemeralSize | float64)) -}}
+{{- fail (printf "studyLog.keepInputs.sizeGiB (%v) must be below studyLog.ephemeralSize (%s): a pod whose storage is full is evicted, with the studies in it." $s.keepInputs.sizeGiB $s.ephemeralSize) -}}
 {{- end -}}
 {{- if and (gt (int $s.keepDays) 0) (lt (int $s.keepDays) 183) -}}
 {{- fail (printf "studyLog.keepDays (%d) must be 183 days (six months) or more, or 0 to keep all." (int $s.keepDays)) -}}
@@ -182,6 +107,18 @@ podLabels podAnnotations extraArgs extraEnv extraEnvFrom extraVolumes extraVolum
 {{- if hasKey $p.volume "name" -}}{{- fail "persistence.volume must not have a name: the chart calls it models." -}}{{- end -}}
 {{- if and $p.volume (ne (len $p.volume) 1) -}}
 {{- fail (printf "persistence.volume must be one kind of volume, as in {nfs: {...}}, and has %s." (keys $p.volume | sortAlpha | join ", ")) -}}
+{{- end -}}
+{{- if hasKey $p.volume "emptyDir" -}}
+{{- if not .Values.initContainers -}}{{- fail "persistence.volume is an emptyDir, which is empty: fill it by initContainers (mount the volume `models` there), or use a claim, an image or persistence.fetch." -}}{{- end -}}
+{{- if .Values.preflight.enabled -}}{{- fail "preflight.enabled must be false with an emptyDir in persistence.volume: your init containers fill it in the server's pods alone, and the preflight would find it empty." -}}{{- end -}}
+{{- end -}}
+{{- if and .Values.preflight.enabled $p.existingClaim -}}
+{{- range .Values.extraObjects -}}
+{{- $object := include "glioserve.object" (list $ .) | fromYaml -}}
+{{- if and (eq (toString $object.kind) "PersistentVolumeClaim") (eq (toString (dig "metadata" "name" "" $object)) $p.existingClaim) (not (dig "metadata" "annotations" "helm.sh/hook" "" $object)) -}}
+{{- fail (printf "extraObjects has the claim %s of persistence.existingClaim, which the preflight needs before any object is there: make the claim before the release, or set preflight.enabled to false." $p.existingClaim) -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 {{- if $p.fetch.url -}}
 {{- if lt (int $p.fetch.version) 1 -}}{{- fail "persistence.fetch.url needs persistence.fetch.version: the number that glioserve repository publish printed." -}}{{- end -}}
@@ -219,6 +156,9 @@ podLabels podAnnotations extraArgs extraEnv extraEnvFrom extraVolumes extraVolum
 {{- fail (printf "gpu.dra needs Kubernetes 1.34 or newer (resource.k8s.io/v1), and this is %s: use gpu.enabled, or a template of your own by gpu.dra.existingTemplate." .Capabilities.KubeVersion.Version) -}}
 {{- end -}}
 {{- range .Values.resourceClaims -}}{{- if eq (toString .name) "gpu" -}}{{- fail "resourceClaims has the name gpu, which gpu.dra uses: rename it." -}}{{- end -}}{{- end -}}
+{{- if and $g.dra.existingTemplate (or $g.dra.selectors (ne (int $g.count) 1) (ne $g.dra.deviceClassName "gpu.nvidia.com")) -}}
+{{- fail "gpu.dra.existingTemplate says itself which devices and how many: leave gpu.count, gpu.dra.selectors and gpu.dra.deviceClassName out." -}}
+{{- end -}}
 {{- else if or $g.dra.existingTemplate $g.dra.selectors -}}
 {{- fail "gpu.dra.existingTemplate and gpu.dra.selectors are not used: set gpu.dra.enabled to true." -}}
 {{- end -}}
@@ -230,6 +170,9 @@ podLabels podAnnotations extraArgs extraEnv extraEnvFrom extraVolumes extraVolum
 {{- range $side := list "requests" "limits" -}}
 {{- range $name, $_ := index $.Values.resources $side -}}
 {{- if and (eq $name $g.resourceName) -}}{{- fail (printf "resources.%s has %s, which the chart sets: use gpu.count%s." $side $name (ternary "" ", and gpu.enabled" $g.enabled)) -}}{{- end -}}
+{{- if and $g.enabled (not $g.dra.enabled) (regexMatch "^(nvidia[.]com/(gpu|gpu[.]shared|mig-.*)|amd[.]com/gpu|gpu[.]intel[.]com/.*)$" $name) -}}
+{{- fail (printf "resources.%s has %s beside gpu.resourceName (%s), so that a pod would take two devices: set gpu.resourceName to the one you mean." $side $name $g.resourceName) -}}
+{{- end -}}
 {{- if and (or $g.dra.enabled (contains "-cpu" $.Values.profile)) (hasPrefix "nvidia.com/" $name) -}}
 {{- fail (printf "resources.%s has %s, which is the device plugin's: leave it out with %s." $side $name (ternary "gpu.dra.enabled" "a CPU profile" $g.dra.enabled)) -}}
 {{- end -}}
@@ -257,18 +200,43 @@ podLabels podAnnotations extraArgs extraEnv extraEnvFrom extraVolumes extraVolum
 {{- if and .Values.stages.memoryLimitMiB (lt $stage (int64 $c.stageMiB)) -}}
 {{- fail (printf "stages.memoryLimitMiB (%d) must be at least %d, which one study needs; or 0 for what the memory limit leaves." $stage (int $c.stageMiB)) -}}
 {{- end -}}
-{{- if gt (include "glioserve.bytes" $r.requests.memory | int64) (include "glioserve.bytes" $r.limits.memory | int64) -}}
-{{- fail (printf "resources.requests.memory (%s) must not exceed resources.limits.memory (%s)." $r.requests.memory $r.limits.memory) -}}
+{{- if gt (int64 .Values.stages.memoryLimitMiB) (sub $limit (add $shm $c.baseMiB)) -}}
+{{- fail (printf "stages.memoryLimitMiB (%d) must be at most %d: the pod would meet its own limit first, and lose its studies; or 0 for what the memory limit leaves." (int64 .Values.stages.memoryLimitMiB) (sub $limit (add $shm $c.baseMiB))) -}}
 {{- end -}}
-{{- if lt (include "glioserve.mebibytes" .Values.temporarySize | int64) 64 -}}
-{{- fail (printf "temporarySize (%s) must be at least 64Mi: the run's folder and unpacked files are there, and 0 would be no limit." .Values.temporarySize) -}}
+{{- $pods := dict "resources" $r "persistence.fetch.resources" .Values.persistence.fetch.resources "tensorrt.build.resources" .Values.tensorrt.build.resources "preflight.resources" .Values.preflight.resources "test.resources" .Values.test.resources "gateway.resources" .Values.gateway.resources -}}
+{{- range $path, $of := $pods -}}{{- include "glioserve.checkResources" (list $path $of) -}}{{- end -}}
+{{- $volumes := dict "temporarySize" .Values.temporarySize "persistence.fetch.size" .Values.persistence.fetch.size "tensorrt.build.servedSize" .Values.tensorrt.build.servedSize "studyLog.ephemeralSize" .Values.studyLog.ephemeralSize -}}
+{{- range $path, $size := $volumes -}}
+{{- if lt (include "glioserve.mebibytes" $size | int64) 64 -}}
+{{- fail (printf "%s (%s) must be at least 64Mi; 0 would be no limit." $path $size) -}}
+{{- end -}}
 {{- end -}}
 {{- with index $r.limits "ephemeral-storage" -}}
 {{- $disk := include "glioserve.mebibytes" $.Values.temporarySize | int64 -}}
 {{- if and $.Values.persistence.fetch.url (not $.Values.persistence.fetch.cacheClaim) -}}{{- $disk = add $disk (include "glioserve.mebibytes" $.Values.persistence.fetch.size) | int64 -}}{{- end -}}
 {{- if $.Values.tensorrt.build.enabled -}}{{- $disk = add $disk (include "glioserve.mebibytes" $.Values.tensorrt.build.servedSize) | int64 -}}{{- end -}}
+{{- if $.Values.studyLog.ephemeral -}}{{- $disk = add $disk (include "glioserve.mebibytes" $.Values.studyLog.ephemeralSize) | int64 -}}{{- end -}}
 {{- if gt $disk (include "glioserve.mebibytes" . | int64) -}}
 {{- fail (printf "resources.limits.ephemeral-storage (%s) must be at least %dMi: the pod's volumes on the node's disk count against it." . $disk) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* What the API server refuses of a container's resources, and the scheduler would misjudge. Takes (list path resources). */}}
+{{- define "glioserve.checkResources" -}}
+{{- $path := index . 0 -}}
+{{- with index . 1 -}}
+{{- $limits := .limits -}}
+{{- range $name, $wanted := .requests -}}
+{{- $amount := include "glioserve.amount" $wanted | float64 -}}
+{{- if and (has $name (list "cpu" "memory")) (eq $amount 0.0) -}}{{- fail (printf "%s.requests.%s must be more than 0: the scheduler would put the pod where nothing is left for it." $path $name) -}}{{- end -}}
+{{- if or (contains "/" $name) (hasPrefix "hugepages-" $name) -}}
+{{- if or (not (hasKey $limits $name)) (ne $amount (include "glioserve.amount" (get $limits $name) | float64)) -}}
+{{- fail (printf "%s.requests.%s must be the same as %s.limits.%s, or left out: such a resource cannot be shared." $path $name $path $name) -}}
+{{- end -}}
+{{- else if and (hasKey $limits $name) (gt $amount (include "glioserve.amount" (get $limits $name) | float64)) -}}
+{{- fail (printf "%s.requests.%s (%v) must not exceed %s.limits.%s (%v)." $path $name $wanted $path $name (get $limits $name)) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -325,6 +293,9 @@ podLabels podAnnotations extraArgs extraEnv extraEnvFrom extraVolumes extraVolum
 {{- if and .Values.autoscaling.enabled .Values.keda.enabled -}}{{- fail "autoscaling.enabled and keda.enabled exclude each other: keep one of them." -}}{{- end -}}
 {{- range $name := list "autoscaling" "keda" -}}
 {{- with index $.Values $name -}}
+{{- if lt (int .minReplicas) 1 -}}
+{{- fail (printf "%s.minReplicas must be at least 1; for no pod at all while nothing is to be done, use keda.idleReplicas with keda.triggers." $name) -}}
+{{- end -}}
 {{- if and .enabled (gt (int .minReplicas) (int .maxReplicas)) -}}
 {{- fail (printf "%s.minReplicas (%d) must not exceed %s.maxReplicas (%d)." $name (int .minReplicas) $name (int .maxReplicas)) -}}
 {{- end -}}
@@ -349,6 +320,7 @@ podLabels podAnnotations extraArgs extraEnv extraEnvFrom extraVolumes extraVolum
 {{- if and $t.existingSecret $t.certManager.enabled -}}{{- fail "tls.existingSecret and tls.certManager.enabled exclude each other: keep one of them." -}}{{- end -}}
 {{- if and $t.certManager.enabled (not $t.certManager.issuerRef.name) -}}{{- fail "tls.certManager.enabled needs tls.certManager.issuerRef, as in {name: hospital-ca, kind: ClusterIssuer}." -}}{{- end -}}
 {{- if $s.http.enabled -}}{{- fail "service.http.enabled must be false with tls.enabled: Triton's HTTP port has no TLS, and a study could pass it unencrypted." -}}{{- end -}}
+{{- if and $t.certManager.enabled (ge (trimSuffix "h" $t.certManager.renewBefore | int) (trimSuffix "h" $t.certManager.duration | int)) -}}{{- fail (printf "tls.certManager.renewBefore (%s) must be shorter than tls.certManager.duration (%s)." $t.certManager.renewBefore $t.certManager.duration) -}}{{- end -}}
 {{- else if or $t.existingSecret $t.certManager.enabled $t.clientCA.existingSecret -}}
 {{- fail "tls.existingSecret, tls.certManager and tls.clientCA are not used: set tls.enabled to true." -}}
 {{- end -}}
@@ -362,6 +334,9 @@ podLabels podAnnotations extraArgs extraEnv extraEnvFrom extraVolumes extraVolum
 {{- if $s.externalTrafficPolicy -}}{{- fail "service.externalTrafficPolicy is for service.type NodePort or LoadBalancer, and it is ClusterIP." -}}{{- end -}}
 {{- if or $s.nodePorts.grpc $s.nodePorts.http -}}{{- fail "service.nodePorts is for service.type NodePort or LoadBalancer, and it is ClusterIP: set service.type." -}}{{- end -}}
 {{- end -}}
+{{- if and $s.nodePorts.grpc (eq (int $s.nodePorts.grpc) (int $s.nodePorts.http)) -}}{{- fail (printf "service.nodePorts.grpc and service.nodePorts.http are both %d: change one of them." (int $s.nodePorts.grpc)) -}}{{- end -}}
+{{- if and (eq .Values.listenAddress "0.0.0.0") (or (has "IPv6" $s.ipFamilies) (hasSuffix "DualStack" $s.ipFamilyPolicy)) -}}{{- fail "listenAddress 0.0.0.0 takes no IPv6, which service.ipFamilies or ipFamilyPolicy ask for: leave it out, or set ::." -}}{{- end -}}
+{{- if and (eq .Values.dnsPolicy "None") (not .Values.dnsConfig.nameservers) -}}{{- fail "dnsPolicy None needs dnsConfig.nameservers, as in {nameservers: [10.96.0.10]}." -}}{{- end -}}
 {{- if and $s.nodePorts.http (not $s.http.enabled) -}}{{- fail "service.nodePorts.http is a port of nothing: set service.http.enabled." -}}{{- end -}}
 {{- if and $s.http.enabled (eq (int $s.http.port) (int $s.grpcPort)) -}}{{- fail (printf "service.http.port and service.grpcPort are both %d: change one of them." (int $s.grpcPort)) -}}{{- end -}}
 {{- if and (eq $s.ipFamilyPolicy "SingleStack") (gt (len $s.ipFamilies) 1) -}}{{- fail "service.ipFamilyPolicy SingleStack takes one of service.ipFamilies; use PreferDualStack for both." -}}{{- end -}}
@@ -376,11 +351,13 @@ podLabels podAnnotations extraArgs extraEnv extraEnvFrom extraVolumes extraVolum
 {{- $sum := int .weight -}}
 {{- range .backends -}}{{- $sum = add $sum (int .weight) -}}{{- end -}}
 {{- if eq (int $sum) 0 -}}{{- fail "grpcRoute.weight and the weights of grpcRoute.backends are all 0: nobody would get a study." -}}{{- end -}}
+{{- $own := include "glioserve.fullname" $ -}}
+{{- range append .backends .mirror -}}{{- if eq (toString .name) $own -}}{{- fail (printf "grpcRoute names the service %s, which is this release's own: name another release's in backends and mirror, or leave it out." $own) -}}{{- end -}}{{- end -}}
 {{- if and .backendCA (not $t.enabled) -}}{{- fail "grpcRoute.backendCA is not used: set tls.enabled." -}}{{- end -}}
 {{- if and $t.enabled (not .backendCA) -}}{{- fail "grpcRoute with tls.enabled needs grpcRoute.backendCA: the ConfigMap with the authority by which the gateway knows the server." -}}{{- end -}}
 {{- if and $t.enabled $t.clientCA.existingSecret -}}{{- fail "grpcRoute excludes tls.clientCA: a gateway has no certificate of the caller's. Ask for callers' certificates at the gateway." -}}{{- end -}}
-{{- else if or .backends .mirror.name .parentRefs -}}
-{{- fail "grpcRoute.parentRefs, backends and mirror are not used: set grpcRoute.enabled to true." -}}
+{{- else if or .backends .mirror.name -}}
+{{- fail "grpcRoute.backends and mirror are not used: set grpcRoute.enabled to true." -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -415,46 +392,4 @@ podLabels podAnnotations extraArgs extraEnv extraEnvFrom extraVolumes extraVolum
 {{- end -}}
 {{- end -}}
 {{- if gt (float64 .Values.test.minScore) (float64 .Values.test.maxScore) -}}{{- fail "test.minScore must not exceed test.maxScore." -}}{{- end -}}
-{{- end -}}
-
-{{- define "glioserve.checkAdditions" -}}
-{{- $owned := dict "--http-port" "service.http.enabled" "--no-http" "service.http.enabled" "--gateway" "gateway.mode" "--grpc-host" "gateway.mode" "--http" "service.http.enabled" "--tls-cert" "tls" "--tls-key" "tls" "--tls-client-ca" "tls.clientCA" "--admin-token-file" "adminToken" "--accept-identified-dicom" "dicom.acceptIdentified" "--repository" "persistence (an image, any volume, or a store by persistence.fetch.url)" "--profile" "profile" "--host" "listenAddress" "--grpc-port" "service.grpcPort, the port that callers see" "--metrics-port" "metrics.service.port, the port that Prometheus sees" "--probe-port" "metrics.service.port; the probes follow the chart" "--log-format" "logFormat" "--log-level" "logLevel" "--callers" "metrics.callers" "--otlp-endpoint" "tracing.endpoint" "--trace-sampling" "tracing.ratio" "--study-log" "studyLog" "--study-log-shared" "studyLog" "--study-log-keep-days" "studyLog.keepDays" "--keep-inputs" "studyLog.keepInputs" "--keep-inputs-gib" "studyLog.keepInputs" "--ready-timeout-s" "startup.timeoutSeconds" "--drain-timeout-s" "shutdown.drainTimeoutSeconds" "--exit-timeout-s" "shutdown.exitTimeoutSeconds" "--stage-timeout-s" "stages.timeoutSeconds" "--stage-memory-limit-mib" "stages.memoryLimitMiB" -}}
-{{- $triton := dict "--grpc-max-connection-age" "service.maxConnectionAgeSeconds" "--grpc-use-ssl" "tls" "--grpc-server-" "tls" "--grpc-root-cert" "tls.clientCA" "--http-" "service.http" "--allow-http" "service.http.enabled" "--grpc-port" "service.grpcPort" "--grpc-address" "listenAddress" "--metrics-" "metrics.service" "--allow-metrics" "metrics.service" "--allow-grpc" "service" "--exit-timeout-secs" "shutdown.exitTimeoutSeconds" "--model-repository" "persistence" -}}
-{{- if .Values.tracing.enabled -}}{{- $_ := set $triton "--trace-config" "tracing" -}}{{- end -}}
-{{- range include "glioserve.tpl" (list . .Values.extraArgs) | fromYamlArray -}}
-{{- $option := regexFind "^--[a-z0-9-]+" (toString .) -}}
-{{- $flag := regexFind "^(--triton-fla?g?=)?--[a-z0-9-]+" (toString .) | trimPrefix "--triton-flag=" | trimPrefix "--triton-fla=" | trimPrefix "--triton-fl=" -}}
-{{- range $own, $value := $owned -}}
-{{- if and $option (hasPrefix $option $own) -}}{{- fail (printf "extraArgs has %s, which the chart sets: use %s." $option $value) -}}{{- end -}}
-{{- end -}}
-{{- range $own, $value := $triton -}}
-{{- if hasPrefix $own $flag -}}{{- fail (printf "extraArgs has Triton's %s, which the chart sets: use %s." $flag $value) -}}{{- end -}}
-{{- end -}}
-{{- end -}}
-{{- $volumes := list "models" "brain-models" "study-log" "shm" "tmp" "admin-token" "served" "plan-cache" "tls" "client-ca" "ca-bundle" "gateway" "gateway-options" "api-keys" "jwks" -}}
-{{- range include "glioserve.tpl" (list . .Values.extraVolumes) | fromYamlArray -}}
-{{- if has .name $volumes -}}{{- fail (printf "extraVolumes has the name %s, which the pod has already: rename it." .name) -}}{{- end -}}
-{{- $volumes = append $volumes .name -}}
-{{- end -}}
-{{- $paths := list "/models" "/brain-models" "/study-log" "/dev/shm" "/tmp" "/etc/glioserve/admin" "/etc/glioserve/tls" "/etc/glioserve/client-ca" "/etc/glioserve/ca" "/served" -}}
-{{- range include "glioserve.tpl" (list . .Values.extraVolumeMounts) | fromYamlArray -}}
-{{- if has (trimSuffix "/" .mountPath) $paths -}}{{- fail (printf "extraVolumeMounts has the path %s, which is taken already: mount it elsewhere." .mountPath) -}}{{- end -}}
-{{- $paths = append $paths (trimSuffix "/" .mountPath) -}}
-{{- if not (has .name $volumes) -}}{{- fail (printf "extraVolumeMounts names the volume %s, which is not in extraVolumes: add it there." .name) -}}{{- end -}}
-{{- end -}}
-{{- $variables := list -}}
-{{- range .Values.extraEnv -}}
-{{- if has .name $variables -}}{{- fail (printf "extraEnv has %s twice: keep one." .name) -}}{{- end -}}
-{{- $variables = append $variables .name -}}
-{{- end -}}
-{{- $containers := list "glioserve" -}}
-{{- if .Values.persistence.fetch.url -}}{{- $containers = append $containers "fetch" -}}{{- end -}}
-{{- if .Values.tensorrt.build.enabled -}}{{- $containers = append $containers "plan" -}}{{- end -}}
-{{- if eq .Values.gateway.mode "sidecar" -}}{{- $containers = concat $containers (list "gateway-config" "gateway") -}}{{- end -}}
-{{- range $list := list "initContainers" "extraContainers" -}}
-{{- range include "glioserve.tpl" (list $ (index $.Values $list)) | fromYamlArray -}}
-{{- if has .name $containers -}}{{- fail (printf "%s has the name %s, which the pod has already: rename it." $list .name) -}}{{- end -}}
-{{- $containers = append $containers .name -}}
-{{- end -}}
-{{- end -}}
 {{- end -}}

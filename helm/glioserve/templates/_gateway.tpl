@@ -292,9 +292,6 @@ sleeps for as long as the longest study takes, since SIGTERM ends it at once.
 {{- if lt $heap (mul 2 $request) -}}
 {{- fail (printf "gateway.resources.limits.memory (%s) leaves Envoy %d bytes, and gateway.options.limits.max_request_bytes (%d) needs twice as many as it says: raise the one or lower the other." .resources.limits.memory $heap $request) -}}
 {{- end -}}
-{{- if gt (include "glioserve.bytes" .resources.requests.memory | int64) (include "glioserve.bytes" .resources.limits.memory | int64) -}}
-{{- fail (printf "gateway.resources.requests.memory (%s) must not exceed gateway.resources.limits.memory (%s)." .resources.requests.memory .resources.limits.memory) -}}
-{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

@@ -7,7 +7,7 @@ true
 {{- end -}}
 
 {{- define "glioserve.name" -}}
-{{- default .Chart.Name .Values.nameOverride | lower | replace "_" "-" | replace "." "-" | trunc 63 | trimSuffix "-" -}}
+{{- default .Chart.Name .Values.nameOverride | lower | replace "_" "-" | replace "." "-" | trimAll "-" | trunc 63 | trimAll "-" -}}
 {{- end -}}
 
 {{/*
@@ -35,7 +35,7 @@ name: {{ .name | default (printf "%s%s" (include "glioserve.fullname" .root) (.s
 namespace: {{ .namespace | default .root.Release.Namespace | quote }}
 labels:
   {{- $own := include "glioserve.selectorLabels" (list .root .component) | fromYaml -}}
-  {{- $_ := set $own "helm.sh/chart" (printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-") -}}
+  {{- $_ := set $own "helm.sh/chart" (printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" | trunc 63 | trimAll "-_.") -}}
   {{- $_ := set $own "app.kubernetes.io/version" (toString .root.Chart.AppVersion) -}}
   {{- $_ := set $own "app.kubernetes.io/managed-by" .root.Release.Service -}}
   {{- toYaml (merge $own (deepCopy (.labels | default dict)) (deepCopy .root.Values.commonLabels)) | nindent 2 }}
@@ -105,6 +105,12 @@ app.kubernetes.io/component: {{ index . 1 }}
 {{/* A list or map of the values as YAML, with templates inside filled in. Takes (list $ value). */}}
 {{- define "glioserve.tpl" -}}
 {{- tpl (toYaml (index . 1)) (index . 0) -}}
+{{- end -}}
+
+{{/* An object of extraObjects, given as a map or as text, with templates inside filled in. Takes (list $ object). */}}
+{{- define "glioserve.object" -}}
+{{- $text := index . 1 -}}
+{{- tpl (ternary $text (toYaml $text) (kindIs "string" $text)) (index . 0) -}}
 {{- end -}}
 
 {{/* A map without the keys whose value is null: a parent chart's null stays in the values of its subchart. */}}

@@ -45,6 +45,9 @@
 - --study-log=/study-log
 - --study-log-shared
 - --study-log-keep-days={{ int .Values.studyLog.keepDays }}
+{{- with .Values.studyLog.shadowVersion }}
+- --shadow={{ int . }}
+{{- end }}
 {{- if .Values.studyLog.keepInputs.enabled }}
 - --keep-inputs
 - --keep-inputs-gib={{ .Values.studyLog.keepInputs.sizeGiB }}
@@ -64,7 +67,7 @@
 - --triton-flag=--grpc-max-connection-age={{ mul . 1000 }}
 {{- end }}
 {{- if .Values.tracing.enabled }}
-- --otlp-endpoint={{ .Values.tracing.endpoint }}
+- {{ printf "--otlp-endpoint=%s" .Values.tracing.endpoint | quote }}
 - --trace-sampling={{ .Values.tracing.ratio }}
 {{- end }}
 {{- end -}}
@@ -86,7 +89,7 @@
 {{- end -}}
 {{- $_ := merge $own (include "glioserve.outwardEnv" . | fromYaml) -}}
 {{- $headers := .Values.tracing.headers.existingSecret -}}
-{{- range .Values.extraEnv -}}
+{{- range include "glioserve.tpl" (list . .Values.extraEnv) | fromYamlArray -}}
 {{- $_ := unset $own .name -}}
 {{- if eq .name "OTEL_EXPORTER_OTLP_HEADERS" -}}{{- $headers = "" -}}{{- end -}}
 {{- end -}}

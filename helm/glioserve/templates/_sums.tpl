@@ -35,6 +35,14 @@ uploadSeconds: 60
 {{- mulf (float64 $number) (get $scale (trimPrefix $number $text)) | int64 -}}
 {{- end -}}
 
+{{/* Any quantity as a number: 500m -> 0.5, 2Gi -> 2147483648, 4 -> 4. */}}
+{{- define "glioserve.amount" -}}
+{{- $text := toString . -}}
+{{- if hasSuffix "m" $text -}}{{- divf (trimSuffix "m" $text | float64) 1000 -}}
+{{- else if regexMatch "[a-zA-Z]$" $text -}}{{- include "glioserve.bytes" $text -}}
+{{- else -}}{{- float64 $text -}}{{- end -}}
+{{- end -}}
+
 {{- define "glioserve.mebibytes" -}}
 {{- div (include "glioserve.bytes" . | int64) 1048576 -}}
 {{- end -}}

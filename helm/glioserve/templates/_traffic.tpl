@@ -8,9 +8,14 @@ ipFamilies:
 {{- end }}
 {{- end -}}
 
+{{/* Names of this release's pods as a pattern. Kubernetes cuts the last hyphen off where a name would be too long. */}}
+{{- define "glioserve.podNames" -}}
+{{ include "glioserve.fullname" . }}-[a-z0-9]+(-[a-z0-9]{5})?
+{{- end -}}
+
 {{/* Query of Prometheus for the pods of this release, without braces. */}}
 {{- define "glioserve.promSelector" -}}
-namespace="{{ .Release.Namespace }}",pod=~"{{ include "glioserve.fullname" . }}-[a-z0-9]+-[a-z0-9]{5}"
+namespace="{{ .Release.Namespace }}",pod=~"{{ include "glioserve.podNames" . | trim }}"
 {{- end -}}
 
 {{/* Studies that wait for a step, over all pods: a gauge of the steps, since the ensemble's own tells nothing. */}}

@@ -244,20 +244,71 @@ def test_threads_share_the_requested_cpus(helm4: Helm, cpu: object, threads: int
     assert [environment[name] for name in names] == [str(threads)] * 3
 
 
-@pytest.mark.parametrize("path", [value.path for value in documented_values(VALUES_TEXT)])
+MAY_BE_NULL = {
+    "global.imageRegistry",
+    "global.imagePullSecrets",
+    "replicaCount",  # an outside autoscaler's
+    "keda.idleReplicas",
+    "podSecurityContext.runAsUser",  # OpenShift chooses these
+    "podSecurityContext.runAsGroup",
+    "podSecurityContext.fsGroup",
+    "podSecurityContext.fsGroupChangePolicy",
+    "autoscaling.behavior.scaleUp.stabilizationWindowSeconds",  # Kubernetes has defaults of its own
+    "autoscaling.behavior.scaleUp.policies",
+    "autoscaling.behavior.scaleDown.stabilizationWindowSeconds",
+    "autoscaling.behavior.scaleDown.policies",
+    "metrics.dashboards.labels.grafana_dashboard",
+}
+OTHERWISE_REFUSED = {
+    "enabled": "enabled must not be null",
+    "updateStrategy.rollingUpdate.maxSurge": "updateStrategy.rollingUpdate needs maxSurge",
+    "updateStrategy.rollingUpdate.maxUnavailable": "updateStrategy.rollingUpdate needs maxSurge",
+    "podDisruptionBudget.maxUnavailable": "podDisruptionBudget.maxUnavailable must not be null",
+}
+
+
+def leaves(node: dict[str, Any], at: str = "") -> set[str]:
+    """Paths of everything in the values that is no section."""
+    found: set[str] = set()
+    for key, value in node.items():
+        found |= leaves(value, f"{at}{key}.") if isinstance(value, dict) and value else {f"{at}{key}"}
+    return found
+
+
+def refused_as_null() -> list[str]:
+    """The paths that the templates refuse to be null, one by one, or by a section around them."""
+    text = (CHART / "templates" / "_check.tpl").read_text()
+    return text.split('define "glioserve.needed" -}}')[1].split("{{- end")[0].split()
+
+
+def test_every_value_may_be_null_or_is_refused_as_null() -> None:
+    needed = refused_as_null()
+    assert len(needed) == len(set(needed))
+    held = {leaf for leaf in leaves(DEFAULTS) if any(f"{leaf}.".startswith(f"{path}.") for path in needed)}
+    assert leaves(DEFAULTS) - held - OTHERWISE_REFUSED.keys() - MAY_BE_NULL == set()
+
+
+SECTIONS = sorted(key for key, value in DEFAULTS.items() if isinstance(value, dict) and value and key != "global")
+
+
 @uses_helm
-def test_null_is_refused_by_name_or_changes_nothing_for_the_worse(helm4: Helm, path: str) -> None:
-    try:
-        rendered = helm4.template(merged(CLAIM, nested(path, None)))
-    except HelmError as error:
-        said = str(error)
-        assert path in said, said
-        return
-    pod = pod_spec(rendered)
-    assert not any(argument.endswith("=") for argument in server(rendered)["args"])
+@pytest.mark.parametrize("path", [*SECTIONS[::4], *refused_as_null()[::24], *OTHERWISE_REFUSED])
+def test_null_is_refused_by_name(helm4: Helm, path: str) -> None:
+    said = OTHERWISE_REFUSED.get(path, rf"{re.escape(path)}\S* (must not be null|needs maxSurge)")
+    with pytest.raises(HelmError, match=said):
+        helm4.template(merged(CLAIM, nested(path, None)))
+
+
+@uses_helm
+def test_the_nulls_that_are_taken_change_nothing_for_the_worse(helm4: Helm) -> None:
+    nulls = merged(*(nested(path, None) for path in sorted(MAY_BE_NULL)))
+    rendered = helm4.template(merged(CLAIM, nested("autoscaling.enabled", True), nulls))
+    pod, container = pod_spec(rendered), server(rendered)
+    assert not any(argument.endswith("=") for argument in container["args"])
     assert pod["terminationGracePeriodSeconds"] >= 190
-    assert server(rendered)["securityContext"]["capabilities"] == {"drop": ["ALL"]}
-    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert container["securityContext"] == DEFAULTS["containerSecurityContext"]
+    assert pod["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+    assert "null" not in json.dumps(rendered)
 
 
 @uses_helm

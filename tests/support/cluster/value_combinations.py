@@ -48,6 +48,7 @@ OWN_HPA = {
         "maxReplicas": 3,
     },
 }
+VOLUME = {"spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "8Gi"}}}}
 SIDECAR = {
     "name": "sidecar",
     "image": "registry.example.org/sidecar:1.0",
@@ -101,7 +102,7 @@ WORKS: list[tuple[str, dict[str, Any]]] = [
         {"topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "z", "whenUnsatisfiable": "DoNotSchedule"}]},
     ),
     ("spread-off", {"topologySpreadConstraints": []}),
-    ("any volume", {"persistence": {"existingClaim": "", "volume": {"emptyDir": {}}}}),
+    ("any volume", {"persistence": {"existingClaim": "", "volume": {"ephemeral": {"volumeClaimTemplate": VOLUME}}}}),
     ("csi", {"persistence": {"existingClaim": "", "volume": {"csi": {"driver": "s3.csi.example.org"}}}}),
     ("image-volume", {"persistence": {"existingClaim": "", "image": {"reference": f"r.example.org/m@{DIGEST}"}}}),
     ("s3", merged(EGRESS, {"persistence": {"existingClaim": "", "fetch": {"url": "s3://b/p", "version": 2}}})),
