@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import re
 import secrets
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,7 +25,7 @@ from itertools import count
 from types import MappingProxyType
 
 from pydicom.charset import default_encoding
-from pydicom.datadict import dictionary_VM, dictionary_VR, tag_for_keyword
+from pydicom.datadict import dictionary_VM, dictionary_VR
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag, Tag
@@ -43,12 +42,11 @@ from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_dicom.agents import agent_in
 from glioserve_dicom.files.attributes import numbers, texts
 from glioserve_dicom.files.elements import data_set_bytes, meta_bytes, text_element
-from glioserve_dicom.files.part10 import MR_STORAGE
 from glioserve_dicom.files.quiet import quiet
+from glioserve_dicom.forms import UNKNOWN_PHOTOMETRIC, has_form, stand_in
 from glioserve_dicom.identity import KEPT_ATTRIBUTES, Treatment, kept_codes, value_order, values_to_number
 from glioserve_dicom.pixels.only import Pixels, only_pixels
 from glioserve_dicom.pixels.parts import Part, joined, left_on_disk
-from glioserve_dicom.slices.decode import COLOURS
 from glioserve_dicom.slices.frames import FUNCTIONAL_GROUPS, is_multiframe
 from glioserve_dicom.words import LONGEST_TEXT, kept_text
 
@@ -62,9 +60,6 @@ _THREADS = 8
 
 _WRITTEN_LAST = frozenset({"PatientID", "ContrastBolusAgent", "PixelData"})
 """Made of several attributes of the file, and the pixels."""
-_NUMERIC_TEXT = re.compile(rb"[0-9eE+\-. \t\r\n\\]*\0*")
-"""Form of the kept numbers that are written as text (DS, IS): what the reader strips, and what numbers are made of."""
-_BINARY_BYTES = {"US": 2, "SS": 2, "UL": 4, "SL": 4, "FL": 4, "FD": 8, "US or SS": 2}
 _NEEDED_NUMBERS = frozenset(
     "Rows Columns BitsAllocated BitsStored HighBit PixelRepresentation SamplesPerPixel NumberOfFrames RescaleSlope "
     "RescaleIntercept PixelSpacing ImagePositionPatient ImageOrientationPatient EchoTime EffectiveEchoTime "
@@ -75,26 +70,6 @@ _RULES = {
     int(Tag(keyword)): (keyword, treatment, dictionary_VR(keyword)) for keyword, treatment in KEPT_ATTRIBUTES.items()
 }
 """Keyword, treatment and VR of the kept attributes, by tag as a plain number, which is compared without pydicom."""
-_UNKNOWN_PHOTOMETRIC = "UNKNOWN"
-"""Stand-in for a PhotometricInterpretation that is none of DICOM's, which the reader refuses likewise."""
-_MOST_VALUES = 64
-"""Most values of an attribute that may have any number: more is not an acquisition parameter."""
-_CODES = {
-    "Modality": re.compile(r"MR"),
-    "PatientPosition": re.compile(r"[HF]F(S|P|DL|DR)|[LR]F[PS]|[AP]FD[LR]"),
-    "PhotometricInterpretation": re.compile(rf"MONOCHROME[12]|{COLOURS.pattern}"),
-    **dict.fromkeys(
-        (
-            "InversionRecovery",
-            "ContrastBolusAgentAdministered",
-            "EchoPlanarPulseSequence",
-            "PhaseContrast",
-            "TimeOfFlightContrast",
-        ),
-        re.compile(r"YES|NO"),
-    ),
-}
-"""Kept text attributes that are not numbers, and all that they may hold."""
 
 
 @dataclass(frozen=True)
@@ -247,9 +222,9 @@ def _kept(source: Dataset, names: Pseudonyms, origin_us: int, depth: int = 0, ti
             if (shaped := _in_place(source.get_item(tag), keyword, vr, implicit, little)) is not None:
                 elements[tag] = shaped
             elif keyword in _NEEDED_NUMBERS and _is_malformed(source, keyword):
-                elements[tag] = _malformed_stand_in(tag, implicit, little)
+                elements[tag] = _malformed_stand_in(tag, keyword, implicit, little)
             elif keyword == "PhotometricInterpretation" and text_of(source, keyword):
-                add(keyword, _UNKNOWN_PHOTOMETRIC)
+                add(keyword, UNKNOWN_PHOTOMETRIC)
         elif keyword not in _WRITTEN_LAST and (text := _treated(source, keyword, treatment, names, origin_us)):
             add(keyword, text)
     if agent := _agent(source):
@@ -279,24 +254,11 @@ def _in_place(element: object, keyword: str, official: str, implicit: bool, litt
         # pydicom converts PixelRepresentation where it parses a sequence.
         value = element.value.to_bytes(2, "little" if little else "big")
         element = RawDataElement(element.tag, element.VR, 2, value, 0, implicit, little)
-    if not isinstance(element, RawDataElement) or not _has_form(element.value or b"", keyword, official):
+    if not isinstance(element, RawDataElement) or not has_form(element.value or b"", keyword, official, little):
         return None
     allowed = official.split(" or ")
     vr = None if implicit else element.VR if element.VR in allowed else allowed[0]
     return element if vr == element.VR else element._replace(VR=vr)
-
-
-def _has_form(value: bytes, keyword: str, vr: str) -> bool:
-    if keyword == "SOPClassUID":
-        return value.strip(b" \0").decode("latin-1") in MR_STORAGE
-    if keyword in _CODES:
-        return _CODES[keyword].fullmatch(value.decode("latin-1").strip(" \0")) is not None
-    if vr in _BINARY_BYTES:
-        count, rest = divmod(len(value), _BINARY_BYTES[vr])
-        return not rest and count <= _most_values(keyword)
-    if vr in ("DS", "IS"):
-        return _NUMERIC_TEXT.fullmatch(value) is not None and value.count(b"\\") < _most_values(keyword)
-    return False  # a kept attribute of another kind has no rule yet: it stays here until it has one
 
 
 def _is_malformed(source: Dataset, keyword: str) -> bool:
@@ -309,27 +271,19 @@ def _is_malformed(source: Dataset, keyword: str) -> bool:
     return False
 
 
-def _malformed_stand_in(tag: BaseTag, implicit: bool, little: bool) -> RawDataElement:
+def _malformed_stand_in(tag: BaseTag, keyword: str, implicit: bool, little: bool) -> RawDataElement:
     """Return an element that the reader refuses as it refuses the file's own, with nothing of the file's value in it.
 
     An attribute that is left out would be reported as missing (GLIO-1208) instead of malformed (GLIO-1213).
     """
     vr = dictionary_VR(tag).split(" or ")[0]
-    width = _BINARY_BYTES.get(vr)
-    value = b"? " if width is None else bytes(4 if width == 2 else 2)  # binary: two values, or less than one
+    value = stand_in(keyword)
     return RawDataElement(tag, None if implicit else vr, len(value), value, 0, implicit, little)
 
 
 @lru_cache(maxsize=256)
 def _tag_and_vr(keyword: str) -> tuple[BaseTag, str]:
     return Tag(keyword), dictionary_VR(keyword)
-
-
-@lru_cache(maxsize=256)
-def _most_values(keyword: str) -> int:
-    tag = tag_for_keyword(keyword)
-    multiplicity = dictionary_VM(tag) if tag is not None else "1"
-    return int(multiplicity) if multiplicity.isdigit() else _MOST_VALUES
 
 
 def _treated(source: Dataset, keyword: str, treatment: Treatment, names: Pseudonyms, origin_us: int) -> str:

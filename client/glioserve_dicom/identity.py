@@ -200,6 +200,44 @@ TECHNICAL_TEXTS = frozenset(
 """Texts about the device and the method that the server takes although the client does not send them: what a caller's
 own de-identification by PS3.15 Annex E leaves."""
 
+DESCRIBING_TEXTS = frozenset(
+    "CodeMeaning ManufacturerModelName ReceiveCoilName TransmitCoilName WindowCenterWidthExplanation "
+    "ContrastBolusRoute PositionReferenceIndicator RescaleType DeidentificationMethod".split()
+)
+"""Those of them that are words: a number of five digits and more in one is a date's or a patient's."""
+
+_DEFINED_TERMS = _IMAGE_TYPES.union(
+    _SCAN_CODES,
+    _BODY_PARTS,
+    *(CODES[keyword] for keyword in ("EchoPulseSequence", "SteadyStatePulseSequence", "SpectrallySelectedSuppression")),
+    # modalities, and objects that lie beside images (PS3.3 C.7.3.1.1.1)
+    "MR CT PT NM CR DX US XA RF OT SC PR SR SEG REG KO DOC RTSTRUCT RTPLAN RTDOSE RTIMAGE RAW RWV".split(),
+    # general image, patient study and device modules
+    "YES NO Y N L R B U A P H F S I LEFT RIGHT TRUE FALSE UNKNOWN MODIFIED UNMODIFIED REMOVED 00 01 NORMAL IDENTITY "
+    "INVERSE LIN LOG LINEAR LINEAR_EXACT SIGMOID GEOMETRY FIDUCIAL COLOR MONOCHROME TEXT MULTIPLE SINGLE ORIGINAL "
+    "DERIVED ISO_10918_1 ISO_14495_1 ISO_15444_1 ISO_15444_15 ISO_18181_1 RESEARCH PRODUCT SERVICE VISUALIZATION "
+    "DIAGNOSTIC COMPLETE PARTIAL COMPLETED PAIRED UNPAIRED BILATERAL STACK SPATIAL TEMPORAL "
+    "3D 2D SAMPLED DISTORTED MANUAL AUTOMATIC AUTO LINK SOURCE".split(),
+    # enhanced MR acquisition (PS3.3 C.8.13)
+    "ROW COL COLUMN OTHER BODY VOLUME HEAD SURFACE MULTICOIL EXTREMITY LINEAR_ASYM REVERSE_LINEAR CENTRIC "
+    "REVERSE_CENTRIC SEGMENTED ALIASING INTERLEAVED CONTIGUOUS RECTILINEAR RADIAL SPIRAL CARTESIAN PHASE FREQUENCY "
+    "SLICE_SELECTIVE NON_SLICE_SELECTIVE NONSELECTIVE ON_RESONANCE OFF_RESONANCE SLAB GRID SENSE SMASH PILS GRAPPA "
+    "HALF_FOURIER FULL FRACTIONAL COMBINATION BALANCED ACCELERATION VELOCITY DISPLACEMENT "
+    "IEC FDA NPW CFC PHASED_ARRAY WHOLE_BODY HYPERBOLIC RF GRADIENT_SPOILED RF_SPOILED RF_AND_GRADIENT SPOILED "
+    "FIRST_LEVEL SECOND_LEVEL IEC_NORMAL STIMULATED_ECHO DIRECTIONAL ISOTROPIC BMATRIX IN_PLANE OUT_OF_PLANE "
+    "TRIGGERED GATED PROSPECTIVE RETROSPECTIVE PROSP RETRO ECG PULSE RESPIRATION BREATH_HOLD REALTIME GATING TRACKING "
+    "PHASE_ORDERING PHASE_SCAN RESP CARD START END MAXIMUM MINIMUM EPI SPIN_ECHO GRADIENT_ECHO "
+    "INSTANTANEOUS SHORT_TERM_LOCAL LONG_TERM LOCAL TOTAL_BODY PARTIAL_BODY STANDARD NORMAL_MODE "
+    "WATER FAT WATER_AND_FAT NONE MIXED ROI SINGLE_VOXEL SLOW FAST OPTIMIZED".split(),
+)
+_CHARACTER_SET = re.compile(r"ISO[_ ]IR [0-9]{1,3}|ISO 2022 IR [0-9]{1,3}|GB18030|GBK|")
+_MAKERS_WORDS = MANUFACTURERS.union(
+    "MEDICAL SYSTEMS SYSTEM HEALTHINEERS HEALTHCARE HEALTH CORPORATION CORP COMPANY CO LTD LIMITED INC AG GMBH BV NV "
+    "NA SPA THE OF AND IMAGING TECHNOLOGY TECHNOLOGIES NETHERLANDS JAPAN ELECTRIC GENERAL BIOSPIN BIOSPEC "
+    "SHANGHAI UIHEALTHCARE NEUSOFT ALLTECH MINDRAY HYPERFINE PARAMED FONAR SAMSUNG SHIMADZU HITACHIMEDICAL RESEARCH "
+    "MAGNETIC RESONANCE MR MRI OTHER UNKNOWN".split()
+)
+
 PATIENT_PSEUDONYM = re.compile(r"PSN-[0-9a-f]{8,32}")
 """The only form of PatientID that the server takes (full match): random per request, never derived from the
 patient's number in a way that could be repeated."""
@@ -218,6 +256,20 @@ def kept_codes(keyword: str, text: str, stand_in: Callable[[str], str] = lambda 
     if keyword in _IN_PLACE:
         return tuple(value if value in known or not value else stand_in(value) for value in values)
     return tuple(value for value in values if value in known)
+
+
+def are_kept_codes(keyword: str, text: str) -> bool:
+    """Return whether an attribute of :data:`CODES` has only terms that may be sent, numbers, or a maker's full name."""
+    if keyword == "Manufacturer":
+        return set(re.findall(r"[^\W_]+", text.upper())) <= _MAKERS_WORDS
+    return all(
+        not value or value in CODES[keyword] or is_numbered(value) or value == "OTHER" for value in _values(text)
+    )
+
+
+def is_defined_term(value: str) -> bool:
+    """Return whether a code (CS) is one of DICOM's, a number of up to four digits, or a character set."""
+    return value in _DEFINED_TERMS or bool(PLAIN_NUMBER.fullmatch(value) or _CHARACTER_SET.fullmatch(value))
 
 
 def values_to_number(keyword: str, text: str) -> tuple[str, ...]:

@@ -76,8 +76,8 @@ class ErrorCode(Enum):
     )
     IDENTIFIED_DICOM = ErrorRow(
         "GLIO-1203", _BAD, _FIX, "A file carries attributes that identify the patient.",
-        "De-identify the files first (the Python client does), or ask the server's operator to accept identified "
-        "DICOM.",
+        "Remove or replace what is named: docs/privacy.md lists what a file may carry, and the Python client does it. "
+        "Or ask the server's operator to accept identified DICOM.",
     )
     MULTIPLE_PATIENTS = ErrorRow(
         "GLIO-1204", _BAD, _FIX, "The files belong to more than one patient.",

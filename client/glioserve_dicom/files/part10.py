@@ -42,6 +42,10 @@ _PREFIX = b"DICM"
 _PIXEL_TAGS = {0x7FE00010: "PixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7FE00008: "FloatPixelData"}
 _UNDEFINED_LENGTH = 0xFFFFFFFF
 _ITEM, _SEQUENCE_END = (0xFFFE, 0xE000), (0xFFFE, 0xE0DD)
+REPEATED, BEHIND = "attributes that are there twice", "bytes behind the data set"
+"""Findings of :attr:`Instance.beside`."""
+_LEAST_ELEMENT_BYTES = 8
+"""Length of an element without a value."""
 _DELIMITER_BYTES = 8
 """Length of the delimiter that ends encapsulated pixels."""
 
@@ -62,6 +66,8 @@ class Instance:
     """VR of the pixels' element; None in implicit VR."""
     encapsulated: bool = False
     """True where the pixels came with undefined length, in fragments."""
+    beside: frozenset[str] = frozenset()
+    """Findings about what is in no element of ``dataset``: :data:`REPEATED`, :data:`BEHIND`, both or neither."""
 
     @property
     def transfer_syntax(self) -> str:
@@ -196,14 +202,19 @@ def _check_pixels(instance: Instance) -> None:
 
 
 class _PixelsFound:
-    """A stop condition that halts pydicom at the pixels and keeps what it saw there."""
+    """A stop condition that halts pydicom at the pixels and keeps what it saw there and before."""
 
     def __init__(self, file: BytesIO) -> None:
         self._file = file
         self.keyword, self.length, self.start = "", 0, 0
         self.vr: str | None = None
+        self.tags: set[int] = set()
+        self.repeated = False
+        """True where an element came a second time: pydicom keeps the last one only."""
 
     def __call__(self, tag: BaseTag, vr: str | None, length: int) -> bool:
+        self.repeated |= int(tag) in self.tags
+        self.tags.add(int(tag))
         if int(tag) not in _PIXEL_TAGS:
             return False
         self.keyword, self.length, self.start, self.vr = _PIXEL_TAGS[int(tag)], length, self._file.tell(), vr
@@ -211,10 +222,9 @@ class _PixelsFound:
 
 
 def _parse(content: bytes, what: str) -> Instance:
+    meta, behind = None, b""
     if DeflatedExplicitVRLittleEndian.encode() in content:
-        content, meta = _inflated(content, what)
-    else:
-        meta = None
+        content, meta, behind = _inflated(content, what)
     file = BoundedReads(content)
     found = _PixelsFound(file)
     if meta is None:
@@ -225,15 +235,18 @@ def _parse(content: bytes, what: str) -> Instance:
     dataset.buffer = None  # pydicom's way back to the file's bytes, which would keep them in memory
     _refuse_cut(dataset, what)
     if not found.keyword:
-        return Instance(dataset, what)
+        return Instance(dataset, what, beside=frozenset({REPEATED} if found.repeated else ()))
     little = bool(dataset.original_encoding[1])
     view = memoryview(content)
     encapsulated = found.length == _UNDEFINED_LENGTH
     end = _end_of_fragments(view, found.start) if encapsulated else found.start + found.length
     if end > len(content):
         raise _truncated(f"{what} ends before its pixels do.")
-    _add_what_follows(dataset, content[end:], found.vr is None, little, what)
-    return Instance(dataset, what, view[found.start : end], found.keyword, found.vr, encapsulated)
+    repeated, spare = _add_what_follows(dataset, content[end:], found.vr is None, little, what)
+    beside = {REPEATED} if found.repeated or repeated else set()
+    beside |= {BEHIND} if behind.strip(b"\0") or spare.strip(b"\0") else set()
+    pixels = view[found.start : end]
+    return Instance(dataset, what, pixels, found.keyword, found.vr, encapsulated, frozenset(beside))
 
 
 def _refuse_cut(dataset: Dataset, what: str) -> None:
@@ -248,21 +261,21 @@ def _refuse_cut(dataset: Dataset, what: str) -> None:
             raise _truncated(f"{what} ends before its last element does.")
 
 
-def _inflated(content: bytes, what: str) -> tuple[bytes, FileMetaDataset | None]:
-    """Return a deflated file's data set and its meta header; any other file as it is, without one."""
+def _inflated(content: bytes, what: str) -> tuple[bytes, FileMetaDataset | None, bytes]:
+    """Return a deflated file's data set, its meta header and what follows; any other file as it is, without them."""
     start = _PREAMBLE_BYTES + len(_PREFIX)
     file = BytesIO(content)
     file.seek(start if content[_PREAMBLE_BYTES:start] == _PREFIX else 0)
     meta = FileMetaDataset(read_dataset(file, False, True, stop_when=lambda tag, _, __: tag.group != 2))
     if text(meta, "TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
-        return content, None
+        return content, None, b""
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     data = inflater.decompress(content[file.tell() :], MAX_INFLATED_BYTES)
     if inflater.unconsumed_tail:
         raise GlioserveError(ErrorCode.STUDY_TOO_LARGE, f"{what} inflates to over {MAX_INFLATED_BYTES >> 20} MiB.")
     if not inflater.eof:
         raise _truncated(f"{what} ends before its deflated data set does.")
-    return data, meta
+    return data, meta, inflater.unused_data
 
 
 def _end_of_fragments(view: memoryview, position: int) -> int:
@@ -280,13 +293,20 @@ def _end_of_fragments(view: memoryview, position: int) -> int:
     return len(view) + 1
 
 
-def _add_what_follows(dataset: FileDataset, rest: bytes, implicit: bool, little: bool, what: str) -> None:
-    """Add the elements behind the pixels: rare, but a name may stand there too."""
-    if len(rest) < 8:
-        return
+def _add_what_follows(dataset: FileDataset, rest: bytes, implicit: bool, little: bool, what: str) -> tuple[bool, bytes]:
+    """Add the elements behind the pixels: rare, but a name may stand there too.
+
+    Returns:
+        Whether one of them is in the data set already, and the bytes behind the last one.
+    """
+    repeated, end = False, 0
     trailer = read_dataset(BoundedReads(rest), implicit, little)
     _refuse_cut(trailer, what)
     for tag in trailer.keys():  # noqa: SIM118 - iterating a Dataset converts values
         element = element_of(trailer, tag)
+        if isinstance(element, RawDataElement):
+            end = max(end, element.value_tell + element.length)
         if element is not None and element.value:
+            repeated |= tag in dataset
             dataset[tag] = element
+    return repeated, rest[end:] if len(rest) - end < _LEAST_ELEMENT_BYTES else b""

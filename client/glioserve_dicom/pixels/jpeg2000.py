@@ -6,7 +6,14 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from glioserve_dicom.pixels.codestream import BEHIND_CODESTREAM, COMMENTS, UNUSED_PARTS, Codestream, is_encoders_own
+from glioserve_dicom.pixels.codestream import (
+    BEHIND_CODESTREAM,
+    COMMENTS,
+    UNUSED_PARTS,
+    Codestream,
+    is_encoders_own,
+    reads_as_text,
+)
 
 START = b"\xff\x4f\xff\x51"
 BOXES = b"\0\0\0\x0cjP  "
@@ -70,15 +77,23 @@ class _Reader:
     def __init__(self, data: bytes) -> None:
         self._data, self._at = data, len(_SOC)
         self._beside: set[str] = set()
-        self._levels = 0
-        """Most decomposition levels of a component."""
+        self._levels = -1
+        """Most decomposition levels of a component; -1 before any is stated."""
+        self._size: _Size | None = None
+        self._doubtful = False
+        self._parts_of_tile: dict[int, tuple[int, int]] = {}
+        """Number of each tile's parts so far, and as it was stated; 0 where it was not."""
+        self._seen_of_tile: dict[int, set[tuple[int, int]]] = {}
+        """Segments of the headers of each tile's parts so far."""
 
     def codestream(self, beside: set[str]) -> Codestream:
         self._beside |= beside
         if not self._data.startswith(START):
             raise _MalformedError
-        main = list(self._segments(_SOT))
-        size = _size_of(main[0][1])
+        main = list(self._segments(_SOT, set()))
+        size = self._size
+        if size is None or main[0][0] != _SIZ:
+            raise _MalformedError
         parts = list(self._tile_parts(size.tiles))
         if not parts:
             raise _MalformedError
@@ -87,9 +102,10 @@ class _Reader:
         if self._data[self._at :].strip(b"\0"):
             self._beside.add(BEHIND_CODESTREAM)
         content = b"".join((_SOC, *(_written(*segment) for segment in main), *parts, _EOC))
-        return Codestream(content, size.rows, size.columns, size.components, size.precision, frozenset(self._beside))
+        found = frozenset(self._beside)
+        return Codestream(content, size.rows, size.columns, size.components, size.precision, found, self._doubtful)
 
-    def _segments(self, until: bytes) -> Iterator[tuple[int, bytes]]:
+    def _segments(self, until: bytes, seen: set[tuple[int, int]]) -> Iterator[tuple[int, bytes]]:
         """Yield marker and payload of each needed segment, up to the marker that ends the header."""
         while self._data[self._at : self._at + 2] != until:
             marker, length = struct.unpack_from(">2H", self._data, self._at)
@@ -102,10 +118,29 @@ class _Reader:
                 if marker not in _INDICES and not is_encoders_own(payload):
                     self._beside.add(COMMENTS)
                 continue
+            if marker == _SIZ and self._size is None:
+                self._size = _size_of(payload)
             exact = payload[: self._length_of(marker, payload)]
             if exact != payload:
                 self._beside.add(UNUSED_PARTS)
+            if (part := self._part_of(marker, payload)) in seen:
+                self._beside.add(UNUSED_PARTS)
+                continue
+            seen.add(part)
             yield marker, exact
+
+    def _part_of(self, marker: int, payload: bytes) -> tuple[int, int]:
+        """Return what a segment is about: a header has one of each. Raises for a component that is none."""
+        if marker in (_PPM, _PPT):
+            return marker, payload[0]
+        if marker == _POC:  # each part of a tile may have one
+            return marker, self._at
+        if marker not in (_COC, _QCC, _RGN):
+            return marker, 0
+        component = int.from_bytes(payload[: self._index_bytes], "big")
+        if self._size is None or component >= self._size.components:
+            raise _MalformedError
+        return marker, component
 
     def _tile_parts(self, tiles: int) -> Iterator[bytes]:
         """Yield each tile-part as it is written anew (T.800 A.4.2)."""
@@ -116,13 +151,30 @@ class _Reader:
             end = start + size if size else self._end_of_last(start)
             if length != 10 or tile >= tiles or not self._at <= end <= len(self._data):
                 raise _MalformedError
-            header = b"".join(_written(*segment) for segment in self._segments(_SOD))
+            seen = self._seen_of_tile.setdefault(tile, set())
+            header = b"".join(_written(*segment) for segment in self._segments(_SOD, seen))
             if self._at + 2 > end:
                 raise _MalformedError
             body = self._data[self._at : end]
             self._at = end
+            self._doubtful |= reads_as_text(body)
+            if not self._is_next(tile, part, parts):
+                self._beside.add(UNUSED_PARTS)
+                continue
             size = _TILE_PART_BYTES + len(header) + len(body)
             yield struct.pack(">3HI2B", 0xFF90, 10, tile, size, part, parts) + header + body
+
+    def _is_next(self, tile: int, part: int, parts: int) -> bool:
+        """Return whether a tile has this part, by the number of parts that it states; raises where one is missing."""
+        found, stated = self._parts_of_tile.get(tile, (0, 0))
+        stated = stated or parts
+        if stated and found >= stated:
+            return False
+        if part != found:
+            raise _MalformedError
+        self._doubtful |= part > 0 and not stated
+        self._parts_of_tile[tile] = found + 1, stated
+        return True
 
     def _end_of_last(self, start: int) -> int:
         """Return where a tile-part ends that does not state its length: at the end of the codestream.
@@ -135,7 +187,7 @@ class _Reader:
         return end
 
     def _length_of(self, marker: int, payload: bytes) -> int | None:
-        """Return how long a segment's payload is by its own content; None where only its length says so."""
+        """Return how long a segment's payload is by its own content; None where only decoding tells."""
         if marker == _SIZ:
             return 36 + 3 * int.from_bytes(payload[34:36], "big")
         if marker == _CAP:
@@ -143,10 +195,22 @@ class _Reader:
         if marker == _COD:
             self._levels = max(self._levels, payload[5])
             return 10 + (payload[5] + 1 if payload[0] & 1 else 0)
-        if marker == _QCD and self._levels:
-            bands = 3 * self._levels + 1
-            return 1 + {0: bands, 1: 2}.get(payload[0] & 31, 2 * bands)
+        index = self._index_bytes
+        if marker == _COC:
+            self._levels = max(self._levels, payload[index + 1])
+            return index + 6 + (payload[index + 1] + 1 if payload[index] & 1 else 0)
+        if marker == _RGN:
+            return index + 2
+        if marker in (_QCD, _QCC) and self._levels >= 0:
+            at, bands = index if marker == _QCC else 0, 3 * self._levels + 1
+            return at + 1 + {0: bands, 1: 2}.get(payload[at] & 31, 2 * bands)
+        self._doubtful = True
         return None
+
+    @property
+    def _index_bytes(self) -> int:
+        """Length of a component's number."""
+        return 1 if self._size is None or self._size.components < 257 else 2
 
 
 def _written(marker: int, payload: bytes) -> bytes:

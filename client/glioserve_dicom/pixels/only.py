@@ -43,8 +43,9 @@ def only_pixels(instance: Instance) -> Pixels:
     """Return the pixels without what only travels with them.
 
     Native pixels are cut to what the headers state, and unused bits are cleared. Of a compressed frame the codestream
-    is built anew; RLE is decoded. Pixels that no receiver can read, since the headers do not describe them, are
-    replaced by zeros or by a codestream without an image.
+    is built anew; RLE is decoded, and so is a codestream whose data may hold more than the image, if a decoder is
+    there. Pixels that no receiver can read, since the headers do not describe them, are replaced by zeros or by a
+    codestream without an image.
 
     Raises:
         UndecodablePixelsError: a codestream has more bits than BitsStored, and no decoder is installed to clear them.
@@ -55,7 +56,7 @@ def only_pixels(instance: Instance) -> Pixels:
         deflated = declared == DeflatedExplicitVRLittleEndian
         return _native(instance, layout, declared if deflated else native)
     undecodable = Pixels(_known_syntax(declared), codestreams=_UNDECODABLE, vr="OB")
-    if layout is None or not instance.dataset.original_encoding[1]:
+    if layout is None or undecodable.transfer_syntax != declared or not instance.dataset.original_encoding[1]:
         return undecodable
     try:
         frames = Frames(instance, layout)
@@ -63,7 +64,9 @@ def only_pixels(instance: Instance) -> Pixels:
             unpacked = b"".join(frames.unpacked(index)[0] for index in range(len(frames)))
             return Pixels(native, pixels_alone(unpacked, layout, big=False), vr=_vr(layout))
         streams = [frames.codestream(index) for index in range(len(frames))]
-        if max(stream.precision for stream in streams) > layout.stored:
+        wider = max(stream.precision for stream in streams) > layout.stored
+        doubtful = any(stream.doubtful for stream in streams) and has_decoder(declared)
+        if wider or (doubtful and layout.samples == 1):
             return Pixels(native, _decoded(instance, layout), vr=_vr(layout))
     except ValueError:
         return undecodable

@@ -24,14 +24,13 @@ from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_dicom.codec.jpeg import SYNTAXES, UnsupportedStreamError, decode_jpeg, load_decoder
 from glioserve_dicom.files.attributes import comparable, malformed, number, text, whole
 from glioserve_dicom.files.part10 import NATIVE_SYNTAXES, Instance
+from glioserve_dicom.forms import COLOURS
 from glioserve_dicom.pixels.native import Layout, layout_of
 from glioserve_dicom.pixels.streams import Frames
 from glioserve_dicom.slices.frames import Frame, functional_group, is_multiframe
 from glioserve_dicom.slices.mosaic import is_mosaic
 from glioserve_dicom.slices.spacing import SAME_POSITION_MM
 
-COLOURS = re.compile(r"PALETTE COLOR|RGB|ARGB|HSV|CMYK|YBR_[A-Z0-9_]{2,12}")
-"""Values of PhotometricInterpretation that stand for colour (PS3.3 C.7.6.3.1.2), retired ones too."""
 _PIXEL_MEANING = ("Rows", "Columns", "BitsAllocated", "BitsStored", "PixelRepresentation", "PhotometricInterpretation")
 MIN_SLOPE, MAX_SLOPE = 1e-12, 1e12
 """Bounds of a rescale that single precision can hold."""
@@ -46,7 +45,7 @@ def refuse_unreadable(instance: Instance, image_type: Sequence[str]) -> None:
     if is_mosaic(dataset, image_type):
         raise GlioserveError(ErrorCode.MOSAIC, "The images are mosaics: the slices of a volume are tiles of one image.")
     photometric = text(dataset, "PhotometricInterpretation")
-    if (whole(dataset, "SamplesPerPixel") or 1) != 1 or COLOURS.fullmatch(photometric):
+    if (whole(dataset, "SamplesPerPixel") or 1) != 1 or re.fullmatch(COLOURS, photometric):
         raise GlioserveError(ErrorCode.COLOUR_IMAGE, "The images are in colour.")
     if photometric not in ("MONOCHROME1", "MONOCHROME2", ""):
         raise malformed("PhotometricInterpretation", "is none of DICOM's")

@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.datadict import DicomDictionary, dictionary_VR, keyword_dict, tag_for_keyword
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
+from pydicom.tag import Tag
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     EnhancedMRImageStorage,
@@ -22,9 +24,10 @@ from pydicom.uid import (
 )
 
 from glioserve_client import errors
-from glioserve_client.deidentify import DEIDENTIFICATION_METHOD, _has_form, deidentify
+from glioserve_client.deidentify import DEIDENTIFICATION_METHOD, deidentify
 from glioserve_client.dicomfile import read_dicom_file
 from glioserve_dicom import negation
+from glioserve_dicom.forms import has_form
 from glioserve_dicom.identity import IDENTIFYING_ATTRIBUTES, KEPT_ATTRIBUTES, Treatment
 from glioserve_dicom.words import DESCRIPTION_WORDS
 from support.studies.dicom_files import PATIENT, dicom_file, file_bytes, mr_dataset, sent
@@ -115,7 +118,7 @@ def test_every_kept_attribute_has_a_rule_for_its_form() -> None:
     for keyword, treatment in KEPT_ATTRIBUTES.items():
         vr = dictionary_VR(keyword)
         if treatment is Treatment.KEEP and vr != "SQ" and keyword not in ("PixelData", "PatientIdentityRemoved"):
-            assert _has_form(examples.get(keyword, plain.get(vr, b"")), keyword, vr), keyword
+            assert has_form(examples.get(keyword, plain.get(vr, b"")), keyword, vr), keyword
 
 
 @pytest.mark.parametrize(
@@ -238,6 +241,29 @@ def test_a_name_in_a_numbers_or_codes_place_is_left_out(keyword: str, value: byt
     result = deidentify([read_dicom_file(spoilt, "", "File 1 of 1")]).contents[0]
     assert NAME.encode() not in result
     assert keyword not in pydicom.dcmread(BytesIO(result))
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value"),
+    [
+        ("FlipAngle", "1941-02-03"),
+        ("SliceThickness", "4711 0800 555"),
+        ("RepetitionTime", "9" * 400),
+        ("EffectiveEchoTime", b"ZYXQUIST"),
+        ("InversionTimes", b"ZYXQUIST" * 20),
+        ("DiffusionBValue", b"MRN-7788"),
+        ("DimensionIndexValues", b"ZYXQUIST" * 20),
+        ("InStackPositionNumber", b"ZYXQ"),
+    ],
+)
+def test_a_text_of_digits_or_bytes_is_no_number(keyword: str, value: str | bytes) -> None:
+    vr = dictionary_VR(keyword)
+    raw = value.encode().ljust(len(value) + len(value) % 2) if isinstance(value, str) else value
+    dataset = mr_dataset()
+    dataset[keyword] = RawDataElement(Tag(keyword), vr, len(raw), raw, 0, False, True)
+    content = file_bytes(dataset)
+    assert raw in content
+    assert raw.strip() not in deidentify([read_dicom_file(content, "", "File 1 of 1")]).contents[0]
 
 
 def test_a_value_representation_lost_on_the_way_is_restored() -> None:

@@ -159,6 +159,55 @@ def between_rle_segments() -> bytes:
     return compressed(RLELossless, items(moved))
 
 
+def before_scan(syntax: UID, *segments: bytes) -> Callable[[], bytes]:
+    """Segments behind the frame header."""
+    stream = STREAMS[syntax]
+    at = stream.index(b"\xff\xda")
+    return lambda: compressed(syntax, items(stream[:at] + b"".join(segments) + stream[at:]))
+
+
+def behind_scan(syntax: UID, extra: bytes) -> Callable[[], bytes]:
+    stream = STREAMS[syntax]
+    assert stream.rstrip(b"\0").endswith(b"\xff\xd9")
+    return lambda: compressed(syntax, items(stream.rstrip(b"\0")[:-2] + extra + b"\xff\xd9"))
+
+
+def second_scan(syntax: UID) -> Callable[[], bytes]:
+    """The component a second time, of which a decoder has enough by then."""
+    stream = STREAMS[syntax]
+    start = stream.index(b"\xff\xda")
+    return behind_scan(syntax, stream[start : start + 10] + SECRET)
+
+
+def spare_codes() -> bytes:
+    """Codes of a lossless table for more bits than any difference has."""
+    stream = STREAMS[JPEGLosslessSV1]
+    at = stream.index(b"\xff\xc4") + 4
+    length = int.from_bytes(stream[at - 2 : at], "big")
+    table = bytearray(stream[at : at + length - 2])
+    assert table[0] == 0
+    assert len(table) == length - 2 == 17 + sum(table[1:17])
+    room = 12
+    table[16] += room  # the longest codes
+    opened = stream[: at - 2] + (length + room).to_bytes(2, "big") + bytes(table) + SECRET[:room]
+    return compressed(JPEGLosslessSV1, items(opened + stream[at + length - 2 :]))
+
+
+def spare_tile_part() -> bytes:
+    stream = STREAMS[JPEG2000Lossless].rstrip(b"\0")
+    assert stream.endswith(b"\xff\xd9")
+    part = struct.pack(">3HI2B", 0xFF90, 10, 0, 14 + len(SECRET), 1, 1) + b"\xff\x93" + SECRET
+    return compressed(JPEG2000Lossless, items(stream[:-2] + part + b"\xff\xd9"))
+
+
+def behind_last_packet() -> bytes:
+    stream = STREAMS[JPEG2000Lossless].rstrip(b"\0")
+    sot = stream.index(b"\xff\x90")
+    length = int.from_bytes(stream[sot + 6 : sot + 10], "big") + len(SECRET)
+    longer = stream[: sot + 6] + length.to_bytes(4, "big") + stream[sot + 10 : -2] + SECRET + stream[-2:]
+    return compressed(JPEG2000Lossless, items(longer))
+
+
 def two_frames(syntax: UID, *fragments: bytes, **attributes: object) -> bytes:
     dataset = enhanced([image(), image()], EnhancedMRImageStorage, **attributes)
     dataset.PixelData = items(*fragments)
@@ -223,6 +272,38 @@ PLACES = {
         f"{n}: a spare fragment": Place(lambda s=s: compressed(s, items(STREAMS[s], SECRET)), found)
         for n, s, found in [(n, s, BEHIND) for n, s in JPEGS.items()] + [("RLE", RLELossless, SPARE)]
     },
+    **{f"{n}: a second scan": Place(second_scan(s), UNUSED) for n, s in JPEGS.items()},
+    **{
+        f"{n}: a restart interval that another replaces": Place(
+            before_scan(s, *[segment(0xFFDD, SECRET[i : i + 2]) for i in range(0, 20, 2)], segment(0xFFDD, b"\0\0")),
+            UNUSED,
+        )
+        for n, s in JPEGS.items()
+    },
+    **{f"{n}: arithmetic coding's": Place(before_scan(s, segment(0xFFCC, SECRET)), UNUSED) for n, s in JPEGS.items()},
+    **{f"{n}: lines": Place(behind_scan(s, segment(0xFFDC, SECRET)), UNUSED) for n, s in JPEGS.items()},
+    "JPEG-LS: parameters that others replace": Place(
+        before_scan(JPEGLSLossless, segment(0xFFF8, b"\1" + SECRET[:10]), segment(0xFFF8, b"\1" + bytes(10))), UNUSED
+    ),
+    "JPEG lossless: parameters of JPEG-LS": Place(
+        before_scan(JPEGLosslessSV1, segment(0xFFF8, b"\1" + SECRET[:10])), UNUSED
+    ),
+    "JPEG lossless: codes that no stream can use": Place(spare_codes, UNUSED),
+    "JPEG 2000: a quantisation that another replaces": Place(
+        behind_main_header(0xFF5C, STREAMS[JPEG2000Lossless].partition(b"\xff\x5c")[2][2:3] + SECRET), UNUSED
+    ),
+    "JPEG 2000: behind a component's region": Place(behind_main_header(0xFF5E, b"\0\0\0" + SECRET), UNUSED),
+    "JPEG 2000: behind a component's coding": Place(
+        behind_main_header(
+            0xFF53,
+            b"\0"
+            + STREAMS[JPEG2000Lossless].partition(b"\xff\x52")[2][2:3]
+            + STREAMS[JPEG2000Lossless].partition(b"\xff\x52")[2][7:12]
+            + SECRET,
+        ),
+        UNUSED,
+    ),
+    "JPEG 2000: a tile's part beyond the last": Place(spare_tile_part, UNUSED),
     "JPEG 2000: a spare fragment before": Place(
         lambda: compressed(JPEG2000Lossless, items(SECRET, STREAMS[JPEG2000Lossless])), SPARE
     ),
@@ -258,6 +339,31 @@ def on_the_wire(content: bytes) -> tuple[bytes, bytes]:
     return b"".join(received), received[0]
 
 
+HIDDEN = {
+    **{f"{n}: behind the last sample": behind_scan(s, SECRET) for n, s in JPEGS.items()},
+    **{f"{n}: long ago": behind_scan(s, SECRET + bytes(200)) for n, s in JPEGS.items()},
+    "JPEG 2000: behind the last packet": behind_last_packet,
+    "JPEG 2000: packet headers": behind_main_header(0xFF61, b"\0" + SECRET),
+}
+"""Places within compressed data, of which only a decoder knows that no pixel needs them."""
+
+
+@pytest.mark.parametrize("name", HIDDEN)
+def test_what_decoders_never_reach_is_not_sent(name: str) -> None:
+    content = HIDDEN[name]()
+    assert SECRET in content
+    assert SECRET.strip() not in on_the_wire(content)[0]
+
+
+@pytest.mark.parametrize("syntax", ["1.2.840.9999977777.1313371337", "1.2.3.19410203"])
+def test_an_unknown_transfer_syntax_is_not_sent_beside_a_sound_codestream(syntax: str) -> None:
+    content = compressed(JPEG2000Lossless, items(STREAMS[JPEG2000Lossless]))
+    stated = JPEG2000Lossless.encode()
+    wire, _ = on_the_wire(content.replace(stated, syntax.encode().ljust(len(stated), b"\0")[: len(stated)]))
+    assert b"99777" not in wire
+    assert b"19410203" not in wire
+
+
 def pixels_of(content: bytes) -> np.ndarray:
     instance = parse(content, "File 1")
     layout = layout_of(instance.dataset)
@@ -270,7 +376,9 @@ def test_nothing_beside_the_image_is_on_the_wire(name: str) -> None:
     content = PLACES[name].make()
     wire, first = on_the_wire(content)
     swapped = np.frombuffer(SECRET, np.uint16).byteswap().tobytes()
-    assert any(s in content or s in high_bits_anywhere(content) for s in (SECRET, swapped)) or name.startswith("RLE")
+    planted = (SECRET, SECRET[:10], swapped)
+    in_pieces = name.startswith("RLE") or "restart" in name
+    assert in_pieces or any(s in content or s in high_bits_anywhere(content) for s in planted)
     assert not any(secret in wire for secret in (SECRET.strip(), swapped, b"ZYXQUIST"))
     assert SECRET.strip() not in high_bits_anywhere(first)
     assert not beside_pixels(parse(first, "File 1"))
