@@ -53,7 +53,6 @@ def write_package(
 
 def exported(net: KindNet) -> bytes:
     """Export the network as ONNX of one size; refuse it where it answers otherwise than PyTorch."""
-    net.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     graph = onnx_graph(net, torch.zeros(1, 2, *GRID_SHAPE), "logits")
     image = torch.rand((1, 2, *GRID_SHAPE), generator=torch.Generator().manual_seed(0))
     drift = drift_of(net, graph, image)

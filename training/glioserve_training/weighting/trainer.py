@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -115,13 +116,13 @@ def train_kinds(
     that was not.
     """
     torch.manual_seed(settings.seed)
-    net = KindNet().to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    net = KindNet()
     average = torch.optim.swa_utils.AveragedModel(
         net, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(settings.averaging)
     )
     optimiser = torch.optim.AdamW(net.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, settings))
-    parts = {"net": net, "average": average, "optimiser": optimiser, "schedule": schedule}
+    parts: dict[str, Any] = {"net": net, "average": average, "optimiser": optimiser, "schedule": schedule}
     reached = KindProgress(0, 0.0, 0.0, 0.0, 0.0)
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True)
@@ -202,7 +203,7 @@ def calibration_logits(net: KindNet, held_out: list[Path], settings: KindSetting
 
 
 def _as_input(batch: KindBatch, precision: torch.dtype = torch.float32) -> torch.Tensor:
-    return batch.images.to(precision, memory_format=torch.channels_last_3d).div_(LEVELS)
+    return batch.images.to(precision).div_(LEVELS)
 
 
 def _recalled(remembered: deque[KindBatch], count: int) -> KindBatch:
