@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from glioserve_contract import ErrorCode, GlioserveError, read_message
-from glioserve_contract.errors import DEAD_STAGE
+from glioserve_contract.errors import DEAD_STAGE, NO_SHARED_MEMORY
 
 _BY_STATUS = {
     "INVALID_ARGUMENT": ErrorCode.REQUEST_REFUSED,
@@ -58,6 +58,8 @@ def is_unknown_model(error: GlioserveError) -> bool:
 def _code_of_status(name: str, text: str) -> ErrorCode:
     if name == "INTERNAL" and DEAD_STAGE.search(text):
         return ErrorCode.STAGE_LOST
+    if name == "INTERNAL" and NO_SHARED_MEMORY.search(text):
+        return ErrorCode.UNAVAILABLE  # full of other studies, or of what else is in it
     if name == "RESOURCE_EXHAUSTED":
         if not _OVER_MESSAGE_LIMIT.search(text):
             return ErrorCode.UNAVAILABLE  # a quota or a full server

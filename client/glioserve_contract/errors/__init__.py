@@ -4,8 +4,18 @@ Read in this order: :mod:`.row`, :mod:`.table`, :mod:`.base`, :mod:`.classes`, :
 """
 
 from glioserve_contract.errors.base import GlioserveError
-from glioserve_contract.errors.messages import DEAD_STAGE, find_code, read_message
+from glioserve_contract.errors.messages import DEAD_STAGE, NO_SHARED_MEMORY, find_code, read_message
 from glioserve_contract.errors.row import ErrorRow, Retry, Status
 from glioserve_contract.errors.table import ErrorCode
 
-__all__ = ["DEAD_STAGE", "ErrorCode", "ErrorRow", "GlioserveError", "Retry", "Status", "find_code", "read_message"]
+__all__ = [
+    "DEAD_STAGE",
+    "NO_SHARED_MEMORY",
+    "ErrorCode",
+    "ErrorRow",
+    "GlioserveError",
+    "Retry",
+    "Status",
+    "find_code",
+    "read_message",
+]

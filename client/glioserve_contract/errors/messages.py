@@ -15,8 +15,10 @@ from glioserve_contract.errors.table import ErrorCode
 ACTION_MARK = "What to do:"
 """Text between a finding and the action; a finding contains it only where it quotes another error whole."""
 
-DEAD_STAGE = re.compile(r"[Ss]tub process\b.*\bis not healthy")
-"""Triton's words, behind status INTERNAL, for a request that a dead process of a Python model had."""
+DEAD_STAGE = re.compile(r"[Ss]tub process\b.*\bis not healthy|Failed to obtain the health mutex")
+"""Triton's words, behind status INTERNAL, for a request that a dead or stopped process of a Python model had."""
+NO_SHARED_MEMORY = re.compile(r"Failed to (?:increase the shared memory pool|create new mapped region for the grown)")
+"""Triton's words, behind status INTERNAL, for a request for which /dev/shm had no room."""
 
 _BY_TOKEN = {code.token: code for code in ErrorCode}
 _TOKEN = re.compile(r"GLIO-\d{4}(?!\d)")

@@ -93,7 +93,8 @@ std::string CodeOf(const grpc::Status& status) {
     case grpc::StatusCode::RESOURCE_EXHAUSTED:
       return message.find("larger than max") == std::string::npos ? "GLIO-4101" : "";
     case grpc::StatusCode::INTERNAL:
-      return std::regex_search(message, std::regex("tub process\\b.*\\bis not healthy")) ? kStageLost : "";
+      if (std::regex_search(message, std::regex("tub process\\b.*\\bis not healthy|health mutex"))) return kStageLost;
+      return std::regex_search(message, std::regex("Failed to .* shared memory")) ? "GLIO-4101" : "";
     default:
       return "";
   }

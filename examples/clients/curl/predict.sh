@@ -55,8 +55,10 @@ write_request() { # seconds left, whether to state the deadline by the clock
 code_of() { # status, message
   if [[ $2 =~ GLIO-[0-9]{4} ]]; then
     echo "${BASH_REMATCH[0]}"
-  elif [[ $1 == 500 && $2 =~ tub\ process.*is\ not\ healthy ]]; then
+  elif [[ $1 == 500 && $2 =~ tub\ process.*is\ not\ healthy|health\ mutex ]]; then
     echo GLIO-3103
+  elif [[ $1 == 500 && $2 =~ Failed\ to\ .*\ shared\ memory ]]; then
+    echo GLIO-4101
   else
     case $1 in
       curl7 | curl52 | curl56 | 429 | 502 | 503) echo GLIO-4101 ;; # no connection, or one that broke; a queue that is full

@@ -50,7 +50,8 @@ public final class Predict {
   private static final String STAGE_LOST = "GLIO-3103";
   private static final String DEADLINE_PASSED = "GLIO-3104";
   private static final Pattern TOKEN = Pattern.compile("GLIO-\\d{4}");
-  private static final Pattern DEAD_STAGE = Pattern.compile("tub process\\b.*\\bis not healthy");
+  private static final Pattern DEAD_STAGE = Pattern.compile("tub process\\b.*\\bis not healthy|health mutex");
+  private static final Pattern NO_SHARED_MEMORY = Pattern.compile("Failed to .* shared memory");
   private static final String USAGE =
       "usage: Predict STUDY HOST:PORT [--tls-ca F] [--token-file F] [--timeout-s S] [--heatmap F]";
 
@@ -181,7 +182,8 @@ public final class Predict {
         // gRPC for Java says "exceeds maximum size" of its own limit on answers.
         return message.contains("larger than max") || message.contains("exceeds maximum size") ? "" : "GLIO-4101";
       case INTERNAL:
-        return DEAD_STAGE.matcher(message).find() ? STAGE_LOST : "";
+        if (DEAD_STAGE.matcher(message).find()) return STAGE_LOST;
+        return NO_SHARED_MEMORY.matcher(message).find() ? "GLIO-4101" : "";
       default:
         return "";
     }

@@ -115,7 +115,8 @@ function codeOf(error) {
   const message = error.details ?? "";
   const token = message.match(/GLIO-\d{4}/);
   if (token) return token[0];
-  if (status === "INTERNAL" && /tub process\b.*\bis not healthy/.test(message)) return STAGE_LOST;
+  if (status === "INTERNAL" && /tub process\b.*\bis not healthy|health mutex/.test(message)) return STAGE_LOST;
+  if (status === "INTERNAL" && /Failed to .* shared memory/.test(message)) return "GLIO-4101";
   if (status === "RESOURCE_EXHAUSTED" && !message.includes("larger than max")) return "GLIO-4101";
   return WITHOUT_TOKEN[status] ?? "";
 }

@@ -109,8 +109,10 @@ def code_of(error: grpc.RpcError) -> str:
     status, message = error.code().name, error.details() or ""
     if found := re.search(r"GLIO-\d{4}", message):
         return found[0]
-    if status == "INTERNAL" and re.search(r"tub process\b.*\bis not healthy", message):
+    if status == "INTERNAL" and re.search(r"tub process\b.*\bis not healthy|health mutex", message):
         return STAGE_LOST
+    if status == "INTERNAL" and re.search(r"Failed to .* shared memory", message):
+        return "GLIO-4101"
     if status == "RESOURCE_EXHAUSTED" and "larger than max" not in message:
         return "GLIO-4101"
     return WITHOUT_TOKEN.get(status, "")

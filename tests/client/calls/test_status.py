@@ -37,6 +37,18 @@ def test_a_token_decides_whatever_the_status(code: ErrorCode, status: str | None
         ("RESOURCE_EXHAUSTED", "SERVER: Sent message larger than max (9 vs. 4)", ErrorCode.UNEXPECTED_ANSWER),
         ("RESOURCE_EXHAUSTED", "quota of the tenant is used up", ErrorCode.UNAVAILABLE),
         ("INTERNAL", "in ensemble 'glioma', Stub process 'preprocess_0_0' is not healthy.", ErrorCode.STAGE_LOST),
+        ("INTERNAL", "Stub process is not healthy.", ErrorCode.STAGE_LOST),
+        ("INTERNAL", "in ensemble 'glioma', Failed to obtain the health mutex.", ErrorCode.STAGE_LOST),
+        (
+            "INTERNAL",
+            "in ensemble 'glioma', Failed to increase the shared memory pool size for key '/glioserve' to 9 bytes.",
+            ErrorCode.UNAVAILABLE,
+        ),
+        (
+            "INTERNAL",
+            "Failed to create new mapped region for the grown shared memory region '/glioserve'.",
+            ErrorCode.UNAVAILABLE,
+        ),
         ("INTERNAL", "no healthy upstream", ErrorCode.INTERNAL),
         ("DATA_LOSS", "", ErrorCode.INTERNAL),
         (None, None, ErrorCode.INTERNAL),
