@@ -55,8 +55,8 @@ class Lock:
 
 LOCKS = (
     # Triton and its backends come with NVIDIA's container, training and export stay outside it.
-    Lock("requirements.txt", "3.12", ("supervise", "gateway-config", "s3", "otel")),
-    Lock("development-requirements.txt", "3.11", ("serve", "gateway", "otel")),
+    Lock("requirements.txt", "3.12", ("supervise", "gateway-config", "s3", "otel", "container")),
+    Lock("development-requirements.txt", "3.11", ("serve", "gateway", "otel", "container")),
     Lock("pacs-requirements.txt", "3.11", ("pacs",)),
     Lock("build-requirements.txt", "3.11", None),
 )

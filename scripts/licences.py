@@ -39,6 +39,8 @@ PERMISSIVE = {
 }
 """SPDX identifiers of licences without duties for the code around them; the MPL's end at the package's own files. GCC's
 run-time libraries, which NumPy's and SciPy's wheels carry, are permitted beside them by their exception."""
+_STATED = {"dumb-init": "MIT"}
+"""Licences of packages whose metadata says nothing, by the file of the licence in their wheels."""
 _WORDS = (
     (r"\b(A|Affero )GPL|Affero", "AGPL"),
     (r"\bLGPL|Lesser General Public", "LGPL"),
@@ -80,6 +82,8 @@ def licence_of(found: metadata.PackageMetadata) -> str:
     """Return the SPDX expression of a package as it is stated, or as classifiers or the licence's text make it."""
     if "License-Expression" in found:
         return found["License-Expression"]
+    if "Name" in found and (stated := _STATED.get(found["Name"])):
+        return stated
     classifiers = [
         c.removeprefix("License :: ") for c in found.get_all("Classifier") or [] if c.startswith("License ::")
     ]

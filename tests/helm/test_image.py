@@ -11,8 +11,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 
@@ -26,6 +28,8 @@ from support.scripts import script
 
 OLDEST_BASE = (26, 11)
 """Triton 2.75; see the comment at the head of the Dockerfile."""
+PID_1 = ["/usr/local/bin/dumb-init", "--single-child", "--"]
+"""Where pip puts it in both images."""
 
 
 def instructions() -> list[tuple[str, str]]:
@@ -74,7 +78,9 @@ def test_it_runs_as_the_user_that_the_chart_runs_it_as() -> None:
 
 def test_the_supervisor_is_the_entry_point_after_nvidias() -> None:
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
-    first, *command = json.loads(last("ENTRYPOINT"))
+    *init, first, glioserve, serve = json.loads(last("ENTRYPOINT"))
+    command = [glioserve, serve]
+    assert init == PID_1
     assert ("COPY", f"--chmod=0555 docker/entrypoint.sh {first}") in of_stage("")
     assert command == ["glioserve", "serve"]
     assert scripts["glioserve"] == "glioserve_cli.main:main"
@@ -103,7 +109,7 @@ def test_the_development_server_stays_on_the_loopback(tmp_path: Path) -> None:
     arguments = parse_serve(json.loads(last("CMD", "development")), tmp_path)
     assert (arguments.host, arguments.allow_known_cves, arguments.http) == ("127.0.0.1", False, False)
     assert arguments.profile == "onnxruntime-cpu"
-    assert json.loads(last("ENTRYPOINT", "development")) == ["glioserve", "serve"]
+    assert json.loads(last("ENTRYPOINT", "development")) == [*PID_1, "glioserve", "serve"]
     assert last("USER", "development") == last("USER", "pacs") == last("USER")
 
 
@@ -174,6 +180,49 @@ def test_a_stop_while_nvidias_part_runs_is_not_lost(entry_point: Callable[..., l
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         os.kill(int(children[0]), signal.SIGTERM)
         assert process.wait(60) == 143
+
+
+EARLY_MS = (0, 1, 2, 5, 10, 20, 50, 100, 200)
+SERVE = """
+import sys
+sys.argv = ["glioserve", "serve"]
+from glioserve_cli import stop_signals
+stop_signals.catch_for(sys.argv[1:])
+import time
+until = time.monotonic() + 30
+while not stop_signals.STOP.first():
+    assert time.monotonic() < until, "the signal was lost"
+    time.sleep(0.001)
+"""
+"""The beginning of `glioserve serve`, which ends at the first stop signal."""
+
+
+@pytest.mark.parametrize("after_ms", EARLY_MS)
+def test_a_stop_ends_the_container_from_its_first_moments_on(after_ms: int) -> None:
+    """As a default action where the command cannot take it yet, and nothing is in flight; else in order."""
+    init = shutil.which(Path(PID_1[0]).name, path=str(Path(sys.executable).parent))
+    if init is None or subprocess.run([*IN_A_CONTAINER, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("needs dumb-init and a PID namespace")
+    with subprocess.Popen([*IN_A_CONTAINER, init, *PID_1[1:], sys.executable, "-c", SERVE]) as process:
+        until = time.monotonic() + 30
+        while (pid_1 := holder_of_signals(process.pid)) is None:
+            assert time.monotonic() < until
+        time.sleep(after_ms / 1000)
+        os.kill(pid_1, signal.SIGTERM)
+        assert process.wait(60) in (0, 128 + signal.SIGTERM)
+
+
+def holder_of_signals(parent: int) -> int | None:
+    """The child that is dumb-init and holds signals: it does so before it starts the command."""
+    for child in children(parent):
+        with suppress(OSError):  # unshare's helper, which has ended
+            if Path(f"/proc/{child}/comm").read_text() == "dumb-init\n" and children(child):
+                return child
+    return None
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 # --- The build context ---

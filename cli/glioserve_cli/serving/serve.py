@@ -1,4 +1,4 @@
-"""``glioserve serve``: a supervisor in the foreground, the same on a laptop and as PID 1 of a container.
+"""``glioserve serve``: a supervisor in the foreground, the same on a laptop and in a container.
 
 SIGTERM, SIGINT and SIGHUP drain and stop: exit code 0. A second one skips the rest of the drain. A server that
 ends by itself is an error with the end of its log: exit code 1. A part that failed and could not be repaired ends
