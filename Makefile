@@ -7,12 +7,13 @@ OUT    ?= out
 DEMO_MIN_SLICES ?=
 NAME   ?=
 TESTS  ?= tests
-JOBS   ?= 2
+JOBS   ?= 3
 N      ?= 5000
 SEED   ?= 1
 CASE   ?=
 KERNEL := $(wildcard preprocess_service/glioserve_preprocess/kernel/*.c client/glioserve_dicom/codec/*.[ch] preprocess_service/glioserve_triton/adapters/*.c)
 
+# One process more than two cores have: tests that wait for a server leave theirs idle.
 PARALLEL := -n $(JOBS) --dist loadgroup --no-loadscope-reorder
 
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' client/pyproject.toml)
@@ -23,7 +24,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONDONTWRITEBYTECODE := 1
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: help demo test test-slow lint peers bench chaos fuzz brain-model opinion-model demo-model licences sbom docs docs-site tools checkov wheels clean
+.PHONY: help demo test test-ci test-slow lint peers bench chaos fuzz brain-model opinion-model demo-model licences sbom docs docs-site tools checkov wheels clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -61,9 +62,12 @@ build/tools/checkov/bin/checkov:
 checkov: build/tools/checkov/bin/checkov ## the scanner of the chart's slow test, in an environment of its own
 
 # Each process has one core, where threads that wait for each other cost more than they gain.
-test test-slow: export OMP_NUM_THREADS ?= 1
+test test-ci test-slow: export OMP_NUM_THREADS ?= 1
 
-test: $(VENV)/.dev tools ## the tests but for the slow ones, in JOBS processes (TESTS=path, ARGS='-k name' to choose)
+test: $(VENV)/.dev tools ## the tests but for long and slow ones, in JOBS processes (TESTS=path, ARGS='-k name' to choose)
+	@$(BIN)/python -m pytest $(PARALLEL) -m "not slow and not long" $(TESTS) $(ARGS)
+
+test-ci: $(VENV)/.dev tools ## the tests but for the slow ones, as .ci/run does
 	@$(BIN)/python -m pytest $(PARALLEL) -m "not slow" $(TESTS) $(ARGS)
 
 test-slow: $(VENV)/.dev tools checkov ## the tests that take long; run them before a release

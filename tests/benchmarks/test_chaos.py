@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-pytestmark = pytest.mark.triton
+pytestmark = [pytest.mark.triton, pytest.mark.long]
 
 
 def test_no_study_is_lost_and_no_stranger_is_let_in(monkeypatch: pytest.MonkeyPatch, capsys) -> None:

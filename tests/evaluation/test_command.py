@@ -161,6 +161,7 @@ def test_begun_anew_everything_is_asked_again(tmp_path: Path, version: Path, mon
     assert script.asked == [0, 1, 2] * 2
 
 
+@pytest.mark.long
 def test_several_workers_give_the_same_rows(offline_run: Evaluated, phantoms: PhantomCohort, tmp_path: Path) -> None:
     run = evaluate(tmp_path / "out", phantoms.table, demo_model_dir(), "--workers", 2)
     assert run.code == 0, run.aside

@@ -18,7 +18,7 @@ from glioserve_registry.layout.repository import add_version
 from glioserve_triton.process.server import TritonServer
 from support.server.triton import running_server
 
-pytestmark = pytest.mark.triton
+pytestmark = [pytest.mark.triton, pytest.mark.long]
 SAME_SCORE = 1e-5
 
 

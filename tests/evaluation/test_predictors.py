@@ -56,6 +56,7 @@ def test_an_artifact_and_its_exported_version_give_one_score(one_network: OneNet
     assert trained.model.same_network(exported.model)
 
 
+@pytest.mark.long
 def test_the_demo_model_tells_the_phantoms_apart_on_any_number_of_threads(phantoms: PhantomCohort) -> None:
     alone, together = open_offline(demo_model_dir(), threads=1), open_offline(demo_model_dir())
     necrosis = alone(phantoms.folder_study).score

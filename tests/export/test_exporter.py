@@ -76,6 +76,7 @@ def test_two_trainings_of_one_recipe_are_two_versions(artifact_folder: Path, tmp
     assert (repository / "classifier" / "config.pbtxt").read_bytes() == configuration
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("begun", [False, True], ids=["a new repository", "one with a version"])
 def test_a_graph_without_parity_leaves_nothing_behind(
     artifact_folder: Path, artifact: Artifact, tmp_path: Path, begun: bool, monkeypatch: pytest.MonkeyPatch

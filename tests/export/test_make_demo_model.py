@@ -31,6 +31,7 @@ def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return module
 
 
+@pytest.mark.long
 def test_it_exports_and_publishes(script: ModuleType, tmp_path: Path) -> None:
     out = tmp_path / "demo_model"
     out.mkdir()

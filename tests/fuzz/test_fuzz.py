@@ -22,6 +22,7 @@ def test_mutated_studies_end_in_an_answer_or_a_code():
     assert len(set().union(*(row.refused for row in rows.values()))) > 15
 
 
+@pytest.mark.long
 def test_whatever_must_not_happen_is_noticed():
     """Each fault of :mod:`fuzz.faults` once, over two workers that die of some of them."""
     limits = Limits(seconds=3, memory_mib=700)

@@ -64,6 +64,7 @@ def envoys(serve: Serve) -> list[int]:
     return [int(pid) for pid, parent, name in rows if name == "envoy" and parents.get(int(parent)) == serve.process.pid]
 
 
+@pytest.mark.long
 @pytest.mark.triton
 def test_a_gateway_that_dies_or_hangs_comes_back_and_a_drain_loses_no_study(repository: Path, tmp_path: Path) -> None:
     with serving(repository, "--gateway", str(write_options(tmp_path))) as serve, ThreadPoolExecutor(1) as pool:

@@ -65,6 +65,7 @@ def asked(gateway: Running, server: TritonServer) -> bool:
     return server.grpc_url in {entry["server"] for entry in entries[-4:]}
 
 
+@pytest.mark.long
 def test_no_server_at_all(tmp_path: Path, server: TritonServer) -> None:
     with running_gateway(tmp_path, server.grpc_url, anonymous=True) as gateway, Caller(gateway.url) as caller:
         os.kill(server.process.pid, signal.SIGSTOP)

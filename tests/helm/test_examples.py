@@ -10,13 +10,13 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import kubernetes_validate
 import pytest
 import yaml
 
 from glioserve_cli.pacs.command import add_arguments
 from support.cluster.helm_tools import CHART, ROOT, Helm, component, find, merged, pod_spec
 from support.cluster.image import DOCKER
+from support.cluster.kubernetes_schemas import validate_object
 from support.cluster.manifest_checks import problems
 
 OUTSIDE = {"PersistentVolumeClaim/glioma-models", "Secret/pacs-token"}
@@ -30,7 +30,7 @@ def bridge() -> list[dict[str, Any]]:
 @pytest.mark.parametrize("version", ["1.30", "1.37"])
 def test_the_bridge_is_valid_and_restricted(bridge: list[dict[str, Any]], version: str) -> None:
     for manifest in bridge:
-        kubernetes_validate.validate(manifest, version, strict=True)
+        validate_object(manifest, version)
     assert list(problems(bridge, outside=OUTSIDE)) == []
     spec = find(bridge, "Deployment")["spec"]
     assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})  # SQLite has one writer

@@ -6,18 +6,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import jsonschema
-import kubernetes_validate
 import pytest
 import yaml
 
 from support.cluster.crd_schemas import SCHEMAS
 from support.cluster.helm_tools import CHART, CI_VALUES, CLAIM, GOLDEN, Helm, HelmError, Manifest, find, updating
+from support.cluster.kubernetes_schemas import NEWEST_MINOR, validate_object
 from support.cluster.manifest_checks import problems
 
 pytestmark = pytest.mark.helm
 
 OLDEST_MINOR = 30
-NEWEST_MINOR = int(kubernetes_validate.latest_version().split(".")[1])
 KUBE_VERSIONS = [f"1.{minor}" for minor in range(OLDEST_MINOR, NEWEST_MINOR + 1)]
 """From the chart's kubeVersion to the newest that the validator knows."""
 OUTSIDE = {
@@ -72,7 +71,7 @@ def test_every_object_is_valid_from_the_oldest_to_the_newest_kubernetes(helm4: H
             jsonschema.validate(manifest, SCHEMAS[manifest["kind"]])
             continue
         for version in KUBE_VERSIONS[max(OLDEST_FOR.get(values.stem, OLDEST_MINOR) - OLDEST_MINOR, 0) :]:
-            kubernetes_validate.validate(manifest, version, strict=True)
+            validate_object(manifest, version)
 
 
 def test_the_validated_versions_begin_where_the_chart_does() -> None:
@@ -115,7 +114,7 @@ def test_names_that_look_like_numbers_stay_text(helm4: Helm) -> None:
         if manifest["kind"] == "ServiceMonitor":
             jsonschema.validate(manifest, SCHEMAS["ServiceMonitor"])
         else:
-            kubernetes_validate.validate(manifest, KUBE_VERSIONS[-1], strict=True)
+            validate_object(manifest, KUBE_VERSIONS[-1])
 
 
 def test_the_chart_packages_without_its_neighbours(helm4: Helm, tmp_path: Path) -> None:

@@ -196,6 +196,7 @@ def test_the_real_patient_is_refused_under_the_papers_rule(client):
         client.predict(DicomStudy.from_directory(FG_6692 / "dicom"))
 
 
+@pytest.mark.long
 @needs_fg_6692
 def test_the_real_patient_goes_through_with_twenty_slices(tmp_path):
     with running_server(demo_repository(tmp_path, min_slices=20)) as server, GliomaClient(server.grpc_url) as client:

@@ -130,7 +130,10 @@ def infer(server, files, deadline_unix_ms, timeout_s, queue_timeout_s=None):
         )
 
 
-@pytest.mark.parametrize("queue_timeout_s", [None, 6], ids=["deadline", "deadline and timeout"])
+@pytest.mark.parametrize(
+    "queue_timeout_s",
+    [pytest.param(None, id="deadline"), pytest.param(6, id="deadline and timeout", marks=pytest.mark.long)],
+)
 def test_expired_studies_cost_the_next_one_nothing(server, held_repository, files, queue_timeout_s):
     """Eight callers gave up on a server that stood still: when it runs again, it works on the ninth's study alone."""
     before, found, reader = scrape(server), [], PageReader()

@@ -184,7 +184,7 @@ def test_modalities_are_all_accepted_as_volumes(server, phantom):
 def test_a_misspelt_model_is_refused_for_good(server):
     with GliomaClient(server.grpc_url, model_name="gliomma") as client:
         with pytest.raises(errors.RequestRefusedError, match="no model 'gliomma'"):
-            client.wait_until_ready(30)
+            client.wait_until_ready(3)
         assert not client.is_ready()
 
 

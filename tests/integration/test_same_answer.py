@@ -21,7 +21,7 @@ from support.server.serve import children, serving
 
 from .conftest import ROOT
 
-pytestmark = pytest.mark.triton
+pytestmark = [pytest.mark.triton, pytest.mark.long]
 BATCH_TOLERANCE = 1e-6
 """Share of the largest value by which a batch may change the classifier's outputs: its size may choose another kernel
 (docs/wire.md). ONNX Runtime's on a CPU have shown no difference at all."""

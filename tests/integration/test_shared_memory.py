@@ -61,6 +61,7 @@ def test_the_answer_is_the_same_and_nothing_is_left(server: TritonServer, token:
     assert (again.score, again.heatmap, again.attempts) == (by_wire.score, None, 2)
 
 
+@pytest.mark.long
 def test_the_asynchronous_client_does_so_too(server: TritonServer, token: Path, study: VolumeStudy) -> None:
     """A region whose call ended without an answer is not written to again: the server may still read it."""
 

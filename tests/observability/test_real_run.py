@@ -26,7 +26,7 @@ from support.server.tiny_repository import ask, write_tiny_repository
 from support.server.triton import wait_until
 from support.studies.bad_studies import send
 
-pytestmark = [pytest.mark.triton, pytest.mark.helm]
+pytestmark = [pytest.mark.triton, pytest.mark.helm, pytest.mark.long]
 
 SHORTER = 20
 LABELS = {"namespace": "mri", "pod": POD}

@@ -134,7 +134,10 @@ def test_the_caller_is_asked_before_every_stage_and_within_the_long_ones(steps, 
     np.testing.assert_array_equal(done.image, result.image)
 
 
-@pytest.mark.parametrize("share", [0, 0.25, 0.5, 0.75, 1])
+LONG_SHARES = (0.25, 0.75, 1)
+
+
+@pytest.mark.parametrize("share", [0, 0.5, *(pytest.param(share, marks=pytest.mark.long) for share in LONG_SHARES)])
 def test_a_study_ends_where_its_caller_says_so(files, recipe, steps, share):
     """Nothing on the way takes the caller's error for one of its own, and no later step is asked about."""
     last = max(1, round(share * steps[0]))

@@ -124,6 +124,7 @@ def test_no_request_fails_while_versions_come_and_go(repository: Path) -> None:
     assert verify(repository).problems == ()
 
 
+@pytest.mark.long
 def test_a_version_published_under_load_waits_and_disturbs_nothing(repository: Path, tmp_path: Path) -> None:
     with running_server(repository) as server, Load(server) as load:
         load.wait_for(1)
@@ -183,6 +184,7 @@ def with_reference_case(folder: Path, logit: float, expected: float) -> Path:
     return folder
 
 
+@pytest.mark.long
 def test_the_reference_case_is_asked_before_the_canary(repository: Path, tmp_path: Path) -> None:
     """Version 4 has its classes' scores swapped by its recipe, and would answer the canary study as well as any."""
     add_version(repository, with_reference_case(tmp_path / "swapped", 4.0, 1 - score_of(4.0)))
@@ -196,6 +198,7 @@ def test_the_reference_case_is_asked_before_the_canary(repository: Path, tmp_pat
         assert told.reference_case == pytest.approx(score_of(4.0))
 
 
+@pytest.mark.long
 def test_a_wrong_token_changes_nothing(repository: Path) -> None:
     before = {p: p.read_bytes() for p in classifier_folder(repository).rglob("*") if p.is_file()}
     with (
@@ -209,6 +212,7 @@ def test_a_wrong_token_changes_nothing(repository: Path) -> None:
     assert {p: p.read_bytes() for p in classifier_folder(repository).rglob("*") if p.is_file()} == before
 
 
+@pytest.mark.long
 def test_a_server_over_another_repository_is_noticed(repository: Path, tmp_path: Path) -> None:
     other = promotable_repository(tmp_path / "other" / "repository", (5.0,))
     with running_server(other) as server, live(repository, server) as servers:
@@ -237,6 +241,7 @@ def _refuse(_served: object) -> dict[str, object]:
     raise GlioserveError(ErrorCode.INVALID_MODEL_OUTPUT, "The canary is not happy.")
 
 
+@pytest.mark.long
 def test_equal_weights_answer_with_the_recipe_of_the_version_that_serves(tmp_path: Path) -> None:
     """A temperature fitted later makes another version of the same network."""
     recipe = tiny_recipe()
@@ -251,6 +256,7 @@ def test_equal_weights_answer_with_the_recipe_of_the_version_that_serves(tmp_pat
         assert answer(server) == ("1", pytest.approx(score_of(3.0)))
 
 
+@pytest.mark.long
 def test_a_restarted_server_serves_what_was_promoted(repository: Path) -> None:
     promote(repository, 3)
     with running_server(repository) as server:
@@ -284,6 +290,7 @@ class PollOptions(ServerOptions):
         return [*kept, "--model-control-mode=poll", "--repository-poll-secs=1"]
 
 
+@pytest.mark.long
 def test_a_polling_server_never_sees_half_a_state(repository: Path, tmp_path: Path) -> None:
     lines: list[str] = []
     server = TritonServer(repository, PollOptions(), on_line=lines.append)

@@ -22,7 +22,7 @@ from support.tensorrt.engines import A30, L4, Machine, engine_version, stored_an
 Build = Callable[..., Built]
 
 
-@pytest.fixture(params=["tensorrt", "trtexec"])
+@pytest.fixture(params=["tensorrt", pytest.param("trtexec", marks=pytest.mark.long)])
 def either(machine: Machine, request: pytest.FixtureRequest) -> str:
     """Both ways to TensorRT."""
     machine.python_package() if request.param == "tensorrt" else machine.trtexec()

@@ -98,6 +98,7 @@ def test_a_closing_fills_what_a_ball_cannot_reach():
     assert not closed(wide, 5.0)[20, 20, 20]
 
 
+@pytest.mark.long
 def test_surgery_leaves_the_mask_and_changes_the_look(heads):
     head = heads[0]
     seen = set()

@@ -31,6 +31,7 @@ def heads(tmp_path_factory):
     return make_bank(tmp_path_factory.mktemp("heads"), 700, 2, 1)
 
 
+@pytest.mark.long
 def test_the_bank_keeps_what_it_made(heads):
     made = [file.stat().st_mtime_ns for file in heads]
     assert make_bank(heads[0].parent, 700, 2, 1) == heads
@@ -67,6 +68,7 @@ def test_a_run_that_was_cut_off_goes_on_where_it_was(heads, tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(done.parameters(), parts.parameters(), strict=True))
 
 
+@pytest.mark.long
 def test_another_runs_checkpoint_is_refused(heads, tmp_path):
     train_brain(heads[:1], heads[1:], replace(QUICK, steps=2), tmp_path / "a.pt")
     with pytest.raises(GlioserveError) as caught:
@@ -115,6 +117,7 @@ def test_the_package_is_a_brain_model_that_serving_takes(tmp_path):
     assert np.allclose(model.run(image), wanted, atol=1e-3)
 
 
+@pytest.mark.long
 def test_no_path_of_the_machine_is_in_the_graph(tmp_path):
     write_package(BrainNet().eval(), QUICK, 3, BrainProgress(4, 1.0, 0.9, 0.8, 1.0), tmp_path)
     text = str(onnx.load(tmp_path / DEFAULT_BRAIN_MODEL, load_external_data=False).graph.node)

@@ -140,6 +140,7 @@ def scene(heads):
     return draw_scene(load_head(heads[0]), np.random.default_rng(3))
 
 
+@pytest.mark.long
 def test_heads_get_what_an_agent_shows(heads):
     seen = set()
     for seed in range(4):
@@ -147,6 +148,7 @@ def test_heads_get_what_an_agent_shows(heads):
     assert {ARTERY, CHOROID, PITUITARY} <= seen
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", PixelKind)
 def test_every_kind_is_scanned_into_what_the_network_takes(scene, kind):
     for seed in range(3):
@@ -160,6 +162,7 @@ def test_every_kind_is_scanned_into_what_the_network_takes(scene, kind):
             assert image.shape == (2, *GRID_SHAPE)
 
 
+@pytest.mark.long
 def test_an_agent_is_what_tells_t1ce_from_t1(scene):
     """The same technique before and after: the scan differs in bright places, not in the brain as a whole."""
     technique = T1Technique("spin echo", 500, 12)
@@ -185,6 +188,7 @@ def test_thresholds_let_few_wrong_ones_pass():
     assert right.mean() == pytest.approx(shares.max(axis=1)[sure].mean(), abs=0.03)
 
 
+@pytest.mark.long
 def test_a_run_that_was_cut_off_goes_on_where_it_was(heads, tmp_path):
     torch.set_num_threads(1)
     whole, reached = train_kinds(heads[:1], heads[1:], QUICK, tmp_path / "whole.pt")
@@ -211,12 +215,14 @@ def test_a_run_that_was_cut_off_goes_on_where_it_was(heads, tmp_path):
     assert caught.value.code is ErrorCode.INVALID_ARTIFACT
 
 
+@pytest.mark.long
 def test_a_batch_has_both_t1_and_depends_on_its_seed_alone(heads):
     one, two = (draw_batch(heads[0], np.random.default_rng(5)) for _ in range(2))
     assert torch.equal(one.images, two.images)
     assert set(one.kinds.tolist()) >= {0, 1}
 
 
+@pytest.mark.long
 def test_the_package_is_what_serving_takes(tmp_path):
     torch.manual_seed(0)
     net = KindNet().eval()

@@ -28,7 +28,7 @@ DIGEST = "sha256:" + "0f" * 32
 SINGLE, BEST, ALL = (Modality.T1,), T1_T1CE_T2, tuple(Modality)
 """The published study's: a single sequence, the best three, all four. A graph depends on their number alone."""
 DEEP = ("resnet50", "vgg16", "mresnet", "densenet121")
-"""Many seconds to export: once for the best three, slow for the others."""
+"""Many seconds to export: long for the best three, slow for the others."""
 GRIDS = {"densenet121": (64, 64, 64)}
 """Its map is a 32nd of the input: below this it would be one cell."""
 OTHER_GRIDS = ((40, 32, 48), (33, 47, 38))
@@ -56,7 +56,8 @@ def combinations() -> Iterator[object]:
     for name in SMALL:
         for channels in (SINGLE, BEST, ALL):
             is_slow = name in DEEP and (channels != BEST or name == "densenet121")
-            marks = [pytest.mark.slow] if is_slow else []
+            is_long = name in DEEP or channels != BEST
+            marks = pytest.mark.slow if is_slow else pytest.mark.long if is_long else ()
             yield pytest.param(name, channels, marks=marks, id=f"{name}-{'+'.join(channels)}")
 
 
@@ -79,13 +80,20 @@ def test_a_graph_depends_on_the_number_of_sequences_alone(tmp_path: Path) -> Non
     assert made[0] == made[1]
 
 
-@pytest.mark.parametrize("name", ["resnet10", "vgg11", pytest.param("mresnet", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "resnet10",
+        pytest.param("vgg11", marks=pytest.mark.long),
+        pytest.param("mresnet", marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("size_voxels", OTHER_GRIDS)
 def test_grids_that_are_no_cube_or_no_multiple(name: str, size_voxels: tuple[int, int, int], tmp_path: Path) -> None:
     proven(tiny_recipe(T1_T1CE_T2, size_voxels, architecture=SMALL[name]), tmp_path / "artifact")
 
 
-@pytest.mark.parametrize("cells", [2, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("cells", [pytest.param(2, marks=pytest.mark.long), pytest.param(3, marks=pytest.mark.slow)])
 def test_overlapping_windows_of_a_pool_lose_nothing(cells: int, tmp_path: Path) -> None:
     options = {**SMALL["vgg11"].options, "pool_cells": cells}
     proven(tiny_recipe(size_voxels=(64, 64, 64), architecture=Architecture("vgg11", options)), tmp_path / "artifact")

@@ -11,7 +11,7 @@ import pytest
 from support.cluster.helm_tools import CHART, NAMESPACE, RELEASE, Helm, HelmError
 from support.cluster.kube_recorder import KINDS, Recorder
 
-pytestmark = pytest.mark.helm
+pytestmark = [pytest.mark.helm, pytest.mark.long]
 
 Run = Callable[..., str]
 CLAIM = ("--set", "persistence.existingClaim=models")

@@ -25,7 +25,7 @@ from support.network.pki import SERVER, Authority
 from support.server.tiny_repository import hold, write_tiny_repository
 from support.server.triton import wait_until
 
-pytestmark = [pytest.mark.helm, pytest.mark.triton]
+pytestmark = [pytest.mark.helm, pytest.mark.triton, pytest.mark.long]
 
 KEY = "k" * 40
 VALUES: dict[str, Any] = merged(

@@ -187,6 +187,7 @@ def test_the_test_pod_fails_where_nobody_answers(helm4: Helm) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.long
 @pytest.mark.helm
 @pytest.mark.triton
 def test_the_test_pod_holds_the_answer_to_its_score(helm4: Helm, tmp_path: Path) -> None:

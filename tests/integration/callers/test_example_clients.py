@@ -23,7 +23,7 @@ from support.results.answers import small_answer
 from support.scripts import script
 from support.server.fake_server import Answer, Fail, FakeServer
 
-pytestmark = pytest.mark.triton
+pytestmark = [pytest.mark.triton, pytest.mark.long]
 COMPILED = ("cpp", "java")
 KEY = "k" * 40
 

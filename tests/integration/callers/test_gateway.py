@@ -8,7 +8,7 @@ from glioserve_client import DicomStudy, GliomaClient, RetryPolicy, errors
 from support.network.gateways import running_gateway
 from support.network.tokens import AUDIENCE, ISSUER, Issuer
 
-pytestmark = pytest.mark.triton
+pytestmark = [pytest.mark.triton, pytest.mark.long]
 
 
 @pytest.fixture(scope="module")

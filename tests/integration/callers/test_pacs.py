@@ -30,7 +30,7 @@ from support.pacs.pacs_studies import PacsStudy, pacs_study
 from support.scripts import ROOT
 from support.server.triton import wait_until
 
-pytestmark = pytest.mark.triton
+pytestmark = [pytest.mark.triton, pytest.mark.long]
 RECIPE = ROOT / "examples" / "demo_model" / "recipe.json"
 
 

@@ -23,7 +23,7 @@ from support.server.triton import wait_until
 
 from .test_metrics import infer
 
-pytestmark = pytest.mark.triton
+pytestmark = [pytest.mark.triton, pytest.mark.long]
 
 DIGEST = sha256_digest(b"the candidate's weights")
 

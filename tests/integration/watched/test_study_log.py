@@ -33,7 +33,7 @@ from support.server.triton import wait_until
 
 from .test_metrics import PLANTED, infer, refused, with_planted_names
 
-pytestmark = pytest.mark.triton
+pytestmark = [pytest.mark.triton, pytest.mark.long]
 
 BEFORE_KILL = ("before-1", "before-2")
 

@@ -203,6 +203,7 @@ def test_nothing_of_a_patient_is_in_spans_or_logs(told, files):
             assert text.encode() not in sent, text
 
 
+@pytest.mark.long
 def test_a_receiver_that_does_not_answer_keeps_neither_a_study_nor_the_end_waiting(repository, tmp_path):
     """Behind a gateway, whose word on who calls stands; the standard variables alone ask for traces, of all studies."""
     issuer = Issuer()

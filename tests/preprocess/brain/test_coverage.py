@@ -134,7 +134,12 @@ def _normal(d):
 
 
 @pytest.mark.parametrize(
-    ("low", "high"), [(0.0, 0.66), (0.45, 0.55), (0.5, 1.0)], ids=["two thirds", "the middle", "the upper half"]
+    ("low", "high"),
+    [
+        pytest.param(0.0, 0.66, id="two thirds", marks=pytest.mark.long),
+        pytest.param(0.45, 0.55, id="the middle"),
+        pytest.param(0.5, 1.0, id="the upper half", marks=pytest.mark.long),
+    ],
 )
 def test_a_study_whose_reference_is_blank_in_part_gets_no_label(asked_files, recipe, low, high):
     sent = blanked(asked_files, lambda d: bool(d.get("ContrastBolusAgent")), low, high)

@@ -133,6 +133,7 @@ def test_what_shows_no_head_is_refused_by_name(phantom_volumes):
     assert caught.value.code is ErrorCode.REGISTRATION_FAILED
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("modality", [Modality.T1, Modality.T2])
 def test_another_head_does_not_pass_as_well_aligned(phantom_volumes, modality):
     other = make_phantom(12, "recurrence").volume(modality)

@@ -1,6 +1,6 @@
 """Kinds of series that are easily taken for what they are not: the right answer, offline and through the client.
 
-The cases are those of ``benchmarks/series/cases.py``. One of each kind runs always, the others are slow.
+The cases are those of ``benchmarks/series/cases.py``. One of each kind is at most long, the others are slow.
 """
 
 import sys
@@ -44,21 +44,24 @@ EXPECTED = {
     "anonymised: one UID a file": {"t1": "t1", "t1ce": "t1ce", "t2": "t2", "flair": "flair"},
 }
 """The series of each sequence, by the name in the case; or the codes of which one has to refuse."""
-AT_ONCE = (
-    "one acquisition saved twice, no agent: four sequences", "no agent, inflow: with reformat", "scout: 'AAHScout'",
-    "saved twice: t1", "minus: 'T1 -Gd'", "Dixon: one series", "multi-echo: one series", "derived T1: words",
-    "functional groups: one item", "image types: IP and OP", "places: rounded to 0.1 mm", "field map: without",
-    "anonymised: one UID a file",
+AT_ONCE = ("no agent, inflow: with reformat", "minus: 'T1 -Gd'", "image types: IP and OP", "anonymised: one UID a file")
+LONG = (
+    "one acquisition saved twice, no agent: four sequences", "scout: 'AAHScout'", "saved twice: t1",
+    "Dixon: one series", "multi-echo: one series", "derived T1: words", "functional groups: one item",
+    "places: rounded to 0.1 mm", "field map: without",
 )  # fmt: skip
-"""One case of each kind, so that `make test` stays short."""
+"""With :data:`AT_ONCE`, one case of each kind; `make test` runs those alone, `.ci/run` these too."""
 REST = [name for name in [*CASES, *AGENT_TEXTS] if name not in EXPECTED]
 
 
-def _slow_but(quick, names):
-    return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in names]
+def _slow_but(quick, names, long=()):
+    def marks(name):
+        return () if name in quick else pytest.mark.long if name in long else pytest.mark.slow
+
+    return [pytest.param(name, marks=marks(name)) for name in names]
 
 
-@pytest.mark.parametrize("name", _slow_but(AT_ONCE, EXPECTED))
+@pytest.mark.parametrize("name", _slow_but(AT_ONCE, EXPECTED, LONG))
 def test_the_right_answer(name):
     for outcome in judged(CASES[name]()):
         expected = EXPECTED[name]

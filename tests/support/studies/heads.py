@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -51,11 +53,12 @@ def head_grid(
 
 def head_volume(shape: tuple[int, int, int], lps_from_voxel: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
     """FP32 [z, y, x]: scalp 700, skull 60, brain 420, ventricles 120, a lesion 640 and the marker 1500; air 0."""
-    z, y, x = np.meshgrid(*(np.arange(n) for n in shape), indexing="ij")
-    points = (np.stack([x, y, z, np.ones_like(x)], axis=-1) @ lps_from_voxel.T)[..., :3]
+    z, y, x = np.ogrid[tuple(slice(n) for n in shape)]
+    left, posterior, superior = (row[0] * x + row[1] * y + row[2] * z + row[3] for row in lps_from_voxel[:3])
 
-    def inside(centre: npt.ArrayLike, radii: npt.ArrayLike) -> npt.NDArray[np.bool_]:
-        return np.asarray((((points - np.asarray(centre)) / np.asarray(radii)) ** 2).sum(axis=-1) < 1)
+    def inside(centre: Sequence[float], radii: Sequence[float]) -> npt.NDArray[np.bool_]:
+        (a, b, c), (r, s, t) = centre, radii
+        return np.asarray(((left - a) / r) ** 2 + ((posterior - b) / s) ** 2 + ((superior - c) / t) ** 2 < 1)
 
     volume = np.zeros(shape, dtype=np.float32)
     nose = inside((0, -96, -40), (12, 16, 18))
@@ -66,9 +69,10 @@ def head_volume(shape: tuple[int, int, int], lps_from_voxel: npt.NDArray[np.floa
         (inside((0, 0, 2), (67, 83, 76)), 420),
         (inside((9, 2, 10), (6, 22, 12)), 120),
         (inside((-9, 2, 10), (6, 22, 12)), 120),
-        (inside(LESION_LPS_MM, (13, 13, 13)), 640),
-        (inside(MARKER_LPS_MM, (7, 7, 7)), 1500),
+        (inside(LESION_LPS_MM.tolist(), (13, 13, 13)), 640),
+        (inside(MARKER_LPS_MM.tolist(), (7, 7, 7)), 1500),
     ):
         volume[where] = value
-    texture = 12 * np.sin(points[..., 0] / 5) * np.sin(points[..., 1] / 6) * np.sin(points[..., 2] / 7)
-    return np.where(volume > 0, volume + texture, 0).astype(np.float32)
+    head = volume > 0
+    volume[head] += 12 * np.sin(left[head] / 5) * np.sin(posterior[head] / 6) * np.sin(superior[head] / 7)
+    return volume
