@@ -24,7 +24,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONDONTWRITEBYTECODE := 1
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: help demo test test-ci test-slow lint peers bench chaos fuzz brain-model opinion-model demo-model licences sbom docs docs-site tools checkov wheels clean
+.PHONY: help demo test test-ci test-slow lint peers bench chaos fuzz brain-model opinion-model demo-model licences sbom docs docs-site tools checkov crds wheels clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -61,6 +61,13 @@ build/tools/checkov/bin/checkov:
 
 checkov: build/tools/checkov/bin/checkov ## the scanner of the chart's slow test, in an environment of its own
 
+build/tools/crds/bin/python:
+	@echo "Installing types of custom resources into build/tools/crds (once) …"
+	-@$(PYTHON) -m venv build/tools/crds && build/tools/crds/bin/pip install --quiet cloudcoil==0.4.10 \
+	  cloudcoil.models.keda==2.16.1.0 cloudcoil.models.cert_manager==1.17.1.0 cloudcoil.models.prometheus_operator==0.80.1.0
+
+crds: build/tools/crds/bin/python ## the operators' types of the chart's slow test, in an environment of their own
+
 # Each process has one core, where threads that wait for each other cost more than they gain.
 test test-ci test-slow: export OMP_NUM_THREADS ?= 1
 
@@ -70,7 +77,7 @@ test: $(VENV)/.dev tools ## the tests but for long and slow ones, in JOBS proces
 test-ci: $(VENV)/.dev tools ## the tests but for the slow ones, as .ci/run does
 	@$(BIN)/python -m pytest $(PARALLEL) -m "not slow" $(TESTS) $(ARGS)
 
-test-slow: $(VENV)/.dev tools checkov ## the tests that take long; run them before a release
+test-slow: $(VENV)/.dev tools checkov crds ## the tests that take long; run them before a release
 	@$(BIN)/python -m pytest $(PARALLEL) -m slow $(TESTS) $(ARGS)
 
 lint: $(VENV)/.dev ## ruff, mypy and the documentation's build

@@ -29,8 +29,10 @@ def test_every_licence_is_known_and_permits(found):
     assert {"numpy", "pydicom", "torch", "simpleitk", "nvidia-pytriton", "pylibjpeg-openjpeg"} <= set(found)
 
 
-def test_it_covers_both_images_and_the_client(found):
-    assert set(locked()) | set(locked("development-requirements.txt")) <= set(found)
+def test_it_covers_every_image_and_the_client(found):
+    assert set(locked()) | set(locked("development-requirements.txt")) | set(locked("pacs-requirements.txt")) <= set(
+        found
+    )
     client = tomllib.loads((ROOT / "client" / "pyproject.toml").read_text())["project"]
     needed = [*client["dependencies"], *(line for extra in client["optional-dependencies"].values() for line in extra)]
     assert {canonicalize_name(Requirement(line).name) for line in needed} <= set(found)

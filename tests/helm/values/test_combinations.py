@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import re
+from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 
 from support.cluster.crd_schemas import SCHEMAS
-from support.cluster.helm_tools import CLAIM, Helm, HelmError, Manifest, find, merged, nested, pod_spec, server
+from support.cluster.helm_tools import (
+    CI_VALUES,
+    CLAIM,
+    Helm,
+    HelmError,
+    Manifest,
+    find,
+    merged,
+    nested,
+    pod_spec,
+    server,
+)
 from support.cluster.kubernetes_schemas import validate_object
 from support.cluster.manifest_checks import problems
 from support.cluster.odd_combinations import ODD_REFUSED, ODD_WORKS
@@ -51,6 +64,27 @@ CUSTOM = {"monitoring.coreos.com", "keda.sh", "gateway.networking.k8s.io", "cert
 def faults(rendered: list[Manifest]) -> list[str]:
     """Faults of a release, but for what it refers to outside: that is there."""
     return [fault for fault in problems(rendered) if not re.search(r": no (Secret|ConfigMap|PersistentV\w+) ", fault)]
+
+
+OVER = {
+    "resources": {"requests": {"memory": "16Gi", "cpu": "7500m"}, "limits": {"memory": "17179869184"}},
+    "image": {"tag": "9.9.9", "digest": ""},
+    "podAnnotations": {"a": "b"},
+    "extraObjects": [],
+    "extraArgs": ["--log-verbosity=1"],
+}
+
+
+@pytest.mark.parametrize("example", CI_VALUES, ids=lambda path: path.stem.removesuffix("-values"))
+def test_values_over_an_example_work(helm4: Helm, example: Path) -> None:
+    """As ``--set-json`` lays them over a values file: the example's own stay."""
+    over = [word for key, value in OVER.items() for word in ("--set-json", f"{key}={json.dumps(value)}")]
+    rendered = helm4.template(example, arguments=over)
+    assert [fault for fault in faults(rendered) if "read-only root" not in fault] == []
+    container = server(rendered)
+    assert container["image"].endswith(":9.9.9")
+    assert container["resources"]["limits"]["memory"] == "17179869184"
+    assert "--log-verbosity=1" in container["args"]
 
 
 # --- What some of them do ---
