@@ -89,14 +89,41 @@ NOTES: list[tuple[str, dict[str, Any], Mapping[str, tuple[str, ...]], str]] = [
         {},
         "can pass by the gateway",
     ),
+    (
+        "a weaker container",
+        {"containerSecurityContext": {"allowPrivilegeEscalation": True}},
+        {},
+        "weaker than the restricted",
+    ),
+    ("a weaker pod", {"podSecurityContext": {"runAsNonRoot": False}}, {}, "podSecurityContext is weaker"),
+    ("a writable root", {"containerSecurityContext": {"readOnlyRootFilesystem": False}}, {}, "write to their own root"),
+    (
+        "a volume that admission refuses",
+        {"extraVolumes": [{"name": "n", "nfs": {}}]},
+        {},
+        "is a nfs, which the restricted",
+    ),
+    (
+        "a device and a claim",
+        {"resourceClaims": [{"name": "a"}], "resources": {"claims": [{"name": "a"}]}},
+        {},
+        "set gpu.enabled to",
+    ),
+    ("a shadow", {"studyLog": {"enabled": True, "ephemeral": True, "shadowVersion": 4}}, {}, "shadowVersion is 4"),
+    (
+        "a budget of all that scale",
+        {"autoscaling": {"enabled": True, "minReplicas": 2}, "podDisruptionBudget": {"minAvailable": 2}},
+        {"autoscaling/v2": ("HorizontalPodAutoscaler",)},
+        "no node with a pod on it can be drained",
+    ),
     ("small memory", {"resources": {k: {"memory": "6Gi"} for k in ("requests", "limits")}}, {}, "set 6983Mi or more"),
 ]
 
 
 @pytest.mark.parametrize(("values", "crds", "said"), [row[1:] for row in NOTES], ids=[row[0] for row in NOTES])
-def test_the_notes_warn(helm: Helm, tmp_path: Path, values: Any, crds: Any, said: str) -> None:
+def test_the_notes_warn(helm4: Helm, tmp_path: Path, values: Any, crds: Any, said: str) -> None:
     with kube_stub(tmp_path / "kubeconfig", crds=crds):
-        notes = helm.notes(merged(CLAIM, values), tmp_path / "kubeconfig")
+        notes = helm4.notes(merged(CLAIM, values), tmp_path / "kubeconfig")
     assert said in notes
     assert "<no value>" not in notes
 
@@ -116,6 +143,13 @@ def test_the_notes_next_commands_name_what_is_there(helm4: Helm, tmp_path: Path)
         name = address[0].removeprefix("dns:///")
         ports = {port["port"] for port in find(rendered, "Service", name)["spec"]["ports"]}
         assert int(address[1]) in ports, address
+
+
+def test_the_notes_of_the_defaults_have_no_doubt_about_safety(helm: Helm, tmp_path: Path) -> None:
+    with kube_stub(tmp_path / "kubeconfig"):
+        notes = helm.notes(CLAIM, tmp_path / "kubeconfig")
+    for silent in ("weaker", "own root", "refuses", "shadowVersion", "drained", "resource claims"):
+        assert silent not in notes
 
 
 def test_the_notes_of_a_full_install_warn_of_nothing_that_is_set(helm: Helm, tmp_path: Path) -> None:
