@@ -18,8 +18,9 @@ import argparse
 import importlib
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NoReturn
 
 from glioserve_contract import NOT_FOR_CLINICAL_USE, GlioserveError
 from glioserve_contract.install import install_advice
@@ -93,11 +94,23 @@ COMMANDS = {
 }
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose command may tell of wrong arguments where its callers read answers."""
+
+    tell_misuse: Callable[[str], None] | None = None
+
+    def error(self, message: str) -> NoReturn:
+        """Tell, print the usage, and end with exit code 2."""
+        if self.tell_misuse is not None:
+            self.tell_misuse(message)
+        super().error(message)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command. Exit code 0: done; 1: one of our errors, printed in one line; 2: wrong usage."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     name = next((a for a in arguments if not a.startswith("-")), None)
-    parser = argparse.ArgumentParser(prog="glioserve", epilog=NOT_FOR_CLINICAL_USE)
+    parser = _Parser(prog="glioserve", epilog=NOT_FOR_CLINICAL_USE)
     parser.add_argument("--version", action="version", version=_version())
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     module = None
@@ -111,6 +124,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             except ModuleNotFoundError as error:
                 return _missing(key, command, error)
             module.add_arguments(sub)
+            if "--json" in arguments:
+                parser.tell_misuse = sub.tell_misuse = getattr(module, "tell_misuse", None)
     args = parser.parse_args(arguments)
     if module is None:  # unreachable but for `glioserve -- COMMAND`
         parser.error(f"name the command first: glioserve {args.command} …")

@@ -13,7 +13,7 @@ from typing import Any
 import grpc
 
 from glioserve_client.calls.attempts import CONCURRENCY, PROBE_TIMEOUT_S, RETRIED, Attempts, Waiting
-from glioserve_client.calls.results import Outcome, PredictionFuture, ServerInfo
+from glioserve_client.calls.results import Drawn, Outcome, PredictionFuture, ServerInfo
 from glioserve_client.calls.settings import Metadata, positive
 from glioserve_client.calls.shell import Shell
 from glioserve_client.calls.stop import Stop
@@ -146,20 +146,21 @@ class GliomaClient(Shell):
         """
         if concurrency < 1:
             raise ValueError("concurrency must be 1 or more")
-        waiting = enumerate(studies)
+        waiting = Drawn(studies)
         under_way: dict[Future[Prediction], int] = {}
-        done, drawn = 0, next(waiting, None)
+        done, drawn = 0, waiting.next()
         try:
             while drawn is not None or under_way:
                 while drawn is not None and len(under_way) < concurrency:
                     started = self._started(drawn[1], timeout_s=timeout_s, heatmap=heatmap, headers=headers)
                     under_way[started] = drawn[0]
-                    drawn = next(waiting, None)
+                    drawn = waiting.next()
                 for finished in wait(under_way, return_when=FIRST_COMPLETED).done:
                     done += 1
                     if progress is not None:
                         progress(done)
                     yield Outcome.of(under_way.pop(finished), finished)
+            waiting.check()
         finally:
             for future in under_way:
                 future.cancel()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,9 @@ from glioserve_client.connect.tls import TlsOptions
 
 __all__ = ["MAX_MESSAGE_BYTES", "NO_RETRY", "ConnectionOptions", "RetryPolicy", "TlsOptions"]
 
+_HEADER_NAME = re.compile(r"[0-9a-z._-]+")
+_OTHER_SCHEMES = frozenset({"unix", "unix-abstract", "ipv4", "ipv6", "xds", "vsock", "passthrough"})
+"""Schemes of gRPC's targets (https://github.com/grpc/grpc/blob/master/doc/naming.md) without one host and port."""
 MAX_MESSAGE_BYTES = (1 << 31) - 1
 """Largest message that gRPC can carry; the contract's limits are checked before. A plain stub stops answers at 4 MB."""
 
@@ -93,8 +97,10 @@ class ConnectionOptions:
 def check_url(url: str) -> str:
     """Return ``url`` if it is a gRPC target (``host:port``, ``dns:///host:port``, ``unix:/path``).
 
+    gRPC would say of a wrong port at every attempt that the server cannot be reached.
+
     Raises:
-        ValueError: it has another scheme, no port, or blanks or control characters.
+        ValueError: it has another scheme, no port, a path behind it, or blanks or control characters.
     """
     scheme, separator, _ = url.partition("://")
     if separator and scheme in ("http", "https", "grpc", "grpcs"):
@@ -103,6 +109,14 @@ def check_url(url: str) -> str:
         )
     if ":" not in url or not url.isprintable() or " " in url:
         raise ValueError("the URL is not a gRPC target: write HOST:PORT")
+    if url.split(":")[0] not in _OTHER_SCHEMES:
+        host, _, port = url.removeprefix("dns:").rpartition("/")[2].rpartition(":")
+        if not url.startswith("dns:") and "/" in url:
+            raise ValueError("the URL has a path; a gRPC target is HOST:PORT alone")
+        if ":" in host and not (host.startswith("[") and host.endswith("]")):
+            raise ValueError("an address of IPv6 is written in brackets: [ADDRESS]:PORT")
+        if not host or not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+            raise ValueError("the URL is not a gRPC target: write HOST:PORT, the port a number from 1 to 65535")
     return url
 
 
@@ -110,10 +124,18 @@ def check_headers(headers: Mapping[str, str]) -> dict[str, str]:
     """Return gRPC metadata with lower-case names.
 
     Raises:
-        ValueError: a name or value is not printable ASCII, or a name is blank.
+        TypeError: they are not a mapping of texts.
+        ValueError: a value is not printable ASCII, or gRPC takes no header of a name.
     """
+    if not isinstance(headers, Mapping) or not all(isinstance(each, str) for pair in headers.items() for each in pair):
+        raise TypeError("headers must be a mapping of names to values, all of them texts")
     lowered = {name.lower(): value for name, value in headers.items()}
     for name, value in lowered.items():
-        if not name.isascii() or not value.isascii() or not value.isprintable() or not name.strip():
+        if not value.isascii() or not value.isprintable():
             raise ValueError("header names and values must be printable ASCII")
+        if not _HEADER_NAME.fullmatch(name) or name.startswith("grpc-") or name.endswith("-bin"):
+            raise ValueError(
+                "header names and values must be printable ASCII; a name has letters, digits, '.', '_' and '-', does "
+                "not begin with grpc- and does not end in -bin"
+            )
     return lowered

@@ -101,6 +101,10 @@ def encode(
         UnknownSeriesError: ``series`` names one that is not among the files that are sent.
         ValueError: ``series`` for volumes, which their keys name already, or a key that is not a sequence.
     """
+    if series is not None and not (
+        isinstance(series, Mapping) and all(isinstance(uid, str) for uid in series.values())
+    ):
+        raise TypeError("series must be a mapping of sequences to SeriesInstanceUIDs, as {Modality.T1: '1.2.3'}")
     if isinstance(study, DicomStudy):
         request = _encode_dicom(study, identified, check, stage)
         return replace(request, parameters=_named_series(series, request.original_series_uids)) if series else request
@@ -131,6 +135,8 @@ def _encode_dicom(
     check: Callable[[], None],
     stage: Callable[[str], AbstractContextManager[None]],
 ) -> Request:
+    if not study.files:
+        raise GlioserveError(ErrorCode.EMPTY_STUDY, "The study has no file.")
     sent = [file for file in study.files if not file.reason_not_sent]
     left_out = Counter(file.reason_not_sent for file in study.files if file.reason_not_sent)
     if not sent:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -89,6 +89,8 @@ class DicomStudy:
             InvalidArchiveError: a zip archive is damaged, encrypted or holds another archive.
             StudyTooLargeError: more than :data:`MAX_FOLDER_FILES` files or :data:`MAX_FOLDER_BYTES` bytes.
         """
+        if not os.fspath(directory):  # it would be the folder that the process happens to be in
+            raise GlioserveError(ErrorCode.EMPTY_STUDY, "The folder's name is empty.")
         return cls._of(lambda: study_files(Path(directory)), in_memory)
 
     @classmethod
@@ -113,7 +115,11 @@ class DicomStudy:
         """
         if isinstance(contents, str | bytes | bytearray | memoryview):
             raise TypeError("from_bytes takes a list of files, each as bytes: from_bytes([content])")
-        return cls._of(lambda: given_files(tuple(contents)), in_memory=True)
+        given = tuple(contents)
+        for content in given:
+            if not isinstance(content, bytes | bytearray | memoryview):
+                raise TypeError(f"from_bytes takes files as bytes, not {type(content).__name__}")
+        return cls._of(lambda: given_files(tuple(map(bytes, given))), in_memory=True)
 
     @classmethod
     def _of(cls, read: Callable[[], StudyFiles], in_memory: bool) -> DicomStudy:
@@ -174,9 +180,12 @@ class VolumeStudy:
     volumes: Mapping[Modality, Volume]
 
     def __post_init__(self) -> None:
-        if not self.volumes:
+        if not _by_sequence(self.volumes):
             raise GlioserveError(ErrorCode.EMPTY_STUDY, "No volume was given.")
-        volumes = {Modality(m): self.volumes[m] for m in self.volumes}
+        volumes = {_modality(m): self.volumes[m] for m in self.volumes}
+        for modality, volume in volumes.items():
+            if not isinstance(volume, Volume):
+                raise TypeError(f"{modality}: make a Volume(voxels, lps_from_voxel) of the {type(volume).__name__}")
         object.__setattr__(self, "volumes", MappingProxyType(volumes))
 
     @classmethod
@@ -188,9 +197,9 @@ class VolumeStudy:
                 which way is left. The message names the sequence.
         """
         volumes = {}
-        for modality, path in paths.items():
+        for modality, path in _by_sequence(paths).items():
             with _naming(Path(path)):
-                volumes[Modality(modality)] = _copy_of(volume_of_nifti(Modality(modality), Path(path)))
+                volumes[_modality(modality)] = _copy_of(volume_of_nifti(_modality(modality), Path(path)))
         return cls(volumes)
 
 
@@ -217,6 +226,23 @@ def _naming(path: Path | None) -> Iterator[None]:
     except GlioserveError as error:
         error.path = path
         raise
+
+
+_T = TypeVar("_T")
+
+
+def _by_sequence(given: Mapping[Modality, _T]) -> Mapping[Modality, _T]:
+    """Return the mapping. Raises TypeError for anything else."""
+    if not isinstance(given, Mapping):
+        raise TypeError(f"a mapping of sequences is needed, as {{Modality.T1CE: ...}}, not {type(given).__name__}")
+    return given
+
+
+def _modality(name: Modality) -> Modality:
+    try:
+        return Modality(name)
+    except ValueError:
+        raise ValueError(f"the sequences are {', '.join(Modality)}, not {name!r}") from None
 
 
 def _copy_of(volume: SequenceVolume) -> Volume:

@@ -251,3 +251,31 @@ def test_a_reader_that_has_gone_is_no_traceback() -> None:
     process.stderr.close()
     assert process.wait(timeout=60) == 128 + signal.SIGPIPE
     assert told == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--url", "server:8001", "--timeout-s", "0"], "--timeout-s: must be a number of seconds"),
+        ([], "required: --url"),
+        (["--url", "server:8001", "--tiemout-s", "5"], "unrecognized arguments: --tiemout-s"),
+    ],
+)
+def test_wrong_arguments_are_an_object_where_json_is_asked_for(
+    folder: Path, arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["predict", str(folder), "--json", *arguments])
+    assert caught.value.code == 2
+    out, err = capsys.readouterr()
+    assert said in json.loads(out)["error"]["detail"]
+    assert said in err
+    with pytest.raises(SystemExit):
+        main(["predict", str(folder), *arguments])
+    assert capsys.readouterr().out == ""
+
+
+def test_a_nifti_file_needs_its_sequences_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (file := tmp_path / "T1.NII.gz").write_bytes(b"")
+    assert main(["predict", str(file), "--url", "server:8001"]) == 2
+    assert f"name the sequence of a NIfTI file, as t1={file}" in capsys.readouterr().err

@@ -65,6 +65,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_connection_arguments(parser)
 
 
+def tell_misuse(message: str) -> None:
+    """Print wrong arguments as an object, for a caller who asked for JSON."""
+    print(json.dumps({"error": as_json(ValueError(message))}, ensure_ascii=False))
+
+
 def run(args: argparse.Namespace) -> int:
     """Send the studies and show the answers; :data:`glioserve_cli.serving.failures.EXIT_CODES` has the exit codes."""
     try:
@@ -178,6 +183,8 @@ def _studies(arguments: list[str]) -> dict[str, Callable[[], Study]]:
     if any("=" in argument and not Path(argument).exists() for argument in arguments):
         volumes = _volumes(arguments)
         return {"volumes": lambda: VolumeStudy.from_nifti(volumes)}
+    if bare := [argument for argument in arguments if argument.lower().endswith((".nii", ".nii.gz"))]:
+        raise ValueError(f"name the sequence of a NIfTI file, as t1={bare[0]}")
     named = {_name(Path(argument).resolve()): argument for argument in arguments}
     if len(named) < len(arguments):
         raise ValueError("two studies have the same name; the last part of each path must differ")

@@ -11,7 +11,7 @@ import grpc
 import grpc.aio
 
 from glioserve_client.calls.attempts import CONCURRENCY, PROBE_TIMEOUT_S, Attempts, Waiting
-from glioserve_client.calls.results import Outcome, ServerInfo
+from glioserve_client.calls.results import Drawn, Outcome, ServerInfo
 from glioserve_client.calls.settings import Metadata, positive
 from glioserve_client.calls.shell import Shell
 from glioserve_client.calls.stop import Stop
@@ -101,20 +101,21 @@ class AsyncGliomaClient(Shell):
         """
         if concurrency < 1:
             raise ValueError("concurrency must be 1 or more")
-        waiting = enumerate(studies)
+        waiting = Drawn(studies)
         under_way: set[asyncio.Task[Outcome]] = set()
-        done, drawn = 0, next(waiting, None)
+        done, drawn = 0, waiting.next()
         try:
             while drawn is not None or under_way:
                 while drawn is not None and len(under_way) < concurrency:
                     under_way.add(asyncio.create_task(self._outcome(*drawn, timeout_s, heatmap, headers)))
-                    drawn = next(waiting, None)
+                    drawn = waiting.next()
                 finished, under_way = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
                 for task in finished:
                     done += 1
                     if progress is not None:
                         progress(done)
                     yield task.result()
+            waiting.check()
         finally:
             for task in under_way:
                 task.cancel()

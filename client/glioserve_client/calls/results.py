@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable
 from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
+from typing import Any
 
 from glioserve_client.calls.stop import Stop
 from glioserve_client.prediction import Prediction
+from glioserve_client.study import DicomStudy, VolumeStudy
 from glioserve_contract import ErrorCode, GlioserveError
 
 
@@ -32,6 +35,36 @@ class PredictionFuture(Future[Prediction]):
                 self.set_result(prediction)
             else:
                 self.set_exception(error)
+
+
+class Drawn:
+    """Studies with their numbers, drawn from a caller's iterable one by one.
+
+    Where the iterable fails it ends: the studies that are under way are answered before its error is raised.
+    """
+
+    def __init__(self, studies: Iterable[Any]) -> None:
+        """Begin. Raises TypeError for one study, or for what is not iterable."""
+        if isinstance(studies, str | bytes | DicomStudy | VolumeStudy):
+            kind = type(studies).__name__
+            raise TypeError(f"predict_many takes several studies, as predict_many([study]), not one {kind}")
+        self._studies = enumerate(studies)
+        self._error: Exception | None = None
+
+    def next(self) -> tuple[int, Any] | None:
+        """Return the next study and its number; None where there is none."""
+        if self._error is not None:
+            return None
+        try:
+            return next(self._studies, None)
+        except Exception as error:  # noqa: BLE001 - raised by `check`
+            self._error = error
+            return None
+
+    def check(self) -> None:
+        """Raise the error that ended the iterable."""
+        if self._error is not None:
+            raise self._error
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import re
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from numbers import Real
 
 from glioserve_client.calls.budget import RetryBudget
 from glioserve_client.options import ConnectionOptions, RetryPolicy, TlsOptions, check_headers, check_url
@@ -22,6 +23,17 @@ Metadata = tuple[tuple[str, str], ...]
 """Names and values of gRPC's metadata."""
 _AUTHORIZATION = "authorization"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+_NEEDED: Mapping[str, tuple[type | tuple[type, ...], str]] = {
+    "url": (str, "the text HOST:PORT"),
+    "tls": ((TlsOptions, type(None)), "TlsOptions(...), or None for plain text"),
+    "retry": (RetryPolicy, "a RetryPolicy"),
+    "model_name": (str, "a text"),
+    "identified": (bool, "True or False"),
+    "connection": (ConnectionOptions, "ConnectionOptions(...)"),
+}
+"""Types of a client's arguments and their words. A text such as "no" would be true, and send names and all."""
 
 
 @dataclass
@@ -52,6 +64,13 @@ class Settings:
     process: int = field(init=False, default_factory=os.getpid)
 
     def __post_init__(self) -> None:
+        for name, (kinds, needed) in _NEEDED.items():
+            if not isinstance(value := getattr(self, name), kinds):
+                raise TypeError(f"{name} must be {needed}, not {type(value).__name__}")
+        if not self.model_name:
+            raise ValueError("model_name must not be empty")
+        if self.token is not None and not callable(self.token):
+            raise TypeError("token must be a function that returns the token; a token that stays is a header")
         check_url(self.url)
         positive(self.timeout_s)
         named = {} if self.caller is None else {CALLER_PARAMETER: checked_caller(self.caller)}
@@ -73,9 +92,10 @@ class Settings:
         ``traced`` continues the client's own trace, unless the caller's headers name another.
 
         Raises:
-            ValueError: the provider's token is not printable ASCII. What the provider raises is raised on.
+            ValueError: the provider's token is empty or not printable ASCII. What the provider raises is raised on.
+            TypeError: the provider returned something else than a text.
         """
-        token = {} if self.token is None else check_headers({_AUTHORIZATION: f"Bearer {self.token()}"})
+        token = {} if self.token is None else check_headers({_AUTHORIZATION: f"Bearer {_checked_token(self.token())}"})
         return tuple({**(traced or {}), **self.headers, **token, **(headers or {})}.items())
 
     def failure(self, status: str, details: str) -> GlioserveError:
@@ -92,8 +112,19 @@ class Settings:
         return failure
 
 
+def _checked_token(token: object) -> str:
+    """Return a provider's token without the line break that files of tokens end with."""
+    if not isinstance(token, str):
+        raise TypeError(f"the function token must return a text, not {type(token).__name__}")
+    if not (stripped := token.strip()):
+        raise ValueError("the function token returned an empty text")
+    return stripped
+
+
 def positive(timeout_s: float) -> float:
-    """Return a number of seconds. Raises ValueError where it is not positive."""
+    """Return a number of seconds. Raises ValueError where it is not positive, TypeError where it is not a number."""
+    if isinstance(timeout_s, bool) or not isinstance(timeout_s, Real):
+        raise TypeError(f"timeout_s must be a number of seconds, not {type(timeout_s).__name__}")
     if not (math.isfinite(timeout_s) and timeout_s > 0):
         raise ValueError("timeout_s must be a positive number of seconds")
     return float(timeout_s)
@@ -101,7 +132,7 @@ def positive(timeout_s: float) -> float:
 
 def checked_caller(caller: str) -> str:
     """Return the caller's name. Raises ValueError where no server could count it."""
-    if CALLER_NAME.fullmatch(caller) is None:
+    if not isinstance(caller, str) or CALLER_NAME.fullmatch(caller) is None:
         raise ValueError("caller must be 1 to 64 letters, digits, '.', '_' or '-'")
     return caller
 
@@ -110,6 +141,6 @@ def checked_request_id(request_id: str | None) -> str:
     """Return the identifier, a random one for None. Raises ValueError for one of another form."""
     if request_id is None:
         return secrets.token_hex(16)
-    if _REQUEST_ID.fullmatch(request_id) is None:
+    if not isinstance(request_id, str) or _REQUEST_ID.fullmatch(request_id) is None:
         raise ValueError("request_id must be 1 to 64 letters, digits, '.', '_' or '-'")
     return request_id

@@ -44,8 +44,10 @@ class Shell:
         metrics: CollectorRegistry | None = None,
     ) -> None:
         self._settings = Settings(
-            url, timeout_s, tls, retry or RetryPolicy(), model_name, identified, headers or {},
-            connection or ConnectionOptions(), token, caller, None if metrics is None else counts_in(metrics),
+            url, timeout_s, tls, RetryPolicy() if retry is None else retry, model_name, identified,
+            {} if headers is None else headers,
+            ConnectionOptions() if connection is None else connection, token, caller,
+            None if metrics is None else counts_in(metrics),
         )  # fmt: skip
         self._transport = transport or GrpcTransport()
         self._regions: Regions | None = None

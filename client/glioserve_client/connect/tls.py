@@ -9,11 +9,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from glioserve_contract import ErrorCode, GlioserveError
 
 Pem = Path | bytes
 """Certificates or a key in PEM: a file's path, or the text itself."""
+Given = str | os.PathLike[str] | bytes
+"""The forms in which it is given: a path of any kind, or PEM as text or bytes."""
+_PEM_MARK = "-----BEGIN "
 _PEM_FIELDS = ("root_certificates", "private_key", "certificate_chain")
 
 
@@ -34,7 +38,19 @@ class TlsOptions:
     server_name: str | None = None
     """The name in the server's certificate where it differs from the URL's host."""
 
+    if TYPE_CHECKING:  # it takes more than it has
+
+        def __init__(
+            self,
+            root_certificates: Given | None = None,
+            private_key: Given | None = None,
+            certificate_chain: Given | None = None,
+            server_name: str | None = None,
+        ) -> None: ...
+
     def __post_init__(self) -> None:
+        for name in _PEM_FIELDS:
+            object.__setattr__(self, name, _pem(getattr(self, name), name))
         if (self.private_key is None) != (self.certificate_chain is None):
             raise ValueError("mutual TLS needs private_key and certificate_chain, or neither")
 
@@ -88,6 +104,17 @@ class TlsOptions:
         if self.private_key is not None and self.certificate_chain is not None:
             with _as_file(self.certificate_chain) as chain, _as_file(self.private_key) as key:
                 context.load_cert_chain(chain, key, password=lambda: b"")
+
+
+def _pem(given: Given | None, name: str) -> Pem | None:
+    """Return a path or PEM as bytes. Raises TypeError for anything else."""
+    if isinstance(given, str):
+        return given.encode() if _PEM_MARK in given else Path(given)
+    if isinstance(given, os.PathLike):
+        return Path(given)
+    if given is None or isinstance(given, bytes):
+        return given
+    raise TypeError(f"{name} must be a file's path or PEM as bytes, not {type(given).__name__}")
 
 
 def _content(pem: Pem | None) -> bytes | None:

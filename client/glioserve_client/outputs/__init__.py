@@ -19,7 +19,7 @@ from glioserve_client.outputs.page import draw_page
 from glioserve_client.outputs.screen import summary
 from glioserve_client.outputs.viewer import make_viewer
 from glioserve_client.prediction import Heatmap, Prediction
-from glioserve_client.study import Study
+from glioserve_client.study import Study, checked_study
 from glioserve_dicom.files.replacing import replacing
 
 _STILL_QUALITY = 88
@@ -49,7 +49,12 @@ def write_outputs(
 
     Raises:
         OSError: the folder cannot be written.
+        TypeError: an argument is of another kind.
     """
+    if not isinstance(prediction, Prediction):
+        raise TypeError(f"the answer of predict comes first, then the folder; not {type(prediction).__name__}")
+    if study is not None:
+        checked_study(study)
     folder = Path(directory)
     folder.mkdir(parents=True, exist_ok=True)
     files = {"report.json": (prediction.report_json() + "\n").encode()}

@@ -53,6 +53,9 @@ def checked_voxels(voxels: npt.ArrayLike, what: str, *, copy: bool = False) -> n
         NonFiniteVoxelsError: GLIO-1109 for infinite voxels, or more than half of them NaN.
         ExtremeIntensityError: GLIO-1703 for voxels that single precision cannot be trusted with.
     """
+    if isinstance(voxels, np.ma.MaskedArray) and bool(np.any(voxels.mask)):
+        detail, action = f"{what} has masked voxels.", "Fill them: voxels.filled(numpy.nan) for what was not measured."
+        raise GlioserveError(ErrorCode.UNSUPPORTED_VOXELS, detail, action)
     try:
         array = np.asarray(voxels)
     except (TypeError, ValueError):

@@ -176,7 +176,7 @@ def test_a_study_that_the_pacs_sends_is_answered(
     assert len(list((state / "images").iterdir())) == 1  # no other place has them: they stay for a while
 
 
-STUDIES, STABLE_S, DOWN_S = 20, 3.0, 20.0
+STUDIES, STABLE_S, DOWN_S = 20, 3.0, 60.0
 
 
 @pytest.mark.slow
