@@ -26,7 +26,7 @@ class Bar:
         return self.value >= self.limit if self.at_least else self.value <= self.limit
 
     def record(self) -> dict[str, Any]:
-        """As it is kept in the results."""
+        """Return it as it is kept in the results."""
         return {**asdict(self), "passed": self.passed}
 
 

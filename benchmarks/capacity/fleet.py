@@ -26,7 +26,7 @@ class Autoscaler:
     least: int
     most: int
     up_every_s: float
-    """At most one pod more in this time."""
+    """Time in which at most one pod is added."""
     down_every_s: float
     down_after_s: float
     """``scaleDown.stabilizationWindowSeconds``: the highest wish of this time counts."""

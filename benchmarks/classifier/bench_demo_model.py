@@ -1,4 +1,4 @@
-"""How good the demo model is on fresh phantoms that go the whole way: DICOM, preprocessing, ONNX Runtime, answer.
+"""Measure the demo model on fresh phantoms that go the whole way: DICOM, preprocessing, ONNX Runtime, answer.
 
 Seeds start far below those that training uses, so no phantom was ever trained on. A peak of the heat map hits when
 it lies inside the lesion or within 8 mm of it. Studies that are refused are counted, and so are those that the
@@ -44,7 +44,7 @@ class Outcome:
     score: float | None = None
     abstained: bool | None = None
     peak_mm: float | None = None
-    """From the heat map's peak to the lesion; infinite where the map is empty."""
+    """Distance from the heat map's peak to the lesion; infinite where the map is empty."""
     brain_dice: float | None = None
     registration_mm: float | None = None
     """Largest mean error over the brain among the registered sequences."""

@@ -270,7 +270,7 @@ def _time_limit(seconds: float) -> Iterator[None]:
 
 
 def label(name: str, cam: bool) -> str:
-    """How a runtime is named in the results."""
+    """Return a runtime's name in the results."""
     return f"{name}, {'with' if cam else 'without'} Grad-CAM"
 
 

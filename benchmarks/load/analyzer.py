@@ -21,12 +21,12 @@ WHEEL = "tritonclient==2.51.0"
 """The last versions with the binary in it; later ones are without."""
 _PLATFORM = "manylinux1_x86_64"
 _LIBRARIES = {"libb64.so.0d": "libb64-*", "libcudart.so.12": "libcudart-*"}
-"""What the binary needs beside glibc, by its own names; the Triton wheel brings them under others."""
+"""Libraries that the binary needs beside glibc, by its own names; the Triton wheel brings them under others."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What perf_analyzer tells of one concurrency."""
+    """Figures that perf_analyzer gives for one concurrency."""
 
     concurrency: int
     answers_per_s: float

@@ -50,7 +50,7 @@ class Night:
     release: Release
     traffic: Traffic
     hold: Path
-    """While this file is there, preprocess begins no study."""
+    """File for as long as which preprocess begins no study."""
     folder: Path
     outcomes: list[str] = field(default_factory=list)
     """Request ids of the studies that got an outcome."""

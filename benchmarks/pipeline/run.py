@@ -50,7 +50,7 @@ class Task:
     threads: int = 1
     repeat: int = 1
     keep: str | None = None
-    """Where to write the mask and the native volumes."""
+    """Folder for the mask and the native volumes."""
 
 
 @dataclass
@@ -195,7 +195,7 @@ def _spin_in(threads: int, rounds: int) -> None:
 
 
 def _rounds(seconds: float) -> int:
-    """As many as take about so long."""
+    """Return as many rounds as take about so long."""
     trial = 100_000
     start = time.perf_counter()
     _spin(trial)

@@ -25,7 +25,7 @@ COVER_MM = 165.0
 """Extent of each phantom's stack: the whole head in however many slices."""
 FIELD_MM, MATRIX = 240.0, 256
 SEQUENCES = (Modality.T1CE, Modality.T1, Modality.T2, Modality.FLAIR)
-"""In the order in which a study of fewer loses them, last first."""
+"""Sequences in the order in which a study of fewer loses them, last first."""
 
 
 @dataclass(frozen=True)

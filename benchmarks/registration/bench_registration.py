@@ -42,7 +42,7 @@ from registration.run import Outcome, first_call, matrices_of, run_cases
 BUILD = ROOT / "build" / "bench_registration"
 CONSENSUS = BUILD / "consensus.json"
 DEFAULT_PAIRS, FULL_PAIRS = 12, 30
-"""In all; and of every group."""
+"""Number of cases in all, and of every group."""
 
 
 def cases(study: RealStudy | None, truth: dict[Modality, Matrix], per_group: int) -> list[Callable[[], Case]]:

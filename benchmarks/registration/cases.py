@@ -60,7 +60,7 @@ class RealStudy:
 
 
 def real_study() -> RealStudy | None:
-    """None where the data are absent."""
+    """Return the real patient's study; None where the data are absent."""
     if not REAL.is_dir():
         return None
     volumes = {m: read_nifti(REAL / f"{name}.nii.gz", m) for m, name in _FILES.items()}

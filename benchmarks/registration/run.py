@@ -28,7 +28,7 @@ class Outcome:
     tool: Tool
     answer: Answer
     tre_mm: float | None
-    """None where the tool gave no transform or the truth is not known."""
+    """The error; None where the tool gave no transform or the truth is not known."""
 
     @property
     def failed(self) -> bool:

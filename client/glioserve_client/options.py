@@ -23,7 +23,7 @@ MAX_MESSAGE_BYTES = (1 << 31) - 1
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """When a request is sent again where no server could take it: until the deadline, after growing pauses.
+    """Rules for sending a request again where no server could take it: until the deadline, after growing pauses.
 
     The pause before attempt n + 1 is drawn evenly from 0 to ``first_pause_s * 2 ** (n - 1)``, at most
     ``longest_pause_s``: clients that failed together do not come back together. All attempts and pauses share the

@@ -31,6 +31,7 @@ STORED_FORMAT = "glioserve-prediction/1"
 """Format of :meth:`Prediction.to_json`."""
 _KEPT_OF_THE_CALL = ("request_id", "attempts", "client_warnings", "client_timings_s", "original_series_uids")
 _NUMPY_KINDS = {"FP32": "f", "FP64": "f", "BYTES": "O"}
+_Array = npt.NDArray[Any]
 
 
 class Label(str, Enum):
@@ -168,7 +169,7 @@ class Prediction:
                 raise _unexpected(f"a stored prediction has format {STORED_FORMAT!r}")
             report = _report(json.dumps(stored["report"]))
             _check_report(report)
-            outputs: dict[str, npt.NDArray[Any]] = {}
+            outputs: dict[str, _Array] = {}
             if stored["heatmap"] is not None:
                 grid = report.preprocess.reference_grid
                 outputs[HEATMAP.name] = _unpacked(stored["heatmap"], grid.size_voxels[::-1])
@@ -263,7 +264,7 @@ def _check_report(report: Report) -> None:
         raise _unexpected("the report's label is on the wrong side of its threshold")
 
 
-def _check_tensors(outputs: Mapping[str, npt.NDArray[Any]], report: Report) -> None:
+def _check_tensors(outputs: Mapping[str, _Array], report: Report) -> None:
     score = float(_tensor(outputs, SCORE)[0])
     if not abs(score - report.score) <= PROBABILITY_TOLERANCE:  # written so that NaN fails
         raise _unexpected("SCORE is not the report's score")
@@ -275,7 +276,7 @@ def _check_tensors(outputs: Mapping[str, npt.NDArray[Any]], report: Report) -> N
         raise _unexpected("LABEL is not the report's label")
 
 
-def _heatmap(outputs: Mapping[str, npt.NDArray[Any]], report: Report) -> Heatmap:
+def _heatmap(outputs: Mapping[str, _Array], report: Report) -> Heatmap:
     voxels, affine = _tensor(outputs, HEATMAP), _tensor(outputs, HEATMAP_AFFINE)
     if voxels.shape != report.preprocess.reference_grid.size_voxels[::-1]:
         raise _unexpected("HEATMAP does not lie on the report's reference grid")
@@ -291,7 +292,7 @@ def _heatmap(outputs: Mapping[str, npt.NDArray[Any]], report: Report) -> Heatmap
     return Heatmap(frozen_voxels, frozen_affine, report.heatmap.explained_class)
 
 
-def _tensor(outputs: Mapping[str, npt.NDArray[Any]], tensor: Tensor) -> npt.NDArray[Any]:
+def _tensor(outputs: Mapping[str, _Array], tensor: Tensor) -> _Array:
     """Return an output of the contract's type and shape; GLIO-4105 for any other."""
     array = outputs.get(tensor.name)
     if array is None:
@@ -304,7 +305,7 @@ def _tensor(outputs: Mapping[str, npt.NDArray[Any]], tensor: Tensor) -> npt.NDAr
     return array
 
 
-def _text(outputs: Mapping[str, npt.NDArray[Any]], tensor: Tensor) -> str:
+def _text(outputs: Mapping[str, _Array], tensor: Tensor) -> str:
     value = _tensor(outputs, tensor)[0]
     try:
         return value.decode("utf-8") if isinstance(value, bytes) else str(value)

@@ -49,7 +49,7 @@ class PixelKind(str, Enum):
     """Perfusion and other gradient-echo EPI, and maps of blood flow or volume."""
     ANGIOGRAPHY = "angiography"
     OTHER = "other"
-    """None of the others: STIR, susceptibility images, subtractions, maps, noise, no head."""
+    """Any other: STIR, susceptibility images, subtractions, maps, noise, no head."""
     SCOUT = "scout"
 
     def __str__(self) -> str:

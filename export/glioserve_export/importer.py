@@ -25,8 +25,8 @@ from glioserve_networks.reference_case import StoredCase, load_case
 _LIBRARIES = ("glioserve", "torch", "monai", "safetensors")
 _ROOM_BYTES = 64 << 20
 _BYTES_A_NUMBER = 32
-"""That a bundle's ``model.pt`` may unpack to for each number of the network: double precision with an optimiser's two
-moments and one more copy."""
+"""Bytes that a bundle's ``model.pt`` may unpack to for each number of the network: double precision with an
+optimiser's two moments and one more copy."""
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,10 @@ from glioserve_registry.publishing.gate import (
 from glioserve_registry.publishing.publication import Terms, checked_export, write_published
 
 CLAIM_FILE = ".publishing"
-"""Who is about to upload a version: a second upload of the same number would mix its files with the first one's."""
+"""Name of the file that says who is about to upload a version.
+
+A second upload of the same number would mix its files with the first one's.
+"""
 
 _OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss"}
 _BLOCK_BYTES = 1 << 20

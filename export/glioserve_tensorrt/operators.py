@@ -72,7 +72,7 @@ class Node:
 
 
 OperatorRule = Callable[[Node, Graph], str | None]
-"""Why a node is not supported; None where it is."""
+"""The reason why a node is not supported; None where it is."""
 
 
 def _spatial_2d_or_3d(node: Node, graph: Graph) -> str | None:

@@ -21,11 +21,14 @@ PACKAGES = {
     }.items()
     for name in names
 } | {"model_repository": ROOT / "model_repository", "scripts": ROOT / "scripts"}
+HELPERS = {name: ROOT / name for name in ("benchmarks", "tests/support", "tests/fuzz")}
+"""Folders whose docstrings are whole sentences too; their wording is their own."""
 PAGES = sorted(
     [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "docker/README.md", ROOT / "benchmarks/README.md"]
 )
 FRAGMENT = re.compile(
-    r"(?:Of|By|See|Whose|What|Whether|How|Where|Which|As|Likewise|From|For|To|With|Without|In|On|At)\b"
+    r"(?:Of|By|See|Whose|What|Whether|How|Why|Who|When|While|Where|Which|As|Likewise|From|For|To|With|Without|In|On|At"
+    r"|Or|And|But|So|That|Between|Through|Over|Under|Until|Since|Because|Though|None)\b"
 )
 """Words that open a fragment, whose meaning would need the line above."""
 TICS = {
@@ -88,6 +91,17 @@ def test_a_package_is_in_plain_english(package):
         f"{path.relative_to(ROOT)}:{line}: {advice}: {text}"
         for path in files_of(package)
         for line, advice, text in findings(path.read_text(encoding="utf-8"))
+    ]
+    assert not wrong, "\n" + "\n".join(wrong)
+
+
+@pytest.mark.parametrize("folder", HELPERS)
+def test_the_docstrings_of_helpers_are_no_fragments(folder):
+    wrong = [
+        f"{path.relative_to(ROOT)}:{line}: {text.splitlines()[0]}"
+        for path in sorted(HELPERS[folder].rglob("*.py"))
+        for line, text in docstrings(ast.parse(path.read_text(encoding="utf-8")))
+        if FRAGMENT.match(text)
     ]
     assert not wrong, "\n" + "\n".join(wrong)
 

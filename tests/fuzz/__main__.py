@@ -61,7 +61,7 @@ def alone(seed: int, number: int) -> int:
 
 
 def failure(found: Found, seed: int) -> str:
-    """What happened and how to see it again."""
+    """Return what happened and how to see it again."""
     again = f"make fuzz SEED={seed} CASE={found.number}"
     return f"\nFAILED case {found.number} ({found.mutation}): {found.said}\n{found.detail}\nagain: {again}"
 

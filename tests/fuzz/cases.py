@@ -37,7 +37,7 @@ class Case:
     mutation: str
     """The class: a row of the table."""
     said: str
-    """What was done, to what, and where it goes in."""
+    """The change, what was changed, and where it goes in."""
     run: Run
 
 
@@ -150,4 +150,4 @@ MAKERS: dict[str, Callable[[Random], tuple[Run, str]]] = {
 }
 MUTATIONS = tuple(MAKERS)
 SHARES = (0.17, 0.2, 0.1, 0.15, 0.11, 0.02, 0.05, 0.01, 0.04, 0.06, 0.05, 0.02, 0.02)
-"""Of the cases, in the order of MAKERS."""
+"""Shares of the cases, in the order of MAKERS."""

@@ -36,7 +36,7 @@ def offline(files: Files | StudyFiles, recipe: Recipe, series: Series | None = N
 
 
 def server(files: Files, recipe: Recipe, series: Series | None = None) -> Preprocessed:
-    """As a request of any language brings them."""
+    """Preprocess the files as a request of any language brings them."""
     return preprocess_dicom(files, recipe, accept_identified=False, series=series, threads=1)
 
 
@@ -52,7 +52,7 @@ def client(files: Files, recipe: Recipe, series: Series | None = None) -> Prepro
 
 
 def client_folder(files: Files, recipe: Recipe, series: Series | None = None) -> Preprocessed:
-    """Likewise from a folder."""
+    """Send them by the client from a folder."""
     with tempfile.TemporaryDirectory() as place:
         return _sent(DicomStudy.from_directory(_written(files, Path(place))), recipe)
 
@@ -75,7 +75,7 @@ def _written(files: Files, place: Path) -> Path:
 
 
 def _sent(study: DicomStudy, recipe: Recipe) -> Preprocessed:
-    """What :func:`glioserve_client.request.encode` sends, under pseudonyms that are the same every time."""
+    """Return what :func:`glioserve_client.request.encode` sends, under pseudonyms that are the same every time."""
     if MARKER in repr(study):
         raise ViolationError("the study's repr carries patient data")
     sent = [file for file in study.files if not file.reason_not_sent]
@@ -104,6 +104,6 @@ def _check_nobody_in(content: bytes) -> None:
 
 
 def with_parameters(files: Files, recipe: Recipe, parameters: str | None) -> Preprocessed:
-    """As the model server hands a request's parameters on."""
+    """Hand a request's parameters on as the model server does."""
     overrides = Overrides.of_parameters(parameters)
     return offline(files, recipe, overrides.for_files())

@@ -1,4 +1,4 @@
-"""What must hold of every case, whatever goes in: a sound answer or an error with a code, and nobody's name."""
+"""Judge what must hold of every case, whatever goes in: a sound answer or an error with a code, and nobody's name."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from glioserve_preprocess.tensor.provenance import image_digest, replay
 
 @dataclass(frozen=True)
 class Verdict:
-    """Of one case."""
+    """Verdict on one case."""
 
     mutation: str
     said: str
@@ -39,7 +39,7 @@ class Verdict:
     """The code's token, or what is wrong."""
     seconds: float
     peak_mib: int
-    """Of the whole process, from the case's start on."""
+    """Peak memory of the whole process, from the case's start on."""
 
 
 def judged(case: Case) -> Verdict:

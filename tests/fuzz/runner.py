@@ -20,12 +20,12 @@ from typing import IO
 
 ROOT = Path(__file__).resolve().parents[2]
 MAKING_S = 180.0
-"""For the sources, which the first case that needs one waits for."""
+"""Seconds for the sources, which the first case that needs one waits for."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Of one case."""
+    """Limits of one case."""
 
     seconds: float = 30.0
     memory_mib: int = 2048

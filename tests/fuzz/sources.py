@@ -1,4 +1,4 @@
-"""What is mutated: small whole studies in every transfer syntax, a study of real size, real scanners' files, volumes.
+"""Sources of mutations: small whole studies in every transfer syntax, one of real size, real scanners' files, volumes.
 
 All are built by our own code but for the optional ``../shared/data``, and are the same bytes in every process, so
 that a case is known by its seed and number alone.
@@ -59,7 +59,7 @@ class Source:
 
 
 def recipe_of(*channels: Modality, min_slices: int = 8) -> Recipe:
-    """Of a coarse grid: everything but the network's own resolution."""
+    """Return a recipe of a coarse grid: everything but the network's own resolution."""
     return tiny_recipe(channels, (20, 20, 20), min_slices=min_slices)
 
 
@@ -187,7 +187,7 @@ def _localiser() -> list[Dataset]:
 
 @cache
 def phantom() -> Source:
-    """Of real size: 192 files of four sequences, a localiser and a reformat."""
+    """Return a study of real size: 192 files of four sequences, a localiser and a reformat."""
     from glioserve_phantom import make_phantom
     from glioserve_phantom.dicom import dicom_files
 
@@ -218,7 +218,7 @@ REAL = {
 
 
 def real_names() -> list[str]:
-    """What of the optional data is there."""
+    """Return the names of the optional data that are there."""
     return [name for name, folder in REAL.items() if (DATA / folder).is_dir()]
 
 

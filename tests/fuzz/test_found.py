@@ -1,4 +1,4 @@
-"""What the fuzz test found, each made small: none of it may come back."""
+"""Failures that the fuzz test found, each made small: none of it may come back."""
 
 import contextlib
 import gc

@@ -47,7 +47,7 @@ def test_whatever_must_not_happen_is_noticed():
 
 @pytest.mark.slow
 def test_a_case_is_the_same_in_every_process():
-    """So that one that failed can be run alone: the same words, and the same outcome."""
+    """A case that failed can be run alone: the same words, and the same outcome."""
     numbers = range(40, 48)
     first, second = ({one.number: one for one in run(numbers, SEED, workers=n)} for n in (2, 1))
     assert {n: (f.mutation, f.said, f.outcome, f.detail) for n, f in first.items()} == {

@@ -21,7 +21,7 @@ MOST_ADDRESSES_BYTES = 12 << 30
 
 
 def limit_resources() -> None:
-    """Of this process."""
+    """Limit the resources of this process."""
     resource.setrlimit(resource.RLIMIT_AS, (MOST_ADDRESSES_BYTES, MOST_ADDRESSES_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 

@@ -78,7 +78,7 @@ class Prometheus:
         return {sample["metric"]["alertname"] for sample in samples}
 
     def is_ready(self) -> bool:
-        """Whether it serves queries."""
+        """Return whether it serves queries."""
         try:
             with urllib.request.urlopen(f"{self.url}/-/ready", timeout=TIMEOUT_S):
                 return True

@@ -43,7 +43,7 @@ def validator(name: str, *, closed: bool = False) -> Draft202012Validator:
 
 
 def problems(cls: type, value: object, *, closed: bool) -> list[str]:
-    """What the schema of the record ``cls`` says against plain values; nothing for a class without a schema."""
+    """Return what the schema of the record ``cls`` says against plain values; nothing for a class without a schema."""
     name = NAMES.get(cls.__name__) if cls.__module__.startswith("glioserve_contract.") else None
     if name is None:
         return []

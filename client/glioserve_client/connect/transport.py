@@ -24,7 +24,7 @@ class Transport(Protocol):
 class GrpcTransport:
     """Channels of gRPC. Raises OSError where a TLS file cannot be read."""
 
-    def channel(self, url: str, tls: TlsOptions | None, connection: ConnectionOptions) -> Any:
+    def channel(self, url: str, tls: TlsOptions | None, connection: ConnectionOptions) -> grpc.Channel:
         """Return a :class:`grpc.Channel`, which connects when it is first used."""
         options = connection.channel_arguments(tls)
         if tls is None:
@@ -33,7 +33,7 @@ class GrpcTransport:
             plain = grpc.secure_channel(url, grpc.ssl_channel_credentials(*tls.pem), options=options)
         return grpc.intercept_channel(plain, *connection.interceptors)
 
-    def aio_channel(self, url: str, tls: TlsOptions | None, connection: ConnectionOptions) -> Any:
+    def aio_channel(self, url: str, tls: TlsOptions | None, connection: ConnectionOptions) -> grpc.aio.Channel:
         """Return a :class:`grpc.aio.Channel` of the running event loop."""
         options, interceptors = connection.channel_arguments(tls), list(connection.interceptors)
         if tls is None:

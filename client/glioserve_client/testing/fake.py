@@ -41,11 +41,11 @@ class FakeTransport:
         """Every attempt so far, in the order in which it came."""
         self._steps, self._lock = list(steps), threading.Lock()
 
-    def channel(self, url: str, tls: TlsOptions | None, connection: ConnectionOptions) -> Any:
+    def channel(self, url: str, tls: TlsOptions | None, connection: ConnectionOptions) -> _Channel:
         """Return a stand-in for :class:`grpc.Channel`."""
         return _Channel(self)
 
-    def aio_channel(self, url: str, tls: TlsOptions | None, connection: ConnectionOptions) -> Any:
+    def aio_channel(self, url: str, tls: TlsOptions | None, connection: ConnectionOptions) -> _AioChannel:
         """Return a stand-in for :class:`grpc.aio.Channel`."""
         return _AioChannel(self)
 

@@ -64,7 +64,7 @@ class Placed:
     frame: Frame
     frame_of_reference: str = ""
     image_type: ImageTypeKey | None = ()
-    """None where it cannot be read: the image may be of any kind."""
+    """The type, or None where it cannot be read: the image may be of any kind."""
     echo: str = ""
     echo_ms: float = 0.0
     stack_id: str = ""

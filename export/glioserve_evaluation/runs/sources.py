@@ -79,7 +79,7 @@ class ServerSource:
 
     @property
     def model(self) -> None:
-        """None, since each answer brings its network's facts."""
+        """Return None, since each answer brings its network's facts."""
 
     @contextmanager
     def opened(self) -> Iterator[tuple[Predictor, Executor | None]]:

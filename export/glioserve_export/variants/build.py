@@ -40,7 +40,7 @@ class VariantCandidate:
 
     file: str
     content: bytes | None
-    """None where it is the fp32 file."""
+    """The file's bytes; None where it is the fp32 file."""
     answers: RuntimeAnswers
     subnormal_share: float | None = None
     """Share of fp16 weights below fp16's normal range."""

@@ -30,7 +30,7 @@ class Terms:
     """Summary of an evaluation of this version (``glioserve_evaluation.reports.report.read_summary``); None keeps the
     summary that the manifest has, if any."""
     override: str | None = None
-    """Why it is to be published although the gate refuses."""
+    """Reason for publishing it although the gate refuses."""
 
 
 def checked_export(source: Path) -> Manifest:

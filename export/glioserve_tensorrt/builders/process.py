@@ -29,7 +29,7 @@ class Ended:
     """End of a program."""
 
     returncode: int | None
-    """None where the time limit was reached and it was killed; negative where a signal ended it by itself."""
+    """Exit code; None where the time limit was reached and it was killed, negative where a signal ended it."""
     tail: str
     """The end of all that it printed."""
 

@@ -38,13 +38,13 @@ class Study:
     instances: int | None
     """Number of instances that the PACS told last."""
     changed_at: float
-    """When the content last changed, in seconds since 1970."""
+    """Time of the content's last change, in seconds since 1970."""
     choice: str
     """Digest of the series that the recipe chose among ``content``; empty until it is complete."""
     attempts: int
     """Failures in a row since the last transition."""
     not_before: float
-    """When the next attempt is due, in seconds since 1970."""
+    """Time at which the next attempt is due, in seconds since 1970."""
     code: str
     """Token of the last failure."""
 

@@ -1,1 +1,1 @@
-"""Between our stages and Triton's Python backend."""
+"""Adapters between our stages and Triton's Python backend."""

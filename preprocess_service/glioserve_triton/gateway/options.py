@@ -75,7 +75,7 @@ class Jwt:
     jwks_file: str | None = None
     """The issuer's public keys as a file (JWKS)."""
     jwks_uri: str | None = None
-    """Or their https address, fetched and kept for ``jwks_cache_s``."""
+    """Their https address instead, fetched and kept for ``jwks_cache_s``."""
     jwks_ca: str | None = None
     """Authorities that may sign the certificate of ``jwks_uri``'s host; None: the system's."""
     jwks_cache_s: int = 300

@@ -21,7 +21,7 @@ class Question(Generic[T]):
         self._next_s = time.monotonic() + interval_s
         self._asked: Future[T] | None = None
         self.asked_s = self._next_s
-        """When the latest question was asked, in monotonic seconds."""
+        """Time of the latest question, in monotonic seconds."""
 
     @property
     def open(self) -> bool:

@@ -84,7 +84,7 @@ class Supervisor:
         self._classifier_failures = 0
         self._server_stopped_looks = 0
         self._renewed_s: dict[str, float] = {}
-        """When each repaired model was whole again: what was asked before says nothing of its new processes."""
+        """Time at which each repaired model was whole again; earlier questions do not tell of its new processes."""
 
     def watch(self, stop: StopCheck, every_look: Callable[[], None]) -> None:
         """Watch until ``stop`` says so; ``every_look`` is called each time round.

@@ -42,7 +42,7 @@ def _bytes_damaged(rng: Random, files: Sequence[bytes]) -> list[bytes]:
 
 
 def _directory_damaged(rng: Random, files: Sequence[bytes]) -> list[bytes]:
-    """Where sizes, offsets and names stand."""
+    """Damage the place where sizes, offsets and names stand."""
     whole = packed(files)
     start = whole.find(b"PK\x01\x02")
     way = byte_level.SINGLE[rng.integers(len(byte_level.SINGLE))]
@@ -153,7 +153,7 @@ def deflated_bomb(rng: Random) -> tuple[list[bytes], str]:
 
 
 def end_of_meta(content: bytes) -> int:
-    """Where the data set begins."""
+    """Return where the data set begins."""
     return 144 + int.from_bytes(content[140:144], "little")
 
 

@@ -71,7 +71,7 @@ def inserted(rng: Random, content: bytes) -> bytes:
 
 
 def removed(rng: Random, content: bytes) -> bytes:
-    """Likewise by their absence."""
+    """Remove a run of bytes."""
     at = _place(rng, content)
     return content[:at] + content[at + int(rng.integers(1, 200)) :]
 

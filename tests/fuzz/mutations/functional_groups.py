@@ -96,7 +96,7 @@ def _group_emptied(rng: Random, dataset: Dataset) -> None:
 
 
 def _groups_exchanged(rng: Random, dataset: Dataset) -> None:
-    """What stands in one frame's group goes into another's, of another kind."""
+    """Put what stands in one frame's group into another's, of another kind."""
     here, there = (_some_group(rng, _some_frame(rng, dataset)) for _ in range(2))
     if here is not None and there is not None and len(here) and len(there):
         here[0], there[0] = deepcopy(there[0]), deepcopy(here[0])

@@ -1,4 +1,4 @@
-"""What a caller may write into a request's parameters: series and modalities named by junk."""
+"""Parameters of a request as a caller may write them: series and modalities named by junk."""
 
 from __future__ import annotations
 

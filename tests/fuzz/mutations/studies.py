@@ -79,7 +79,7 @@ def _series_merged(rng: Random, files: list[bytes]) -> list[bytes]:
 
 
 def _series_split(rng: Random, files: list[bytes]) -> list[bytes]:
-    """By turns, in halves, or each file its own series."""
+    """Split a series by turns, in halves, or into one for each file."""
     way = int(rng.integers(3))
 
     def edit(dataset: Dataset, number: int) -> None:

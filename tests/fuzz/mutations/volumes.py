@@ -47,7 +47,7 @@ def _by_client(given: Given) -> Preprocessed:
 
 
 def _by_server(given: Given, parameters: str | None = None) -> Preprocessed:
-    """As the model server takes its tensors: FP32 and FP64 arrays of any shape, nothing else."""
+    """Send volumes as the model server takes its tensors: FP32 and FP64 arrays of any shape, nothing else."""
     volumes = {m: volume_of_array(m, np.asarray(v), np.asarray(a)) for m, (v, a) in given.items()}
     return preprocess_volumes(Overrides.of_parameters(parameters).renamed(volumes), PAIR, threads=1)
 

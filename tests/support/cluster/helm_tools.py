@@ -33,13 +33,13 @@ TIMEOUT_S = 60
 CLAIM = {"persistence": {"existingClaim": "glioma-models"}}
 """The one value without which nothing renders."""
 SECRET_MOUNT = "/etc/glioserve/admin"
-"""Where the pod has the admin token's Secret."""
+"""Folder in which the pod has the admin token's Secret."""
 
 Manifest = dict[str, Any]
 
 
 def updating() -> bool:
-    """Whether golden files and generated tables are to be written in place of being compared (UPDATE_GOLDEN=1)."""
+    """Return whether golden files and tables are to be written instead of being compared (UPDATE_GOLDEN=1)."""
     return os.environ.get("UPDATE_GOLDEN") == "1"
 
 
@@ -99,7 +99,7 @@ class Helm:
         return [document for document in yaml.load_all(text, Loader=_YAML) if document]
 
     def notes(self, values: Mapping[str, Any], kubeconfig: Path) -> str:
-        """What an install would tell its user. Needs a cluster or its stub."""
+        """Return what an install would tell its user. Needs a cluster or its stub."""
         text = self.run(
             "install", RELEASE, str(CHART), "-n", NAMESPACE, "-f", "-", "--dry-run=server",
             stdin=json.dumps(values), kubeconfig=kubeconfig,
@@ -109,7 +109,7 @@ class Helm:
 
 @functools.lru_cache(maxsize=256)
 def _rendered(helm: Helm, asked: tuple[str, ...], stdin: str) -> str:
-    """What Helm printed. A render depends on its values alone, and takes longer than most checks of it."""
+    """Return what Helm printed. A render depends on its values alone, and takes longer than most checks of it."""
     return helm.run(*asked, stdin=stdin)
 
 
@@ -177,7 +177,7 @@ def server(manifests: Sequence[Manifest]) -> Manifest:
 
 
 def parse_serve(arguments: Sequence[str], secrets: Path) -> argparse.Namespace:
-    """What the real ``glioserve serve`` makes of them; ``secrets`` stands for the folder of the pod's Secret."""
+    """Parse them as the real ``glioserve serve`` does; ``secrets`` stands for the folder of the pod's Secret."""
     parser = argparse.ArgumentParser(exit_on_error=False)
     command.add_arguments(parser)
     return parser.parse_args([argument.replace(SECRET_MOUNT, str(secrets)) for argument in arguments])
@@ -189,7 +189,7 @@ class Value:
 
     path: str
     default: str
-    """As JSON."""
+    """The default as JSON."""
     description: str
 
 

@@ -1,4 +1,4 @@
-"""What docker/'s lists of packages say of the images."""
+"""The images' packages, as docker/'s lists say."""
 
 from __future__ import annotations
 

@@ -22,9 +22,9 @@ KINDS = {
     "policy/v1": ("PodDisruptionBudget",),
     "networking.k8s.io/v1": ("NetworkPolicy",),
 }
-"""What every cluster has, as far as the chart asks."""
+"""APIs that every cluster has, as far as the chart asks."""
 MONITORING: Mapping[str, tuple[str, ...]] = {"monitoring.coreos.com/v1": ("ServiceMonitor",)}
-"""What the Prometheus Operator's CRDs add."""
+"""APIs that the Prometheus Operator's CRDs add."""
 
 _EMPTY_OPENAPI = b"\x0a\x032.0"
 """The protobuf of an OpenAPI v2 document without any type: Helm wants one even where it validates nothing."""

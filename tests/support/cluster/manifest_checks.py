@@ -1,4 +1,4 @@
-"""What Kubernetes' JSON schemas cannot see: names that must meet across objects, quantities, and hardening.
+"""Checks of what Kubernetes' JSON schemas cannot see: names that must meet across objects, quantities, and hardening.
 
 ``problems(manifests)`` yields one line for each fault. Every check is proven by a seeded fault in
 ``tests/helm/test_manifest_checks.py``.
@@ -42,7 +42,7 @@ def problems(manifests: Sequence[Manifest], *, outside: Collection[str] = ()) ->
 
 
 def _pods(manifests: Sequence[Manifest]) -> Iterator[tuple[str, Mapping[str, str], Manifest]]:
-    """Where it is, its labels and its spec, of every pod or pod template."""
+    """Yield the place, the labels and the spec of every pod or pod template."""
     for manifest in manifests:
         here = f"{manifest['kind']}/{manifest['metadata']['name']}"
         template = manifest.get("spec", {}).get("template", {})

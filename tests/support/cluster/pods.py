@@ -125,7 +125,7 @@ class Container:
 
     @property
     def log(self) -> str:
-        """What it has printed."""
+        """Return what it has printed."""
         return "\n".join(self.lines.copy())
 
     def end(self, timeout_s: float) -> int:
@@ -282,7 +282,7 @@ class Pod:
         assert container.code is None, container.log
 
     def probe(self, name: str, kind: str) -> bool:
-        """Whether the kubelet would call it a success."""
+        """Return whether the kubelet would call it a success."""
         container = self.containers[name].spec
         asked = container[kind]["httpGet"]
         port = next(p["containerPort"] for p in container["ports"] if p["name"] == asked["port"])
@@ -314,7 +314,7 @@ class Pod:
 
     @property
     def ready(self) -> bool:
-        """Whether every container that has a readiness probe passes it, as endpoints need it."""
+        """Return whether every container that has a readiness probe passes it, as endpoints need it."""
         probed = [c for c in self.containers.values() if "readinessProbe" in c.spec]
         return all(c.code is None and self.probe(c.name, "readinessProbe") for c in probed)
 

@@ -28,7 +28,7 @@ Nodes = list[onnx.NodeProto]
 MOVE: Triple = (3, -2, 1)
 """Voxels along the tensor's axes by which the networks' answers are moved."""
 DIRECTIONS = {"L": (1, 0, 0), "R": (-1, 0, 0), "P": (0, 1, 0), "A": (0, -1, 0), "S": (0, 0, 1), "I": (0, 0, -1)}
-"""Of the letters, in LPS."""
+"""Directions of the letters, in LPS."""
 
 SYNTHSTRIP_LIKE: dict[str, Any] = {
     "schema": "glioserve/brain-model/1",
@@ -124,13 +124,13 @@ def write_brain_model(
 
 
 def moved_mm(orientation: str, spacing_mm: float, move: Triple = MOVE) -> npt.NDArray[np.float64]:
-    """Where the networks move things, in LPS mm, if the tensor's axes point as ``orientation`` says."""
+    """Return where the networks move things, in LPS mm, if the tensor's axes point as ``orientation`` says."""
     steps = [n * np.array(DIRECTIONS[letter]) for letter, n in zip(orientation, move, strict=True)]
     return np.asarray(np.sum(steps, axis=0) * spacing_mm, dtype=np.float64)
 
 
 def in_blob(points_lps_mm: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
-    """Whether points [..., 3] lie in a body of about a litre with an arm to the left front and a foot to the back."""
+    """Return whether points [..., 3] lie in a body of a litre with an arm to the left front and a foot to the back."""
 
     def inside(centre: Triple, radii: Triple) -> npt.NDArray[np.bool_]:
         return np.asarray((((points_lps_mm - centre) / np.array(radii)) ** 2).sum(axis=-1) < 1)

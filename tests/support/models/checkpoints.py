@@ -25,7 +25,7 @@ RECIPE = tiny_recipe()
 
 
 def tiny_weights() -> dict[str, torch.Tensor]:
-    """Of :data:`RECIPE`'s network."""
+    """Return weights of :data:`RECIPE`'s network."""
     return dict(random_network(RECIPE).state_dict())
 
 
@@ -67,7 +67,7 @@ def zipped(folder: Path, target: Path, top: str = "") -> Path:
 
 
 def read(path: Path, recipe: Recipe = RECIPE) -> Fitted:
-    """As the import does."""
+    """Read a checkpoint as the import does."""
     if not is_bundle(path):
         return fit(read_weights(path), recipe)
     with open_bundle(path, ROOM) as bundle:
@@ -76,7 +76,7 @@ def read(path: Path, recipe: Recipe = RECIPE) -> Fitted:
 
 
 def refused(path: Path, recipe: Recipe = RECIPE) -> str:
-    """What the import says of a file that it refuses: GLIO-5116, in one line."""
+    """Return what the import says of a file that it refuses: GLIO-5116, in one line."""
     with pytest.raises(GlioserveError) as caught:
         read(path, recipe)
     assert caught.value.code is ErrorCode.INVALID_CHECKPOINT

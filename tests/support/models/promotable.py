@@ -56,7 +56,7 @@ class TritonPythonModel:
 
 
 def weights_digest(recurrence_logit: float) -> str:
-    """Of the version that answers with this logit."""
+    """Return the digest of the version that answers with this logit."""
     return sha256_digest(f"weights {recurrence_logit}".encode())
 
 
@@ -71,7 +71,7 @@ def promotable(
 
 
 def score_of(recurrence_logit: float, temperature: float = 1.0) -> float:
-    """What such a version answers."""
+    """Return the score that such a version answers."""
     return 1 / (1 + math.exp(-recurrence_logit / temperature))
 
 

@@ -49,7 +49,7 @@ HELD_PARITY = ParityRecord(
     model_id_equal=True,
     runtime="onnxruntime, CPU",
 )
-"""As an export records it."""
+"""Figures as an export records them."""
 T1_T1CE_T2 = (Modality.T1, Modality.T1CE, Modality.T2)
 
 

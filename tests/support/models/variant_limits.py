@@ -6,4 +6,4 @@ from glioserve_contract.records.recipe import VariantLimits
 
 LAX = VariantLimits(max_probability_drift=1, max_label_flips=1000, min_heatmap_correlation=0, min_same_peak=0)
 STRICT = VariantLimits(max_probability_drift=0, min_heatmap_correlation=1, min_same_peak=1)
-"""What no variant meets."""
+"""Limits that a variant does not meet."""

@@ -31,7 +31,7 @@ class Running:
 
     @property
     def url(self) -> str:
-        """Where callers connect."""
+        """Return the address to which callers connect."""
         return self.gateway.url
 
     def logged(self, count: int) -> list[dict[str, Any]]:
@@ -71,7 +71,7 @@ def running_gateway(
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a call ended with: gRPC's status, its text, and our token in it."""
+    """The end of a call: gRPC's status, its text, and our token in it."""
 
     status: str
     text: str = ""
@@ -121,7 +121,7 @@ class Caller:
         return self._outcome(call, content, TIMEOUT_S, metadata=[*self.metadata, *metadata])
 
     def healthy(self) -> bool:
-        """Whether a server behind the gateway says that it serves."""
+        """Return whether a server behind the gateway says that it serves."""
         return self.raw("/grpc.health.v1.Health/Check", b"").status == "OK"
 
     def _outcome(self, call: Any, request: Any, timeout_s: float, **options: Any) -> Outcome:

@@ -36,7 +36,7 @@ class Received:
 
 
 class OtlpReceiver:
-    """See the module. ``status`` is what it answers; while ``held`` is set it does not answer at all."""
+    """Receiver of spans. ``status`` is what it answers; while ``held`` is set it does not answer at all."""
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.spans: list[Received] = []

@@ -92,7 +92,7 @@ class Orthanc:
         return answer.ok and answer.json()["FailedInstancesCount"] == 0
 
     def find(self, level: str, **query: str) -> list[Any]:
-        """What it has, with headers."""
+        """Return what it has, with headers."""
         body = {"Level": level, "Query": query, "Expand": True}
         answer = self._request("POST", "tools/find", data=json.dumps(body))
         answer.raise_for_status()

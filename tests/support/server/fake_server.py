@@ -71,7 +71,7 @@ class Received:
 
 
 class FakeServer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]  # tritonclient is not typed
-    """See the module. Listens on a free port of 127.0.0.1 unless told its ``address``.
+    """Scripted gRPC server on a free port of 127.0.0.1, or on its ``address`` where one is given.
 
     ``ready`` is what it says of its model, and may change while it runs. Of a model that is not ``known`` it says that
     it never had it, as Triton does.

@@ -41,7 +41,7 @@ class Serve:
         return "\n".join(self.lines.copy())
 
     def grpc_url(self) -> str:
-        """Where it serves, once it is ready."""
+        """Return where it serves, once it is ready."""
         wait_until(lambda: bool(_READY.search(self.log)) or self.process.poll() is not None, "ready")
         match = _READY.search(self.log)
         assert match, self.log
@@ -55,7 +55,7 @@ class Serve:
         return found
 
     def probe_url(self, path: str = "") -> str:
-        """Where its probes are, from the start on."""
+        """Return where its probes are, from the start on."""
         wait_until(lambda: "] probes port=" in self.log or self.process.poll() is not None, "probes")
         match = re.search(r"probes port=(\d+)", self.log)
         assert match, self.log
@@ -77,7 +77,7 @@ class Serve:
 def serving(
     repository: Path, *arguments: str, prefix: tuple[str, ...] = (), variables: Mapping[str, str] | None = None
 ) -> Iterator[Serve]:
-    """On free ports; killed at the end, whatever the test did. ``prefix`` is put before the command."""
+    """Serve on free ports; killed at the end, whatever the test did. ``prefix`` is put before the command."""
     command = [*prefix, sys.executable, "-m", "glioserve_cli.main", "serve", "--repository", str(repository)]
     ports = ["--grpc-port", "0", "--http-port", "0", "--metrics-port", "0", "--probe-port", "0"]
     environment = {**os.environ, **(variables or {})}

@@ -148,7 +148,7 @@ def ask(client: triton.InferenceServerClient, raw: Floats) -> Floats:
 
 
 class hold:  # noqa: N801 - used as a function
-    """While it lasts (60 s at most) studies wait in their first step; :meth:`reached` once one does."""
+    """Let studies wait in their first step while it lasts, 60 s at most; :meth:`reached` once one does."""
 
     def __init__(self, repository: Path) -> None:
         self._file = repository / "preprocess" / "hold"
@@ -166,7 +166,7 @@ class hold:  # noqa: N801 - used as a function
 
 
 def expected_score(raw: Floats) -> Floats:
-    """What the ensemble answers."""
+    """Return the score that the ensemble answers."""
     return np.asarray((raw @ WEIGHTS).sum(axis=1))
 
 

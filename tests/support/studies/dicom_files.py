@@ -109,10 +109,10 @@ def series_files(
 
 
 def dicom_file(dataset: Dataset, **options: Any) -> DicomFile:
-    """As a study holds it."""
+    """Return the file as a study holds it."""
     return read_dicom_file(file_bytes(dataset, **options), "", "File 1 of 1")
 
 
 def sent(dataset: Dataset, **options: Any) -> Dataset:
-    """What the receiver reads of one file."""
+    """Return what the receiver reads of one file."""
     return pydicom.dcmread(BytesIO(deidentify([dicom_file(dataset, **options)]).contents[0]))

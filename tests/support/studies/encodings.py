@@ -60,7 +60,7 @@ def encoded(dataset: Dataset, syntax: UID) -> bytes:
 
 
 def jpeg_baseline(dataset: Dataset) -> bytes:
-    """Likewise, lossy and of 8 bits: stored values above 255 are cut off."""
+    """Encode as JPEG, lossy and of 8 bits: stored values above 255 are cut off."""
     dataset = deepcopy(dataset)
     part10(dataset)
     stream = BytesIO()
@@ -71,7 +71,7 @@ def jpeg_baseline(dataset: Dataset) -> bytes:
 
 
 def jpeg_extended(dataset: Dataset) -> bytes:
-    """Likewise, of 12 bits: stored values above 4095 are cut off."""
+    """Encode as JPEG, lossy and of 12 bits: stored values above 4095 are cut off."""
     dataset = deepcopy(dataset)
     part10(dataset)
     stream = transformed(np.minimum(dataset.pixel_array, 4095), step=4)
@@ -81,7 +81,7 @@ def jpeg_extended(dataset: Dataset) -> bytes:
 
 
 def jpeg_values(content: bytes) -> npt.NDArray[np.uint8]:
-    """What Pillow makes of the codestream of such a file."""
+    """Return what Pillow makes of the codestream of such a file."""
     return np.asarray(Image.open(BytesIO(get_frame(dcmread(BytesIO(content)).PixelData, 0, number_of_frames=1))))
 
 

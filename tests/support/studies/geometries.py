@@ -27,12 +27,12 @@ from glioserve_contract import Modality
 from glioserve_dicom.volumes.geometry import Geometry, SequenceVolume, apply
 
 spacings_mm = st.floats(0.4, 7.0)
-"""From high-resolution 3D to thick clinical slices with gaps."""
+"""Spacings from high-resolution 3D to thick clinical slices with gaps."""
 sizes = st.integers(2, 9)
 axis_orders = st.permutations(range(3)).map(tuple)
 axis_flips = st.tuples(st.booleans(), st.booleans(), st.booleans())
 seeds = st.integers(0, 2**32 - 1)
-"""For NumPy's generators: shrinks, unlike arrays drawn number by number."""
+"""Seeds of NumPy's generators, which shrink, unlike arrays drawn number by number."""
 
 
 @st.composite

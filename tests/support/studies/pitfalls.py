@@ -28,7 +28,7 @@ def scan(stored: Stored = STORED, geometry: Geometry = GEOMETRY, **header: Any) 
 
 
 def files(datasets: Sequence[Dataset]) -> list[bytes]:
-    """As they lie in a folder."""
+    """Return the files as they lie in a folder."""
     return [part10(d) for d in datasets]
 
 

@@ -73,7 +73,7 @@ def instances_of(datasets: Iterable[Dataset]) -> Instances:
 
 
 def stacks(datasets: Iterable[Dataset]) -> tuple[Stack, ...]:
-    """Likewise, told apart into stacks."""
+    """Return the instances, told apart into stacks."""
     return stacks_of(instances_of(datasets))
 
 

@@ -99,7 +99,7 @@ def engine_repository(folder: Path, count: int = 1) -> Path:
 
 @dataclass
 class Machine:
-    """What the programs of NVIDIA say and do; changes count from the next one on."""
+    """Stand-ins that decide what NVIDIA's programs say and do; changes count from the next one on."""
 
     folder: Path
     monkeypatch: pytest.MonkeyPatch
@@ -111,7 +111,7 @@ class Machine:
         return self.folder / "bin"
 
     def set(self, **variables: str) -> None:
-        """Of the stand-ins' environment: FAKE_TRT_VERSION, FAKE_TRT_FAULT, …"""
+        """Set variables of the stand-ins' environment: FAKE_TRT_VERSION, FAKE_TRT_FAULT, …"""
         for name, value in variables.items():
             self.environment[name] = value
             self.monkeypatch.setenv(name, value)
@@ -126,7 +126,7 @@ class Machine:
     def gpus(
         self, *gpus: Mapping[str, object], seconds: float = 0, error: str | None = None, as_bytes: bool = False
     ) -> None:
-        """What NVIDIA's management library answers: each GPU a mapping of name, capability and MIG ``slices``."""
+        """Set what NVIDIA's management library answers: each GPU a mapping of name, capability and MIG ``slices``."""
         answer = {"gpus": gpus, "driver": "580.65.06", "seconds": seconds, "error": error, "bytes": as_bytes}
         (self.folder / "nvml.json").write_text(json.dumps(answer))
 
@@ -153,7 +153,7 @@ class Machine:
         self.set(PYTHONPATH=os.pathsep.join(p for p in path if p))
 
     def answers(self, version: Path, vectors: Vectors | None = None) -> None:
-        """What the network answers: the version's stored answers, or others."""
+        """Set what the network answers: the version's stored answers, or others."""
         manifest = load_manifest(version)
         vectors = vectors or stored_answers(manifest.recipe)
         words = list(model_id(manifest.weights_digest))
@@ -201,7 +201,7 @@ def python(code: str, environment: Mapping[str, str] | None = None) -> subproces
 
 
 def living(pid: int) -> bool:
-    """Whether a process runs: not one that ended and that nobody has reaped."""
+    """Return whether a process runs; one that ended and was not reaped does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except FileNotFoundError:

@@ -122,7 +122,7 @@ def infer(given: dict[str, str], version: str, fault: str) -> list[str]:
 
 
 def spell(value: float | int) -> str:
-    """As a C++ stream does by default: integers whole, floats to six digits."""
+    """Spell a number as a C++ stream does by default: integers whole, floats to six digits."""
     return str(value) if isinstance(value, int) else "nan" if value != value else format(value, ".6g")
 
 

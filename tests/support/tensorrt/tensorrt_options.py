@@ -78,7 +78,7 @@ OPTIONS: dict[str, Option] = {
 
 
 def refused(arguments: list[str], version: str) -> list[str]:
-    """What trtexec of this version (``10.12``) would not understand, in its order."""
+    """Return what trtexec of this version (``10.12``) would not understand, in its order."""
     problems, seen = [], set()
     for argument in arguments:
         name, equals, value = argument.partition("=")

@@ -27,8 +27,8 @@ from glioserve_training.onnx_graph import drift_of, onnx_graph
 MAX_SIZE_VOXELS = (112, 96, 96)
 """(z, y, x): 336 x 288 x 288 mm. A larger field of view is cropped around the head."""
 MAX_DRIFT_MM = 0.02
-"""Between PyTorch and the exported graph, on random input of several sizes: sums over a whole volume are taken in
-another order. A trained network drifts by 0.004."""
+"""Largest difference between PyTorch and the exported graph, on random input of several sizes: sums over a whole volume
+are taken in another order. A trained network drifts by 0.004."""
 
 
 def write_package(net: BrainNet, settings: BrainSettings, heads: int, reached: BrainProgress, folder: Path) -> str:

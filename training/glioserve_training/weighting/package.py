@@ -20,7 +20,7 @@ from glioserve_training.weighting.net import KindNet
 from glioserve_training.weighting.trainer import KindProgress, KindSettings
 
 MAX_DRIFT = 0.01
-"""Between the logits of PyTorch and of the exported graph: sums are taken in another order."""
+"""Largest difference between the logits of PyTorch and of the exported graph: sums are taken in another order."""
 
 
 def write_package(
