@@ -15,6 +15,8 @@ from glioserve_client.status import error_from_status
 from glioserve_contract import ErrorCode, Modality
 from glioserve_contract.errors.messages import find_code
 from glioserve_phantom.dicom import dicom_files
+from glioserve_triton.impossible_shapes import is_possible
+from glioserve_triton.supervisor.stubs import stubs_of
 from support.studies.scans import part10
 
 from .conftest import ROOT
@@ -349,3 +351,37 @@ def test_typed_contents_do_as_well(server):
     with grpc.insecure_channel(server.grpc_url) as channel, pytest.raises(grpc.RpcError) as caught:
         service_pb2_grpc.GRPCInferenceServiceStub(channel).ModelInfer(request, timeout=60)
     assert find_code(caught.value.details()) is ErrorCode.NOT_DICOM
+
+
+IMPOSSIBLE = [((0, -2, 5), 0), ((-2, -2, 8), 128), ((2**62, 4, 4), 0), ((2**32, 2**32, 1), 0), ((2**62 + 1, 4, 2), 32)]
+
+
+@pytest.mark.parametrize(("shape", "size"), IMPOSSIBLE)
+def test_a_shape_that_cannot_be_is_refused_and_ends_no_process(server, shape, size):
+    """Triton lets a shape through whose product, modulo 2^64, fits the bytes."""
+    before = living(server)
+    request = service_pb2.ModelInferRequest(model_name="glioma")
+    request.inputs.add(name="T1", datatype="FP32", shape=shape)
+    request.inputs.add(name="T1_AFFINE", datatype="FP64", shape=(4, 4))
+    request.raw_input_contents.extend([bytes(size), np.eye(4).tobytes()])
+    with grpc.insecure_channel(server.grpc_url) as channel, pytest.raises(grpc.RpcError) as caught:
+        service_pb2_grpc.GRPCInferenceServiceStub(channel).ModelInfer(request, timeout=60)
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT, caught.value.details()
+    assert find_code(caught.value.details()) is ErrorCode.INVALID_VOLUME
+    assert living(server) == before
+
+
+def living(server):
+    """Process ids of the Python models."""
+    return {stub.pid for stub in stubs_of(server.process.pid).values() if not stub.dead}
+
+
+@pytest.mark.parametrize(
+    ("shape", "possible"),
+    [
+        ((), True), ((0,), True), ((2, 3), True), ((0, 5), True), ((-1,), False), ((0, -1), False),
+        ((0, 2**62, 2**62), False), ((2**39,), True), ((2**40,), False), ((2**63 - 1,), False),
+    ],
+)  # fmt: skip
+def test_which_shapes_can_be(shape, possible):
+    assert is_possible(shape) is possible

@@ -15,7 +15,9 @@ PLANTED = "PLANTEDPATIENT^CHAOS"
 ADMIN_ANSWERED = "ADMIN ANSWERED"
 CALL_TIMEOUT_S = 10.0
 MODELS = ("glioma", "preprocess", "classifier", "report", "nowhere", "../glioma", "")
-SIZES = (-1, 0, 1, 2, 4, 1 << 20, 1 << 40, (1 << 63) - 1)
+SIZES = (-2, -1, 0, 1, 2, 4, 1 << 20, 1 << 40, (1 << 63) - 1)
+IMPOSSIBLE = (((0, -2, 5), 0), ((-2, -2, 8), 128), ((1 << 62, 4, 4), 0), ((1 << 32, 1 << 32, 1), 0))
+"""Shapes that no array can have, and the bytes that Triton wants for them: the product modulo 2^64."""
 TYPES = ("BYTES", "FP32", "FP64", "INT32", "NONSENSE", "")
 NAMES = ("INSTANCES", "T1", "T1_AFFINE", "IMAGE", "LOGITS", PLANTED, "")
 
@@ -27,6 +29,12 @@ def malformed(draw: random.Random, stub: service_pb2_grpc.GRPCInferenceServiceSt
     """Send an inference whose models, tensors, contents and parameters are drawn among unfit ones."""
     request = service_pb2.ModelInferRequest(model_name=draw.choice(MODELS), id=draw.choice(("", PLANTED, "x" * 4000)))
     request.model_version = draw.choice(("", "1", "99", "-1", PLANTED))
+    if draw.random() < 0.05:
+        shape, size = draw.choice(IMPOSSIBLE)
+        request.model_name, request.model_version = "glioma", ""
+        request.inputs.add(name=draw.choice(("T1", "T1CE", "T2")), datatype="FP32", shape=shape)
+        request.raw_input_contents.append(bytes(size))
+        return _status(lambda: stub.ModelInfer(request, timeout=CALL_TIMEOUT_S, metadata=credentials))
     for _ in range(draw.randrange(4)):
         tensor = request.inputs.add(name=draw.choice(NAMES), datatype=draw.choice(TYPES))
         tensor.shape.extend(draw.choice(SIZES) for _ in range(draw.randrange(6)))
