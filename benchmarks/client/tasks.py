@@ -39,7 +39,7 @@ def overhead(url: str, kind: str, folder: str, rounds: str) -> Figures:
     from glioserve_client.request import encode
     from glioserve_contract.tensors import ENSEMBLE
 
-    study = volume_study(100.0) if kind == "volumes" else DicomStudy.from_directory(folder)
+    study = volume_study(100.0) if kind == "volumes" else DicomStudy.from_directory(folder, in_memory=True)
     arrays: dict[str, Any] = {}
     for tensor in encode(study, identified=True).inputs:
         if tensor.dtype == "BYTES":

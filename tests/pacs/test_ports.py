@@ -80,6 +80,8 @@ def port(site: tuple[State, Files, Metrics], *peers: Peer, most: int = 10) -> It
         ("PACS@10.1.0.0/16", "PACS", "10.1.200.3", True),
         ("PACS@10.1.0.0/16", "PACS", "10.2.0.1", False),
         ("PACS@fd00::/8", "PACS", "fd00::7", True),
+        ("PACS@10.0.0.5", "PACS", "::ffff:10.0.0.5", True),
+        ("PACS@10.0.0.5", "PACS", "::ffff:10.0.0.6", False),
         ("PACS@localhost", "PACS", "127.0.0.1", True),
         ("PACS@no.such.host.invalid", "PACS", "127.0.0.1", False),
     ],

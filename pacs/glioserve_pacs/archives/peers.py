@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 LONGEST_AE_TITLE = 16
 """Length of an AE title (PS3.5, VR AE)."""
@@ -35,7 +35,10 @@ class Peer:
 
     def is_host(self, address: str) -> bool:
         """Return whether an address is this peer's; a name is looked up now, so that a change of its address counts."""
-        return any(ip_address(address) in network for network in _networks(self.host))
+        caller = ip_address(address)
+        if isinstance(caller, IPv6Address) and caller.ipv4_mapped is not None:  # a port of both versions tells it so
+            caller = caller.ipv4_mapped
+        return any(caller in network for network in _networks(self.host))
 
 
 def checked_ae_title(text: str) -> str:
