@@ -32,7 +32,6 @@ from pydicom.tag import BaseTag, Tag
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from glioserve_client.dicomfile import (
-    MICROSECONDS_PER_DAY,
     DicomFile,
     clock_us,
     datetime_us,
@@ -40,6 +39,7 @@ from glioserve_client.dicomfile import (
 )
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_dicom.agents import agent_in
+from glioserve_dicom.clocks import first_of, since
 from glioserve_dicom.files.attributes import numbers, texts
 from glioserve_dicom.files.elements import data_set_bytes, meta_bytes, text_element
 from glioserve_dicom.files.quiet import quiet
@@ -150,7 +150,7 @@ def deidentify(
         TruncatedFileError: a file's elements cannot be read one by one.
     """
     names = (pseudonyms or Pseudonyms()).of_study(files)
-    origin_us = min((f.first_us for f in files if f.first_us is not None), default=0)
+    origin_us = first_of(us for file in files for us in file.clocks_us)
 
     def rebuilt(file: DicomFile, number: int) -> tuple[Part, ...]:
         check()
@@ -307,8 +307,9 @@ def _agent(source: Dataset) -> str:
 
 
 def _relative_time(clock: int | None, origin_us: int) -> str:
-    """Return ``HHMMSS.ffffff`` since the origin; empty without a clock, or from a day after the origin on."""
-    if clock is None or not 0 <= clock - origin_us < MICROSECONDS_PER_DAY:
+    """Return ``HHMMSS.ffffff`` since the origin; empty without a clock, or from half a day after it on."""
+    passed_us = None if clock is None else since(origin_us, clock)
+    if passed_us is None:
         return ""
-    seconds, fraction = divmod(clock - origin_us, 1_000_000)
+    seconds, fraction = divmod(passed_us, 1_000_000)
     return f"{seconds // 3600:02d}{seconds // 60 % 60:02d}{seconds % 60:02d}.{fraction:06d}"

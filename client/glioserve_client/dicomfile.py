@@ -16,6 +16,7 @@ from pydicom.datadict import keyword_for_tag
 from pydicom.dataset import Dataset
 
 from glioserve_contract import GlioserveError
+from glioserve_dicom.clocks import DAY_US
 from glioserve_dicom.files.attributes import items, text
 from glioserve_dicom.files.part10 import MR_STORAGE, Instance, object_name, parse
 from glioserve_dicom.files.quiet import quiet
@@ -34,7 +35,6 @@ _NUMBERED_IN = ("FrameContentSequence", "MRImageFrameTypeSequence")
 _TIME = re.compile(r"(\d{2}):?(\d{2})?:?(\d{2})?(?:\.(\d{1,6}))?\d*")
 _LONGEST_NEEDED = 1024
 """Length of the longest attribute that is needed beside those that are sent: a name, a date, an agent."""
-MICROSECONDS_PER_DAY = 86_400_000_000
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ class DicomFile:
     series_instance_uid: str = field(repr=False)
     burnt_in_text: bool
     """True where the file itself states it (BurnedInAnnotation); False proves nothing."""
-    first_us: int | None = field(repr=False)
-    """Earliest clock of the file in microseconds, for times relative to the study's first; None where it has none."""
+    clocks_us: tuple[int, ...] = field(repr=False)
+    """Starts of the file's acquisition and series in microseconds, of which the study's first is one."""
     uids: frozenset[str] = field(repr=False)
     """The file's own UIDs that are sent as pseudonyms."""
     to_number: frozenset[str] = field(repr=False)
@@ -133,7 +133,7 @@ def dicom_file(instance: Instance, content: bytes, name: str, path: Path | None 
             sop_class_uid=instance.sop_class_uid,
             series_instance_uid=text_of(instance.dataset, "SeriesInstanceUID"),
             burnt_in_text=text_of(instance.dataset, "BurnedInAnnotation").upper() == "YES",
-            first_us=_first_us(instance.dataset),
+            clocks_us=_clocks_us(instance.dataset),
             uids=frozenset(filter(None, (text_of(instance.dataset, keyword) for keyword in UIDS))),
             to_number=frozenset(_to_number(instance.dataset)) if instance.is_mr else frozenset(),
             tiled=tiled,
@@ -165,20 +165,29 @@ def clock_us(dataset: Dataset, time_keyword: str) -> int | None:
     if clock is None:
         return None
     day = _ordinal(text_of(dataset, CLOCKS[time_keyword])) or _ordinal(text_of(dataset, "StudyDate")) or 0
-    return day * MICROSECONDS_PER_DAY + _since_midnight_us(clock)
+    return day * DAY_US + _since_midnight_us(clock)
 
 
 def datetime_us(dataset: Dataset) -> int | None:
     """Return AcquisitionDateTime in microseconds since year 1, or None; its time zone is left out.
 
-    Enhanced images have it instead of the other clocks.
+    Enhanced images have it instead of the other clocks, or FrameAcquisitionDateTime of each frame, of which the
+    earliest counts.
     """
-    stamp = text_of(dataset, "AcquisitionDateTime")
+    if stamp := text_of(dataset, "AcquisitionDateTime"):
+        return _stamp_us(stamp)
+    frames = _items(dataset, "PerFrameFunctionalGroupsSequence")
+    contents = (item for frame in frames for item in _items(frame, "FrameContentSequence"))
+    known = (_stamp_us(text_of(item, "FrameAcquisitionDateTime")) for item in contents)
+    return min((us for us in known if us is not None), default=None)
+
+
+def _stamp_us(stamp: str) -> int | None:
     clock = _TIME.fullmatch(stamp[8:].split("+")[0].split("-")[0])
     day = _ordinal(stamp[:8])
     if clock is None or day is None:
         return None
-    return day * MICROSECONDS_PER_DAY + _since_midnight_us(clock)
+    return day * DAY_US + _since_midnight_us(clock)
 
 
 def _to_number(dataset: Dataset) -> Iterator[str]:
@@ -196,11 +205,11 @@ def _items(dataset: Dataset, keyword: str) -> Sequence[Dataset]:
         return ()
 
 
-def _first_us(dataset: Dataset) -> int | None:
-    clocks = [clock_us(dataset, keyword) for keyword in CLOCKS]
+def _clocks_us(dataset: Dataset) -> tuple[int, ...]:
+    clocks = [clock_us(dataset, keyword) for keyword in ("AcquisitionTime", "SeriesTime")]
     if clocks[0] is None:  # AcquisitionTime
         clocks.append(datetime_us(dataset))
-    return min((us for us in clocks if us is not None), default=None)
+    return tuple(us for us in clocks if us is not None)
 
 
 def _since_midnight_us(clock: re.Match[str]) -> int:

@@ -207,7 +207,8 @@ OTHER_IMAGE_TYPES: Mapping[str, frozenset[str]] = MappingProxyType(
             "M_B1,B0_MAP,B1_MAP,FIELD_MAP,R2,R2_STAR,FF,FAT_FRACTION",
             "an inversion image of MP2RAGE": "INV1,INV2",
             "a fat or opposed-phase image of a Dixon acquisition": "FAT,F,OUT_PHASE,OPP_PHASE,OP,OPP,OUT,"
-            "OUTPHASE,OPPOSED_PHASE",
+            "OUTPHASE,OPPOSED_PHASE,OUT_OF_PHASE,OPPOSED,F_FFE,OP_FFE,OPP_FFE,F_TSE,OP_TSE,F_SE,OP_SE,DIXON_FAT,"
+            "DIXON_F,DIXON_OP,DIXON_OPP,DIXON_OUT,FAT_ONLY,FAT_IMAGE,IDEAL_FAT,FATONLY",
             "a proton-density image": "PROTON_DENSITY",
             "STIR": "STIR",
             "a screenshot": "SCREENSAVE,SCREEN SAVE,CSA REPORT",

@@ -10,6 +10,7 @@ Names are from the agents' labels and INN lists, codes from DICOM PS3.16 CID 12 
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
@@ -47,6 +48,7 @@ _LONG_NAMES = _table(
     "gadovist gadavist gadograf dotarem clariscan dotagraf artirem dotavist dotaspin magnevist magnograf "
     "magnegita magnetolux magnescope multihance prohance omniscan optimark primovist eovist ablavar vasovist "
     "elucirem vueway feraheme rienso sinerem combidex cyclolux "
+    "dotagita "
     # other scripts
     "гадолиний гадобутрол гадовист магневист дотарем омнискан проханс прохэнс мультиханс мультихэнс примовист "
     "кларискан магнилек гадодиамид гадотеровая γαδολίνιο γαδοβίστ"
@@ -54,7 +56,7 @@ _LONG_NAMES = _table(
 """A misspelling of one letter counts too, and of two letters from :data:`_LONG` letters on."""
 _SHORT_NAMES = _table(
     "gd gad gado gada gadov gadav gadol dtpa dota bopta eob gddtpa gddota gdbopta mag magn magne omni omn multi "
-    "opti proh km kmi kontrastmittel pdc mdc gbca гд"
+    "opti proh km kmi pdc mdc gbca гд"
 )
 """Abbreviations, which must be written exactly so."""
 _LONG = 10
@@ -69,7 +71,7 @@ _FREE = ("frei", "free", "los", "less", "fri", "vrij")
 _YES = _table("yes y true on positive pos ja j oui si sim da ano tak evet nai var kylla igen ie да так ναι")
 _AFTER = _table(
     "post after enhanced nach après despues depois dopo efter etter po после postcontrast postkm postgd "
-    "contrastenhanced ce"
+    "contrastenhanced ce kontrastlı kontrasztos kontraszttal kontrasztanyaggal"
 )
 _ACTS = _table(
     "given administered injected applied used verabreicht gegeben appliziert gespritzt verwendet injecté injectée "
@@ -79,7 +81,7 @@ _ACTS = _table(
     "введения"
 )
 """Participles, which a negation beside them turns ("not given")."""
-_WITH = _table("with plus mit avec con com met med z ze s so с со kontrastlı me με")
+_WITH = _table("with plus mit avec con com met med z ze s so с со me με")
 """Words that count as given beside an agent's name or the word contrast only."""
 _ROUTES = _table(
     "iv ev intravenous intravenös intravenosa intravenoso intravenøst endovenosa endovenoso intraveineuse intraveineux"
@@ -103,28 +105,32 @@ _WITHOUT = _table(
     "basale basal нативно нативное нативная нативный unenhanced nonenhanced noncontrast noncon contrastfree "
     "kontrastfrei kontrastlos kontrastsız ilaçsız simple"
 )
-_GENERIC = tuple(_table("contrast kontrast kontraszt контраст σκιαγραφ varjoain tehostea"))
-"""Beginnings of the word contrast: a label by itself, which does not say that an agent was given."""
+_GENERIC = tuple(_table("contrast kontras контраст σκιαγραφ varjoain tehost injecti injekti injez inyec iniez injeç"))
+"""Beginnings of the words contrast and injection: labels by themselves, which do not say that an agent was given."""
 _FILLERS = _table(
     # articles, forms and salts, makers, the injection itself
     "a an the se of and at for to by in de du des la le les el il lo di del della do das der die den dem von et und "
     "e och og i u en een het d l was were is has been wurde wird worden ist mr mri mrt irm rm c g m mol molar "
     "based agent agente agents medium media medio mezzo mittel middel medel material product produit produkt dye "
     "bolus boluses dose dosis doses vol volume volumen amount single double triple half full standard hand manual "
-    "power pump injector injection injektion handinjektion injections injectie injezione injeccion inyección "
-    "iniezione injeção inj gabe zastrzyk injektionslösung solution lösung solución soluzione solução ampoule "
+    "power pump injector handinjektion inj gabe zastrzyk solution lösung solución soluzione solução ampoule "
     "ampulle vial flasche syringe spritze prefilled flow rate ml cc ccm mmol mg kg mls saline nacl flush ns "
     "chaser followed patient pt macrocyclic linear applicable required needed zutreffend anwendbar cm k kl látky "
     "látka środka srodka iii r tm chelate civ dimeglumine meglumine disodium trisodium acid acide acido säure "
     "sodium hp bt bma bayer guerbet bracco ge healthcare schering nycomed mallinckrodt lantheus sanochemia curium "
     "arm right left ac antecubital gauge ga needle approx ca x total кислота препарат препарата вещество вещества "
-    "веществ foi fue fué ha sido était été est bylo było zostało zostal inceleme środek sredstva sredstvo"
+    "веществ foi fue fué ha sido était été est bylo było zostało zostal inceleme środek sredstva sredstvo "
+    "substanță substance substancja sustancia kwas kyselina kontrastu ку חומר ניגוד تباين صبغة حقن tiêm thuốc "
+    "cản quang tương phản"
 )
 _KINDS = {
     "act": _ACTS, "yes": _YES | _AFTER, "with": _WITH, "route": _ROUTES, "not": _NOT, "no": _NO, "without": _WITHOUT,
     "filler": _FILLERS,
 }  # fmt: skip
 _TERMS = {
+    # Thai
+    **dict.fromkeys(("ไม่ได้", "ไม่"), "none"),
+    **dict.fromkeys(("ฉีดสี", "ฉีด", "สารทึบรังสี", "มี"), ""),
     # Chinese
     **dict.fromkeys(("钆", "釓", "马根维显", "馬根維顯", "加乐显", "多它灵", "莫迪司", "欧乃影", "普美显"), "gd"),
     **dict.fromkeys(("造影剂", "造影劑", "对比剂", "對比劑", "显影剂"), "contrast"),
@@ -143,6 +149,7 @@ _TERMS = {
     **dict.fromkeys(("単純", "非造影", "造影前"), "native"),
     **dict.fromkeys(("あり", "有り", "アリ"), "yes"),
     "造影後": "enhanced",
+    **dict.fromkeys(("静注用", "静注", "シリンジ"), ""),
     # Korean
     **dict.fromkeys(
         ("가돌리늄", "가도비스트", "가도부트롤", "도타렘", "마그네비스트", "옴니스캔", "프로한스",
@@ -158,8 +165,15 @@ _TERMS = {
 
 _FOLDED_TERMS = {_folded(term): word for term, word in _TERMS.items()}
 _TERM = re.compile("|".join(sorted(map(re.escape, _FOLDED_TERMS), key=len, reverse=True)))
+_UNIT = re.compile(r"\s*(ml|cc|mmol|mg|g)$")
+_CROSSED_ZERO = re.compile(r"^\s*[øØ∅](?!\w)")
+_CLOCK = re.compile(r"\d\d:?(\d\d:?(\d\d(\.\d*)?)?)?")
+"""Form of a time (PS3.5 6.2, TM)."""
 _NONE_CODES = re.compile(r"(?<!\w)(n\s?/\s?a|n\.\s?a\.|non[\s-]con|w\s?/\s?o|w\s?/\s?out|-\s?ve)(?!\w)")
-_WITH_SLASH = re.compile(r"(?<!\w)w\s?/")
+_WITH_SLASH = re.compile(r"(?<!\w)w\s?/|(?<!\w)[cm]\s?[/.]\s?(?=contr|kontr|gad|gd(?!\w)|mdc|km(?!\w))")
+_WITHOUT_SLASH = re.compile(
+    r"(?<!\w)s\s?/\s?(?=contr|gad|gd(?!\w)|mdc|c$)|(?<!\w)(o\.?|ss)\s?(?=km(?!\w)|kontr|gad|inj)"
+)
 _ROUTE = re.compile(r"(?<!\w)(i\.?\s?/?\s?v\.?|e\.\s?v\.|в\s?/\s?в)(?!\w)")
 _DOSE = re.compile(
     r"(?<![\w.,])(\d*[.,]?\d+)\s*(ml|mls|cc|ccm|cm3|мл|mmol|umol|μmol|ммоль|mg|g|l)(\s?/\s?(kg|кг|ml|l|s|sec|min)\w*)?(?!\w)"
@@ -212,15 +226,22 @@ def _judged(names: Sequence[bool | None], doses: Sequence[str], starts: Sequence
     if len(said) > 1 or said == {False}:
         return False if said == {False} else None
     amounts = [amount for text_ in doses for value in text_.split("\\") if (amount := _amount(value)) is not None]
-    injected = any(amount > 0 for amount in amounts) or any(start.strip(" 0.:\\\0") for start in starts)
+    injected = any(amount > 0 for amount in amounts) or any(map(_is_start, starts))
     return True if injected or (said and not amounts) else None
 
 
 def _amount(value: str) -> float | None:
     try:
-        return float(value.strip(" \0").replace(",", "."))
+        amount = float(_UNIT.sub("", value.strip(" \0").lower()).replace(",", "."))
     except ValueError:
         return None
+    return amount if math.isfinite(amount) else None
+
+
+def _is_start(value: str) -> bool:
+    """Return whether a text is a time; midnight to the fraction is what scanners write for none."""
+    value = value.strip(" \0")
+    return _CLOCK.fullmatch(value) is not None and value.strip("0.:") != ""
 
 
 def _nested(dataset: Dataset) -> Iterator[Dataset]:
@@ -252,6 +273,7 @@ def _text(dataset: Dataset, keyword: str) -> str:
 @lru_cache(maxsize=1024)
 def _name_says(name: str) -> bool | None:
     """Return what a text in an agent's place says: given, not given, or (None) neither."""
+    name = _CROSSED_ZERO.sub("none ", name)
     return next((said for reading in readings(name) if (said := _says(_folded(reading))) is not None), None)
 
 
@@ -262,7 +284,8 @@ def _says(value: str) -> bool | None:
     if not value.strip("-") or value in ("n", "na") or not value.strip(" 0.,"):
         return False if value.strip(" .,") else None
     value = _TERM.sub(lambda found: f" {_FOLDED_TERMS[found.group()]} ", value)
-    value = _WITH_SLASH.sub(" with ", _ROUTE.sub(" iv ", _NONE_CODES.sub(" none ", value)))
+    value = _WITHOUT_SLASH.sub(" without ", _ROUTE.sub(" iv ", _NONE_CODES.sub(" none ", value)))
+    value = _WITH_SLASH.sub(" with ", value)
     value = _BRACKETED_SIGN.sub(lambda found: " yes " if found[1] == "+" else " none ", _EITHER_SIGN.sub("±", value))
     kinds = {_sign_of(value)}
     for dose in _DOSE.finditer(value):

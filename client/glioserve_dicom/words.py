@@ -32,8 +32,9 @@ from glioserve_dicom.terms import TERM, TERMS
 # --- body parts and images of several parts --------------------------------------------------------------------------
 PARTIAL_HEADS = frozenset(
     "spine cspine tspine lspine cervical thoracic lumbar rachis columna colonna wirbelsaule hws bws lws neck cou "
-    "cuello collo orbit orbits orbita orbite orbitas iac pituitary hypophyse hipofisis ipofisi sellar tmj sinus "
-    "sinuses shoulder knee abdomen pelvis liver cardiac hippocampus".split()
+    "cuello collo cai orbit orbits orbita orbite orbitas iac pituitary hypophyse hipofisis ipofisi sellar tmj sinus "
+    "sinuses sella felsenbein gehorgang innenohr rochers mastoid mastoids petrous "
+    "shoulder knee abdomen pelvis liver cardiac hippocampus".split()
 )
 HEAD_WORDS = frozenset(
     "brain head kopf cerebral cerebro cerveau encephale craneo cranio cranial crane schadel hirn neuro hoofd "
@@ -43,13 +44,14 @@ MP2RAGE_PARTS = frozenset("inv1 inv2 uni".split())
 
 # --- what changes the preference among candidates, or nothing ---------------------------------------------------------
 FAT_SAT_WORDS = frozenset("fs fatsat spair spir sat spectral fatsup".split())
+BLOOD_SAT_WORDS = frozenset({"blackblood"})
 _NEUTRAL = frozenset(
     "tse fse frfse tfse se ge gre grase ffe ir irprep space cube vista spc spcr mvox isofse mpr wats 3d 2d w wi "
     "weighted image images bild bilder c ax axial axiale tra trans transversal transverse transversale sag sagittal "
     "sagital sagittale sagitale sagittaal cor coronal coronale koronar coronaal obl oblique fat water dixon mdixon "
     "ideal inphase reformat reformatted rekonstruktion recon reconstruction neuro mr mri irm rm "
     "iso isotropic isotrope thin thick moco repeat rpt motion delayed late delay op fgre smash gradient echo spin "
-    "turbo fast highres hr ns p2 p3 sense arterial iv rms mean".split()
+    "uniden turbo fast highres hr ns p2 p3 sense arterial iv rms mean".split()
 )
 
 _STEMS = "tfl me tse tir spcir spcr spc se fl fi ci ep epfid epse swi me h tof fm".split()
@@ -60,8 +62,8 @@ _SEQUENCE_NAME = re.compile(
 
 DESCRIPTION_WORDS = frozenset().union(
     *(entry.words | entry.hints for entry in WEIGHTINGS.values()), *OTHER_IMAGE_WORDS.values(), AGENT_WORDS,
-    AFTER_WORDS, WITH_WORDS, BEFORE_WORDS, NO_WORDS, PARTIAL_HEADS, HEAD_WORDS, MP2RAGE_PARTS, FAT_SAT_WORDS, _NEUTRAL,
-    _SEQUENCE_NAMES,
+    AFTER_WORDS, WITH_WORDS, BEFORE_WORDS, NO_WORDS, PARTIAL_HEADS, HEAD_WORDS, MP2RAGE_PARTS, FAT_SAT_WORDS,
+    BLOOD_SAT_WORDS, _NEUTRAL, _SEQUENCE_NAMES,
 )  # fmt: skip
 """Lower case. A description is split at anything but letters, digits and a contrast mark; the rest is dropped."""
 
@@ -87,7 +89,11 @@ _SPELLINGS = {
     "gadobutrol": "gado",
     **dict.fromkeys(
         "lokalisator lokalizator lokalisierer localisateur localizadores lokaliser lokalisering lokalizace localizers "
-        "localisers scouts locator prehled ubersicht uebersicht oversigt oversikt".split(),
+        "localisers scouts locator scanogram scanograma scanogramme topogramm lokalisation "
+        "localisation lokalizacja lokalizacija localizacion localizacao localizzazione lokalizalo lokalizalas "
+        "kilavuz overzicht pilote centraggio "
+        "posizionamento suuntakuva oversiktsbild fastview smartsurvey planowanie prehled "
+        "ubersicht uebersicht oversigt oversikt".split(),
         "localizer",
     ),
     "fmap": "fieldmap",
@@ -95,6 +101,27 @@ _SPELLINGS = {
         "subtr substraction sustraccion soustraction sottrazione subtracao subtractie".split(), "subtraction"
     ),
     **dict.fromkeys("syt1w syt1 syt2w syt2 sypd syflair".split(), "synthetic"),
+    **dict.fromkeys(
+        "difference differenz differenza diferencia differens subtracted subtrahiert".split(), "subtraction"
+    ),
+    **dict.fromkeys("fused fusioned koregistriert mask masks maske ratio brainmask colormap".split(), "derived"),
+    **dict.fromkeys("synth qalas symap symaps".split(), "synthetic"),
+    **dict.fromkeys("dyn dynamic dynamik dynamisch dynamique dinamico dinamica dynamics".split(), "dce"),
+    **dict.fromkeys("t1rho mtsat mtr mtw".split(), "t1map"),
+    **dict.fromkeys("bb bloodblack darkblood msde vwi vesselwall".split(), "blackblood"),
+    **dict.fromkeys("cisternography cisternographie cisternografia cisterno myelography myelo mrcp".split(), "ciss"),
+    **dict.fromkeys("calib b0cal refscan calibracion kalibrierung".split(), "calibration"),
+    **dict.fromkeys("tehoste tehosteen tehostetta tehosteella tehosteaine tehosteaineen".split(), "contrast"),
+    "jalkeen": "post",
+    **dict.fromkeys("kontrasztos kontraszttal kontrasztanyaggal".split(), "with contrast"),
+    "civ": "iv contrast",
+    "gdce": "gd ce",
+    "postinj": "post injection",
+    "preinj": "pre injection",
+    "mkm": "mit km",
+    "nkm": "nach km",
+    "okm": "ohne km",
+    "vkm": "vor km",
     "sonrasi": "post",
     "oncesi": "pre",
     "prekontrast": "pre contrast",
@@ -126,10 +153,25 @@ _LETTERS = str.maketrans({"ø": "o", "æ": "ae", "ł": "l", "đ": "d", "ß": "ss
 """Latin letters that have no decomposition."""
 
 _AGENT_FOLLOWS = (
-    r"(?=(?:(?:de|del|di|do|la)\s)?(?:[ck]ontra|gado|gad(?![a-z])|gd(?![a-z])|mdc(?![a-z])|km(?![a-z])|k\.\s?[lm]\.))"
+    r"(?=(?:(?:de|del|di|do|la)\s)?"
+    r"(?:[ck]ontra|tehost|gado|gad(?![a-z])|gd(?![a-z])|mdc(?![a-z])|km(?![a-z])|k\.\s?[lm]\.))"
 )
 """Prepositions that are names too count before an agent's word only."""
 _MARKS = (
+    (re.compile(r"(post|nach|apres|dopo)[\s_]*-[\s_]*(pre|vor|avant|prima|nativ)(?![a-z])"), " subtraction "),
+    (re.compile(r"(post|nach|apres|dopo|t1ce)[\s_]+minus[\s_]+(pre|vor|avant|prima|nativ|t1)"), " subtraction "),
+    (re.compile(r"(post)[\s_]*\(\s*-\s*\)|(post|t1)[\s_]*[+-]\s*$"), r"\1\2 with without "),
+    (re.compile(r"t1w?[\s_]*[(\[]\s*([+-])\s*[)\]](?![\s_]*[a-z])"), r"t1 \1c "),
+    (re.compile(r"(?<![a-z/.-])(ss|o)\s(?=gado|gd(?![a-z])|km(?![a-z])|inj)"), " without "),
+    (re.compile(r"(?<![a-z])(bez|po|przed|pred|z|s)\s+kl(?![a-z])"), r" \1 k.l. "),
+    (re.compile(r"(?<![a-z])gre[\s_-]?field\s*$"), " gre fieldmap "),
+    (re.compile(r"(mp2rage.*)t1[\s_-]?images?(?![a-z])"), r"\1 t1map "),
+    (re.compile(r"uni[\s_-]+den(?![a-z])"), " uni uniden "),
+    (re.compile(r"(black|dark)[\s_-]?blood|vessel[\s_-]?wall|(?<![a-z])ves[\s_-]wall"), " blackblood "),
+    (re.compile(r"fat[\s_-]?(fraction|image|only)(?![a-z])"), " fatonly "),
+    (re.compile(r"(?<![a-z])ref(erence)?[\s_-]?scan(?![a-z])"), " calibration "),
+    (re.compile(r"auto[\s_-]?view|fast[\s_-]view|(?<![0-9])3[\s_-]?ax[ei]s(?![a-z])"), " localizer "),
+    (re.compile(r"((?:dixon|ideal|flex)[\s_-]+)fat(?![\s_-]*(?:s|und|and))"), r"\1 fatonly "),
     (re.compile(r"(?<![a-z])m\.\s?d\.\s?c\.?"), " mdc "),
     (re.compile(r"t2[\s_-]?\*|t2[\s_-]?star"), " t2star "),
     (re.compile(r"field[\s_-]?map(ping)?"), " fieldmap "),
@@ -186,6 +228,8 @@ _DIXON_IMAGES = {
 }  # fmt: skip
 """Abbreviations beside a Dixon sequence's name."""
 _LONGEST_COMPOUND = 32
+_MOST_PASSES = 16
+"""Most times that words are kept again; a text that still changes then has no reading."""
 
 
 _AGENT_TERMS = AGENT_WORDS | WITH_WORDS | BEFORE_WORDS | NO_WORDS | {WITH_AGENT, WITHOUT_AGENT}
@@ -197,9 +241,11 @@ LONGEST_TEXT = {"SeriesDescription": 64, "ProtocolName": 64, "SequenceName": 16,
 def kept_words(description: str) -> str:
     """Return the words of a description that are in the closed vocabulary, in order, in one spelling; else empty."""
     kept = _kept_once(_repaired(description))
-    while (again := _kept_once(kept)) != kept:  # what is left out may bring a negation beside another word
+    for _ in range(_MOST_PASSES):  # what is left out may bring a negation beside another word
+        if (again := _kept_once(kept)) == kept:
+            return kept
         kept = again
-    return kept
+    return ""
 
 
 def is_of_vocabulary(description: str) -> bool:

@@ -141,8 +141,6 @@ def preprocess_volumes(
         brain_models: A site's own folder of brain models, looked into before the package's.
         check: Called between steps, from any thread; what it raises ends the work.
         ended: Called after each stage with its name, begin and end.
-        check: Called between steps, from any thread; what it raises ends the work.
-        ended: Called after each stage with its name, begin and end.
 
     Raises:
         GlioserveError: GLIO-11xx, -13xx, -15xx to -17xx as for DICOM files; GLIO-5113 to -5115.

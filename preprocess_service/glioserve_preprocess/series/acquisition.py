@@ -223,13 +223,19 @@ def _acquired_s(headers: _Headers) -> float | None:
     stamp = headers.text("AcquisitionDateTime") or headers.text("FrameAcquisitionDateTime")
     if (start_s := _seconds(stamp[:8], stamp[8:])) is not None and stamp[:8]:
         return start_s
-    return _seconds(headers.text("AcquisitionDate"), headers.text("AcquisitionTime"))
+    return _seconds(_date(headers, "AcquisitionDate"), headers.text("AcquisitionTime"))
 
 
 def _started_s(headers: _Headers) -> float | None:
     """Return the start of the acquisition, else of the series."""
     acquired_s = _acquired_s(headers)
-    return _seconds(headers.text("SeriesDate"), headers.text("SeriesTime")) if acquired_s is None else acquired_s
+    return _seconds(_date(headers, "SeriesDate"), headers.text("SeriesTime")) if acquired_s is None else acquired_s
+
+
+def _date(headers: _Headers, keyword: str) -> str:
+    """Return a date if it is one, else the study's."""
+    date = headers.text(keyword)
+    return date if _day(date) else headers.text("StudyDate")
 
 
 def _seconds(date: str, time: str) -> float | None:

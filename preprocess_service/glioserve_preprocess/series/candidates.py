@@ -23,6 +23,8 @@ _LOSSY_SYNTAXES = frozenset({JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLoss
 """Transfer syntaxes that lose information, or may: JPEG 2000 has a lossless one of its own (PS3.5 A.4)."""
 _COMBINED = frozenset({"RMS", "MEAN", "COMBINED", "SUM"})
 """Image types and words of an image that was computed from all echoes."""
+_WATER = frozenset("W WATER W_FFE W_TSE W_SE DIXON_WATER DIXON_W WATER_ONLY WATER_IMAGE IDEAL_WATER".split())
+"""Image types of the water image of a Dixon acquisition."""
 AXIAL_COSINE = 0.8
 """Least cosine between an axial stack's normal and the patient's long axis: oblique axial slices are still axial."""
 
@@ -124,7 +126,7 @@ class SeriesCandidate:
     @property
     def is_water(self) -> bool:
         """True for the water image of a Dixon acquisition."""
-        return bool({*self.acquisition.image_type} & {"WATER", "W"} or {*self.acquisition.description} & {"water"})
+        return bool({*self.acquisition.image_type} & _WATER or {*self.acquisition.description} & {"water"})
 
     @property
     def distortion_corrected(self) -> bool:
@@ -141,6 +143,16 @@ class SeriesCandidate:
         """True where the headers state that fat is suppressed."""
         marks = {*self.acquisition.description, *self.acquisition.scan_options}
         return self.acquisition.fat_suppressed or bool(marks & (words.FAT_SAT_WORDS | {"FS", "SFS", "WE"}))
+
+    @property
+    def blood_suppressed(self) -> bool:
+        """True where the description states that blood is dark: an image of vessel walls."""
+        return bool({*self.acquisition.description} & words.BLOOD_SAT_WORDS)
+
+    @property
+    def noisy_background(self) -> bool:
+        """True for a uniform image of MP2RAGE whose background was not cleaned: a ratio, which is noise in air."""
+        return "uniden" not in self.acquisition.description and bool(self.marks & {"UNI"})
 
     @cached_property
     def problem(self) -> GlioserveError | None:

@@ -2,13 +2,14 @@
 
 A scout is known by what it is: three planes, few seconds, a large field of view, coarse voxels, a TR under 4 ms with a
 small flip angle, the first images of the study. A field map is known by the phase images beside its magnitude, a
-T2* acquisition by its later echoes.
+T2* acquisition by its later echoes, a dynamic series by its many phases, MP2RAGE by its two inversions, an angiogram of
+inflow by a thin slab of very small voxels.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -37,8 +38,16 @@ SCOUT_SECONDS = 45.0
 """Time to the next acquisition below which the first one of a study is a scout's."""
 OTHER_VIEW_COSINE = 0.5
 """Cosine of two normals below which two stacks are different views."""
-FIELD_MAP_VOXEL_MM = 1.9
+FIELD_MAP_VOXEL_MM = 1.5
 """Least in-plane voxel size at which two echoes of a gradient echo are a field map's, even without its phase images."""
+COARSE_MM = 2.4
+"""Voxel size within the slice from which on a gradient echo that no description calls a sequence is not for reading."""
+DYNAMIC_PHASES = 5
+"""Number of phases of one series from which on it is a dynamic one, whose images are made for their change."""
+INFLOW_TR_MS, INFLOW_FLIP_DEG = (15.0, 45.0), (10.0, 30.0)
+"""Ranges of TR and flip angle of angiography by inflow."""
+INFLOW_VOXEL_MM, INFLOW_STEP_MM, INFLOW_EXTENT_MM = 0.7, 0.9, 130.0
+"""Voxel size, slice distance and extent below which a 3D gradient echo of such timings is an angiogram."""
 LATE_ECHO_MS = 12.0
 """Echo time from which on a gradient echo shows T2*."""
 
@@ -57,8 +66,12 @@ class _Study:
     """Start of the first acquisition."""
     second_s: float | None
     """Start of the next one."""
-    views: dict[str, int]
-    """Number of different views of each series, by SeriesInstanceUID."""
+    views: Mapping[Hashable, int]
+    """Number of different views of each series, and of short ones alike, by :func:`_scan`."""
+    dynamic: Mapping[Hashable, int]
+    """Number of phases by SeriesInstanceUID and timings."""
+    inversions_ms: Mapping[Hashable, frozenset[float]]
+    """Inversion times of the gradient echoes that one acquisition, or one series, has with one repetition time."""
     echoes_ms: dict[int, tuple[float, ...]]
     """Echo times of each acquisition."""
     phases: frozenset[Hashable]
@@ -68,19 +81,27 @@ class _Study:
     def of(cls, candidates: Sequence[SeriesCandidate]) -> _Study:
         """Return the facts on ``candidates``."""
         times_s = sorted({c.acquisition.acquired_s for c in candidates if c.acquisition.acquired_s is not None})
-        normals: dict[str, list[DoubleArray]] = defaultdict(list)
+        normals: dict[Hashable, list[DoubleArray]] = defaultdict(list)
         echoes: dict[int, set[float]] = defaultdict(set)
+        phases: dict[Hashable, set[Hashable]] = defaultdict(set)
+        inversions: dict[Hashable, set[float]] = defaultdict(set)
         for candidate in candidates:
+            phases[_phases(candidate)].add(_phase(candidate))
+            for key in _inverted(candidate):
+                inversions[key].add(candidate.acquisition.inversion_time_ms or 0.0)
             plane = candidate.stack.frames[0].plane
-            known = normals[candidate.series_instance_uid]
-            if plane is not None and all(abs(float(plane.normal @ n)) < OTHER_VIEW_COSINE for n in known):
-                known.append(plane.normal)
+            for key in (candidate.series_instance_uid, _scan(candidate)):
+                known = normals[key]
+                if plane is not None and all(abs(float(plane.normal @ n)) < OTHER_VIEW_COSINE for n in known):
+                    known.append(plane.normal)
             if candidate.acquisition.echo_time_ms is not None:
                 echoes[candidate.acquisition_group].add(round(candidate.acquisition.echo_time_ms, 1))
         return cls(
             first_s=times_s[0] if len(times_s) > 2 else None,
             second_s=times_s[1] if len(times_s) > 2 else None,
             views={uid: len(known) for uid, known in normals.items()},
+            dynamic={key: len(known) for key, known in phases.items()},
+            inversions_ms={key: frozenset(known) for key, known in inversions.items()},
             echoes_ms={group: tuple(sorted(known)) for group, known in echoes.items()},
             phases=frozenset(_beside(c) for c in candidates if {"PHASE", "P"} & {*c.acquisition.image_type}),
         )
@@ -90,8 +111,33 @@ def _beside(candidate: SeriesCandidate) -> Hashable:
     return (candidate.frame_of_reference, timings_key(candidate.acquisition))
 
 
+def _scan(candidate: SeriesCandidate) -> Hashable:
+    """Return a key that is equal for short series of one description and equal timings."""
+    few = candidate.slices <= SCOUT_SLICES
+    return (_beside(candidate), candidate.acquisition.description) if few else candidate.series_instance_uid
+
+
+def _phases(candidate: SeriesCandidate) -> Hashable:
+    return (candidate.series_instance_uid, candidate.acquisition.echo_time_ms, *timings_key(candidate.acquisition))
+
+
+def _phase(candidate: SeriesCandidate) -> Hashable:
+    a = candidate.acquisition
+    return (a.phase, a.acquisition_number, a.acquired_s)
+
+
+def _inverted(candidate: SeriesCandidate) -> Iterator[Hashable]:
+    """Yield keys of a gradient echo after an inversion: by its series, and by its acquisition's start."""
+    a = candidate.acquisition
+    if "GR" in a.scanning_sequence and a.inversion_time_ms is not None:
+        yield (candidate.series_instance_uid, a.repetition_time_ms)
+        if a.acquired_s is not None:
+            yield (a.acquired_s, a.repetition_time_ms, candidate.frame_of_reference)
+
+
 def _judged(candidate: SeriesCandidate, study: _Study) -> SeriesCandidate:
-    reason = _scout(candidate, study) or _field_map(candidate, study) or _late_echoes(candidate, study)
+    kinds = (_scout, _field_map, _late_echoes, _dynamic, _inversion, _inflow)
+    reason = next((found for kind in kinds if (found := kind(candidate, study))), "")
     return replace(candidate, evidence=candidate.evidence.without(reason)) if reason else candidate
 
 
@@ -104,6 +150,7 @@ def _scout(candidate: SeriesCandidate, study: _Study) -> str:
     whole = candidate.problem is None  # slices that are missing make any stack short and coarse
     marks = [
         (2, "several views in one series", study.views.get(candidate.series_instance_uid, 0) > 1 and few),
+        (2, "three series of one view each", study.views.get(_scan(candidate), 0) > 2 and few),
         (
             2,
             f"TR {a.repetition_time_ms or 0:.3g} ms with a small flip angle",
@@ -126,22 +173,30 @@ def _scout(candidate: SeriesCandidate, study: _Study) -> str:
         ),
     ]
     met = [(points, mark) for points, mark, holds in marks if holds]
-    named = any({*a.description} & entry.words for entry in WEIGHTINGS.values())
-    if candidate.derived or sum(points for points, _ in met) < (NAMED_POINTS if named else SCOUT_POINTS):
+    least = NAMED_POINTS if _is_named(candidate) else SCOUT_POINTS
+    if candidate.derived or sum(points for points, _ in met) < least:
         return ""
     return f"a localiser ({', '.join(mark for _, mark in met)})"
+
+
+def _is_named(candidate: SeriesCandidate) -> bool:
+    """Return whether the description names a weighting."""
+    return any({*candidate.acquisition.description} & entry.words for entry in WEIGHTINGS.values())
 
 
 def _field_map(candidate: SeriesCandidate, study: _Study) -> str:
     """Return the reason why it is the magnitude of a field map: a gradient echo that was made for its phase."""
     a = candidate.acquisition
-    if "GR" not in a.scanning_sequence or a.inversion_time_ms is not None or a.in_3d:
+    if "GR" not in a.scanning_sequence or a.inversion_time_ms is not None:
         return ""
     echoes_ms = study.echoes_ms.get(candidate.acquisition_group, ())
-    if _beside(candidate) in study.phases:
+    coarse_mm = min(candidate.pixel_spacing_mm)
+    if _beside(candidate) in study.phases and (not a.in_3d or coarse_mm >= FIELD_MAP_VOXEL_MM):
         return "a field map (phase images beside it)"
-    if len(echoes_ms) == 2 and min(candidate.pixel_spacing_mm) >= FIELD_MAP_VOXEL_MM:
+    if len(echoes_ms) == 2 and coarse_mm >= FIELD_MAP_VOXEL_MM:
         return f"a field map (two echoes of coarse images, {echoes_ms[0]:g} and {echoes_ms[1]:g} ms)"
+    if coarse_mm >= COARSE_MM and not _is_named(candidate):
+        return f"a field map or calibration (a gradient echo of {coarse_mm:.2g} mm without a sequence's name)"
     return ""
 
 
@@ -154,3 +209,38 @@ def _late_echoes(candidate: SeriesCandidate, study: _Study) -> str:
     if echoes_ms[-1] < LATE_ECHO_MS:
         return ""
     return f"a T2* acquisition ({len(echoes_ms)} echoes, the last at {echoes_ms[-1]:g} ms)"
+
+
+def _dynamic(candidate: SeriesCandidate, study: _Study) -> str:
+    """Return the reason why it is a phase of a dynamic series: a gradient echo that was run many times over."""
+    a, phases = candidate.acquisition, study.dynamic.get(_phases(candidate), 0)
+    if "GR" not in a.scanning_sequence or phases < DYNAMIC_PHASES:
+        return ""
+    return f"perfusion or another dynamic series ({phases} phases)"
+
+
+def _inversion(candidate: SeriesCandidate, study: _Study) -> str:
+    """Return the reason why it is one of MP2RAGE's inversion images."""
+    for key in _inverted(candidate):
+        known_ms = study.inversions_ms.get(key, frozenset())
+        if len(known_ms) > 1:
+            return f"an inversion image of MP2RAGE (at {' and '.join(f'{ms:g}' for ms in sorted(known_ms))} ms)"
+    return ""
+
+
+def _inflow(candidate: SeriesCandidate, study: _Study) -> str:
+    """Return the reason why it is an angiogram of inflowing blood, whatever its name: a thin slab of tiny voxels."""
+    a = candidate.acquisition
+    if "GR" not in a.scanning_sequence or a.inversion_time_ms is not None or not a.in_3d:
+        return ""
+    timed = _within(a.repetition_time_ms, INFLOW_TR_MS) and _within(a.flip_angle_deg, INFLOW_FLIP_DEG)
+    fine = (
+        0 < max(candidate.pixel_spacing_mm) < INFLOW_VOXEL_MM
+        and 0 < candidate.slice_distance_mm < INFLOW_STEP_MM
+        and candidate.extent_mm < INFLOW_EXTENT_MM
+    )
+    return "angiography (a slab of small voxels with the timings of inflow)" if timed and fine else ""
+
+
+def _within(value: float | None, limits: tuple[float, float]) -> bool:
+    return value is not None and limits[0] <= value <= limits[1]

@@ -8,9 +8,10 @@ before leaves a tie:
 3. it combines all echoes (RMS), else it is the first echo;
 4. it is original, not derived;
 5. it is the in-phase image of a Dixon acquisition, not the water image;
-6. it is normalised for the coil's sensitivity (NORM);
-7. its distortion is corrected if that of the other sequences is, and not if it is not;
-8. the criteria for acquisitions from coverage on.
+6. its background is not noise, unlike that of a plain MP2RAGE image;
+7. it is normalised for the coil's sensitivity (NORM);
+8. its distortion is corrected if that of the other sequences is, and not if it is not;
+9. the criteria for acquisitions from coverage on.
 
 Then the acquisitions are compared:
 
@@ -20,12 +21,13 @@ Then the acquisitions are compared:
 4. it is original, not derived;
 5. it covers more of the head (:data:`WHOLE_HEAD_MM`, or :data:`SIMILAR` of the other's extent);
 6. its fat is not suppressed (T1 and T1ce);
-7. its slices are nearer together;
-8. it has more slices;
-9. it is axial;
-10. the same protocol was run again later: a repeat, most often because of motion;
-11. coil sensitivity and distortion as above;
-12. its evidence is stronger at all (:data:`SLIGHT_LEAD`).
+7. its blood is not suppressed;
+8. its slices are nearer together;
+9. it has more slices;
+10. it is axial;
+11. the same protocol was run again later: a repeat, most often because of motion;
+12. coil sensitivity and distortion as above;
+13. its evidence is stronger at all (:data:`SLIGHT_LEAD`).
 """
 
 from __future__ import annotations
@@ -92,6 +94,14 @@ def _derived(one: SeriesCandidate, best: SeriesCandidate, modality: Modality) ->
 
 def _water(one: SeriesCandidate, best: SeriesCandidate, modality: Modality) -> str:
     return "it is the water image" if one.is_water and not best.is_water else ""
+
+
+def _noisy_background(one: SeriesCandidate, best: SeriesCandidate, modality: Modality) -> str:
+    return "its background is noise" if one.noisy_background and not best.noisy_background else ""
+
+
+def _blood_suppressed(one: SeriesCandidate, best: SeriesCandidate, modality: Modality) -> str:
+    return "its blood is suppressed" if one.blood_suppressed and not best.blood_suppressed else ""
 
 
 def _uncorrected(one: SeriesCandidate, best: SeriesCandidate, modality: Modality) -> str:
@@ -163,6 +173,7 @@ _ORIGINAL: _Criterion = (_derived, _most(lambda c, _: not c.derived))
 _GRID: tuple[_Criterion, ...] = (
     (_covers_less, _most(lambda c, _: c.extent_mm)),
     (_fat_suppressed, _most(lambda c, _: not c.fat_suppressed)),
+    (_blood_suppressed, _most(lambda c, _: not c.blood_suppressed)),
     (_thicker, _most(lambda c, _: -c.slice_distance_mm)),
     (_fewer, _most(lambda c, _: c.slices)),
     (_not_axial, _most(lambda c, _: c.axial)),
@@ -177,6 +188,7 @@ def _processing(corrected: bool) -> tuple[_Criterion, ...]:
     )
     return (
         (_water, _most(lambda c, _: not c.is_water)),
+        (_noisy_background, _most(lambda c, _: not c.noisy_background)),
         (_not_normalised, _most(lambda c, _: c.normalised)),
         distortion,
     )

@@ -10,13 +10,18 @@ from __future__ import annotations
 
 import zlib
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import replace
 
 from glioserve_dicom.slices.frames import Frame
 from glioserve_preprocess.series.acquisition import Acquisition, acquired_at_s, acquisition_of
 from glioserve_preprocess.series.candidates import SeriesCandidate
 from glioserve_preprocess.series.evidence import DECIDED
+
+SAME_START_S = 1.0
+"""Difference of two starts of one acquisition: makers leave out fractions of seconds, or round them."""
+RUN_S = 60.0
+"""Least time between the starts of two runs of a protocol; a reconstruction's series starts sooner."""
 
 
 def with_first_time(frames: Sequence[Frame]) -> Acquisition:
@@ -37,7 +42,8 @@ def in_acquisitions(candidates: Sequence[SeriesCandidate]) -> list[SeriesCandida
     """
     groups = _Groups(len(candidates))
     untimely = _times_of_several(candidates)
-    for key in (_by_time(untimely), _within_series, _copies):
+    _join_by_time(candidates, groups, untimely)
+    for key in (_within_series, _copies):
         same: dict[Hashable, int] = {}
         for at, candidate in enumerate(candidates):
             if (found := key(candidate)) is not None:
@@ -53,7 +59,8 @@ def in_acquisitions(candidates: Sequence[SeriesCandidate]) -> list[SeriesCandida
 def may_be_one_acquisition(one: SeriesCandidate, other: SeriesCandidate) -> bool:
     """Return whether nothing rules out that both are reconstructions of one acquisition: doubt counts as yes.
 
-    Originals of equal image type whose times differ, or are not stated, are two runs of a protocol.
+    Two originals are two runs of a protocol where their times differ, or their headers differ on the agent. Times of
+    series tell only apart what took longer than a reconstruction takes to follow.
     """
     a, b = one.acquisition, other.acquisition
     if one.acquisition_group == other.acquisition_group:
@@ -62,8 +69,13 @@ def may_be_one_acquisition(one: SeriesCandidate, other: SeriesCandidate) -> bool
         return False
     if one.derived or other.derived:
         return True
-    timed = a.acquired_s is not None and b.acquired_s is not None and a.acquired_s != b.acquired_s
-    return not timed and a.image_type != b.image_type
+    if a.agent is not None and b.agent is not None and a.agent is not b.agent:
+        return False
+    if a.acquired_s is not None and b.acquired_s is not None:
+        return abs(a.acquired_s - b.acquired_s) <= SAME_START_S
+    if a.started_s is None or b.started_s is None:
+        return True
+    return a.image_type != b.image_type or abs(a.started_s - b.started_s) < RUN_S
 
 
 def timings_key(acquisition: Acquisition) -> tuple[Hashable, ...]:
@@ -94,15 +106,26 @@ class _Groups:
         self._parents[max(one, other)] = min(one, other)
 
 
-def _by_time(untimely: set[float]) -> Callable[[SeriesCandidate], Hashable | None]:
-    def key(candidate: SeriesCandidate) -> Hashable | None:
-        a = candidate.acquisition
-        if a.acquired_s is None or a.acquired_s in untimely:
-            return None
-        number = "" if candidate.derived else a.acquisition_number
-        return (round(a.acquired_s, 1), number, a.phase, timings_key(a))
+def _join_by_time(candidates: Sequence[SeriesCandidate], groups: _Groups, untimely: set[float]) -> None:
+    """Join stacks of equal timings that start together; a number may be missing in one of them."""
+    alike: dict[Hashable, list[tuple[float, int]]] = defaultdict(list)
+    for at, candidate in enumerate(candidates):
+        time_s = candidate.timely(untimely)
+        if time_s is not None:
+            alike[candidate.acquisition.phase, timings_key(candidate.acquisition)].append((time_s, at))
+    for starts in alike.values():
+        starts.sort()
+        for place, (time_s, at) in enumerate(starts):
+            for other_s, other in starts[place + 1 :]:
+                if other_s - time_s > SAME_START_S:
+                    break
+                numbers = {_number(candidates[at]), _number(candidates[other])} - {""}
+                if len(numbers) < 2:
+                    groups.join(at, other)
 
-    return key
+
+def _number(candidate: SeriesCandidate) -> str:
+    return "" if candidate.derived else candidate.acquisition.acquisition_number
 
 
 def _within_series(candidate: SeriesCandidate) -> Hashable | None:

@@ -14,6 +14,7 @@ from itertools import combinations
 
 from glioserve_contract import ErrorCode, GlioserveError, Modality
 from glioserve_contract.records.preprocess import NAMED_BY_CALLER, QualityCheck, RunnerUpRecord
+from glioserve_dicom.clocks import first_of, since
 from glioserve_dicom.files.attributes import text
 from glioserve_dicom.read import Instances
 from glioserve_dicom.slices.stacks import Stack, counted, scattered, stacks_of, too_few
@@ -122,7 +123,7 @@ def judge_study(
         GlioserveError: GLIO-1303 to GLIO-1305 for what is ``named``.
     """
     names = {m: name for m, name in (named or {}).items() if m in channels}
-    candidates = in_acquisitions([_candidate(stack) for stack in stacks_of(instances)])
+    candidates = in_acquisitions(_in_one_examination([_candidate(stack) for stack in stacks_of(instances)]))
     candidates = by_study(candidates)
     chosen = _named_series(candidates, names, min_slices)
     taken = {id(c.stack) for c in chosen.values()}
@@ -191,6 +192,27 @@ def _candidate(stack: Stack) -> SeriesCandidate:
     number = text(middle.dataset, "SeriesNumber")
     acquisition = with_first_time(stack.frames)
     return SeriesCandidate(number if number.isdigit() else "unnumbered", stack, acquisition, judge(acquisition))
+
+
+def _in_one_examination(candidates: Sequence[SeriesCandidate]) -> list[SeriesCandidate]:
+    """Return the candidates with their times since the study's first; times of another day count for nothing."""
+    acquisitions = [c.acquisition for c in candidates]
+    first_us = first_of(_us(s) for a in acquisitions for s in (a.acquired_s, a.started_s) if s is not None)
+    return [
+        replace(
+            c, acquisition=replace(a, acquired_s=_told(a.acquired_s, first_us), started_s=_told(a.started_s, first_us))
+        )
+        for c, a in zip(candidates, acquisitions, strict=True)
+    ]
+
+
+def _us(clock_s: float) -> int:
+    return round(clock_s * 1_000_000)
+
+
+def _told(clock_s: float | None, first_us: int) -> float | None:
+    passed_us = None if clock_s is None else since(first_us, _us(clock_s))
+    return None if passed_us is None else passed_us / 1_000_000
 
 
 def _named_series(

@@ -64,7 +64,15 @@ def test_times_are_told_from_the_studys_first_over_midnight() -> None:
     assert "SeriesTime" not in b
 
 
-@given(seconds=st.integers(0, 86_399), microseconds=st.integers(0, 999_999))
+def test_times_without_dates_go_on_over_midnight() -> None:
+    no_dates = dict.fromkeys(("AcquisitionDate", "SeriesDate", "StudyDate", "ContentDate", "SeriesTime"))
+    clocks = ("235500", "000300", "001000")
+    files = [dicom_file(mr_dataset(**{**no_dates, "AcquisitionTime": clock})) for clock in clocks]
+    told = [pydicom.dcmread(BytesIO(content)).AcquisitionTime[:6] for content in deidentify(files).contents]
+    assert told == ["000000", "000800", "001500"]
+
+
+@given(seconds=st.integers(0, 43_199), microseconds=st.integers(0, 999_999))
 def test_relative_times_are_exact(seconds: int, microseconds: int) -> None:
     start = datetime(2024, 2, 29, 22, 15, 3)  # noqa: DTZ001 - scanners have no zone
     later = start + timedelta(seconds=seconds, microseconds=microseconds)

@@ -25,6 +25,7 @@ Gadavist 1.0 Bayer|Prohance/Bracco|Gadovist, i.v., 7 ml|Contrast: MAGNEVIST|+Gd|
 Dotarem® 0,5 mmol/ml|MAGNEVIST (R)|GD_DTPA|gadolinium(III)|YES - 15 ML GADAVIST|PROHANCE 279.3MG/ML|GADOVIST1mmol
 mdc ev
 Dotarem 0.1 mmol/kg|10 ml|Gadovist verildi|podano gadovist|somministrato Gadovist 6 ml|KM-Gabe
+kwas gadoterowy|ガドビスト静注1.0mol/L|avec injection|kontrastlı|c/ contraste|kontrasztanyaggal
 Gd given by Dr Zyxquist|Gadovist durch Frau Zyxquist
 """
 NOT_GIVEN = """
@@ -44,6 +45,8 @@ IV contrast: no
 no gadolinium administered|SIN GADOLINIO|no se administró|não utilizado|nessun mdc|ikke gitt|inte given|fără contrast
 bez kontrastní látky|kontrast yok|kontrast verilmedi|не вводили|нативно|未增强扫描|使用なし|造影剤未使用
 조영제 미사용|없다
+s/ contraste|S/CONTRASTE|s/c|o. KM|ss gado|ilman tehostetta|ei tehostetta|fara substanta de contrast|без КУ
+ללא חומר ניגוד|بدون تباين|không tiêm thuốc|tanpa kontras|ไม่ฉีดสี|Ø|ø KM|∅
 NON-CON|no se administra contraste|não foi administrado contraste|bez podania kontrastu|kontrastsız inceleme
 без введения контрастного вещества|bez kontrastnog sredstva|造影剤使用せず|未使用造影剂
 """
@@ -55,6 +58,7 @@ unbekannt|inconnu|desconocido|不明|造影剤|조영제|контраст|yes/no
 pre and post Gd
 +/- Gd|±|not without contrast|nicht nativ|- Gadovist|Omnipaque 300|barium|iodine|Bayer|agent|saline
 Gadovist or nothing|Gadovist by protocol, see notes|no Gadovist; Dotarem 10ml
+Kontrastmittel|injection
 gadoliniumfrei|Gadovist or none|Y/N|+|With|w/|Bolus|UNSPECIFIED|not given due to allergy|Gadovist? no
 """
 TEXTS = [
@@ -110,6 +114,7 @@ def test_a_text_whose_character_set_is_not_stated(text: str, encoding: str, give
         ({"ContrastBolusTotalDose": "7.5"}, True),
         ({"ContrastBolusStartTime": "101500"}, True),
         ({"ContrastBolusStartTime": "000000.000"}, None),
+        ({"ContrastBolusVolume": "0.0"}, None),
         ({"ContrastBolusAgent": "unknown", "ContrastBolusVolume": "7.5"}, True),
         ({"ContrastBolusAgent": "unknown", "ContrastBolusVolume": "0"}, None),
         ({"ContrastBolusAgent": "Gadovist", "ContrastBolusVolume": "0"}, None),
@@ -125,6 +130,19 @@ def test_a_dose_or_a_start_beside_the_text(attributes: dict[str, str], given: bo
     dataset = mr_dataset(**attributes)
     assert agent_given(attributes) is agent_in(dataset) is given
     assert acquisition_of(sent(dataset)).agent is given
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value", "given"),
+    [
+        ("ContrastBolusStartTime", "none", None),
+        ("ContrastBolusStartTime", "10:15", True),
+        ("ContrastBolusVolume", "inf", None),
+        ("ContrastBolusVolume", "7.5 ml", True),
+    ],
+)
+def test_a_value_of_another_form(keyword: str, value: str, given: bool | None) -> None:
+    assert agent_given({keyword: value}) is given
 
 
 def item(meaning: str = "", code: str = "", **attributes: str) -> Dataset:

@@ -19,7 +19,8 @@ T1 kontrastlı|T1 enh|3D T1 W/CONTRAST|T1 with IV contrast|T1 KM - sag|T1 post -
 T1 c/c|T1 C/GADO|T1 m. KM|T1 n. KM|T1 plus Gd|T1 GD 0.9mm|T1 com gadolinio|T1 после КУ|T1 조영제 투여후
 T1 NON FS POST GD
 T1 con mdc|T1 con m.d.c.|T1 dopo mdc|T1 nach i.v. KM|T1 PÓS-GD|T1 POS CONTRASTE|T1 с КУ
-T1 z kontrastem|T1 met Gd|T1 na Gd
+T1 z kontrastem|T1 met Gd|T1 na Gd|T1 (+)|T1 nKM|T1 mKM|T1 po KL|T1 tehosteen jälkeen|T1 kontrasztos|T1 c КУ
+T1 con civ|T1 postinj
 """
 BEFORE = """
 T1 -Gd|T1_-GD|AX T1 - GD|T1 (-Gd)|T1 - KM|T1 Gd-|T1 GD NEG|-KM T1|T1 -KM|T1 KM-|T1 - contrast|T1 Gd negative|T1 ohne
@@ -32,6 +33,7 @@ T1 Gd: none|T1GD-|T1C-|T1 -C|T1 w/o AX|T1 før kontrast|造影なし T1|T1 geen 
 T1 IV-|T1 - gadovist|T1 dotarem-|T1 Gd -ve|T1 -- GD|T1 Gd --|T1 minus Gd|T1 contrast minus|T1 w/out contrast
 T1 W-O CONTRAST
 T1 w.o. Gd|T1 s/c|T1 S/GADO|T1 s/ contraste|T1 o. KM|T1 v. KM|T1 zero Gd|T1 Gd 0|T1 Gd 0ml|T1 Gd free|T1 KM-frei
+T1 (-)|T1 SS GADO|T1 o KM|T1 oKM|T1 bez KL|T1 ilman tehostetta|T1 sin civ
 T1 sem gadolinio|T1 contrast-less|T1 noGd|T1 ohneKM|T1preC|T1 無造影|T1 未造影|T1 조영제 없이|T1 조영제 투여전
 T1 до КУ
 T1 kontrast nélkül|T1 kontrast yok|T1 non injecté|T1 GD=NO|T1 fat sat no contrast|T1 post-op pre Gd
@@ -42,6 +44,7 @@ T1-Gd|AX-T1-GD|T1-KM|T1-C|t1_mprage-KM|T1 - GD - 3MM|T1 GD-SAG|T1 W/WO|T1 W WO|T
 T1 w/wo contrast|T1 with and without contrast|T1 +/- Gd|T1 ± C|T1 pre/post|T1 pre and post gd|T1 C+ C-
 T1 not without contrast
 T1 Gd?|T1 ohne/mit KM|T1 平扫+增强|T1 no unenhanced|T1 nicht nativ|T1|T1 post op|T1 preop|T1 POST RT|T1 with fs
+T1_post-|T1 POST(-)|T1 +|T1 post-
 T1 without fs|T1 no fs|T1 ohne Zyxquist
 """
 TEXTS = [

@@ -88,12 +88,16 @@ PREFERRED = {
     "root mean square, derived": (
         {"ImageType": ["DERIVED", "PRIMARY", "M", "RMS"]}, {"EchoTime": 1.7}, "combines its echoes",
     ),
+    "clean background": (
+        {"SeriesDescription": "mp2rage_UNI-DEN", **types("UNI")}, {"SeriesDescription": "mp2rage_UNI", **types("UNI")},
+        "its background is noise",
+    ),
     "in phase": (types("IN_PHASE"), types("WATER"), "the water image"),
 }  # fmt: skip
 
 
-ONE_SERIES = [name for name in PREFERRED if name != "lossless"]
-"""Pairs that are told apart within one series as well; nothing tells a lossy copy from its original there."""
+ONE_SERIES = [name for name in PREFERRED if name not in ("lossless", "clean background")]
+"""Pairs that are told apart within one series as well: by more than compression or description."""
 
 
 @pytest.mark.parametrize(
@@ -122,6 +126,70 @@ def test_one_of_two_reconstructions_is_taken(name, seconds, turned):
 def test_reconstructions_are_never_before_and_after_an_injection(attributes):
     pair = scan(MPRAGE, seconds=300, **types("ND")) + scan(MPRAGE, seconds=300, **attributes)
     refusal(pair, (T1, T1CE), compare=never)
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [{"AcquisitionNumber": None}, {"AcquisitionTime": "100500"}, {"AcquisitionTime": "100500.3"}],
+    ids=["no number", "no fraction", "rounded"],
+)
+def test_an_acquisition_s_number_and_fractions_may_be_left_out(attributes):
+    pair = scan(MPRAGE, seconds=300, **types("NORM")), scan(MPRAGE, seconds=300, **types("ND"), **attributes)
+    for dataset in pair[1] if "AcquisitionNumber" in attributes else ():
+        del dataset.AcquisitionNumber
+    choice = choose(pair[0] + pair[1], (T1,))
+    assert choice.chosen[T1].series_instance_uid == uid(pair[0])
+    refusal(pair[0] + pair[1], (T1, T1CE), compare=never)
+
+
+@pytest.mark.parametrize("clocks", [(None, None), ("100500", "100503")])
+def test_series_whose_acquisitions_have_no_time_may_be_one(clocks):
+    """A filtered copy has its original's image type; only the time of its series may be its own."""
+    pair = [scan(GRADIENT_ECHO, **({"SeriesTime": c} if c else {}), SeriesDescription="T1 BRAVO") for c in clocks]
+    refusal(pair[0] + pair[1], (T1, T1CE), compare=never)
+
+
+def test_an_agent_that_only_one_of_them_names_makes_two_acquisitions():
+    pair = [scan({**T1_HEADER, "ContrastBolusAgent": text}) for text in ("none", "Gadovist")]
+    (check,) = [
+        c for c in choose(pair[0] + pair[1], (T1, T1CE), compare=enhanced_second).checks if "corroborations" in c.name
+    ]
+    assert check.verdict == "ok"
+
+
+@pytest.mark.parametrize("clocks", [("235500", "001000"), ("100000", "103000")])
+def test_times_without_dates_go_on_over_midnight(clocks):
+    native, enhanced = (
+        scan(header, AcquisitionTime=clock) for header, clock in zip((T1_HEADER, T1CE_HEADER), clocks, strict=True)
+    )
+    choice = choose(enhanced + native, (T1, T1CE))
+    assert {m: choice.chosen[m].series_instance_uid for m in (T1, T1CE)} == {T1: uid(native), T1CE: uid(enhanced)}
+
+
+def test_a_date_that_one_series_lacks_is_the_study_s():
+    native = scan(T1_HEADER, seconds=0, AcquisitionDate="20260101", StudyDate="20260101")
+    enhanced = scan(T1CE_HEADER, seconds=1800, StudyDate="20260101")
+    assert choose(native + enhanced, (T1, T1CE)).chosen[T1].series_instance_uid == uid(native)
+
+
+def test_a_native_t1_of_another_day_is_not_enhanced():
+    """Its time counts for nothing, so that it does not come after the injection; the pair goes to review."""
+    first, enhanced = scan(T1_HEADER, seconds=0, AcquisitionDate="20260101"), scan(T1CE_HEADER, seconds=1800)
+    for dataset in enhanced:
+        dataset.AcquisitionDate = "20260101"
+    thin = scan(MPRAGE, seconds=3000, slices=160, apart_mm=1.0, AcquisitionDate="20260102")
+    choice = choose(first + enhanced + thin, (T1, T1CE))
+    assert choice.chosen[T1CE].series_instance_uid == uid(enhanced)
+    verdicts = {c.name: c.verdict for c in choice.checks}
+    assert choice.chosen[T1].series_instance_uid == uid(first) or verdicts["t1ce_corroborations"] == "review"
+
+
+def test_dark_blood_is_not_preferred_for_its_thin_slices():
+    usual = scan({**T1CE_HEADER, "SeriesDescription": "T1 post"}, seconds=900)
+    walls = scan({**T1CE_HEADER, "SeriesDescription": "T1 SPACE dark blood post"}, seconds=1200, slices=160, apart_mm=1)
+    choice = choose(usual + walls, (T1CE,))
+    assert choice.chosen[T1CE].series_instance_uid == uid(usual)
+    assert choice.runners_up[T1CE][0].why_not == "its blood is suppressed"
 
 
 def test_a_series_that_was_stored_twice_is_one_acquisition():
@@ -220,7 +288,8 @@ def test_like_series_are_compared():
 
 def test_ends_of_slabs_are_compared_at_the_middle_of_their_slices():
     """Heads are planned a few degrees apart; that moves the corners of the slices, but not the slab."""
-    first, second = (scan(GRADIENT_ECHO, side=64, pixel_mm=4.0, seconds=s) for s in (300, 900))
+    header = {**GRADIENT_ECHO, "SeriesDescription": "T1"}
+    first, second = (scan(header, side=64, pixel_mm=4.0, seconds=s) for s in (300, 900))
     centre = np.array([126.0, 126.0, 78.0])
     tilt = np.array([[1, 0, 0], [0, np.cos(0.1), -np.sin(0.1)], [0, np.sin(0.1), np.cos(0.1)]])
     for dataset in second:
@@ -241,7 +310,7 @@ def test_ends_of_slabs_are_compared_at_the_middle_of_their_slices():
     ],
 )
 def test_a_comparison_does_not_count_where_the_voxels_of_one_lean_against_it(kinds, confidence, decided):
-    native, enhanced = scan(T1_HEADER), scan(T1_HEADER)
+    native, enhanced = (scan(T1_HEADER, seconds=s) for s in (300, 900))
 
     def look(stack):
         return Opinion(kinds[stack.series_instance_uid == uid(enhanced)], confidence)
@@ -332,6 +401,57 @@ def test_the_magnitude_of_a_field_map_is_told_by_its_phase():
 def test_two_coarse_echoes_are_a_field_map_without_phase_images_too():
     echoes = [scan(FIELD_MAP, EchoTime=te, seconds=100, pixel_mm=3.0) for te in (4.92, 7.38)]
     assert "two echoes of coarse images, 4.9 and 7.4 ms" in refusal(echoes[0] + echoes[1], (T1,))
+
+
+def phases(count):
+    header = {**GRADIENT_ECHO, "SeriesDescription": "T1 VIBE"}
+    runs = [scan(header, seconds=300 + 6 * n, uid="1.2.3.7", TemporalPositionIdentifier=n) for n in range(1, count + 1)]
+    return [d for run in runs for d in run]
+
+
+def inversions(first_ms, second_ms):
+    both = (scan(MPRAGE, seconds=300, InversionTime=ms, SeriesDescription="mp2rage") for ms in (first_ms, second_ms))
+    return [d for part in both for d in part]
+
+
+def planes(slices):
+    header = {**GRADIENT_ECHO, "SeriesDescription": "T1", "MRAcquisitionType": "2D"}
+    views = (
+        scan(header, seconds=10 * n, slices=slices, apart_mm=12.0, axes=axes, pixel_mm=45.0, side=7)
+        for n, axes in enumerate((AXIAL, SAGITTAL, CORONAL))
+    )
+    return [d for view in views for d in view]
+
+
+INFLOW = {**GRADIENT_ECHO, "SeriesDescription": "T1 3D", "RepetitionTime": 23, "EchoTime": 3.4, "FlipAngle": 18}
+OTHER_KINDS = {
+    "a dynamic series": (lambda: phases(6), "dynamic series (6 phases)"),
+    "two inversions": (lambda: inversions(700, 2500), "an inversion image of MP2RAGE (at 700 and 2500 ms)"),
+    "an angiogram called T1": (
+        lambda: scan(INFLOW, slices=120, apart_mm=0.7, pixel_mm=0.4),
+        "a slab of small voxels with the timings of inflow",
+    ),
+    "a scout in three series": (lambda: planes(9), "three series of one view each"),
+    "a coarse gradient echo": (lambda: scan(FIELD_MAP, EchoTime=4.9, pixel_mm=3.0), "without a sequence's name"),
+    "a field map in 3D": (
+        lambda: scan(GRADIENT_ECHO, pixel_mm=2.0) + scan(GRADIENT_ECHO, pixel_mm=2.0, ImageType=["ORIGINAL", "PHASE"]),
+        "a field map (phase images beside it)",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OTHER_KINDS)
+def test_kinds_that_no_name_gives_away(name):
+    made, why = OTHER_KINDS[name]
+    assert why in refusal(made(), (T1,))
+
+
+@pytest.mark.parametrize(
+    "made", [lambda: phases(2), lambda: scan(INFLOW, slices=160, apart_mm=1.0), lambda: scan(GRADIENT_ECHO)]
+)
+def test_kinds_that_are_nearly_so_are_t1_weighted(made):
+    judged = judge_study(instances_of(made()), (T1,), 5)
+    assert all(c.evidence.is_t1_weighted for c in judged.candidates)
 
 
 def test_early_echoes_of_a_t2star_acquisition_are_no_t1():

@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import EnhancedMRImageStorage, MRImageStorage
 
 from glioserve_contract import Modality
-from glioserve_dicom.words import DESCRIPTION_WORDS
+from glioserve_dicom.words import DESCRIPTION_WORDS, kept_text
 from glioserve_preprocess.series.acquisition import Acquisition, acquisition_of
 from glioserve_preprocess.series.evidence import DECIDED, Evidence, judge
 from preprocess.series.header_table import AMBIGUOUS, EXCLUDED, OPEN, ROWS, T1, T1CE, Row
@@ -102,6 +102,31 @@ def test_points_for_contrast(description: tuple[str, ...], agent: bool | None, p
     evidence = judge(Acquisition(description=description, agent=agent))
     assert evidence.contrast_points == pytest.approx(points)
     assert evidence.contrast_open is (abs(points) < DECIDED)
+
+
+OTHER_KINDS = {
+    "a localiser": "Scanogram|3-axis|Lokalisation|LOCALIZACION|Übersicht|pilote|FastView|разметка|suuntakuva",
+    "a computed image": "T1 Differenz|T1 POST-PRE|AX T1 Post minus Pre|T1CE minus T1|T1 差分|T1 brain mask",
+    "a quantitative map": "mp2rage_T1_Images|T1rho|QALAS T1|T1 synth",
+    "perfusion": "T1 dynamic|dyn T1|T1 DCE",
+    "a fat or opposed-phase image of a Dixon acquisition": "T2 IDEAL FAT|T1 dixon fat|T1 fat fraction|T1 vibe dixon F",
+    "calibration or a field map": "gre_field|Ref scan|calib",
+    "not of the whole head": "T1 Felsenbein|T1 sella|T1 Gehörgang|T1 rochers",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"), [(kind, text) for kind, texts in OTHER_KINDS.items() for text in texts.split("|")]
+)
+def test_names_of_other_images(kind: str, text: str) -> None:
+    described = Acquisition(description=tuple(kept_text(text, 64).split()), repetition_time_ms=500, echo_time_ms=10)
+    assert judge(described).excluded.startswith(kind)
+
+
+@pytest.mark.parametrize("text", ["T1 post - T1 fs", "T1 post-T1", "T1 dixon fat sat", "T1 black blood", "T1 UNI-DEN"])
+def test_names_that_only_look_like_those_of_other_images(text: str) -> None:
+    described = Acquisition(description=tuple(kept_text(text, 64).split()), repetition_time_ms=500, echo_time_ms=10)
+    assert judge(described).is_t1_weighted
 
 
 def test_more_points_may_be_added_with_their_reason() -> None:
