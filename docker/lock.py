@@ -57,7 +57,7 @@ LOCKS = (
     # Triton and its backends come with NVIDIA's container, training and export stay outside it.
     Lock("requirements.txt", "3.12", ("supervise", "gateway-config", "s3", "otel", "container")),
     Lock("development-requirements.txt", "3.11", ("serve", "gateway", "otel", "container")),
-    Lock("pacs-requirements.txt", "3.11", ("pacs",)),
+    Lock("pacs-requirements.txt", "3.11", ("container", "pacs")),
     Lock("build-requirements.txt", "3.11", None),
 )
 

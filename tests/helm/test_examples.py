@@ -48,7 +48,7 @@ def test_the_bridge_takes_its_arguments(bridge: list[dict[str, Any]], tmp_path: 
     assert any(given.recipe.is_relative_to(path) for path in mounts)
     assert given.metrics_port == container["ports"][0]["containerPort"]
     assert given.metrics_host == "0.0.0.0"
-    assert 'ENTRYPOINT ["glioserve", "pacs"]' in (DOCKER / "Dockerfile").read_text()
+    assert '"--", "glioserve", "pacs"]' in (DOCKER / "Dockerfile").read_text()
 
 
 @pytest.mark.helm

@@ -110,6 +110,7 @@ def test_the_development_server_stays_on_the_loopback(tmp_path: Path) -> None:
     assert (arguments.host, arguments.allow_known_cves, arguments.http) == ("127.0.0.1", False, False)
     assert arguments.profile == "onnxruntime-cpu"
     assert json.loads(last("ENTRYPOINT", "development")) == [*PID_1, "glioserve", "serve"]
+    assert json.loads(last("ENTRYPOINT", "pacs")) == [*PID_1, "glioserve", "pacs"]
     assert last("USER", "development") == last("USER", "pacs") == last("USER")
 
 
