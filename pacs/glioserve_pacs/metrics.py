@@ -42,6 +42,8 @@ class Metrics:
         )
         for kind in (_FIRST, _SUPERSEDING):
             self._stored.labels(kind)
+        for code in ErrorCode:  # a rate sees only series that were there before
+            self._failures.labels(code.token)
 
     def count(self, counts: Mapping[Phase, int]) -> None:
         """Set the number of studies in each phase."""

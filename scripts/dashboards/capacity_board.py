@@ -36,7 +36,7 @@ CAPACITY = Board(
                     "percentunit",
                     (
                         (
-                            f'avg_over_time(sum(glioserve_stage_in_flight{{{POD},model="preprocess"}})[15m:1m]) / '
+                            f'avg_over_time(sum(glioserve_stage_in_flight{{{POD},model="preprocess"}})[15m:15s]) / '
                             f"(2 * count(glioserve_ready{{{POD}}}))",
                             "",
                         ),

@@ -202,3 +202,11 @@ def test_a_pacs_that_is_not_there_or_rejects_is_told(site: tuple[State, Files, M
     with pytest.raises(GlioserveError) as caught:
         gone.find(Query())
     assert caught.value.code is ErrorCode.PACS_UNREACHABLE
+
+
+def test_every_code_has_its_series_before_the_first_failure() -> None:
+    metrics = Metrics()
+    for code in ErrorCode:
+        assert metrics.registry.get_sample_value("glioserve_pacs_failures_total", {"code": code.token}) == 0
+    metrics.failed(ErrorCode.INTERNAL.token)
+    assert metrics.registry.get_sample_value("glioserve_pacs_failures_total", {"code": "GLIO-3101"}) == 1

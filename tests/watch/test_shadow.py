@@ -14,6 +14,7 @@ import pytest
 
 from glioserve_cli.main import main
 from glioserve_contract import ErrorCode, GlioserveError
+from glioserve_contract import metrics as m
 from glioserve_contract.records.manifest import ServedVersion
 from glioserve_contract.records.report import ModelRecord
 from glioserve_contract.records.studies.shadow import ShadowAnswer, ShadowRecord
@@ -23,6 +24,7 @@ from glioserve_registry.publishing.gate import Gate, shadow_rules
 from glioserve_triton.served.versions import load_manifest
 from glioserve_triton.shadow.candidate import CandidateProcess, find_candidate
 from glioserve_triton.shadow.runner import MOST_WAITING, ShadowRunner
+from glioserve_triton.supervisor.metrics import SupervisorMetrics
 from glioserve_watch.drift.distance import psi
 from glioserve_watch.shadow import images
 from glioserve_watch.shadow.comparison import compared, shadow_file, shadow_records
@@ -253,3 +255,13 @@ def test_a_promotion_asks_for_the_pair_of_weights(tmp_path: Path, capsys: pytest
     assert "0 of 2 flips" in capsys.readouterr().out
     assert main(["shadow", "report", "--json", "--study-log", str(tmp_path)]) == 0
     assert json.loads(capsys.readouterr().out)["candidates"][0]["over_all"]["studies"] == 2
+
+
+def test_a_candidates_series_are_there_before_its_first_study() -> None:
+    metrics = SupervisorMetrics()
+    metrics.watch_candidate("3")
+    page = metrics.page(lambda: "").decode()
+    for result in m.SHADOW_RESULTS:
+        for manufacturer in ("", "SIEMENS"):
+            assert f'{m.SHADOW_STUDIES.name}{{manufacturer="{manufacturer}",result="{result}",version="3"}} 0.0' in page
+    assert f'{m.SHADOW_DIFFERENCE.name}_count{{version="3"}} 0.0' in page

@@ -23,7 +23,10 @@ class ClientCounts:
         from prometheus_client import Counter, Histogram  # the application has it, or it had no registry
 
         def counter(metric: m.Metric) -> Counter:
-            return Counter(metric.name, metric.description, metric.label_names, registry=registry)
+            made = Counter(metric.name, metric.description, metric.label_names, registry=registry)
+            for values in metric.series() if metric.labels else ():  # a rate sees only what was there before
+                made.labels(*values)
+            return made
 
         self.calls, self.retries = counter(m.CLIENT_CALLS), counter(m.CLIENT_RETRIES)
         self.sent, self.received = counter(m.CLIENT_SENT), counter(m.CLIENT_RECEIVED)
@@ -34,6 +37,8 @@ class ClientCounts:
             registry=registry,
             buckets=m.CLIENT_SECONDS.buckets,
         )
+        for values in m.CLIENT_SECONDS.series():
+            self.seconds.labels(*values)
 
     def ended(self, outcome: str, code: str, seconds: float) -> None:
         """Count a call that has ended."""

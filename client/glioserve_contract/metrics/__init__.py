@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 
 from glioserve_contract.errors import ErrorCode
-from glioserve_contract.metrics.base import VERSION as _VERSION
+from glioserve_contract.metrics.base import VERSION as VERSION
 from glioserve_contract.metrics.base import Kind as Kind
 from glioserve_contract.metrics.base import Label as Label
 from glioserve_contract.metrics.base import Metric as Metric
@@ -65,6 +65,7 @@ SERIES_OPINIONS = ("agrees", "differs", "open", "unasked")
 ANSWERS = ("necrosis", "recurrence", "abstained")
 RATES = ("sensitivity", "specificity")
 REPAIR_REASONS = ("dead", "hung", "memory")
+SHADOW_RESULTS = ("same", "flip", "abstained", "skipped", "failed")
 CANARY_OUTCOMES = ("alive", "dead", "silent", "unknown")
 FLOORS = ("security", "function")
 
@@ -107,13 +108,13 @@ ANSWERS_TOTAL = Metric(
     "glioserve_answers_total",
     Kind.COUNTER,
     "Answers by the classifier's version and label; abstained where a quality check asks for a review",
-    (_VERSION, Label("answer", ANSWERS)),
+    (VERSION, Label("answer", ANSWERS)),
 )
 SCORE = Metric(
     "glioserve_score_ratio",
     Kind.HISTOGRAM,
     "Probability of recurrence in the answers, by the classifier's version",
-    (_VERSION,),
+    (VERSION,),
     tuple(round(0.1 * n, 1) for n in range(1, 11)),
 )
 STUDY_BYTES = Metric(
@@ -269,7 +270,7 @@ MODEL_INFO = Metric(
     Kind.GAUGE,
     "1 for each version of the classifier in the repository, with its identity",
     (
-        _VERSION,
+        VERSION,
         Label("digest", origin="first 12 digits of the weights' digest"),
         Label("preprocessing", origin="first 12 digits of the preprocessing digest"),
         Label("architecture", origin="name of the network in the recipe"),
@@ -281,25 +282,25 @@ OUTCOME_STUDIES = Metric(
     Kind.GAUGE,
     "Answered studies whose truth has been added, by the classifier's version, the truth and the answer; "
     "these four are absent without a study log",
-    (_VERSION, Label("truth", ANSWERS[:2]), Label("answer", ANSWERS)),
+    (VERSION, Label("truth", ANSWERS[:2]), Label("answer", ANSWERS)),
 )
 OUTCOME_RATE = Metric(
     "glioserve_outcome_rate_ratio",
     Kind.GAUGE,
     "Sensitivity and specificity in operation, the interval that holds at every look, and the evaluation's value",
-    (_VERSION, Label("rate", RATES), Label("of", ("value", "lower", "upper", "evaluated"))),
+    (VERSION, Label("rate", RATES), Label("of", ("value", "lower", "upper", "evaluated"))),
 )
 OUTCOME_EVIDENCE = Metric(
     "glioserve_outcome_evidence_ratio",
     Kind.GAUGE,
     "Evidence that a rate is below what the version's evaluation said; 40 and more is called worse",
-    (_VERSION, Label("rate", RATES)),
+    (VERSION, Label("rate", RATES)),
 )
 OUTCOME_WORSE = Metric(
     "glioserve_outcome_worse",
     Kind.GAUGE,
     "1 where a rate has become worse than the version's evaluation said",
-    (_VERSION, Label("rate", RATES)),
+    (VERSION, Label("rate", RATES)),
 )
 SHADOW_STUDIES = Metric(
     "glioserve_shadow_studies_total",
@@ -307,8 +308,8 @@ SHADOW_STUDIES = Metric(
     "Live studies that the candidate was asked about, by its version, the result and the scanner's manufacturer; a "
     "flip is another label than the caller got",
     (
-        _VERSION,
-        Label("result", ("same", "flip", "abstained", "skipped", "failed")),
+        VERSION,
+        Label("result", SHADOW_RESULTS),
         Label("manufacturer", origin="known short name of the manufacturer; empty where it is unknown"),
     ),
 )
@@ -316,14 +317,14 @@ SHADOW_DIFFERENCE = Metric(
     "glioserve_shadow_difference_ratio",
     Kind.HISTOGRAM,
     "Distance of the candidate's score from the served one",
-    (_VERSION,),
+    (VERSION,),
     (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0),
 )
 SHADOW_SCORE = Metric(
     "glioserve_shadow_score_ratio",
     Kind.HISTOGRAM,
     "Probability of recurrence by the candidate",
-    (_VERSION,),
+    (VERSION,),
     SCORE.buckets,
 )
 
@@ -356,6 +357,10 @@ CLIENT_CALLS = Metric(
     (
         Label("outcome", MODEL_OUTCOMES),
         Label("code", ("", *_CLIENT_CODES)),
+    ),
+    pairs=(
+        *((outcome, "") for outcome in (ANSWERED, ABSTAINED, "cancelled", "failed")),
+        *((outcome_of(code), code.token) for code in ErrorCode if code.token in _CLIENT_CODES),
     ),
 )
 CLIENT_SECONDS = Metric(

@@ -33,6 +33,7 @@ class TritonPythonModel:
         check_contract(args["model_config"])
         self.versions = ServedVersions(Path(args["model_repository"]).parent / "classifier")
         metrics = Metrics(pb_utils)
+        metrics.serves(self.versions.numbers)
         self.studies, self.traces = Studies(REPORT_MODEL.name, metrics), RequestTraces(REPORT_MODEL.name, metrics.spans)
 
     def execute(self, requests: Sequence[Request]) -> list[Response]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import product
 
 from glioserve_contract import GlioserveError
@@ -24,8 +24,8 @@ from glioserve_triton.impossible_shapes import refuse_impossible_shapes
 
 CALLERS = "GLIOSERVE_CALLERS"
 """Names of callers in the environment of the Python models, with commas between them."""
-MOST_OPEN_SERIES = 64
-"""Series of one metric whose label is open, such as the classifier's version; later ones are not counted."""
+MOST_OPEN_VALUES = 64
+"""Values of a metric's open label, such as the classifier's version; later ones are not counted."""
 _OPEN_VALUE = re.compile(r"[0-9]{1,10}")
 _METERS_PER_MM = 1e-3
 
@@ -67,6 +67,13 @@ class Metrics:
             if count:
                 self._tell(m.SPANS, (model, outcome), count)
 
+    def serves(self, versions: Iterable[str]) -> None:
+        """Make the series of these versions of the classifier, so that the first answer of each is seen."""
+        for version in versions:
+            for metric in self._families:
+                if metric.label_names and metric.labels[0] is m.VERSION:
+                    self._make_open(metric, (version,))
+
     def record_lost(self) -> None:
         """Count one record of a study that was lost."""
         self._tell(m.RECORDS_LOST, (), 1)
@@ -87,7 +94,9 @@ class Metrics:
             self._tell(metric, values, value)
 
     def _tell(self, metric: m.Metric, values: tuple[str, ...], value: float) -> None:
-        series = self._series.get((metric, values)) or self._make_open(metric, values)
+        if (metric, values) not in self._series:
+            self._make_open(metric, values[: _open_labels(metric)])
+        series = self._series.get((metric, values))
         if series is None:
             return
         if metric.kind is m.Kind.HISTOGRAM:
@@ -95,16 +104,13 @@ class Metrics:
         else:
             series.increment(value)
 
-    def _make_open(self, metric: m.Metric, values: tuple[str, ...]) -> Metric | None:
-        """Return the new series of a metric with an open label, where its values may be one."""
-        fits = all(
-            value in label.values if label.values else _OPEN_VALUE.fullmatch(value)
-            for label, value in zip(metric.labels, values, strict=True)
-        )
-        is_open = metric in self._families and any(not label.values for label in metric.labels)
-        if not (fits and is_open) or sum(one is metric for one, _ in self._series) >= MOST_OPEN_SERIES:
-            return None
-        return self._make(metric, values)
+    def _make_open(self, metric: m.Metric, opened: tuple[str, ...]) -> None:
+        """Make all series of a metric that have these values of its open labels, where they may be some."""
+        known = {values[: len(opened)] for one, values in self._series if one is metric}
+        fits = metric in self._families and opened and all(map(_OPEN_VALUE.fullmatch, opened))
+        if fits and opened not in known and len(known) < MOST_OPEN_VALUES:
+            for values in product(*(label.values for label in metric.labels[len(opened) :])):
+                self._make(metric, (*opened, *values))
 
     def _make(self, metric: m.Metric, values: tuple[str, ...]) -> Metric:
         labels = dict(zip(metric.label_names, values, strict=True))
@@ -112,6 +118,11 @@ class Metrics:
         series = family.Metric(labels, list(metric.buckets)) if metric.buckets else family.Metric(labels)
         self._series[metric, values] = series
         return series
+
+
+def _open_labels(metric: m.Metric) -> int:
+    """Return how many of the labels are open; they are the first ones."""
+    return sum(not label.values for label in metric.labels)
 
 
 def named_callers() -> tuple[str, ...]:

@@ -43,6 +43,8 @@ class ServedVersions:
     def _load(self) -> None:
         promotion = load_promotion(self._classifier)
         versions = sorted(load_versions(self._classifier), key=lambda v: _precedence(v, promotion))
+        self.numbers = tuple(v.version for v in versions)
+        """All versions, the one that serves last."""
         self._by_digest = {v.manifest.weights_digest: v for v in versions}  # the last of equals stays
 
     def _stamp_now(self) -> _Stamp | None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from importlib.metadata import version
+from itertools import product
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
@@ -16,6 +17,7 @@ from glioserve_contract import metrics as m
 from glioserve_contract.records.promotion import PROMOTION_FILE
 from glioserve_contract.records.studies.shadow import ShadowRecord
 from glioserve_contract.tensors import CLASSIFIER_MODEL
+from glioserve_dicom.identity import MANUFACTURERS
 from glioserve_triton.process.server import TritonServer
 from glioserve_triton.process.sizing import use_here
 from glioserve_triton.served.evaluated import evaluated_rates
@@ -121,6 +123,13 @@ class SupervisorMetrics:
     def watch_outcomes(self, book: OutcomeBook, repository: Path) -> None:
         """Tell from now on what the outcomes in ``book`` say of the versions of the repository."""
         self._registry.register(OutcomeCollector(book, lambda: evaluated_rates(repository)))
+
+    def watch_candidate(self, version: str) -> None:
+        """Make the series of a candidate, so that a rate of something new is seen."""
+        for result, manufacturer in product(m.SHADOW_RESULTS, ("", *sorted(MANUFACTURERS))):
+            self._shadow_studies.labels(version, result, manufacturer)
+        self._shadow_difference.labels(version)
+        self._shadow_score.labels(version)
 
     def shadowed(self, version: str, result: str, record: ShadowRecord | None) -> None:
         """Count a study that the candidate ``version`` was asked about."""

@@ -117,6 +117,7 @@ def keep_studies(server: TritonServer, study_log: StudyLog | None, metrics: Supe
     shadow = None
     if study_log is not None and study_log.candidate is not None and server.shadow_images is not None:
         told = partial(metrics.shadowed, study_log.candidate.version)
+        metrics.watch_candidate(study_log.candidate.version)
         shadow = ShadowRunner(study_log.candidate, server.repository, server.shadow_images, study_log.folder, told)
         sinks.append(shadow)
         log.event("a candidate sees live studies", classifier_version=study_log.candidate.version)

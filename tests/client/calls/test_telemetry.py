@@ -29,6 +29,7 @@ from glioserve_client import (
     VolumeStudy,
     errors,
 )
+from glioserve_client.telemetry.counts import counts_in
 from glioserve_contract import metrics as m
 from support.results.answers import small_answer
 from support.server.fake_server import Answer, Fail, FakeServer
@@ -188,6 +189,16 @@ def test_clients_count_their_calls_in_one_registry() -> None:
                 for label in metric.labels:
                     assert sample.labels[label.name] in label.values
     assert not declared
+
+
+def test_every_series_is_there_before_the_first_call() -> None:
+    """A rate sees nothing of a series whose first value is 1."""
+    registry = CollectorRegistry()
+    counts_in(registry)
+    for metric in m.CLIENT_METRICS:
+        name = metric.name + ("_count" if metric.kind is m.Kind.HISTOGRAM else "")
+        for values in metric.series():
+            assert registry.get_sample_value(name, dict(zip(metric.label_names, values, strict=True))) == 0, values
 
 
 def test_an_abstention_and_a_closed_client_have_outcomes_of_their_own() -> None:

@@ -4,6 +4,7 @@ import io
 import json
 import re
 import threading
+from itertools import product
 from types import SimpleNamespace
 
 import numpy as np
@@ -122,6 +123,27 @@ def test_labels_and_buckets_are_the_tables(supervised):
             assert not label.values or sample.labels[label.name] in label.values, sample
         if "le" in sample.labels:
             assert float(sample.labels["le"]) in (*metric.buckets, float("inf"))
+
+
+SERVED = "1"
+"""The version of the classifier, whose label is open."""
+
+
+def test_every_series_of_a_counter_is_there_before_a_study_comes(supervised):
+    """A rate and an increase see nothing of a series whose first value is 1; a ratio with it in it has no value."""
+    there = {(s.name, tuple(sorted(s.labels.items()))) for s in samples(supervised.before)}
+    missing = []
+    for metric in m.METRICS:
+        if metric.kind is m.Kind.GAUGE or metric in (m.SHADOW_STUDIES, m.SHADOW_DIFFERENCE, m.SHADOW_SCORE):
+            continue  # no candidate is watched here
+        name = metric.name + ("_count" if metric.kind is m.Kind.HISTOGRAM else "")
+        opened = {"version": (SERVED,), "caller": (m.OTHER_CALLER,)}
+        known = [label.values or opened[label.name] for label in metric.labels]
+        for values in metric.pairs or product(*known):
+            labels = tuple(sorted(zip(metric.label_names, values, strict=True)))
+            if (name, labels) not in there:
+                missing.append((name, labels))
+    assert missing == []
 
 
 def test_no_series_is_there_twice(supervised):
