@@ -96,7 +96,8 @@ class InputKeeper:
         """
         self._folder, self._most_bytes, self._on_loss = folder, most_bytes, on_loss
         try:
-            (folder / _INCOMING).mkdir(mode=0o700, parents=True, exist_ok=True)
+            for place in (folder, folder / _INCOMING):  # a parent that mkdir makes has the mode of the umask
+                place.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
             raise GlioserveError(ErrorCode.INVALID_STUDY_LOG, f"{folder}: {error.strerror}.") from error
 

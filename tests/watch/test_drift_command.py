@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from glioserve_evaluation.drift import make_reference as module
 from glioserve_evaluation.drift.make_reference import reference_of, write_reference
 from glioserve_networks import load_artifact
 from glioserve_registry.demo_model import demo_model_dir
+from glioserve_registry.export import export
 from glioserve_registry.layout.repository import add_version
 from glioserve_registry.layout.serving import version_folder
 from glioserve_registry.publishing.publication import checked_export
@@ -80,6 +82,19 @@ def test_an_artifact_holds_its_reference_and_another_networks_is_refused(tmp_pat
     with pytest.raises(GlioserveError, match="other weights") as caught:
         load_artifact(tmp_path / "artifact")
     assert caught.value.code is ErrorCode.INVALID_ARTIFACT
+
+
+def test_the_exporter_takes_an_artifacts_reference_along(tmp_path: Path) -> None:
+    """From the artifact over the graph and the repository to the file that a server reads, byte for byte."""
+    tiny_artifact(tmp_path / "artifact")
+    artifact = load_artifact(tmp_path / "artifact")
+    found = a_reference(recipe=artifact.recipe)
+    file = write_reference(replace(found, weights_digest=artifact.weights_digest), tmp_path / "artifact")
+    published = export(tmp_path / "artifact", tmp_path / "repository", progress=lambda _: None)
+    folder = version_folder(tmp_path / "repository", published.version)
+    assert (folder / DRIFT_REFERENCE_FILE).read_bytes() == file.read_bytes()
+    assert DRIFT_REFERENCE_FILE in checked_export(folder).files
+    assert load_drift_reference(folder) == replace(found, weights_digest=artifact.weights_digest)
 
 
 def test_the_command_makes_a_reference_of_a_cohort(

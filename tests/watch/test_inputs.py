@@ -45,6 +45,18 @@ def test_an_input_comes_back_as_it_was(tmp_path: Path) -> None:
     assert find_input(tmp_path, digest) is not None
 
 
+def test_what_is_kept_is_readable_by_its_user_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "inputs"
+    keeper = InputKeeper(folder, 1 << 30, none_lost)
+    digest, kept = an_input(0.5)
+    assert leave_input(folder, digest, kept)
+    keeper.take([answered(digest)])
+    (folder / "incoming" / "another").touch(0o600)
+    found = [folder, *folder.rglob("*")]
+    assert len(found) == 4
+    assert [path for path in found if path.stat().st_mode & 0o077] == []
+
+
 def test_the_oldest_go_beyond_the_bound(tmp_path: Path) -> None:
     made = [an_input(n) for n in range(4)]
     keeper = InputKeeper(tmp_path, 1 << 30, none_lost)

@@ -11,10 +11,13 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from scipy.special import betaln
 
+from glioserve_cli.main import main
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_contract.records.report import ModelRecord
 from glioserve_contract.records.studies.outcome import OutcomeRecord
-from glioserve_contract.records.studies.study import StudyFeatures, StudyRecord
+from glioserve_contract.records.studies.study import StudyFeatures, StudyRecord, plain_request_id
+from glioserve_watch.audit.files import AUDIT_FOLDER
+from glioserve_watch.audit.log import AuditLog
 from glioserve_watch.outcomes.book import OutcomeBook, outcome_of
 from glioserve_watch.outcomes.evidence import ALTERNATIVES, Expectation, Fall, interval
 from glioserve_watch.outcomes.exposition import OutcomeCollector
@@ -109,6 +112,24 @@ def test_another_truth_needs_a_word_and_both_are_kept(tmp_path: Path) -> None:
     book.add(replace(second, corrects=True))
     assert book.read() == (replace(second, corrects=True),)
     assert len(book.file.read_bytes().splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    "sent", ["r-1", "ward 7/1 öst"], ids=["a plain word", "a text that records have as its digest"]
+)
+def test_the_command_finds_an_answer_by_the_id_that_was_sent(
+    sent: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = AuditLog(tmp_path / AUDIT_FOLDER)
+    log.take([replace(STUDY, request_id=plain_request_id(sent))])
+    log.close()
+    command = ["outcome", "add", sent, "necrosis", "--source", "pathology", "--study-log", str(tmp_path)]
+    assert main(command) == 0
+    assert "version 3 answered recurrence" in capsys.readouterr().out
+    assert main(["outcome", "add", f"{sent}0", *command[3:]]) == 1
+    assert "GLIO-5136" in capsys.readouterr().err
+    (outcome,) = OutcomeBook(tmp_path).read()
+    assert outcome.request_id == plain_request_id(sent)
 
 
 def test_a_study_without_an_answer_has_no_outcome() -> None:

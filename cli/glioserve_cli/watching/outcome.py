@@ -10,6 +10,7 @@ from typing import get_args
 
 from glioserve_contract import ErrorCode, GlioserveError, to_dict
 from glioserve_contract.records.studies.outcome import Source, Truth
+from glioserve_contract.records.studies.study import plain_request_id
 from glioserve_triton.served.evaluated import evaluated_rates
 from glioserve_watch.audit.studies import find_answer
 from glioserve_watch.outcomes.book import OutcomeBook, outcome_of
@@ -55,7 +56,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _add(args: argparse.Namespace, book: OutcomeBook) -> int:
-    study = find_answer(args.study_log, args.request_id)
+    named = (args.request_id, plain_request_id(args.request_id))  # as the records have it, or as the caller sent it
+    study = next(filter(None, (find_answer(args.study_log, request_id) for request_id in named)), None)
     if study is None:
         raise GlioserveError(
             ErrorCode.INVALID_OUTCOME,

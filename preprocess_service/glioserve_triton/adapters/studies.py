@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from glioserve_contract import CONTRACT_VERSION, ErrorCode, sha256_digest
+from glioserve_contract import CONTRACT_VERSION, ErrorCode
 from glioserve_contract import metrics as m
 from glioserve_contract.records.preprocess import PreprocessRecord
 from glioserve_contract.records.report import Report, untimed_digest
-from glioserve_contract.records.studies.study import StudyRecord
+from glioserve_contract.records.studies.study import StudyRecord, plain_request_id
 from glioserve_contract.tensors import PREPROCESS
 from glioserve_triton.adapters.backend_api import BackendUtils, Request
 from glioserve_triton.adapters.metrics import Metrics, caller_of
@@ -23,8 +22,6 @@ from glioserve_watch.inputs import KEPT_INPUTS, REPLAYED, KeptInput, leave_input
 from glioserve_watch.shadow.images import SHADOW_IMAGES, Image, leave
 from glioserve_watch.spool import SPOOL_FOLDER, STUDY_LOG, Spool
 from glioserve_watch.times import utc_now
-
-_PLAIN_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 
 
 def keeps_log() -> bool:
@@ -113,8 +110,3 @@ class Studies:
     def _put(self, spool: Spool, record: StudyRecord) -> None:
         if not spool.put(record):
             self._metrics.record_lost()
-
-
-def plain_request_id(request_id: str) -> str:
-    """Return the id where it is a plain word, else its digest: a stranger's may hold anything."""
-    return request_id if _PLAIN_ID.fullmatch(request_id) else sha256_digest(request_id.encode()) if request_id else ""

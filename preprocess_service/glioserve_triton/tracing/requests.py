@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from glioserve_contract import ErrorCode
 from glioserve_contract.metrics import outcome_of
+from glioserve_contract.records.studies.study import plain_request_id
 from glioserve_triton.adapters.backend_api import Request
-from glioserve_triton.adapters.studies import plain_request_id
 from glioserve_triton.tracing.options import TRACES_URL
 
 if TYPE_CHECKING:  # its packages are needed only where traces are exported

@@ -6,10 +6,18 @@ a random one.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
-from glioserve_contract.codec import Digest
+from glioserve_contract.codec import Digest, sha256_digest
 from glioserve_contract.records.report import ModelRecord
+
+_PLAIN_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
+
+
+def plain_request_id(request_id: str) -> str:
+    """Return the id where it is a plain word, else its digest: a stranger's may hold anything."""
+    return request_id if _PLAIN_ID.fullmatch(request_id) else sha256_digest(request_id.encode()) if request_id else ""
 
 
 @dataclass(frozen=True)
