@@ -50,14 +50,20 @@ class Kind:
 class Pod:
     """One pod, that takes studies from ``ready_s`` on."""
 
-    def __init__(self, env: simpy.Environment, kind: Kind, ready_s: float) -> None:
+    def __init__(self, env: simpy.Environment, kind: Kind, ready_s: float, preprocess: Limits = PREPROCESS) -> None:
         self._env, self.ready_s = env, ready_s
-        self.preprocess = Station(env, PREPROCESS, lambda batch: sum(study.preprocess_s for study in batch))
+        self.preprocess = Station(env, preprocess, self._begin)
         self.classifier = Station(env, kind.classifier, kind.batch_seconds)
         self.report = Station(env, REPORT, lambda batch: sum(study.report_s for study in batch))
         self.in_flight = 0
         self.leaving = False
         """Set where the autoscaler has taken it out: it takes no study more, and ends when it has none."""
+
+    def _begin(self, batch: Sequence[Study]) -> float:
+        """Note that the studies begin now; return the seconds of their preprocessing."""
+        for study in batch:
+            study.begun_s = self._env.now
+        return sum(study.preprocess_s for study in batch)
 
     @property
     def takes_studies(self) -> bool:
@@ -73,12 +79,9 @@ class Pod:
         """Work on a study; return how it ended."""
         self.in_flight += 1
         end = End.DONE
-        arrived_s = self._env.now
         for station in (self.preprocess, self.classifier, self.report):
             end = yield station.submit(study)
             if end is not End.DONE:
                 break
-            if station is self.preprocess:
-                study.begun_s = max(arrived_s, self._env.now - study.preprocess_s)
         self.in_flight -= 1
         return end

@@ -13,6 +13,7 @@ from enum import Enum
 
 import simpy
 
+_SMALLEST_S = 1e-9
 Steps = Generator[simpy.Event, "End", None]
 
 
@@ -70,6 +71,8 @@ class Limits:
     """``max_queue_delay_microseconds``: how long an instance waits for a batch to fill."""
     preferred: int = 1
     """Requests for which no instance waits any longer."""
+    slowdown: float = 1.0
+    """Factor by which work takes longer while another instance is at work too: they share cores."""
 
 
 @dataclass
@@ -92,6 +95,7 @@ class Station:
     def __post_init__(self) -> None:
         self._queue: deque[_Request] = deque()
         self._idle: deque[simpy.Event] = deque()
+        self._at_work, self._changed = 0, self.env.event()
         for _ in range(self.limits.instances):
             self.env.process(self._work())
 
@@ -122,9 +126,25 @@ class Station:
             batch = self._next_batch()
             if batch:
                 self.batches.append(len(batch))
-                yield self.env.timeout(self.seconds([request.study for request in batch]))
+                yield from self._be_busy(self.seconds([request.study for request in batch]))
                 for request in batch:
                     request.done.succeed(End.DONE)
+
+    def _be_busy(self, alone_s: float) -> Steps:
+        """Work for so many seconds, or longer while other instances are at work too."""
+        self._change(1)
+        while alone_s > _SMALLEST_S:
+            began_s, factor = self.env.now, self.limits.slowdown if self._at_work > 1 else 1.0
+            yield self.env.timeout(alone_s * factor) | self._changed
+            alone_s -= (self.env.now - began_s) / factor
+        self._change(-1)
+
+    def _change(self, instances: int) -> None:
+        """Count instances that begin or end to work, and wake those whose pace it changes."""
+        self._at_work += instances
+        if self.limits.slowdown != 1:
+            self._changed.succeed()
+            self._changed = self.env.event()
 
     def _next_batch(self) -> list[_Request]:
         batch: list[_Request] = []

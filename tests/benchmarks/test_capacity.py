@@ -53,6 +53,23 @@ def erlang_c(servers, load):
     return full / (sum(load**k / math.factorial(k) for k in range(servers)) + full)
 
 
+def test_two_at_work_slow_each_other_down(parts):
+    """Of two studies of 2 s, 1 s apart: one second alone, then both at half the pace, and the second's end alone."""
+    limits = parts.stations.Limits(2, slowdown=2.0)
+    _, waits, station = run_station(parts, limits, [0.0, 1.0, 10.0], [2.0, 2.0, 2.0])
+    ended = waits + np.array([2.0, 3.0, 12.0])  # run_station takes off the arrival and the time alone
+    assert ended == pytest.approx([3.0, 4.0, 12.0])
+    assert station.batches == [1, 1, 1]
+
+
+def test_a_traced_studys_time_alone_is_found(parts):
+    spans = np.array([[0.0, 3.0], [1.0, 4.0], [10.0, 12.0]])
+    together = parts.single_pod.shares_together(spans)
+    assert together == pytest.approx([2 / 3, 2 / 3, 0.0])
+    traced = parts.single_pod.Traced(spans[:, 0], spans[:, 0], spans[:, 0], {"preprocess": spans @ [-1, 1]}, together)
+    assert traced.alone_s(2.0) == pytest.approx([2.0, 2.0, 2.0])
+
+
 @pytest.mark.parametrize(("servers", "utilisation"), [(1, 0.5), (2, 0.7)])
 def test_exponential_work_waits_as_erlang_says(parts, servers, utilisation):
     seconds = np.random.default_rng(2).exponential(1.0, STUDIES)
