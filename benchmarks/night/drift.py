@@ -17,6 +17,15 @@ OTHERS = tuple(n / 200 for n in range(100))
 """Scores of a training whose lesions are necrosis in most studies: 0 to a half."""
 
 
+def drop_reference(repository: Path) -> None:
+    """Take the reference from the repository's first version: the night's one study, again and again, is unlike it."""
+    version = repository / CLASSIFIER_MODEL.name / "1"
+    manifest = load_manifest(version)
+    files = {name: digest for name, digest in manifest.files.items() if name != DRIFT_REFERENCE_FILE}
+    save_manifest(replace(manifest, files=files), version)
+    (version / DRIFT_REFERENCE_FILE).unlink()
+
+
 def set_reference(repository: Path, scores: Sequence[float]) -> None:
     """Give the repository's first version a reference of studies with these scores."""
     version = repository / CLASSIFIER_MODEL.name / "1"

@@ -29,6 +29,8 @@ UNITS = {
     "percentunit": ("%", 100.0), "lengthmm": ("mm", 1.0), "litre": ("l", 1.0),
 }  # fmt: skip
 """Grafana's ids of units: what the axis says, and the factor."""
+WHY_EMPTY = {"glioserve_shadow": "no candidate that night", "nv_gpu": "no GPU"}
+"""Reasons why panels of these metrics have no data."""
 Panel = Mapping[str, Any]
 
 
@@ -102,7 +104,9 @@ def _draw(
     axis.set_title(panel["title"], fontsize=10, loc="left")
     seen = [v * factor for _, _, values in curves for v in values if not math.isnan(v)]
     if not seen:
-        axis.text(0.5, 0.5, "no data", ha="center", va="center", color="grey", transform=axis.transAxes)
+        query = panel["targets"][0]["expr"]
+        why = next((f": {reason}" for metric, reason in WHY_EMPTY.items() if metric in query), "")
+        axis.text(0.5, 0.5, f"no data{why}", ha="center", va="center", color="grey", transform=axis.transAxes)
         axis.set_xticks([])
         axis.set_yticks([])
     elif panel["type"] == "stat":
@@ -146,7 +150,7 @@ def _add_legend(axis: Any) -> None:
     texts = [label for _, label in shown]
     if len(shown) < len(pairs):
         texts[-1] += f"   (and {len(pairs) - len(shown)} more)"
-    axis.legend([handle for handle, _ in shown], texts, fontsize=6.5, loc="upper left", framealpha=0.6)
+    axis.legend([handle for handle, _ in shown], texts, fontsize=6.5, loc="best", framealpha=0.6)
 
 
 def _highest(line: Any) -> float:

@@ -13,7 +13,7 @@ import shutil
 import signal
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -115,6 +115,8 @@ class Release:
         self.authority = Authority(folder, "authority", days=(-1, 400))
         self.pods: list[Pod] = []
         self.prometheus: Prometheus | None = None
+        self.others: list[tuple[str, Mapping[str, str]]] = []
+        """Pages beside the pods' that Prometheus scrapes, with the labels of their series."""
         self._made = 0
 
     def start(self, *, certificate_days: float = 90.0, repository: Path | None = None) -> Pod:
@@ -186,7 +188,7 @@ class Release:
         """Have Prometheus scrape the pods that are there, each at ``page``."""
         if self.prometheus is not None:
             labels = ({"namespace": "mri", "pod": pod.name} for pod in self.pods)
-            self.prometheus.scrape(*zip(map(page, self.pods), labels, strict=True))
+            self.prometheus.scrape(*zip(map(page, self.pods), labels, strict=True), *self.others)
 
     def takers(self) -> list[Pod]:
         """Return the pods that get studies: those on the release's own repository."""

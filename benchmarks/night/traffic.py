@@ -9,6 +9,7 @@ from itertools import count
 from types import TracebackType
 
 from chaos.studies import Studies, phantom_of
+from glioserve_client import VolumeStudy
 from glioserve_contract import GlioserveError
 from glioserve_phantom.dicom import dicom_files
 from night.pods import Pod, Release
@@ -29,7 +30,8 @@ class Traffic:
         """Number of studies by what became of them."""
         self.answered: list[tuple[str, str]] = []
         """Pod and request id of the good studies that were answered."""
-        self._stop = threading.Event()
+        self._stop, self._rest = threading.Event(), threading.Event()
+        self._drawing = threading.Lock()
         self._pool = ThreadPoolExecutor(64, thread_name_prefix="caller")
         self._thread = threading.Thread(target=self._run, name="traffic")
         self._studies = Studies()
@@ -43,6 +45,7 @@ class Traffic:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stop.set()
+        self._rest.set()
         self._thread.join()
         self._pool.shutdown()
 
@@ -69,6 +72,21 @@ class Traffic:
         with ThreadPoolExecutor(SOME_AT_ONCE) as pool:
             list(pool.map(lambda _: self._kept(pod, "a site's"), range(number)))
 
+    def others(self, pod: Pod, number: int) -> None:
+        """Send so many studies that the pod has to work on to one pod, some at a time, and wait for the answers."""
+        with ThreadPoolExecutor(SOME_AT_ONCE) as pool:
+            list(pool.map(lambda _: self._worked_on(pod), range(number)))
+
+    def keep_busy(self, callers: int) -> None:
+        """Have so many callers send such studies to the pod, each the next one as soon as the last has ended."""
+        self._rest.clear()
+        for _ in range(callers):
+            self._pool.submit(self._busy, self._release.pod)
+
+    def let_rest(self) -> None:
+        """Have these callers send no more."""
+        self._rest.set()
+
     def score(self, pod: Pod) -> float:
         """Return the score that a pod gives the good study."""
         return float(pod.client.predict(self._studies.same(), timeout_s=DEADLINE_S).score)
@@ -84,10 +102,22 @@ class Traffic:
             if pods:
                 self._pool.submit(self._whole if turn % WHOLE_EVERY == 0 else self._kept, pods[turn % len(pods)])
 
+    def _busy(self, pod: Pod) -> None:
+        while not self._rest.is_set():
+            self._worked_on(pod)
+
+    def _worked_on(self, pod: Pod) -> None:
+        with self._drawing:
+            study = self._studies.other()
+        self._send(pod, study, "worked on", DEADLINE_S)
+
     def _kept(self, pod: Pod, kind: str = "good", timeout_s: float = DEADLINE_S) -> None:
+        self._send(pod, self._studies.same(), kind, timeout_s)
+
+    def _send(self, pod: Pod, study: VolumeStudy, kind: str, timeout_s: float) -> None:
         fate = "answered"
         try:
-            prediction = pod.client.predict(self._studies.same(), timeout_s=timeout_s)
+            prediction = pod.client.predict(study, timeout_s=timeout_s)
             self.answered.append((pod.name, prediction.request_id))
         except GlioserveError as error:
             fate = error.token

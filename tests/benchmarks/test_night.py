@@ -35,6 +35,16 @@ def test_each_fault_rings_alerts_of_the_chart(faults):
     assert len(set(names)) == len(names)
 
 
+def test_every_alert_is_played_or_has_a_reason_not_to_be(faults):
+    not_played = importlib.import_module("night.faults").NOT_PLAYED
+    played = {alert for fault in faults for alert in fault.alerts}
+    assert played.isdisjoint(not_played)
+    assert played | set(not_played) == set(RULES)
+    page = (ROOT / "docs" / "runbooks" / "index.md").read_text(encoding="utf-8").partition("## A night, played")[2]
+    for alert in RULES:
+        assert alert.removeprefix("Glioserve") in page, alert
+
+
 def test_each_action_is_a_step_of_the_runbook(faults):
     """ "1 of Rejects: ..." is step 1 of its page; a step without a page's name is one of every alert's page."""
     for fault in faults:
