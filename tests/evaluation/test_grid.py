@@ -58,6 +58,7 @@ def bright_is_recurrence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(grid, "make_cohort_dataset", make)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("bright_is_recurrence")
 def test_every_cell_sees_the_same_cases_and_is_an_artifact_of_its_own(tmp_path: Path) -> None:
     plan = plan_of(*(Cell(network, channels) for network in ("resnet10", "vgg11") for channels in (ONE, TWO)))
@@ -123,6 +124,7 @@ def test_a_result_that_is_no_result_is_made_again(tmp_path: Path) -> None:
     assert grid._load(tmp_path / "absent.json") is None
 
 
+@pytest.mark.long
 def test_studies_become_tensors_by_the_serving_pipeline_and_only_once(
     phantoms: PhantomCohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -65,6 +65,7 @@ def test_the_published_graph_answers_with_its_own_name(artifact_folder: Path, tm
     assert digest_of_model_id(tuple(words.tolist())) == load_manifest(folder).weights_digest
 
 
+@pytest.mark.long
 def test_two_trainings_of_one_recipe_are_two_versions(artifact_folder: Path, tmp_path: Path) -> None:
     repository = tmp_path / "repository"
     export(artifact_folder, repository, progress=silent)

@@ -233,6 +233,7 @@ def artifact_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.long
 def test_an_export_checks_the_case_and_carries_it(
     artifact_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -71,6 +71,7 @@ CROWDS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("crowd", CROWDS)
 def test_work_grows_as_the_study_does(crowd):
     few, many = (chosen(CROWDS[crowd](n)) for n in (160, 320))

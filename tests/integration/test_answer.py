@@ -53,6 +53,7 @@ def test_volumes_answer_as_the_offline_pipeline_does(client, phantom_volumes, of
     assert_same(client.predict(study), offline.volumes(phantom_volumes))
 
 
+@pytest.mark.long
 def test_nan_outside_the_field_of_view_is_answered_and_told(client, phantom_volumes):
     """As tools write it that turn volumes; and the report has what a replay needs, so the same image is in it twice."""
     sent = {m: Volume(v.voxels, v.geometry.lps_from_voxel) for m, v in phantom_volumes.items()}
@@ -149,6 +150,7 @@ def test_the_servers_metadata_is_the_contract(server, offline):
                     assert all(a == b for a, b in zip(shape, dims, strict=True) if isinstance(b, int) and b > 0)
 
 
+@pytest.mark.long
 def test_concurrent_requests_are_batched_at_the_classifier(repository, offline):
     """With a queue delay, eight images sent at once take fewer than eight executions, each its own answer."""
     images = np.random.default_rng(3).random((8, 1, *CLASSIFIER_MODEL.inputs[0].dims(offline.recipe)), np.float32)

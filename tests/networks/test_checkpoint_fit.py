@@ -93,6 +93,7 @@ ORIGINALS: dict[str, tuple[Callable[[], nn.Module], Recipe]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ORIGINALS)
 def test_a_network_made_elsewhere_answers_the_same(name: str, tmp_path: Path) -> None:
     make, recipe = ORIGINALS[name]

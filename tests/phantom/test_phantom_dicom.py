@@ -84,7 +84,7 @@ def test_deidentified_files_are_taken_by_a_strict_server() -> None:
     assert len(instances.datasets) == len(files)
 
 
-@pytest.mark.parametrize("seed", [2, 20, 21])
+@pytest.mark.parametrize("seed", [2, *(pytest.param(seed, marks=pytest.mark.long) for seed in (20, 21))])
 def test_headers_tell_the_sequences_apart(seed: int) -> None:
     phantom = small_phantom(seed)
     chosen = choose_series(read(dicom_files(phantom), accept_identified=True), tuple(Modality), 32).chosen
@@ -99,7 +99,7 @@ def test_the_seeds_cover_all_vendors() -> None:
     assert seen == set(VENDORS)
 
 
-@pytest.mark.parametrize("seed", [2, 20])
+@pytest.mark.parametrize("seed", [2, pytest.param(20, marks=pytest.mark.long)])
 def test_what_is_read_back_is_what_was_scanned(seed: int) -> None:
     phantom = small_phantom(seed)
     chosen = choose_series(read(dicom_files(phantom), accept_identified=True), tuple(Modality), 32).chosen

@@ -59,6 +59,7 @@ def test_channels_lie_on_each_other(result, phantom):
     assert (voxel < 47).all()
 
 
+@pytest.mark.long
 def test_file_order_does_not_matter(files, result, recipe):
     shuffled = list(files)
     random.Random(5).shuffle(shuffled)
@@ -96,6 +97,7 @@ def test_too_few_slices_are_refused_under_the_papers_rule(phantom_volumes, recip
     assert caught.value.code is ErrorCode.TOO_FEW_SLICES
 
 
+@pytest.mark.long
 def test_the_offline_command_writes_every_step(files, recipe, tmp_path, capsys):
     study = tmp_path / "study"
     study.mkdir()

@@ -26,6 +26,7 @@ def stored_and_read(record):
     return from_dict(PreprocessRecord, json.loads(json.dumps(to_dict(record))))
 
 
+@pytest.mark.long
 def test_a_study_of_dicom_files_is_replayed_to_the_bit(phantom_files, recipe):
     by_percentiles = replace(recipe, intensity=Intensity("percentile"), grid=Grid((40, 44, 36), (4.0, 4.0, 5.0)))
     done = preprocess_dicom(phantom_files, by_percentiles, accept_identified=False)

@@ -135,6 +135,7 @@ def test_a_version_published_under_load_waits_and_disturbs_nothing(repository: P
     assert set(load.answered) == {"1"}
 
 
+@pytest.mark.long
 def test_a_version_that_cannot_load_is_undone(repository: Path, tmp_path: Path) -> None:
     broken = promotable(tmp_path / "broken", 9.0, model=b"no graph at all")
     assert add_version(repository, broken) == 4
@@ -156,6 +157,7 @@ def test_a_version_that_cannot_load_is_undone(repository: Path, tmp_path: Path) 
     assert (found.serving, found.previous, found.begun) == (2, 1, None)
 
 
+@pytest.mark.long
 def test_a_canary_that_is_not_answered_undoes_it(repository: Path, tmp_path: Path) -> None:
     """The graph answers, but as other weights than its manifest says: no manifest has them."""
     source = promotable(tmp_path / "impostor", 7.0)

@@ -49,7 +49,7 @@ def s3() -> Iterator[str]:
         server.stop()
 
 
-@pytest.fixture(params=["file", "memory", "s3"])
+@pytest.fixture(params=["file", "memory", pytest.param("s3", marks=pytest.mark.long)])
 def url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """An empty store's URL; S3's address and credentials are where AWS's own tools look for them."""
     if request.param == "file":

@@ -97,6 +97,7 @@ RUN_BY_THE_BRIDGE = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("file", "modules"),
     [

@@ -56,6 +56,7 @@ def test_the_command_exports_them_and_says_how_they_did(
     assert manifest.variants["fp16"].figures.studies == 2 * PATIENTS
 
 
+@pytest.mark.long
 def test_a_refusal_fails_the_export_and_leaves_nothing(
     tmp_path: Path, calibration: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
