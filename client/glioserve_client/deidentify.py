@@ -40,7 +40,7 @@ from glioserve_client.dicomfile import (
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_dicom.agents import agent_in
 from glioserve_dicom.clocks import first_of, since
-from glioserve_dicom.files.attributes import numbers, texts
+from glioserve_dicom.files.attributes import items, numbers, texts
 from glioserve_dicom.files.elements import data_set_bytes, meta_bytes, text_element
 from glioserve_dicom.files.quiet import quiet
 from glioserve_dicom.forms import UNKNOWN_PHOTOMETRIC, has_form, stand_in
@@ -216,8 +216,8 @@ def _kept(source: Dataset, names: Pseudonyms, origin_us: int, depth: int = 0, ti
         if keyword in left_out:
             continue
         if vr == "SQ":
-            items = [_kept(item, names, origin_us, depth + 1) for item in source[tag].value or ()]
-            elements[tag] = DataElement(tag, "SQ", items)
+            kept_items = [_kept(item, names, origin_us, depth + 1) for item in items(source, tag)]
+            elements[tag] = DataElement(tag, "SQ", kept_items)
         elif treatment is Treatment.KEEP and keyword not in _WRITTEN_LAST:
             if (shaped := _in_place(source.get_item(tag), keyword, vr, implicit, little)) is not None:
                 elements[tag] = shaped

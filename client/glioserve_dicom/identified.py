@@ -45,6 +45,7 @@ _UID = re.compile(r"[0-9.]{1,64}")
 _TIME = re.compile(r"[0-9]{2}(:?[0-9]{2}(:?[0-9]{2}(\.[0-9]{1,6})?)?)?")
 _PERSON = re.compile(r"[\^@]")
 """Signs of a person's name or address in a technical text."""
+_NOT_FINITE = re.compile(rb"(?i)\b(nan|inf(inity)?)\b")
 _LONG_NUMBER = re.compile(r"[0-9]{5}")
 _IDENTIFYING = frozenset(IDENTIFYING_ATTRIBUTES)
 _MOST_NAMED = 12
@@ -157,6 +158,7 @@ def _is_as_kept(dataset: Dataset, keyword: str) -> bool:
     if not isinstance(value, bytes):
         return isinstance(value, int)  # pydicom converts PixelRepresentation where it parses a sequence
     little = bool(getattr(element, "is_little_endian", True))
+    value = _NOT_FINITE.sub(b"0", value)  # the reader says that it is not finite
     return is_stand_in(value, keyword) or has_form(value, keyword, dictionary_VR(keyword), little)
 
 

@@ -21,6 +21,7 @@ from glioserve_contract.records.recipe import BrainExtraction
 from glioserve_dicom.files import bounded
 from glioserve_dicom.files import part10 as part10_module
 from glioserve_dicom.files.archive import unpack
+from glioserve_dicom.forms import is_numeric_text
 from glioserve_dicom.read import read
 from glioserve_dicom.slices.frames import MAX_FRAMES
 from glioserve_dicom.volumes.arrays import volume_of_array
@@ -226,3 +227,42 @@ def test_the_longest_object_is_within_the_bound():
     file = bounded.BoundedReads(content)
     pydicom.dcmread(file)
     assert (bounded.MOST_READS - file._left) * MAX_FRAMES / 500 < bounded.MOST_READS / 2
+
+
+@pytest.mark.parametrize("keyword", ["ReferencedImageSequence", "PerFrameFunctionalGroupsSequence"])
+@pytest.mark.parametrize("way", [entries.server, entries.client])
+def test_a_million_items_are_refused_or_left_out_unparsed(keyword, way):
+    items = (ITEM[:4] + bytes(4)) * 1_000_000
+
+    def edit(dataset):
+        set_raw(dataset, keyword, "SQ", items)
+
+    files = [rewritten(content, edit) for content in sources.classic("explicit little endian").files[:1]]
+
+    def refused():
+        with pytest.raises(GlioserveError):
+            way(files, sources.PAIR)
+
+    assert calls_of(refused) < 100_000
+
+
+def test_a_header_of_a_huge_image_takes_no_memory():
+    """Sixty bytes of RLE cannot be four thousand million pixels."""
+
+    def edit(dataset):
+        dataset.Rows = dataset.Columns = 65535
+
+    (content,) = [rewritten(sources.classic("RLE").files[0], edit)]
+    tracemalloc.start()
+    try:
+        with pytest.raises(GlioserveError):
+            entries.client([content], sources.PAIR)
+        assert tracemalloc.get_traced_memory()[1] < 50 << 20
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("value", [b" " * 60_000 + b"x", b"\\" * 60_000 + b"x", b"1e" * 30_000, b"1\\" * 30_000 + b"x"])
+def test_no_text_of_a_number_is_tried_in_many_ways(value):
+    """A pattern that goes back over what it has matched would take minutes."""
+    assert not is_numeric_text(value)

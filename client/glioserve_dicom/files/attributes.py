@@ -19,8 +19,11 @@ from pydicom.sequence import Sequence as DicomSequence
 from pydicom.tag import BaseTag, Tag
 
 from glioserve_contract import ErrorCode, GlioserveError
+from glioserve_dicom.files.bounded import MOST_ITEMS
 
 _BINARY = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "FL": "f", "FD": "d", "UV": "Q", "SV": "q"}
+_ITEM = b"\xfe\xff\x00\xe0"
+"""Tag of a sequence's item in little endian."""
 _MOST_CHARACTERS = 4096
 """Most characters of a value that are looked at: a header's numbers and codes are short."""
 
@@ -93,6 +96,8 @@ def items(dataset: Dataset, keyword: str | BaseTag) -> Sequence[Dataset]:
     tag = _tag(keyword) if isinstance(keyword, str) else keyword
     if tag not in dataset:
         return ()
+    if _has_too_many_items(element_of(dataset, tag)):
+        raise malformed(keyword, f"has over {MOST_ITEMS} items")
     try:
         value = dataset[tag].value
     except Exception:  # noqa: BLE001 - pydicom raises many kinds on a damaged sequence
@@ -143,6 +148,15 @@ def _numbers_of(value: bytes, vr: str, little: bool) -> tuple[float, ...]:
     if any("_" in part for part in parts):  # Python reads 1_000 as a number, DICOM does not
         raise ValueError
     return tuple(float(part) for part in map(_strip, parts) if part)
+
+
+def _has_too_many_items(element: object) -> bool:
+    """Return whether a sequence that is still bytes would make more items than any image needs."""
+    value = getattr(element, "value", None)
+    if not isinstance(value, bytes) or len(value) < MOST_ITEMS * len(_ITEM):
+        return False
+    little = getattr(element, "is_little_endian", True)
+    return value.count(_ITEM if little else _ITEM[1::-1] + _ITEM[:1:-1]) > MOST_ITEMS
 
 
 def _as_list(value: object) -> Sequence[object]:

@@ -10,6 +10,9 @@ from glioserve_dicom.pixels.codestream import BEHIND_CODESTREAM, UNUSED_PARTS
 
 _HEADER = struct.Struct("<16I")
 
+_MOST_EXPANSION = 64
+"""Bytes that a byte of RLE can stand for: two stand for at most 128."""
+
 
 def decode_rle(data: bytes, pixels: int, sample_bytes: int, samples: int) -> tuple[bytes, frozenset[str]] | None:
     """Return the frame in little endian, colours by pixel, and what was found beside it.
@@ -27,6 +30,8 @@ def decode_rle(data: bytes, pixels: int, sample_bytes: int, samples: int) -> tup
         return None
     count, *offsets = _HEADER.unpack_from(data)
     if count != sample_bytes * samples or not _HEADER.size <= offsets[0] <= len(data):
+        return None
+    if pixels * sample_bytes * samples > _MOST_EXPANSION * len(data):  # before memory is taken for them
         return None
     beside = set()
     if any(offsets[count:]) or any(data[_HEADER.size : offsets[0]]):

@@ -6,6 +6,7 @@ import struct
 
 from pydicom.uid import RLELossless
 
+from glioserve_contract.limits import MAX_REQUEST_BYTES
 from glioserve_dicom.files.part10 import NATIVE_SYNTAXES, Instance
 from glioserve_dicom.pixels.codestream import Codestream
 from glioserve_dicom.pixels.fragments import fragments_of, frames_of, places_of
@@ -18,6 +19,8 @@ from glioserve_dicom.pixels.rle import decode_rle
 
 OFFSET_TABLE = "an offset table that is not one"
 SPARE_FRAGMENTS = "fragments beyond the frames"
+MAX_UNPACKED_BYTES = MAX_REQUEST_BYTES
+"""Size of the most pixels that one compressed file may have; a header that states more is a trap."""
 MAX_ENCODED_SHARE = 2.0
 """Largest size of a compressed frame as a multiple of its raw pixels; a larger one is a trap for decoders."""
 _LEAST_ENCODED_BYTES = 4096
@@ -28,12 +31,15 @@ class Frames:
     """The frames of a compressed file, found among its fragments; each is parsed when it is asked for.
 
     Raises:
-        ValueError: the frames cannot be told apart, or the file's transfer syntax is a native one.
+        ValueError: the frames cannot be told apart, they would unpack to more than a file may, or the file's transfer
+            syntax is a native one.
     """
 
     def __init__(self, instance: Instance, layout: Layout) -> None:
         if not instance.encapsulated or instance.transfer_syntax in NATIVE_SYNTAXES:
             raise ValueError("not compressed")
+        if layout.size_bytes > MAX_UNPACKED_BYTES:
+            raise ValueError("larger than a file may be")
         self.layout, self.is_rle = layout, instance.transfer_syntax == RLELossless
         self._table, self._fragments = fragments_of(instance.pixels)
         self._spans = frames_of(self._table, self._fragments, layout.frames, self._begins)

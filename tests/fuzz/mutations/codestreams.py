@@ -28,6 +28,7 @@ from pydicom.uid import (
 
 from fuzz.mutations import byte_level
 from fuzz.mutations.attributes import rewritten
+from fuzz.sources import MARKER
 
 Random = np.random.Generator
 _OTHER = (
@@ -118,6 +119,38 @@ def _size_and_header_agree_on_nonsense(rng: Random, dataset: pydicom.Dataset, ot
     dataset.Rows, dataset.Columns = rows, columns
 
 
+def _segments_added(rng: Random, dataset: pydicom.Dataset, other: bytes) -> None:
+    """Segments of any kind at any marker's place: again, of another process, of a false length, with a name in them."""
+    kinds = _JPEG_2000_KINDS if dataset.file_meta.TransferSyntaxUID in _JPEG_2000 else _JPEG_KINDS
+
+    def edit(stream: bytes) -> bytes:
+        places = [i for i in range(2, min(len(stream), 4000) - 1) if stream[i] == 0xFF and stream[i + 1] >= 0x4F]
+        for _ in range(int(rng.integers(1, 4))):
+            payload = (MARKER.encode() * 9)[: int(rng.integers(0, 40))] if rng.random() < 0.6 else rng.bytes(20)
+            payload = bytes([int(rng.integers(4))]) * int(rng.integers(0, 4)) + payload
+            piece = struct.pack(">BBH", 0xFF, int(rng.choice(kinds)), len(payload) + 2) + payload
+            at = int(rng.choice([*places, len(stream) - 2])) if rng.random() < 0.9 else int(rng.integers(len(stream)))
+            stream = stream[:at] + piece + stream[at:]
+        return stream
+
+    _edited_stream(rng, dataset, edit)
+
+
+def _parts_repeated(rng: Random, dataset: pydicom.Dataset, other: bytes) -> None:
+    """The scan or the tile-part a second time, or a text at the end of its data."""
+
+    def edit(stream: bytes) -> bytes:
+        start = max(stream.rfind(b"\xff\xda"), stream.find(b"\xff\x90"))
+        end = stream.rfind(b"\xff\xd9")
+        again = stream[start:end] if rng.random() < 0.5 else MARKER.encode() * int(rng.integers(1, 9))
+        return stream[:end] + again + stream[end:]
+
+    _edited_stream(rng, dataset, edit)
+
+
+_JPEG_2000 = (JPEG2000, JPEG2000Lossless, HTJ2KLossless)
+_JPEG_KINDS = (0xC0, 0xC3, 0xC4, 0xC9, 0xCC, 0xD0, 0xDA, 0xDB, 0xDC, 0xDD, 0xE1, 0xF7, 0xF8, 0xFE)
+_JPEG_2000_KINDS = (0x50, 0x51, 0x52, 0x53, 0x55, 0x5C, 0x5D, 0x5E, 0x5F, 0x60, 0x61, 0x64, 0x90, 0x93)
 _SOF = (0xC0, 0xC1, 0xC3, 0xF7)
 
 
@@ -163,6 +196,9 @@ WAYS = (
     _number_in_start,
     _number_in_start,
     _size_and_header_agree_on_nonsense,
+    _segments_added,
+    _segments_added,
+    _parts_repeated,
     _of_another_file,
     _other_syntax,
     _fragments,
