@@ -388,6 +388,9 @@ podLabels podAnnotations extraArgs extraEnv extraEnvFrom extraVolumes extraVolum
 {{- define "glioserve.checkSecurity" -}}
 {{- range $context := list "podSecurityContext" "containerSecurityContext" -}}
 {{- with index $.Values $context -}}
+{{- range $key := list "runAsUser" "runAsGroup" "fsGroup" -}}
+{{- if kindIs "string" (index $.Values $context $key) -}}{{- fail (printf "%s.%s is text, and must be a number: write it without quotes." $context $key) -}}{{- end -}}
+{{- end -}}
 {{- if eq (toString .runAsUser) "0" -}}{{- fail (printf "%s.runAsUser is 0: the server needs no root, and the image's user is 1000. On OpenShift set it to null." $context) -}}{{- end -}}
 {{- end -}}
 {{- end -}}

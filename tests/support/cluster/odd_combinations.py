@@ -49,6 +49,8 @@ ODD_WORKS: list[tuple[str, Values]] = [
         {"extraVolumeMounts": [{"name": "tmp", "mountPath": "/var/cache", "subPath": "c"}]},
     ),
     ("a claim for a network card", {"resourceClaims": [{"name": "nic", "resourceClaimName": "n"}]}),
+    ("OpenShift's ids", {"podSecurityContext": dict.fromkeys(("runAsUser", "runAsGroup", "fsGroup"), 1000680000)}),
+    ("a host of every name", {"ingress": {"enabled": True, "hosts": ["*.example.org"], "tlsSecret": "c"}}),
     ("dns by hand", {"dnsPolicy": "None", "dnsConfig": {"nameservers": ["fd00::a"]}}),
 ]
 
@@ -188,6 +190,9 @@ ODD_REFUSED: list[tuple[str, Values, str]] = [
     ("volume without a name", {"extraVolumes": [{"emptyDir": {}}]}, "name"),
     ("objects as numbers", {"extraObjects": [1]}, "extraObjects"),
     ("a link that breaks rules", {"metrics": {"prometheusRule": {"enabled": True, "runbookUrl": 'x"y'}}}, "runbookUrl"),
+    ("a user as text", {"podSecurityContext": {"runAsUser": "1000"}}, "write it without quotes"),
+    ("a network that is none", {"networkPolicy": {"clients": [{"ipBlock": {"cidr": "10.0.0.1"}}]}}, "cidr"),
+    ("a host that is none", {"ingress": {"enabled": True, "hosts": ["G.example"], "tlsSecret": "c"}}, "ingress/hosts"),
     ("a weaker context by null", nested("containerSecurityContext.readOnlyRootFilesystem", None), "must not be null"),
     ("capabilities by null", nested("containerSecurityContext.capabilities.drop", None), "must not be null"),
     ("a section by null", {"networkPolicy": None}, "networkPolicy.enabled must not be null"),
