@@ -51,7 +51,7 @@ def keep_results(repository: Path, *studies: VolumeStudy) -> None:
     adapter = repository / "preprocess" / "1" / "model.py"
     adapter.write_text(adapter.read_text(encoding="utf-8") + _KEEPING, encoding="utf-8")
     folder = adapter.with_name("kept")
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     recipe = load_serving(repository).manifest.recipe
     for study in studies:
         volumes = {m: volume_of_array(m, v.voxels, v.lps_from_voxel) for m, v in study.volumes.items()}
