@@ -21,7 +21,7 @@ FIRST = ("integration", "evaluation", "triton_server", "export")
 
 @pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook of its own
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Group the tests for ``pytest -n 2 --dist loadgroup``: a file, or a whole folder, is one worker's."""
+    """Group the tests for ``pytest -n 3 --dist loadgroup``: a file, or a whole folder, is one worker's."""
     order = {folder: number for number, folder in enumerate(FIRST)}
     items.sort(key=lambda item: order.get(_folder(item), len(order)))
     for item in items:
