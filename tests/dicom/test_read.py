@@ -213,9 +213,7 @@ def test_a_strangers_own_deidentification_passes(datasets):
     """What PS3.15 Annex E leaves of a scanner's header, beside what the Python client sends."""
     code = Dataset()
     code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = "12738006", "SCT", "Brain"
-    for dataset, maker in zip(
-        datasets, ("Philips Medical Systems", "GE MEDICAL SYSTEMS", "Siemens Healthineers"), strict=True
-    ):
+    for dataset, maker in zip(datasets, ("Philips Medical Systems", "GE MEDICAL SYSTEMS", "TOSHIBA_MEC"), strict=True):
         dataset.Manufacturer, dataset.ManufacturerModelName = maker, "Signa HDxt"
         dataset.SoftwareVersions = ["5.7.1", "N4_VE11C_LATEST_20160120"]
         dataset.AnatomicRegionSequence = [code]
@@ -223,6 +221,8 @@ def test_a_strangers_own_deidentification_passes(datasets):
         dataset.SpecificCharacterSet, dataset.LossyImageCompression, dataset.Laterality = "ISO_IR 100", "00", "L"
         dataset.LongitudinalTemporalInformationModified, dataset.BurnedInAnnotation = "REMOVED", "NO"
         dataset.InPlanePhaseEncodingDirection, dataset.PresentationLUTShape = "ROW", "IDENTITY"
+        dataset.PatientOrientation, dataset.SpecificAbsorptionRateDefinition = ["L", "PH"], "IEC_WHOLE_BODY"
+        dataset.SynchronizationTrigger, dataset.OperatingModeType = "NO TRIGGER", "STATIC FIELD"
         dataset.WindowCenter, dataset.ImagingFrequency, dataset.PixelBandwidth = "400.5", "127.74", "1.2e2"
         dataset.add_new(0x00280000, "UL", 212)
     read([part10(d) for d in datasets], accept_identified=False)
