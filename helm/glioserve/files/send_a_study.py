@@ -55,7 +55,7 @@ def main() -> str | None:
     least, most = map(float, os.environ["GLIOSERVE_SCORE"].split())
     with tempfile.TemporaryDirectory() as folder:
         write_study(make_phantom(7, "recurrence"), Path(folder))
-        study = DicomStudy.from_directory(folder)
+        study = DicomStudy.from_directory(folder, in_memory=True)  # the folder goes before it is sent
     try:
         headers = {"authorization": f"Bearer {token.strip()}"} if token else None
         with GliomaClient(url, tls=tls(), headers=headers) as client:
