@@ -33,10 +33,10 @@ from glioserve_dicom.words import DESCRIPTION_WORDS
 from support.studies.dicom_files import PATIENT, dicom_file, file_bytes, mr_dataset, sent
 
 NAME = "Zyxquist"
-MARKS = {negation.WITH_AGENT, negation.WITHOUT_AGENT}
+MARKS = {negation.WITH_AGENT, negation.WITHOUT_AGENT, "fatonly", "t1map", "subtraction"}
 TURNED = (
     negation.AGENT_WORDS | negation.BEFORE_WORDS | negation.AFTER_WORDS | negation.WITH_WORDS | negation.NO_WORDS
-) | (negation.TECHNIQUE_WORDS | {"iv", "w", "f", "op", "in", "c"})
+) | (negation.TECHNIQUE_WORDS | {"iv", "w", "f", "op", "in", "c", "images"})
 TEXT_OF_VR = {
     **dict.fromkeys("AE LO LT PN SH ST UC UR UT".split(), NAME),
     "CS": NAME.upper(),

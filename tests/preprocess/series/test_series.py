@@ -221,7 +221,7 @@ class Eyes:
 
 @pytest.mark.parametrize("enhanced_first", [True, False])
 def test_images_tell_what_headers_do_not(enhanced_first):
-    one, other = scan(SeriesNumber="4"), scan(SeriesNumber="7")
+    one, other = (scan(SeriesNumber=n, AcquisitionTime=t) for n, t in (("4", "100000"), ("7", "103000")))
     enhanced, native = (one, other) if enhanced_first else (other, one)
     eyes = Eyes(enhanced)
     choice = choose(one + other, (T1, T1CE), compare=eyes)
@@ -232,7 +232,9 @@ def test_images_tell_what_headers_do_not(enhanced_first):
 
 
 def test_images_tell_among_three():
-    before, thick, thin = scan(FlipAngle=90), scan(slices=39, FlipAngle=80), scan(FlipAngle=80, slices=50, apart_mm=3.0)
+    before = scan(FlipAngle=90, AcquisitionTime="100000")
+    thick = scan(slices=39, FlipAngle=80, AcquisitionTime="103000")
+    thin = scan(FlipAngle=80, slices=50, apart_mm=3.0, AcquisitionTime="104000")
     eyes = Eyes(thick, thin)
     choice = choose(before + thick + thin, (T1, T1CE), compare=eyes)
     assert choice.chosen[T1CE].series_instance_uid == uid(thin)
