@@ -24,7 +24,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONDONTWRITEBYTECODE := 1
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: help demo test test-ci test-slow lint peers bench chaos fuzz brain-model opinion-model demo-model licences sbom docs docs-site tools checkov crds wheels clean
+.PHONY: help demo test test-long test-slow lint peers bench chaos fuzz brain-model opinion-model demo-model licences sbom docs docs-site tools checkov crds wheels clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -69,13 +69,13 @@ build/tools/crds/bin/python:
 crds: build/tools/crds/bin/python ## the operators' types of the chart's slow test, in an environment of their own
 
 # Each process has one core, where threads that wait for each other cost more than they gain.
-test test-ci test-slow: export OMP_NUM_THREADS ?= 1
+test test-long test-slow: export OMP_NUM_THREADS ?= 1
 
 test: $(VENV)/.dev tools ## the tests but for long and slow ones, in JOBS processes (TESTS=path, ARGS='-k name' to choose)
 	@$(BIN)/python -m pytest $(PARALLEL) -m "not slow and not long" $(TESTS) $(ARGS)
 
-test-ci: $(VENV)/.dev tools ## the tests but for the slow ones, as .ci/run does
-	@$(BIN)/python -m pytest $(PARALLEL) -m "not slow" $(TESTS) $(ARGS)
+test-long: $(VENV)/.dev tools ## the long tests: whole servers, trainings and exports; .ci/run runs them after the others
+	@$(BIN)/python -m pytest $(PARALLEL) -m "long and not slow" $(TESTS) $(ARGS)
 
 test-slow: $(VENV)/.dev tools checkov crds ## the tests that take long; run them before a release
 	@$(BIN)/python -m pytest $(PARALLEL) -m slow $(TESTS) $(ARGS)
