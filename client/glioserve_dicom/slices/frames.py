@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
+import numpy.typing as npt
 from pydicom.dataset import Dataset, FileDataset
 
 from glioserve_contract import ErrorCode, GlioserveError
@@ -172,7 +173,7 @@ def plane_of(dataset: Dataset, index: int) -> Plane:
     )
 
 
-def facing(plane: Plane, across: np.ndarray[Any, np.dtype[np.float64]]) -> Plane:
+def facing(plane: Plane, across: npt.NDArray[np.float64]) -> Plane:
     """Return the plane, turned by the least angle so that the vector ``across`` is across it."""
     normal = across / np.linalg.norm(across)
     if np.abs(normal - plane.normal).max() < _EXACT:
@@ -232,7 +233,7 @@ def _unit_axes(values: Sequence[float], cosine_error: float) -> _Orientation:
     return _orthonormal(axes) if off.max() > _EXACT else cast(_Orientation, tuple(values))
 
 
-def _orthonormal(axes: np.ndarray[Any, np.dtype[np.float64]]) -> _Orientation:
+def _orthonormal(axes: npt.NDArray[np.float64]) -> _Orientation:
     """Return the nearest two unit vectors at a right angle (polar decomposition)."""
     left, _, right = np.linalg.svd(axes, full_matrices=False)
     return cast(_Orientation, tuple(float(v) for v in (left @ right).ravel()))

@@ -22,6 +22,7 @@ RuntimePrecision = Literal["f32", "bf16"]
 Step = Callable[[str], None]
 
 _OUTPUTS = (LOGITS.name, CAM.name, MODEL_ID.name)
+_Outputs = list[npt.NDArray[Any]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,15 +78,15 @@ def by_openvino(model: bytes, images: Array, precision: RuntimePrecision, thread
         # By file name it would read from disk; by bytes the graph never leaves this process.
         compiled = core.compile_model(core.read_model(model, b""), "CPU", properties)
 
-        def run(image: Array) -> list[npt.NDArray[Any]]:
+        def run(image: Array) -> _Outputs:
             found = compiled(image)
             return [found[name] for name in _OUTPUTS]
 
         return _answers(run, images, f"OpenVINO {version('openvino')}, CPU, {precision}", step)
 
 
-def _answers(run: Callable[[Array], list[npt.NDArray[Any]]], images: Array, runtime: str, step: Step) -> RuntimeAnswers:
-    rows: list[list[npt.NDArray[Any]]] = []
+def _answers(run: Callable[[Array], _Outputs], images: Array, runtime: str, step: Step) -> RuntimeAnswers:
+    rows: list[_Outputs] = []
     for index in range(len(images)):
         step(f"{runtime}, study {index + 1} of {len(images)}")
         rows.append([np.array(output) for output in run(images[index : index + 1])])  # a copy: buffers are used again
