@@ -33,6 +33,8 @@ from glioserve_preprocess.series.selection import judge_study
 from series.answers import MIN_SLICES, RIGHT, WRONG
 
 FIRST_SEED = 60_000
+RUN_S = 360.0
+"""Time between the starts of two runs."""
 ABSTAINED = "abstained"
 T1, T1CE = Modality.T1, Modality.T1CE
 Pair = tuple[ClinicalSeries, ClinicalSeries]
@@ -61,8 +63,9 @@ def _scan(
     small: bool = False,
     plane: ScanPlane = "axial",
     spacing_mm: float = 0.0,
+    timed: bool = True,
 ) -> ClinicalSeries:
-    """Return one scan whose headers and times do not tell whether an agent was given."""
+    """Return one scan whose headers do not tell whether an agent was given; their times tell runs apart, no more."""
     patient = clinical_patient(seed, small)
     rng = np.random.default_rng([seed, number])
     # the draw of the technique is that of the seed alone, so that two scans of it have equal timings
@@ -70,8 +73,9 @@ def _scan(
     drawn = replace(drawn, contrast=replace(drawn.contrast, inflow=inflow), spacing_mm=spacing_mm or drawn.spacing_mm)
     conditions = Conditions(noise=float(rng.uniform(0.01, 0.035)))
     series = patient.series(
-        f"scan {number}", number, drawn, rng, None, agent=agent, marked=False, conditions=conditions
-    )
+        f"scan {number}", number, drawn, rng, RUN_S * number if timed else None,
+        agent=agent, marked=False, conditions=conditions,
+    )  # fmt: skip
     return series.with_attributes(ContrastBolusAgent=None)
 
 
@@ -135,7 +139,7 @@ def _thick(seed: int) -> Pair:
 
 def _saved_twice(seed: int) -> Pair:
     """Return a native acquisition twice, normalised and not, as two series without times."""
-    return copies.saved_twice(_scan(seed, 2, "T1 3D prepared"), 3, strength=1.6)
+    return copies.saved_twice(_scan(seed, 2, "T1 3D prepared", timed=False), 3, strength=1.6)
 
 
 _LIKE = ("T1 spin echo", "T1 3D prepared", "T1 3D gradient echo", "T1 inversion recovery")

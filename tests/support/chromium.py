@@ -20,6 +20,16 @@ from typing import Any
 
 from support.debian import with_libraries
 
+RESTS = """new Promise(done => {
+  let at = scrollY, since = performance.now()
+  const look = () => {
+    if (scrollY !== at) [at, since] = [scrollY, performance.now()]
+    if (performance.now() - since > 300) done(1)
+    else requestAnimationFrame(look)
+  }
+  look()
+})"""
+"""Promise that is kept when the page has not scrolled for 300 ms."""
 TIMEOUT_S = 60.0
 FLAGS = (
     "--headless=new --no-sandbox --disable-gpu --disable-3d-apis --disable-dev-shm-usage --disable-extensions "
@@ -102,15 +112,19 @@ class Tab:
         self.settle()
 
     def swipe(self, x: float, y: float, up_px: int = 0) -> None:
-        """Put a finger on the screen, move it up, and let go; without a way up it is a tap.
+        """Put a finger on the screen, move it up, hold it still and let go; without a way up it is a tap.
 
-        The page must have been opened as one that is touched.
+        The page must have been opened as one that is touched. It is at rest at the end: while a page runs on, a tap
+        only stops it.
         """
         self.call("Input.dispatchTouchEvent", type="touchStart", touchPoints=[{"x": x, "y": y}])
         for moved in range(20, up_px + 1, 20):
             self.call("Input.dispatchTouchEvent", type="touchMove", touchPoints=[{"x": x, "y": y - moved}])
             self.settle()
+        if up_px:
+            time.sleep(0.3)
         self.call("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
+        self.run(RESTS)
         self.settle()
 
     def wheel(self, x: float, y: float, down_px: float) -> None:
