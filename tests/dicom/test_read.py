@@ -8,14 +8,16 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.dataset import Dataset
-from pydicom.uid import CTImageStorage, ImplicitVRLittleEndian, JPEG2000Lossless, generate_uid
+from pydicom.uid import CTImageStorage, ImplicitVRLittleEndian, JPEG2000Lossless, JPEGLosslessSV1, UID, generate_uid
 
+from glioserve_client.deidentify import deidentify
+from glioserve_client.dicomfile import read_dicom_file
 from glioserve_contract import ErrorCode, GlioserveError, Modality
 from glioserve_dicom.identity import IDENTIFYING_ATTRIBUTES
 from glioserve_dicom.read import read
 from glioserve_dicom.slices.assemble import assemble
 from glioserve_dicom.slices.stacks import stacks_of
-from support.studies.encodings import encoded, zipped
+from support.studies.encodings import LOSSLESS, NATIVE, encoded, zipped
 from support.studies.scans import STUDY_UID, T1_HEADER, oblique, part10, series
 
 
@@ -306,3 +308,22 @@ def test_threads_change_nothing(threads, monkeypatch):
     made = series(stored, oblique((40, 32, 12), (1.0, 1.0, 4.0)), **T1_HEADER)
     (found,) = stacks_of(read([encoded(d, JPEG2000Lossless) for d in made], accept_identified=False))
     assert np.array_equal(assemble(found, Modality.T1).voxels, stored)
+
+
+@pytest.mark.parametrize("syntax", [*NATIVE.values(), *LOSSLESS.values(), JPEGLosslessSV1], ids=lambda uid: UID(uid).name)
+@pytest.mark.parametrize("signed", [0, 1])
+def test_bits_above_bits_stored_are_no_signal_either_way(syntax, signed):
+    """Old overlays lie there; the client clears them before it sends, so an offline run must not see them either."""
+    drawn = np.random.default_rng(1).integers(0, 2**14, (3, 40, 36))
+    files = []
+    for dataset in series(drawn, oblique((36, 40, 3), (1.0, 1.0, 4.0)), **T1_HEADER):
+        dataset.PixelRepresentation, dataset.BitsStored, dataset.HighBit = signed, 16, 15
+        file = pydicom.dcmread(BytesIO(encoded(dataset, syntax)))
+        file.BitsStored, file.HighBit = 10, 9
+        files.append(part10(file))
+    low = drawn & 0x3FF
+    right = np.where(low >= 512, low - 1024, low) if signed else low
+    by_the_client = deidentify([read_dicom_file(content, "", "The file") for content in files]).contents
+    for contents in (files, by_the_client):
+        instances = read([bytes(c) for c in contents], accept_identified=True)
+        np.testing.assert_array_equal(assemble(stacks_of(instances)[0], Modality.T1).voxels, right)

@@ -196,7 +196,7 @@ def stored_words(instance: Instance, layout: Layout, index: int) -> npt.NDArray[
         raise ValueError("no decoder is installed")
     decoded = get_decoder(syntax).as_array(pixels, index=0, raw=True, decoding_plugin=plugin, **options)
     array: npt.NDArray[np.generic] = decoded[0]
-    return array
+    return _without_unused_bits(array, layout) if syntax.is_encapsulated else array
 
 
 def _in_container(samples: npt.NDArray[np.uint16], precision: int, layout: Layout) -> npt.NDArray[np.generic]:
@@ -206,8 +206,13 @@ def _in_container(samples: npt.NDArray[np.uint16], precision: int, layout: Layou
     container = samples.astype(f"u{layout.allocated // 8}").view(
         f"{'i' if layout.signed else 'u'}{layout.allocated // 8}"
     )
+    return _without_unused_bits(container, layout)
+
+
+def _without_unused_bits(words: npt.NDArray[np.generic], layout: Layout) -> npt.NDArray[np.generic]:
+    """Return integers of BitsAllocated with the bits above BitsStored cleared, or equal to the sign."""
     unused = layout.allocated - layout.stored
-    numbers: npt.NDArray[np.generic] = (container << unused) >> unused
+    numbers: npt.NDArray[np.generic] = np.right_shift(np.left_shift(words, unused), unused)
     return numbers
 
 
