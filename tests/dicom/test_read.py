@@ -8,7 +8,7 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.dataset import Dataset
-from pydicom.uid import CTImageStorage, ImplicitVRLittleEndian, JPEG2000Lossless, JPEGLosslessSV1, UID, generate_uid
+from pydicom.uid import CTImageStorage, ImplicitVRLittleEndian, JPEG2000Lossless, JPEGLosslessSV1, generate_uid
 
 from glioserve_client.deidentify import deidentify
 from glioserve_client.dicomfile import read_dicom_file
@@ -310,7 +310,7 @@ def test_threads_change_nothing(threads, monkeypatch):
     assert np.array_equal(assemble(found, Modality.T1).voxels, stored)
 
 
-@pytest.mark.parametrize("syntax", [*NATIVE.values(), *LOSSLESS.values(), JPEGLosslessSV1], ids=lambda uid: UID(uid).name)
+@pytest.mark.parametrize("syntax", [*NATIVE.values(), *LOSSLESS.values(), JPEGLosslessSV1], ids=lambda u: u.name)
 @pytest.mark.parametrize("signed", [0, 1])
 def test_bits_above_bits_stored_are_no_signal_either_way(syntax, signed):
     """Old overlays lie there; the client clears them before it sends, so an offline run must not see them either."""
