@@ -39,7 +39,8 @@ class Fault:
 AVAILABILITY = tuple(f"GlioserveAvailabilityBurn{how}" for how in ("Fast", "Slow", "Creeping"))
 BURN = frozenset(AVAILABILITY)
 LATENCY = frozenset({"GlioserveLatencyBurnFast", "GlioserveLatencyBurnSlow"})
-REPAIR = BURN | {"GlioserveStageReplaced", "GlioserveNoPodReady", "GlioserveCanaryFailing"}
+REPAIR = BURN | {"GlioserveStageReplaced", "GlioserveNoPodReady", "GlioserveCanaryFailing", "GlioserveStalled"}
+"""Alerts of a repair, whose few real seconds are minutes here: meanwhile no study may end."""
 FAULTS = (
     Fault(
         "a certificate of 10 days",
@@ -101,11 +102,11 @@ FAULTS = (
         REPAIR,
     ),
     Fault(
-        "tritonserver killed twice, the container started anew",
+        "tritonserver killed twice, the container started anew, the second time under a quota",
         ("GlioserveRestarts", "GlioserveNoPodReady"),
         s.crash_twice,
-        "3 of Restarts: what ended it is stopped; 1 of NoPodReady: the start waited for",
-        s.nothing,
+        "3 of Restarts: what ended it is stopped; 2 of NoPodReady: the quota undone",
+        s.end_limits,
         REPAIR | {"GlioserveNotScraped"},
     ),
     Fault(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 GROUPS = Path("/sys/fs/cgroup")
@@ -11,12 +12,12 @@ PERIOD_US = 100_000
 
 
 class Limit:
-    """A control group for one process, with all its threads, until it is ended."""
+    """A control group for one process, and those that it starts from then on, until it is ended."""
 
     def __init__(self, pid: int, controller: str, settings: Mapping[str, str]) -> None:
         """Put the process into a new group that has these files."""
         root = _root(controller)
-        self._pid, self._back = pid, root / "cgroup.procs"
+        self._back = root / "cgroup.procs"
         self._group = root / f"glioserve-night-{os.getpid()}-{pid}"
         self._group.mkdir()
         for name, value in settings.items():
@@ -24,9 +25,10 @@ class Limit:
         (self._group / "cgroup.procs").write_text(f"{pid}")
 
     def end(self) -> None:
-        """Take the process out, where it lives, and remove the group."""
-        if Path(f"/proc/{self._pid}").exists():
-            self._back.write_text(f"{self._pid}")
+        """Take the processes out that live, and remove the group."""
+        for pid in (self._group / "cgroup.procs").read_text().split():
+            with suppress(ProcessLookupError):
+                self._back.write_text(pid)
         self._group.rmdir()
 
 

@@ -29,6 +29,8 @@ WRONG_PORT = 9
 OUTCOMES = 10
 SLOW_CORES = 0.15
 """Part of a core that a throttled process gets: a study of three core-seconds takes twenty."""
+STARTING_CORES = 0.2
+"""Part of a core that a throttled start gets: its three core-seconds take a quarter of a minute."""
 FAILING_STUDIES = 12
 REMAINS = "remains"
 BLOCK_BYTES = 1 << 16
@@ -119,10 +121,11 @@ def give_up(night: Night) -> None:
 
 
 def crash_twice(night: Night) -> None:
-    """Kill tritonserver, and again when the container has been started anew."""
+    """Kill tritonserver, and again when the container has been started anew, which then gets little of a core."""
     for _ in range(2):
         night.release.wait_for(night.release.pod.is_ready, REPAIR_TIMEOUT_S)
         night.release.crash(night.release.pod)
+    night.limits = [quota(night.release.pod.serve.process.pid, STARTING_CORES)]
 
 
 def new_pod(night: Night) -> None:
