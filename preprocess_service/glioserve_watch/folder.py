@@ -1,9 +1,10 @@
-"""The folder of a study log: made where it is missing, and held by one server at a time."""
+"""The folder of a study log: made where it is missing, held by one server at a time, and its files that come and go."""
 
 from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from glioserve_contract import ErrorCode, GlioserveError
@@ -71,3 +72,16 @@ def hold_part_of(path: Path) -> HeldFolder:
             return HeldFolder(path / f"server-{number}")
         except BlockingIOError:
             number += 1
+
+
+def there(files: Iterable[Path]) -> Iterator[tuple[os.stat_result, Path]]:
+    """Yield the status and the path of each file that is still there; others may be taken by another process meanwhile.
+
+    Raises:
+        OSError: the folder or a file in it cannot be read for another reason.
+    """
+    for file in files:
+        try:
+            yield file.stat(), file
+        except FileNotFoundError:
+            continue

@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from glioserve_contract import ErrorCode, GlioserveError, sha256_digest
 from glioserve_contract.records.studies.study import StudyRecord
+from glioserve_watch.folder import there
 
 INPUTS_FOLDER = "inputs"
 """Folder of the kept inputs in a study log."""
@@ -115,14 +116,12 @@ class InputKeeper:
             self._on_loss(error)
 
     def _remove_unanswered(self) -> None:
-        for path in (self._folder / _INCOMING).iterdir():
-            with suppress(FileNotFoundError):
-                if time.time() - path.stat().st_mtime > INCOMING_S:
-                    path.unlink()
+        for status, path in there((self._folder / _INCOMING).iterdir()):
+            if time.time() - status.st_mtime > INCOMING_S:
+                path.unlink(missing_ok=True)
 
     def _remove_oldest(self) -> None:
-        files = [(path.stat(), path) for path in self._folder.glob("*.npz")]
-        files.sort(key=lambda file: file[0].st_mtime_ns)
+        files = sorted(there(self._folder.glob("*.npz")), key=lambda file: file[0].st_mtime_ns)
         excess = sum(status.st_size for status, _ in files) - self._most_bytes
         for status, path in files:
             if excess <= 0:

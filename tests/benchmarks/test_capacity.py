@@ -54,7 +54,7 @@ def erlang_c(servers, load):
 
 
 def test_two_at_work_slow_each_other_down(parts):
-    """Of two studies of 2 s, 1 s apart: one second alone, then both at half the pace, and the second's end alone."""
+    """Two studies of 2 s, 1 s apart: one second alone, then both at half the pace, and the second's end alone."""
     limits = parts.stations.Limits(2, slowdown=2.0)
     _, waits, station = run_station(parts, limits, [0.0, 1.0, 10.0], [2.0, 2.0, 2.0])
     ended = waits + np.array([2.0, 3.0, 12.0])  # run_station takes off the arrival and the time alone

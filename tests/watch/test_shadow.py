@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -180,6 +181,23 @@ def test_inputs_are_bounded_and_those_without_an_answer_are_removed(
     images.sweep(tmp_path)
     assert list(tmp_path.iterdir()) == []
     assert not images.leave(tmp_path / "gone", "sha256:1", IMAGE)
+
+
+def test_an_input_that_is_taken_meanwhile_keeps_no_other_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between listing the folder and looking at a file, the candidate's process may have taken that file."""
+    listed = Path.iterdir
+
+    def with_one_that_is_gone(folder: Path) -> Iterator[Path]:
+        yield from listed(folder)
+        yield folder / "gone.npy"
+
+    monkeypatch.setattr(Path, "iterdir", with_one_that_is_gone)
+    image = np.zeros((1, 2, 2, 2), np.float32)
+    assert images.leave(tmp_path, "sha256:aa", image)
+    images.sweep(tmp_path)
+    taken = images.take(tmp_path, "sha256:aa")
+    assert taken is not None
+    assert taken.shape == image.shape
 
 
 @pytest.mark.parametrize(("number", "code"), [(1, ErrorCode.INVALID_SHADOW), (9, ErrorCode.VERSION_NOT_FOUND)])

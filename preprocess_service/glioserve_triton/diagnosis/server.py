@@ -24,6 +24,7 @@ from glioserve_triton.process.locate import (
 )
 from glioserve_triton.process.options import free_ports
 from glioserve_triton.served.profile import profile_needs
+from glioserve_watch.folder import there
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - Linux's POSIX shared memory
 TRITON_TEMPORARY = Path("/tmp")  # noqa: S108 - where Triton's Python backend writes, whatever TMPDIR says
@@ -96,7 +97,7 @@ def _shared_memory() -> Finding:
     except OSError as error:
         return Finding("server", str(SHARED_MEMORY), "fail", str(error.strerror), "mount a tmpfs on it")
     found = f"{readable_size(total)}, {readable_size(free)} free"
-    ours = [region.stat().st_size for region in SHARED_MEMORY.glob("glioserve-run-*")]
+    ours = [status.st_size for status, _ in there(SHARED_MEMORY.glob("glioserve-run-*"))]
     if ours:
         found += f"; {readable_size(sum(ours))} held by servers that run or were killed"
     if not writable:

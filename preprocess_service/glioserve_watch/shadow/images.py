@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from glioserve_watch.folder import there
+
 SHADOW_IMAGES = "GLIOSERVE_SHADOW_IMAGES"
 """Environment variable of the server's processes: the folder of the inputs; none is left without it."""
 MOST_BYTES = 1 << 29
@@ -23,7 +25,7 @@ Image = npt.NDArray[np.float32]
 def leave(folder: Path, digest: str, image: Image) -> bool:
     """Leave the network's input [C, D, H, W]; return False where there is no room. It never raises."""
     try:
-        if sum(file.stat().st_size for file in folder.iterdir()) + image.nbytes > MOST_BYTES:
+        if sum(status.st_size for status, _ in there(folder.iterdir())) + image.nbytes > MOST_BYTES:
             return False
         part = folder / f"{os.getpid()}.part"
         with part.open("wb") as file:
@@ -50,9 +52,9 @@ def take(folder: Path, digest: str) -> Image | None:
 
 def sweep(folder: Path) -> None:
     """Remove the inputs of studies that got no answer."""
-    for file in folder.iterdir():
-        with suppress(OSError):
-            if time.time() - file.stat().st_mtime > OLDEST_S:
+    for status, file in there(folder.iterdir()):
+        if time.time() - status.st_mtime > OLDEST_S:
+            with suppress(OSError):
                 file.unlink()
 
 
