@@ -166,7 +166,10 @@ class GliomaClient(Shell):
                 future.cancel()
 
     def ready(self, *, timeout_s: float = PROBE_TIMEOUT_S) -> bool:
-        """Return whether the server can be reached and serves the model now."""
+        """Return whether the server can be reached and serves the model now.
+
+        False has any reason, wrong credentials too; :meth:`wait_until_ready` and :meth:`server_info` raise it.
+        """
         return self._probe(positive(timeout_s)) is None
 
     def is_ready(self, *, timeout_s: float = PROBE_TIMEOUT_S) -> bool:
@@ -181,7 +184,9 @@ class GliomaClient(Shell):
 
         Raises:
             UnavailableError: the model was not ready in time; the message has the last reason.
-            GlioserveError: a refusal that waiting does not change, such as missing credentials (GLIO-4106).
+            GlioserveError: at once, where waiting changes nothing: wrong credentials (GLIO-4106, GLIO-4109, GLIO-4110),
+                an address or TLS setting that does not fit (GLIO-4107, GLIO-4108), a misspelt model (GLIO-4106),
+                another program at the port (GLIO-4105).
             ValueError: ``timeout_s`` is not a positive number.
         """
         waiting = Waiting(timeout_s, PROBE_TIMEOUT_S)
@@ -296,8 +301,8 @@ class GliomaClient(Shell):
         try:
             if self._call("ModelReady", timeout_s, self.model_name).ready:
                 return None
-            if self.model_name != ENSEMBLE.name:
-                # Of a model that is not ready only its metadata tells whether the server has ever heard of it.
+            if self.model_name != ENSEMBLE.name and self._call("ModelReady", timeout_s, ENSEMBLE.name).ready:
+                # The server has loaded what it serves. Whether it has ever heard of a model, only its metadata tells.
                 self._call("ModelMetadata", timeout_s, self.model_name)
         except GlioserveError as error:
             return error

@@ -45,7 +45,8 @@ def connection_fault(url: str, tls: TlsOptions | None, text: str) -> GlioserveEr
     if (untrusted := _UNTRUSTED.search(text)) is not None:
         return _mismatch(
             f"The server's certificate is not trusted: {untrusted['why']}.",
-            "Name the file of the authority that signed it (tls_ca, --tls-ca); an expired one the operator replaces.",
+            "Name the file of the authority that signed it (root_certificates, --tls-ca); an expired one the operator "
+            "replaces.",
         )
     if _NAME.search(text):
         return _mismatch(

@@ -121,7 +121,7 @@ class AsyncGliomaClient(Shell):
                 task.cancel()
 
     async def ready(self, *, timeout_s: float = PROBE_TIMEOUT_S) -> bool:
-        """Return whether the server can be reached and serves the model now."""
+        """Return whether the server can be reached and serves the model now; False has any reason."""
         return await self._probe(positive(timeout_s)) is None
 
     async def is_ready(self, *, timeout_s: float = PROBE_TIMEOUT_S) -> bool:
@@ -129,7 +129,10 @@ class AsyncGliomaClient(Shell):
         return await self.ready(timeout_s=timeout_s)
 
     async def wait_until_ready(self, timeout_s: float = 60.0) -> None:
-        """Wait until the server is :meth:`ready`, for ``timeout_s`` at most; raise UnavailableError then."""
+        """Wait until the server is :meth:`ready`, for ``timeout_s`` at most; raise UnavailableError then.
+
+        What waiting does not change is raised at once, as by :meth:`glioserve_client.GliomaClient.wait_until_ready`.
+        """
         waiting = Waiting(timeout_s, PROBE_TIMEOUT_S)
         while (problem := await self._probe(waiting.probe_timeout_s())) is not None:
             await asyncio.sleep(waiting.pause_after(problem))
@@ -208,7 +211,7 @@ class AsyncGliomaClient(Shell):
         try:
             if (await self._call("ModelReady", timeout_s, self.model_name)).ready:
                 return None
-            if self.model_name != ENSEMBLE.name:
+            if self.model_name != ENSEMBLE.name and (await self._call("ModelReady", timeout_s, ENSEMBLE.name)).ready:
                 await self._call("ModelMetadata", timeout_s, self.model_name)
         except GlioserveError as error:
             return error

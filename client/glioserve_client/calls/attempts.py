@@ -26,6 +26,9 @@ LOST_PAUSE_S = 3.0
 """Pause after a process was lost, times the number lost so far: the server replaces it within seconds."""
 PROBE_TIMEOUT_S = 5.0
 """Longest time that a question for the server's readiness may take."""
+_MAY_PASS = frozenset({ErrorCode.INTERNAL})
+"""Codes that say nothing of a study's fate at another attempt, and yet may be gone at the next probe: a connection that
+broke while the server started is told so."""
 CONCURRENCY = 4
 """Studies of ``predict_many`` that are under way at one time."""
 
@@ -184,10 +187,10 @@ class Waiting:
         return min(self._probe_timeout_s, max(self._deadline - time.monotonic(), 0.01))
 
     def pause_after(self, problem: GlioserveError) -> float:
-        """Return the pause before the next probe; raise where there is no time for one."""
+        """Return the pause before the next probe; raise where waiting does not help, or there is no time for one."""
+        if not problem.retryable and problem.code not in _MAY_PASS:
+            raise problem
         if time.monotonic() + self._pause_s >= self._deadline:
-            if not problem.retryable:
-                raise problem
             detail = f"The model is not ready after {self._timeout_s:g} s: {problem.detail}"
             raise GlioserveError(ErrorCode.UNAVAILABLE, detail) from problem
         pause_s, self._pause_s = self._pause_s, min(self._pause_s * 2, 1.0)

@@ -6,7 +6,11 @@ from collections.abc import Iterator, Mapping
 
 from tritonclient.utils import InferenceServerException
 
-from glioserve_contract import CONTRACT_VERSION
+from glioserve_client.connect.tls import TlsOptions
+from glioserve_client.options import check_url
+from glioserve_client.reachability import connection_fault
+from glioserve_client.status import error_from_status
+from glioserve_contract import CONTRACT_VERSION, ErrorCode, GlioserveError
 from glioserve_contract.tensors import ENSEMBLE
 from glioserve_triton.channel import ChannelTls, open_client
 from glioserve_triton.diagnosis.findings import Finding
@@ -19,8 +23,13 @@ def reached_findings(
     url: str, tls: ChannelTls | None = None, headers: Mapping[str, str] | None = None
 ) -> Iterator[Finding]:
     """Yield the findings of the area ``reached``, of the server at ``url``; ``headers`` are gRPC metadata of calls."""
-    client = open_client(url, tls)
+    try:
+        check_url(url)
+    except ValueError as error:
+        yield Finding("reached", url, "fail", str(error), "name the server's gRPC port as HOST:PORT")
+        return
     sent = {"headers": dict(headers or {}), "client_timeout": CALL_TIMEOUT_S}
+    client = open_client(url, tls)
     try:
         server = client.get_server_metadata(**sent)
         yield _version(url, standing_of(str(server.version)))
@@ -31,10 +40,21 @@ def reached_findings(
         model = client.get_model_metadata(ENSEMBLE.name, **sent)
         yield _contract_kept({t.name for t in model.inputs}, {t.name for t in model.outputs})
     except InferenceServerException as error:
-        action = "check the address (the gRPC port, 8001 by default), the network, and whether TLS or a token is needed"
-        yield Finding("reached", url, "fail", f"no answer: {error.message()}", action)
+        reason = _reason(url, tls, error)
+        yield Finding("reached", url, "fail", f"no answer: {reason.detail}", reason.action)
     finally:
         client.close()
+
+
+def _reason(url: str, tls: ChannelTls | None, error: InferenceServerException) -> GlioserveError:
+    """Return what the typed client would raise of the failed call."""
+    failure = error_from_status(error.status(), error.message())
+    if failure.code is not ErrorCode.UNAVAILABLE:
+        return failure
+    given = None
+    if tls is not None:
+        given = TlsOptions(tls.root_certificates, tls.private_key, tls.certificate_chain, tls.server_name)
+    return connection_fault(url, given, failure.detail) or failure
 
 
 def _version(url: str, standing: Standing) -> Finding:

@@ -3,7 +3,6 @@
 import json
 import os
 import socket
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -156,14 +155,6 @@ def test_a_model_that_the_server_has_never_heard_of_is_not_waited_for() -> None:
         assert len(server.requests) == 1
 
 
-@pytest.mark.parametrize("known", [True, False])
-def test_a_model_that_drains_is_waited_for_and_an_unknown_one_is_not(known: bool) -> None:
-    fake = FakeServer(Answer(small_answer()), ready=False, known=known)
-    error = errors.UnavailableError if known else errors.RequestRefusedError
-    with fake as server, GliomaClient(server.url, model_name="gliomma") as client, pytest.raises(error):
-        client.wait_until_ready(0.1)
-
-
 def test_attempts_are_bounded_and_counted() -> None:
     error, server = failure(full(), request_id="r")
     assert isinstance(error, errors.UnavailableError)
@@ -270,39 +261,6 @@ def test_another_contract_is_noticed_at_the_first_answer() -> None:
     assert isinstance(error, errors.ContractMismatchError)
     assert "7.1.0" in error.detail
     assert len(server.requests) == 1
-
-
-def test_readiness_is_waited_for() -> None:
-    with FakeServer(Answer(small_answer()), ready=False) as server, GliomaClient(server.url) as client:
-        assert not client.is_ready()
-        with pytest.raises(errors.UnavailableError, match=r"not ready after 0\.2 s"):
-            client.wait_until_ready(0.2)
-        timer = threading.Timer(0.2, setattr, (server, "ready", True))
-        timer.start()
-        client.wait_until_ready(30)
-        timer.join()
-        assert client.is_ready()
-
-
-def test_a_refusal_that_waiting_does_not_change_is_told_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    with FakeServer(Answer(small_answer())) as server, GliomaClient(server.url) as client:
-        refused = GlioserveError(ErrorCode.REQUEST_REFUSED, "no token")
-        monkeypatch.setattr(client, "_probe", lambda timeout_s: refused)
-        with pytest.raises(errors.RequestRefusedError, match="no token") as caught:
-            client.wait_until_ready(0.1)
-        assert not caught.value.retryable
-
-
-def test_a_server_that_comes_up_later_is_found() -> None:
-    """gRPC itself would pause for longer and longer between attempts to connect."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        url = f"127.0.0.1:{probe.getsockname()[1]}"
-    with GliomaClient(url) as client:
-        assert not client.is_ready(timeout_s=1)
-        server = FakeServer(Answer(small_answer()), address=url)
-        with server:
-            client.wait_until_ready(30)
-            assert client.predict(STUDY).attempts >= 1
 
 
 def test_one_client_serves_many_threads() -> None:

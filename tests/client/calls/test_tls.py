@@ -5,7 +5,6 @@ import contextlib
 import socket
 import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import grpc
@@ -25,6 +24,7 @@ from glioserve_client import (
     VolumeStudy,
     errors,
 )
+from support.network.http_server import http_server
 from support.network.pki import Authority, write_key
 from support.results.answers import small_answer
 from support.server.fake_server import Answer, Fail, FakeServer
@@ -110,20 +110,9 @@ def test_tls_towards_a_server_in_plain_text(pki: Path) -> None:
 
 
 def test_the_port_of_an_http_server_is_named_as_such(pki: Path) -> None:
-    with ThreadingHTTPServer(("127.0.0.1", 0), SilentHandler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            for tls in (None, TlsOptions(pki / "ca.pem")):
-                refused(f"127.0.0.1:{server.server_port}", tls, f"Port {server.server_port} is an HTTP port")
-        finally:
-            server.shutdown()
-            thread.join()
-
-
-class SilentHandler(BaseHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
-        pass
+    with http_server() as port:
+        for tls in (None, TlsOptions(pki / "ca.pem")):
+            refused(f"127.0.0.1:{port}", tls, f"Port {port} is an HTTP port")
 
 
 @pytest.mark.parametrize("tls", [None, TlsOptions()])

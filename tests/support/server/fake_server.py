@@ -22,6 +22,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 from tritonclient.utils import deserialize_bytes_tensor, np_to_triton_dtype, serialize_byte_tensor, triton_to_np_dtype
 
 from glioserve_contract.parameters import TRITON_PARAMETERS
+from glioserve_contract.tensors import ENSEMBLE
 
 
 @dataclass(frozen=True)
@@ -73,8 +74,9 @@ class Received:
 class FakeServer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]  # tritonclient is not typed
     """Scripted gRPC server on a free port of 127.0.0.1, or on its ``address`` where one is given.
 
-    ``ready`` is what it says of its model, and may change while it runs. Of a model that is not ``known`` it says that
-    it never had it, as Triton does.
+    ``ready`` is what it says of its models, and may change while it runs. Where another model than ``glioma`` is not
+    ``known``, it says that it never had it, as Triton does. ``refusal`` ends every call, as a proxy's does that asks
+    for credentials; it may change too.
     """
 
     def __init__(
@@ -82,11 +84,12 @@ class FakeServer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore
         *steps: Step,
         ready: bool = True,
         known: bool = True,
+        refusal: Fail | None = None,
         credentials: Any = None,
         address: str = "127.0.0.1:0",
         threads: int = 16,
     ) -> None:
-        self.ready, self._known = ready, known
+        self.ready, self._known, self.refusal = ready, known, refusal
         self.requests: list[Received] = []
         self.together = 0
         """Most requests that were being served at one time."""
@@ -110,18 +113,22 @@ class FakeServer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore
         self._server.stop(grace=None).wait(timeout=10)
 
     def ModelReady(self, request: Any, context: Any) -> Any:
-        return service_pb2.ModelReadyResponse(ready=self.ready)
+        self._admit(context)
+        return service_pb2.ModelReadyResponse(ready=self._has(request.name) and self.ready)
 
     def ModelMetadata(self, request: Any, context: Any) -> Any:
-        if self.ready:
+        self._admit(context)
+        if self._has(request.name) and self.ready:
             return service_pb2.ModelMetadataResponse(name=request.name, versions=["1"], platform="ensemble")
-        reason = "has no available versions" if self._known else "is not found"
+        reason = "has no available versions" if self._has(request.name) else "is not found"
         return context.abort(grpc.StatusCode.NOT_FOUND, f"Request for unknown model: '{request.name}' {reason}")
 
     def ServerMetadata(self, request: Any, context: Any) -> Any:
+        self._admit(context)
         return service_pb2.ServerMetadataResponse(name="fake", version="1.2.3", extensions=["none"])
 
     def ModelInfer(self, request: Any, context: Any) -> Any:
+        self._admit(context)
         with self._lock:
             step = self._steps.pop(0) if len(self._steps) > 1 else self._steps[0]
             self.requests.append(_received(request, context))
@@ -138,6 +145,13 @@ class FakeServer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore
         finally:
             with self._lock:
                 self._now -= 1
+
+    def _has(self, model: str) -> bool:
+        return self._known or model == ENSEMBLE.name
+
+    def _admit(self, context: Any) -> None:
+        if self.refusal is not None:
+            context.abort(grpc.StatusCode[self.refusal.status], self.refusal.details)
 
 
 def _received(request: Any, context: Any) -> Received:
