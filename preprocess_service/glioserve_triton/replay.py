@@ -75,7 +75,7 @@ def replay(
     for record in records:
         if record.model is None or record.image_digest is None or record.score is None:
             continue
-        kept = find_input(inputs, record.image_digest)
+        kept = find_input(inputs, record.image_digest, record.input_digest)
         if kept is None:
             yield record
             continue

@@ -48,9 +48,20 @@ class KeptInput:
     """JSON of the PREPROCESS tensor."""
 
 
-def leave_input(folder: Path, image_digest: str, kept: KeptInput) -> bool:
-    """Leave an input in ``incoming``; return False where it was lost."""
-    place = folder / _INCOMING / _file_name(image_digest)
+def input_file(image_digest: str, input_digest: str | None) -> str:
+    """Return the name of the file that keeps an input.
+
+    Args:
+        image_digest: digest of the network's input.
+        input_digest: digest of the request's input. Two requests can give the network one input, and differ in what
+            the report says of them: a study that is sent again has other pseudonyms.
+    """
+    return "-".join(digest.removeprefix("sha256:") for digest in (image_digest, input_digest) if digest) + ".npz"
+
+
+def leave_input(folder: Path, name: str, kept: KeptInput) -> bool:
+    """Leave an input in ``incoming`` under the name of its file; return False where it was lost."""
+    place = folder / _INCOMING / name
     part = place.with_suffix(f".{os.getpid()}")
     try:
         if sum(1 for _ in place.parent.iterdir()) >= MOST_INCOMING:
@@ -66,23 +77,24 @@ def leave_input(folder: Path, image_digest: str, kept: KeptInput) -> bool:
     return True
 
 
-def find_input(folder: Path, image_digest: str) -> KeptInput | None:
+def find_input(folder: Path, image_digest: str, input_digest: str | None) -> KeptInput | None:
     """Return a kept input, None where it is not there (any more).
 
     Raises:
         GlioserveError: GLIO-5134 where the file is damaged.
     """
+    name = input_file(image_digest, input_digest)
     try:
-        content = (folder / _file_name(image_digest)).read_bytes()
+        content = (folder / name).read_bytes()
     except FileNotFoundError:
         return None
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             kept = KeptInput(arrays["IMAGE"], arrays["BRAIN_MASK"], arrays["PREPROCESS"].tobytes().decode())
     except (ValueError, KeyError, OSError, EOFError, BadZipFile) as error:
-        raise _damaged(image_digest) from error
+        raise _damaged(name) from error
     if sha256_digest(np.ascontiguousarray(kept.image, "<f4").tobytes()) != image_digest:
-        raise _damaged(image_digest)
+        raise _damaged(name)
     return kept
 
 
@@ -107,7 +119,7 @@ class InputKeeper:
         try:
             for record in records:
                 if record.model is not None and record.image_digest is not None:
-                    name = _file_name(record.image_digest)
+                    name = input_file(record.image_digest, record.input_digest)
                     with suppress(FileNotFoundError):  # it was lost, or is the same as one before
                         (self._folder / _INCOMING / name).rename(self._folder / name)
             self._remove_unanswered()
@@ -130,9 +142,5 @@ class InputKeeper:
             excess -= status.st_size
 
 
-def _file_name(image_digest: str) -> str:
-    return image_digest.removeprefix("sha256:") + ".npz"
-
-
-def _damaged(image_digest: str) -> GlioserveError:
-    return GlioserveError(ErrorCode.INVALID_STUDY_LOG, f"inputs/{_file_name(image_digest)}: it is damaged.")
+def _damaged(name: str) -> GlioserveError:
+    return GlioserveError(ErrorCode.INVALID_STUDY_LOG, f"inputs/{name}: it is damaged.")

@@ -79,7 +79,8 @@ def _as_text(log: Verified) -> Iterator[str]:
         f"ended, {len(log.problems)} problems"
     )
     if log.first is not None and log.first.seq:
-        yield f"begins after line {log.first.seq}; older files were removed for their age"
+        why = "" if log.problems else "; older files were removed for their age"
+        yield f"begins after line {log.first.seq}{why}"
     yield f"head {log.head}"
 
 

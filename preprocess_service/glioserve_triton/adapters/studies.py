@@ -18,7 +18,7 @@ from glioserve_contract.tensors import PREPROCESS
 from glioserve_triton.adapters.backend_api import BackendUtils, Request
 from glioserve_triton.adapters.metrics import Metrics, caller_of
 from glioserve_watch.features import features_of
-from glioserve_watch.inputs import KEPT_INPUTS, REPLAYED, KeptInput, leave_input
+from glioserve_watch.inputs import KEPT_INPUTS, REPLAYED, KeptInput, input_file, leave_input
 from glioserve_watch.shadow.images import SHADOW_IMAGES, Image, leave
 from glioserve_watch.spool import SPOOL_FOLDER, STUDY_LOG, Spool
 from glioserve_watch.times import utc_now
@@ -39,8 +39,10 @@ def leave_for_candidate(record: PreprocessRecord, image: Image) -> None:
 def keep_input(metrics: Metrics, record: PreprocessRecord, kept: KeptInput) -> None:
     """Leave the network's input for the supervisor to keep, where the operator asks for it."""
     folder, provenance = os.environ.get(KEPT_INPUTS), record.provenance
-    if folder and provenance is not None and not leave_input(Path(folder), provenance.image_sha256, kept):
-        metrics.input_lost()
+    if folder and provenance is not None:
+        name = input_file(provenance.image_sha256, record.input_digest)
+        if not leave_input(Path(folder), name, kept):
+            metrics.input_lost()
 
 
 def take_mark(preprocess: bytes | str) -> tuple[dict[str, Any], bool]:

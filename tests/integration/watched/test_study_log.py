@@ -15,8 +15,10 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
+import pydicom
 import pytest
 import tritonclient.grpc as triton
+from pydicom.uid import generate_uid
 
 from glioserve_cli.main import main
 from glioserve_contract import GlioserveError, sha256_digest
@@ -27,7 +29,7 @@ from glioserve_watch.audit.files import files_of
 from glioserve_watch.audit.lines import parse_head, read_line
 from glioserve_watch.audit.verify import verify
 from glioserve_watch.digest import digest_of_files
-from glioserve_watch.inputs import find_input
+from glioserve_watch.inputs import find_input, input_file
 from support.server.serve import serving
 from support.server.triton import wait_until
 
@@ -54,6 +56,20 @@ def asked(server, files, request_id, **options):
         return json.loads(infer(server, files, request_id=request_id, **options).as_numpy("REPORT")[0])
     except triton.InferenceServerException:
         return None
+
+
+def with_other_uids(files):
+    """The same study as a client sends it another time: pixels alike, pseudonyms not."""
+    made = []
+    for content in files:
+        dataset = pydicom.dcmread(io.BytesIO(content))
+        for name in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):
+            setattr(dataset, name, generate_uid(entropy_srcs=["again", getattr(dataset, name)]))
+        dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+        written = io.BytesIO()
+        dataset.save_as(written)
+        made.append(written.getvalue())
+    return made
 
 
 def replayed(log, *arguments):
@@ -93,7 +109,8 @@ def kept(repository, files, phantom, tmp_path_factory):
     with serving(repository, *arguments) as serve:
         server = SimpleNamespace(grpc_url=serve.grpc_url())
         answered["after"] = asked(server, files, "after")
-        wait_until(lambda: "after" in [study["request_id"] for study in studies(log)], "the last study is in the log")
+        answered["again"] = asked(server, with_other_uids(files), "again")
+        wait_until(lambda: "again" in [study["request_id"] for study in studies(log)], "the last study is in the log")
         refused(server, files, request_id="expired", timeout=1)  # one microsecond in the queue
         wait_until(
             lambda: any(line.body.get("outcome") == "expired" for line in lines(log)), "Triton's own end is in the log"
@@ -194,7 +211,7 @@ def test_the_same_version_gives_the_same_bytes_and_leaves_no_record(kept):
         assert (now["record_id"], now["score"], now["label"]) == (then["record_id"], then["score"], then["label"])
         assert (now["new_score"], now["new_label"]) == (then["score"], then["label"])
         assert (now["same_version"], now["same_report"], now["flipped"]) == (True, True, False)
-    assert 'glioserve_studies_total{code="",outcome="answered"} 1\n' in kept.page  # the one of the second server
+    assert 'glioserve_studies_total{code="",outcome="answered"} 2\n' in kept.page  # those of the second server
     assert "glioserve_kept_inputs_lost_total 0" in kept.page
 
 
@@ -216,16 +233,19 @@ def test_another_version_is_asked_by_a_server_of_its_own(kept, repository, tmp_p
 
 
 def test_an_input_that_is_gone_is_said_and_one_that_was_changed_is_refused(kept, tmp_path):
-    (file,) = (kept.log / "inputs").glob("*.npz")  # every study was the same phantom
+    files = {path.name: path for path in (kept.log / "inputs").glob("*.npz")}
+    (study,) = [study for study in studies(kept.log) if study["request_id"] == "good"]
+    digests = (study["image_digest"], study["input_digest"])
+    file = files[input_file(*digests)]
+    assert len(files) == 2  # every study was the same phantom, one with other pseudonyms
     assert list((kept.log / "inputs" / "incoming").iterdir()) == []
     assert file.stat().st_mode & 0o777 == 0o600
-    digest = f"sha256:{file.stem}"
-    assert find_input(tmp_path, digest) is None
+    assert find_input(tmp_path, *digests) is None
     content = bytearray(file.read_bytes())
     content[len(content) // 4] ^= 1
     (tmp_path / file.name).write_bytes(content)
     with pytest.raises(GlioserveError, match="GLIO-5134"):
-        find_input(tmp_path, digest)
+        find_input(tmp_path, *digests)
 
 
 def test_inputs_are_kept_only_beside_a_study_log(repository):
