@@ -4,11 +4,12 @@ import re
 from itertools import groupby
 from pathlib import Path
 
+import promql_parser
 import pytest
 import yaml
 
 from glioserve_contract.metrics import DCGM_METRICS, METRICS, TRITON_METRICS, Kind
-from support.cluster.rules import LABELS, POD, alerts, rendered_rules, rule_files
+from support.cluster.rules import FULLNAME, LABELS, POD, alerts, rendered_rules, rule_files
 from support.prometheus import promtool
 
 from .alert_cases import CASES
@@ -73,6 +74,13 @@ def test_each_alert_says_how_bad_it_is_with_its_value_and_its_runbook(rules):
             assert "$value" in alert["annotations"]["summary"], name
 
 
+def test_alerts_of_equal_releases_stay_apart(rules):
+    """Alertmanager takes alerts with equal labels for one, and many expressions sum over pods and namespaces."""
+    for name, alert in alerts(rules).items():
+        of = {label: alert["labels"][label] for label in ("namespace", "release", "deployment")}
+        assert of == {"namespace": "mri", "release": "rel", "deployment": FULLNAME}, name
+
+
 def test_no_word_is_left_unreplaced(rules):
     assert re.findall(r"@\w+@", yaml.safe_dump(rules)) == []
 
@@ -92,6 +100,49 @@ def test_a_runbook_has_its_five_parts(page):
     parts = re.split(r"^## (.*)\n", text, flags=re.MULTILINE)
     assert tuple(parts[1::2]) == HEADINGS
     assert all(len(body.split()) >= 8 for body in parts[2::2]), page.stem
+
+
+SPAN = re.compile(r"`([^`]+)`")
+PROGRAMS = ("kubectl", "helm", "glioserve")
+
+
+def part_of(page: Path, heading: str) -> str:
+    return page.read_text(encoding="utf-8").partition(f"## {heading}\n")[2].partition("\n## ")[0]
+
+
+def is_query(text: str) -> bool:
+    """Whether it is a query of at least one metric of the table; a bare name is one too."""
+    try:
+        promql_parser.parse(text)
+    except ValueError:
+        return False
+    return any(re.search(rf"\b{name}\b", text) for name in known_series())
+
+
+@pytest.mark.parametrize("page", sorted(RUNBOOKS.glob("Glioserve*.md")), ids=lambda page: page.stem)
+def test_the_first_look_begins_with_what_can_be_run(page):
+    """At night the first line is pasted, not read."""
+    first = re.search(r"^- (.*?)(?=^- |\Z)", part_of(page, "First look"), re.MULTILINE | re.DOTALL)[1]
+    span = SPAN.search(first)[1]
+    assert span.startswith(PROGRAMS) or is_query(span), span
+
+
+@pytest.mark.parametrize("page", sorted(RUNBOOKS.glob("Glioserve*.md")), ids=lambda page: page.stem)
+def test_that_it_is_over_is_a_query(page):
+    queries = [span for span in SPAN.findall(part_of(page, "How to know that it is over")) if is_query(span)]
+    assert queries
+    for query in queries:
+        aggregated = re.findall(r"\bby \(([^)]*)\)", query)
+        assert all("namespace" in labels or "Hostname" in labels for labels in aggregated), query
+
+
+@pytest.mark.parametrize("page", sorted(RUNBOOKS.glob("*.md")), ids=lambda page: page.stem)
+def test_commands_name_the_namespace_and_run_as_they_stand(page):
+    text = page.read_text(encoding="utf-8")
+    commands = re.findall(r"(?:^ *|[`|(] ?)((?:kubectl|helm) [^`|\n]*)", text, re.MULTILINE)
+    for command in commands:
+        assert '-n "$NAMESPACE"' in command or command.startswith("kubectl drain"), command
+        assert set(re.findall(r"\$(\w+)", command)) <= {"NAMESPACE", "RELEASE", "DEPLOYMENT", "POD", "SECRET"}, command
 
 
 def known_series():
@@ -132,7 +183,13 @@ def test_a_summary_reads_as_a_sentence(rules, tmp_path):
         "alertname": "GlioserveMemoryNearLimit",
         "exp_alerts": [
             {
-                "exp_labels": {"severity": "warning", "namespace": "mri", "pod": POD},
+                "exp_labels": {
+                    "severity": "warning",
+                    "namespace": "mri",
+                    "release": "rel",
+                    "deployment": FULLNAME,
+                    "pod": POD,
+                },
                 "exp_annotations": {
                     "summary": f"{POD} uses 95% of its memory",
                     "runbook_url": "docs/runbooks/GlioserveMemoryNearLimit.md",

@@ -18,6 +18,22 @@ ipFamilies:
 namespace="{{ .Release.Namespace }}",pod=~"{{ include "glioserve.podNames" . | trim }}"
 {{- end -}}
 
+{{/* Minutes for which pods may differ: three for each pod that a rollout replaces one after another, and half an hour at least. */}}
+{{- define "glioserve.skewMinutes" -}}
+{{- $pods := 1 -}}
+{{- if .Values.keda.enabled -}}{{- $pods = .Values.keda.maxReplicas -}}
+{{- else if .Values.autoscaling.enabled -}}{{- $pods = .Values.autoscaling.maxReplicas -}}
+{{- else -}}{{- $pods = .Values.replicaCount | default 1 -}}{{- end -}}
+{{- max 30 (mul 3 (int $pods)) -}}
+{{- end -}}
+
+{{/* With keda.idleReplicas 0 no pod is no fault while the Deployment wants none; kube-state-metrics knows. */}}
+{{- define "glioserve.unlessIdle" -}}
+{{- if and .Values.keda.enabled (not (kindIs "invalid" .Values.keda.idleReplicas)) -}}
+{{- if eq (int .Values.keda.idleReplicas) 0 }} unless on () kube_deployment_spec_replicas{namespace="@NAMESPACE@",deployment="@FULLNAME@"} == 0{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{/* Studies that wait for a step, over all pods: a gauge of the steps, since the ensemble's own tells nothing. */}}
 {{- define "glioserve.pendingQuery" -}}
 sum(nv_inference_pending_request_count{ {{- include "glioserve.promSelector" . }},model=~"preprocess|classifier|report"})
