@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -150,6 +151,13 @@ def test_the_report_draws_what_the_study_log_has(tmp_path: Path, capsys: pytest.
     assert page.index("site &lt;south&gt;") < page.index("site north"), "what differs comes first"
     assert '<tr class="flagged"><td>manufacturer</td>' in page
     assert page.count("data:image/svg+xml;base64,") == 2
+    shared = tmp_path / "shared"
+    for server in ("server-1", "server-2"):
+        shutil.copytree(log, shared / server)
+    assert main([*command[:3], str(shared), *command[4:], "--out", str(tmp_path / "shared.html")]) == 0
+    said = capsys.readouterr().out
+    assert "version 1, site north (server-1): 60 studies: nothing differs" in said
+    assert "version 1, site <south> (server-2): 60 studies: manufacturer" in said
     assert main([*command[:3], str(tmp_path), *command[4:], "--out", str(tmp_path / "none.html")]) == 1
     assert "GLIO-5134" in capsys.readouterr().err
 

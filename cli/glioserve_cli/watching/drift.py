@@ -65,14 +65,20 @@ def _report(args: argparse.Namespace) -> int:
     from glioserve_triton.served.drift import DriftReferences
     from glioserve_watch.drift.monitor import streams_of
     from glioserve_watch.drift.state import STATE_FILE, load_state
+    from glioserve_watch.parts import parts_of
 
     def no_reference(version: str, reason: str) -> None:
         print(f"version {version} is left out: {reason}", file=sys.stderr)
 
-    state = load_state(args.study_log)
-    if state is None:
+    references = DriftReferences(args.repository / CLASSIFIER_MODEL.name, no_reference)
+    states = {part: state for part in parts_of(args.study_log) if (state := load_state(part)) is not None}
+    if not states:
         raise GlioserveError(ErrorCode.INVALID_STUDY_LOG, f"{args.study_log} has no {STATE_FILE}.")
-    streams = streams_of(state, DriftReferences(args.repository / CLASSIFIER_MODEL.name, no_reference))
+    streams = {
+        (version, site if part == args.study_log else f"{site} ({part.name})"): stream
+        for part, state in states.items()
+        for (version, site), stream in streams_of(state, references).items()
+    }
     args.out.write_text(as_html(streams), encoding="utf-8")
     for (version, site), stream in streams.items():
         flagged = ", ".join(sorted(stream.flags)) or "nothing differs"
