@@ -5,8 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-_TEXT = re.compile(rb"[A-Za-z0-9^ ,.=_/-]{12}|[0-9]{8}|[ -~]{6}\0?\Z")
-"""Bytes that compressed data hardly ever has by chance: a long run of letters, a long number, any text at its end."""
+_TEXT = re.compile(
+    rb"[A-Za-z0-9^ ,.=_/-]{12}|[0-9]{8}|([ -~]\0){5}|(\0[ -~]){5}"
+    rb"|([ -~]{6}|([ -~]\0){3}|(\0[ -~]){3})\0{0,2}\Z|[A-Za-z0-9^]{5}.{0,8}\Z",
+    re.DOTALL,
+)
+"""Bytes that compressed data hardly ever has by chance: a long run of letters, a long number, words of two bytes a
+letter (UTF-16), any text at its end and a word near it."""
 _END_BYTES = 4096
 """Length of the end that is looked at: within the data, a text would spoil the image."""
 

@@ -26,6 +26,14 @@ _NEEDED = frozenset({_SIZ, _CAP, _COD, _COC, _QCD, _QCC, _RGN, _POC, _PPM, _PPT}
 """Segments that decoding needs."""
 _INDICES = frozenset({0xFF55, 0xFF57, 0xFF58, 0xFF63, 0xFF56, 0xFF59})
 """Lengths, registration and profiles, which encoders write for other readers: left out, but harmless."""
+_OVERRIDING = frozenset({_COC, _QCC, _RGN, _POC})
+"""Segments that replace, for a component or from a packet on, what others state for all."""
+_MOST_LEVELS, _MOST_PROGRESSION, _MOST_BLOCK, _MOST_SHIFT = 32, 4, 8, 37
+"""Largest values of a number of levels, a progression's order, a block's exponent and a region's shift (T.800 A.6)."""
+_HTJ2K = b"\0\2\0\0"
+"""The one part of the standard beyond the first that DICOM has (T.814), as a CAP segment names it."""
+_CODING_BYTES = 10
+"""Length of a COD segment before the sizes of its precincts."""
 _TILE_PART_BYTES = 12
 """Length of the segment that opens a tile-part."""
 
@@ -120,13 +128,15 @@ class _Reader:
                 continue
             if marker == _SIZ and self._size is None:
                 self._size = _size_of(payload)
-            exact = payload[: self._length_of(marker, payload)]
+            exact = _meaning(marker, payload[: self._length_of(marker, payload)], self._index_bytes)
             if exact != payload:
                 self._beside.add(UNUSED_PARTS)
             if (part := self._part_of(marker, payload)) in seen:
                 self._beside.add(UNUSED_PARTS)
                 continue
             seen.add(part)
+            # What another segment may replace, or packets of which only a decoder knows, says nothing of itself.
+            self._doubtful |= marker in _OVERRIDING or until == _SOD or reads_as_text(_any_bytes(marker, exact))
             yield marker, exact
 
     def _part_of(self, marker: int, payload: bytes) -> tuple[int, int]:
@@ -211,6 +221,46 @@ class _Reader:
     def _index_bytes(self) -> int:
         """Length of a component's number."""
         return 1 if self._size is None or self._size.components < 257 else 2
+
+
+def _meaning(marker: int, payload: bytes, index_bytes: int) -> bytes:
+    """Return a segment with the bits cleared that the standard reserves. Raises for values that it does not have."""
+    if marker == _CAP:
+        return _checked(payload, payload[:4] == _HTJ2K)
+    if marker == _COD:
+        layers, colours = int.from_bytes(payload[2:4], "big"), payload[4]
+        fits = payload[1] <= _MOST_PROGRESSION and layers > 0 and colours <= 1
+        return bytes((payload[0] & 7,)) + _checked(payload, fits)[1:5] + _coding(payload[5:])
+    if marker == _COC:
+        return payload[:index_bytes] + bytes((payload[index_bytes] & 1,)) + _coding(payload[index_bytes + 1 :])
+    if marker == _RGN:
+        return _checked(payload, payload[index_bytes] == 0 and payload[index_bytes + 1] <= _MOST_SHIFT)
+    if marker in (_QCD, _QCC):
+        at = index_bytes if marker == _QCC else 0
+        style = payload[at] & 31
+        steps = bytes(step & 0xF8 for step in payload[at + 1 :]) if style == 0 else payload[at + 1 :]
+        return _checked(payload, style <= 2)[: at + 1] + steps
+    return payload
+
+
+def _any_bytes(marker: int, payload: bytes) -> bytes:
+    """Return the part of a segment in which every byte has a meaning: precincts, and steps in two bytes each."""
+    if marker == _QCD and payload[0] & 31 == 2:
+        return payload[1:]
+    return payload[_CODING_BYTES:] if marker == _COD else b""
+
+
+def _coding(payload: bytes) -> bytes:
+    """Return the coding style of components (T.800 A.6.1): levels, blocks, style, transform and precincts."""
+    levels, width, height, style, transform = payload[:5]
+    fits = levels <= _MOST_LEVELS and width <= _MOST_BLOCK and height <= _MOST_BLOCK - width and transform <= 1
+    return _checked(payload, fits)[:3] + bytes((style & 0x7F, transform)) + payload[5:]
+
+
+def _checked(payload: bytes, fits: bool) -> bytes:
+    if not fits:
+        raise _MalformedError
+    return payload
 
 
 def _written(marker: int, payload: bytes) -> bytes:

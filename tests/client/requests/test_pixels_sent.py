@@ -131,19 +131,22 @@ def behind_main_header(marker: int, payload: bytes) -> Callable[[], bytes]:
     return lambda: compressed(JPEG2000Lossless, items(stream[:at] + segment(marker, payload) + stream[at:]))
 
 
-def in_tile_part() -> bytes:
-    stream = STREAMS[JPEG2000Lossless]
+def in_tile_part(marker: int, payload: bytes) -> Callable[[], bytes]:
+    stream, added = STREAMS[JPEG2000Lossless], segment(marker, payload)
     sot, sod = stream.index(b"\xff\x90"), stream.index(b"\xff\x93")
-    comment = segment(0xFF64, b"\0\1" + SECRET)
-    length = int.from_bytes(stream[sot + 6 : sot + 10], "big") + len(comment)
+    length = int.from_bytes(stream[sot + 6 : sot + 10], "big") + len(added)
     opened = stream[: sot + 6] + length.to_bytes(4, "big") + stream[sot + 10 : sod]
-    return compressed(JPEG2000Lossless, items(opened + comment + stream[sod:]))
+    return lambda: compressed(JPEG2000Lossless, items(opened + added + stream[sod:]))
 
 
-def in_jp2_boxes() -> bytes:
-    stream = STREAMS[JPEG2000Lossless]
-    boxes = [(b"jP  ", b"\r\n\x87\n"), (b"ftyp", b"jp2 \0\0\0\0jp2 "), (b"xml ", SECRET), (b"jp2c", stream)]
-    return compressed(JPEG2000Lossless, items(b"".join(struct.pack(">I4s", len(c) + 8, kind) + c for kind, c in boxes)))
+def in_jp2_boxes(before: bytes, behind: bytes = b"") -> Callable[[], bytes]:
+    boxes = boxed(b"jP  ", b"\r\n\x87\n") + boxed(b"ftyp", b"jp2 \0\0\0\0jp2 ")
+    whole = boxes + before + boxed(b"jp2c", STREAMS[JPEG2000Lossless]) + behind
+    return lambda: compressed(JPEG2000Lossless, items(whole))
+
+
+def boxed(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I4s", len(content) + 8, kind) + content
 
 
 def in_rle_header() -> bytes:
@@ -230,6 +233,8 @@ def eight_bits_big_endian() -> bytes:
 
 
 JPEGS = {"JPEG lossless": JPEGLosslessSV1, "JPEG": JPEGBaseline8Bit, "JPEG-LS": JPEGLSLossless}
+LEVELS = STREAMS[JPEG2000Lossless].partition(b"\xff\x52")[2][7]
+"""Decomposition levels of the JPEG 2000 stream."""
 COMMENTS, BEHIND = "comments or application segments", "bytes behind the end of a codestream"
 SPARE, UNUSED = "fragments beyond the frames", "parts of a codestream that no pixel needs"
 PLACES = {
@@ -309,8 +314,12 @@ PLACES = {
     ),
     "JPEG 2000: comment": Place(behind_main_header(0xFF64, b"\0\1" + SECRET), COMMENTS),
     "JPEG 2000: unknown segment": Place(behind_main_header(0xFF6A, SECRET), COMMENTS),
-    "JPEG 2000: comment of a tile-part": Place(in_tile_part, COMMENTS),
-    "JPEG 2000: boxes": Place(in_jp2_boxes, COMMENTS),
+    "JPEG 2000: comment of a tile-part": Place(in_tile_part(0xFF64, b"\0\1" + SECRET), COMMENTS),
+    "JPEG 2000: a box of text": Place(in_jp2_boxes(boxed(b"xml ", SECRET)), COMMENTS),
+    "JPEG 2000: a box of one's own": Place(in_jp2_boxes(boxed(b"uuid", bytes(16) + SECRET)), COMMENTS),
+    "JPEG 2000: a box behind": Place(in_jp2_boxes(b"", boxed(b"url ", bytes(4) + SECRET)), COMMENTS),
+    "JPEG 2000: a long box": Place(in_jp2_boxes(struct.pack(">I4sQ", 1, b"free", 16 + len(SECRET)) + SECRET), COMMENTS),
+    "JPEG 2000: steps' reserved bits": Place(in_tile_part(0xFF5C, b"\0" + SECRET[: 3 * LEVELS + 1]), UNUSED),
     "RLE: unused words of the header": Place(in_rle_header, UNUSED),
     "RLE: behind the last segment": Place(
         lambda: compressed(RLELossless, items(STREAMS[RLELossless] + SECRET)), BEHIND
@@ -339,9 +348,22 @@ def on_the_wire(content: bytes) -> tuple[bytes, bytes]:
     return b"".join(received), received[0]
 
 
+UTF_16 = SECRET.decode().encode("utf-16-le")
 HIDDEN = {
     **{f"{n}: behind the last sample": behind_scan(s, SECRET) for n, s in JPEGS.items()},
     **{f"{n}: long ago": behind_scan(s, SECRET + bytes(200)) for n, s in JPEGS.items()},
+    **{f"{n}: two bytes a letter": behind_scan(s, SECRET[:1] + UTF_16 + bytes(20)) for n, s in JPEGS.items()},
+    **{f"{n}: two bytes a letter, at the end": behind_scan(s, UTF_16[:10]) for n, s in JPEGS.items()},
+    **{f"{n}: a short name": behind_scan(s, SECRET[:8] + b"\1\2\3") for n, s in JPEGS.items()},
+    **{
+        f"JPEG 2000: {m:x} of a tile": in_tile_part(m, b"\0\1" + SECRET)
+        for m in (0xFF52, 0xFF53, 0xFF5C, 0xFF5D, 0xFF5E)
+    },
+    "JPEG 2000: steps of a tile": in_tile_part(0xFF5C, b"\2" + MANY[: 2 * (3 * LEVELS + 1)]),
+    "JPEG 2000: precincts of a tile": in_tile_part(
+        0xFF52, b"\1\0\0\1\0" + bytes((LEVELS,)) + b"\4\4\0\1" + MANY[: LEVELS + 1]
+    ),
+    "JPEG 2000: capabilities": behind_main_header(0xFF50, (0x2000_0000 | 0x1FF).to_bytes(4, "big") + SECRET),
     "JPEG 2000: behind the last packet": behind_last_packet,
     "JPEG 2000: packet headers": behind_main_header(0xFF61, b"\0" + SECRET),
 }
@@ -351,8 +373,10 @@ HIDDEN = {
 @pytest.mark.parametrize("name", HIDDEN)
 def test_what_decoders_never_reach_is_not_sent(name: str) -> None:
     content = HIDDEN[name]()
-    assert SECRET in content
-    assert SECRET.strip() not in on_the_wire(content)[0]
+    planted = (SECRET[:8], UTF_16[:8], SECRET[: LEVELS + 1])
+    assert any(secret in content for secret in planted)
+    wire, _ = on_the_wire(content)
+    assert not any(secret in wire for secret in planted)
 
 
 @pytest.mark.parametrize("syntax", ["1.2.840.9999977777.1313371337", "1.2.3.19410203"])
