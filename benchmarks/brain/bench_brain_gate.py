@@ -66,7 +66,7 @@ def judged_head(seed: int) -> list[Judged]:
 
 
 def _judged(case: BrainCase, beside: list[SequenceVolume]) -> Judged:
-    # Half a brain and no head are the whole study's: nobody would scan another body beside it.
+    # Half a brain and no head are the whole study's: its other sequences show the same body.
     if beside and not case.mask.any():
         beside = [SequenceVolume(m, case.volume.voxels, case.volume.geometry) for m in (Modality.T2, Modality.FLAIR)]
     if beside and case.group == "upside down":

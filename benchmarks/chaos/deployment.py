@@ -31,7 +31,7 @@ _READY = re.compile(r"\] ready grpc=(\S+)")
 
 
 class Deployment:
-    """One server and whoever starts it anew, as a context manager."""
+    """One server and the process that starts it anew, as a context manager."""
 
     def __init__(
         self, repository: Path, folder: Path, admin_token: str, environment: Mapping[str, str] | None = None

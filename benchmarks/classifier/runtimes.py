@@ -44,7 +44,7 @@ EAGER, COMPILED, ORT = "PyTorch", "torch.compile", "ONNX Runtime"
 OPENVINO, BF16, INT8 = "OpenVINO f32", "OpenVINO bf16", "OpenVINO int8"
 AUTOGRAD = "MONAI autograd"
 SLOW = (EAGER, COMPILED, AUTOGRAD)
-"""Run in fewer rounds: no bar hangs on their last percent."""
+"""Run in fewer rounds: no bar depends on their last percent."""
 
 Array = npt.NDArray[np.float32]
 Answer = tuple[Array, Array | None]
@@ -139,7 +139,7 @@ def drift(wanted: list[Answer], found: list[Answer], scales: list[float]) -> dic
 
 
 def without_cam(model: bytes) -> bytes:
-    """The classifier alone: the part of the graph that LOGITS hang on."""
+    """The classifier alone: the part of the graph that LOGITS depend on."""
     extracted = onnx.utils.Extractor(onnx.load_from_string(model)).extract_model([IMAGE.name], [LOGITS.name])
     content: bytes = extracted.SerializeToString()
     return content

@@ -106,7 +106,7 @@ def accuracies(ours_mm, ours_failures, peer_mm, peer_failures):
 
 
 def bars_met(ours_mm=0.3, ours_failures=0, peer_mm=0.3, peer_failures=0, cpu_s=0.6, warm_s=0.6, apart_mm=0.1):
-    """By the bar's name, with the figures that meet all of them where none is given."""
+    """Return which bars are met, by name; each figure that is not given meets its bar."""
     report, run = (importlib.import_module(name) for name in ("registration.report", "registration.run"))
     first = run.FirstCall(0.1, 1.0, warm_s, 1.0, warm_s)
     agreements = {"FG-6692 t1 native": {"ANTs to ours": apart_mm, "elastix to ours": apart_mm}}

@@ -241,7 +241,7 @@ def test_help_needs_no_server(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_reader_that_has_gone_is_no_traceback() -> None:
-    """As in ``glioserve doctor | head -1``."""
+    """Running ``glioserve doctor | head -1`` prints one line and no traceback."""
     command = [sys.executable, "-m", "glioserve_cli.main", "doctor"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None

@@ -17,7 +17,7 @@ HEAVY = ("torch", "monai", "SimpleITK", "onnxruntime", "pytriton", "matplotlib")
 
 
 def test_the_public_names_are_these() -> None:
-    """Removing one breaks somebody's service; adding one is a promise. Change the list and CHANGELOG.md together."""
+    """Removing one breaks a caller's service; adding one is a promise. Change the list and CHANGELOG.md together."""
     assert sorted(glioserve_client.__all__) == sorted(FROZEN)
     assert all(hasattr(glioserve_client, name) for name in FROZEN)
 

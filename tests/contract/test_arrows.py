@@ -1,4 +1,4 @@
-"""Who may import whom, held against every import statement of every package, those inside functions too."""
+"""Rules of who may import whom, held against every import statement of every package, those inside functions too."""
 
 import ast
 import sys

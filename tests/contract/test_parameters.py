@@ -72,5 +72,5 @@ def test_text_of_another_form_is_refused(text):
 
 @pytest.mark.parametrize("value", [0, -1, 1_764_000_000, 10**14, 1_764_000_000_000_000])
 def test_a_time_in_another_unit_is_refused(value):
-    """In seconds every deadline would have passed, in microseconds none ever would."""
+    """Read in seconds every deadline would have passed, in microseconds none ever would."""
     assert "must be a time in milliseconds since 1970" in problem({"deadline_unix_ms": value})

@@ -1,4 +1,4 @@
-"""What the product raises is caught by its own class and by its family's, wherever it arises."""
+"""Errors of the product are caught by their own class and by their family's, wherever they arise."""
 
 import json
 from pathlib import Path

@@ -331,7 +331,7 @@ def enhanced_stacks():
 
 
 def concatenated_phases():
-    """Two phases, each acquired in two interleaved passes with numbers of their own: passes are no volumes."""
+    """Two phases, each acquired in two interleaved passes with numbers of their own: a pass is not a volume."""
 
     def number(first):
         return lambda d, i: setattr(d, "AcquisitionNumber", first + i % 2)
@@ -396,7 +396,7 @@ def sorted_signal(found):
 
 
 def sent(made):
-    """What the client sends of these files."""
+    """Return what the client sends of these files."""
     files_sent = [f for f in DicomStudy.from_bytes(made).files if not f.reason_not_sent]
     return deidentify(files_sent).contents
 

@@ -280,7 +280,7 @@ def test_refused(name, monkeypatch):
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_the_client_sends_is_refused_too(name, monkeypatch):
-    """By the client itself or by the server, with the same code."""
+    """The client itself or the server refuses them, with the same code."""
     made, code = REFUSED[name]
     if name == "zip bomb":
         monkeypatch.setattr(archive, "MAX_REQUEST_BYTES", 2 << 20)

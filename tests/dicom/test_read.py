@@ -90,7 +90,7 @@ def test_other_objects_are_left_aside_and_named(datasets):
 
 
 def filled(keyword):
-    """A value of the attribute that would identify somebody."""
+    """A value of the attribute that would identify a person."""
     vr = pydicom.datadict.dictionary_VR(keyword)
     if vr == "SQ":
         item = Dataset()
@@ -212,7 +212,7 @@ def test_a_pseudonym_is_asked_for_at_every_depth(datasets):
 
 
 def test_a_strangers_own_deidentification_passes(datasets):
-    """What PS3.15 Annex E leaves of a scanner's header, beside what the Python client sends."""
+    """The server takes what PS3.15 Annex E leaves of a scanner's header, beside what the Python client sends."""
     code = Dataset()
     code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = "12738006", "SCT", "Brain"
     for dataset, maker in zip(datasets, ("Philips Medical Systems", "GE MEDICAL SYSTEMS", "TOSHIBA_MEC"), strict=True):

@@ -401,7 +401,7 @@ def test_files_in_a_folder(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", [name for name, row in FILES.items() if row.code in NEVER_SENT and name != "no file"])
 def test_the_last_file_named_by_itself(name: str, tmp_path: Path) -> None:
-    """As the study's one file: an archive, or what was meant to be a folder."""
+    """The file is all of the study: an archive, or what was meant to be a folder."""
     row = FILES[name]
     path = tmp_path / MARKER
     path.write_bytes(row.make()[-1])

@@ -21,11 +21,18 @@ PACKAGES = {
     }.items()
     for name in names
 } | {"model_repository": ROOT / "model_repository", "scripts": ROOT / "scripts"}
-HELPERS = {name: ROOT / name for name in ("benchmarks", "tests/support", "tests/fuzz")}
-"""Folders whose docstrings are whole sentences too; their wording is their own."""
+BESIDE = {name: ROOT / name for name in ("benchmarks", "tests")}
+"""Folders whose docstrings and comments keep the rules too; their strings are often data."""
 PAGES = sorted(
     [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "docker/README.md", ROOT / "benchmarks/README.md"]
 )
+TEXTS = sorted(
+    path
+    for folder in ("helm/glioserve", "docker", ".github", "scripts")
+    for path in (ROOT / folder).rglob("*")
+    if path.suffix in {".yaml", ".yml", ".tpl", ".txt", ".md", ".sh", ".jq"} or path.name.startswith("Dockerfile")
+)
+"""Files of the chart, the images and the forge, with their comments and messages."""
 FRAGMENT = re.compile(
     r"(?:Of|By|See|Whose|What|Whether|How|Why|Who|When|While|Where|Which|As|Likewise|From|For|To|With|Without|In|On|At"
     r"|Or|And|But|So|That|Between|Through|Over|Under|Until|Since|Because|Though|None)\b"
@@ -62,23 +69,28 @@ def docstrings(tree):
                 yield statement.lineno, statement.value.value.strip()
 
 
-def words(source, tree):
-    """Yield the line and text of every comment and every string, with its line breaks and indents as one space."""
+def comments(source):
+    """Yield the line and text of every comment."""
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT:
             yield token.start[0], token.string
+
+
+def strings(tree):
+    """Yield the line and text of every string, docstrings too."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            yield node.lineno, " ".join(node.value.split())
+            yield node.lineno, node.value
 
 
-def findings(source):
-    """Yield the line, the advice and the words of everything that breaks a rule."""
+def findings(source, texts=strings):
+    """Yield the line, the advice and the words of all in docstrings, comments and ``texts`` that breaks a rule."""
     tree = ast.parse(source)
     for line, text in docstrings(tree):
         if FRAGMENT.match(text):
             yield line, "begin with the noun or the verb", text.splitlines()[0]
-    for line, text in words(source, tree):
+    for line, spread in (*comments(source), *texts(tree)):
+        text = " ".join(spread.split())
         for advice, pattern in TICS.items():
             found = pattern.search(text)
             if found:
@@ -95,13 +107,12 @@ def test_a_package_is_in_plain_english(package):
     assert not wrong, "\n" + "\n".join(wrong)
 
 
-@pytest.mark.parametrize("folder", HELPERS)
-def test_the_docstrings_of_helpers_are_no_fragments(folder):
+@pytest.mark.parametrize("folder", BESIDE)
+def test_tests_and_benchmarks_are_in_plain_english(folder):
     wrong = [
-        f"{path.relative_to(ROOT)}:{line}: {text.splitlines()[0]}"
-        for path in sorted(HELPERS[folder].rglob("*.py"))
-        for line, text in docstrings(ast.parse(path.read_text(encoding="utf-8")))
-        if FRAGMENT.match(text)
+        f"{path.relative_to(ROOT)}:{line}: {advice}: {text}"
+        for path in sorted(BESIDE[folder].rglob("*.py"))
+        for line, advice, text in findings(path.read_text(encoding="utf-8"), docstrings)
     ]
     assert not wrong, "\n" + "\n".join(wrong)
 
@@ -112,6 +123,12 @@ def test_a_page_is_in_plain_english(page):
     text = page.read_text(encoding="utf-8").partition("\n## Every module")[0]
     wrong = [f"{advice}: {found.group(0)}" for advice, rule in TICS.items() for found in rule.finditer(text)]
     assert wrong == []
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=lambda p: str(p.relative_to(ROOT)))
+def test_charts_and_images_are_in_plain_english(path):
+    text = path.read_text(encoding="utf-8")
+    assert [f"{advice}: {m.group(0)}" for advice, rule in TICS.items() for m in rule.finditer(text)] == []
 
 
 def test_the_list_names_packages():

@@ -21,7 +21,7 @@ from support.models.reference_cases import artifact_with_case
 from support.studies.phantoms import small_phantom
 
 PATIENT = "DOE^JOHN"
-"""In the folders' names, as in many an archive; the phantoms' own headers carry another."""
+"""Name in the folders' names, as in many an archive; the phantoms' own headers carry another."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class OneNetwork:
 
 @pytest.fixture(scope="session")
 def one_network(tmp_path_factory: pytest.TempPathFactory) -> OneNetwork:
-    """Small and random, with an answer that hangs on the study."""
+    """Small and random, with an answer that depends on the study."""
     folder = tmp_path_factory.mktemp("network")
     artifact_with_case(folder / "artifact", tiny_recipe(size_voxels=(24, 24, 24)))
     export_model(load_artifact(folder / "artifact"), folder / "version", progress=lambda _: None)
@@ -77,9 +77,9 @@ class Evaluated:
     out: Path
     code: int
     told: str
-    """On stdout."""
+    """Text on standard output."""
     aside: str
-    """On stderr."""
+    """Text on standard error."""
 
     @property
     def cases(self) -> dict[str, dict[str, str]]:

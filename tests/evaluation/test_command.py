@@ -49,11 +49,11 @@ sys.meta_path.insert(0, Absent())
 from glioserve_cli.main import main
 sys.exit(main(sys.argv[1:]))
 """
-"""As installed by ``pip install '.[evaluate]'``."""
+"""Packages that ``pip install '.[evaluate]'`` leaves out are hidden."""
 
 
 class Scripted:
-    """In the place of the pipeline: scores by the number that a study's folder ends in."""
+    """Stand-in for the pipeline: scores by the number that a study's folder ends in."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, scores: list[float]) -> None:
         self.scores = scores

@@ -1,4 +1,4 @@
-"""Who answers offline: an artifact and its exported version say the same, of the network that they say they are."""
+"""Predictors without a server: an artifact and its exported version agree, and name the network that answered."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_workers_end_with_a_parent_that_was_killed(tmp_path: Path) -> None:
 
 
 def lives(process: int) -> bool:
-    """Whether it is there, and no zombie that waits to be reaped."""
+    """Return whether the process is there, and is not a zombie that waits to be reaped."""
     try:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except OSError:

@@ -50,7 +50,7 @@ def raising(error: BaseException) -> Callable[[], CasePrediction]:
 
 
 def dies(study: Path) -> CasePrediction:
-    """As a process that the kernel ends for want of memory."""
+    """End this process as the kernel ends one for want of memory."""
     os.kill(os.getpid(), signal.SIGKILL)
     raise AssertionError(study)
 

@@ -1,4 +1,4 @@
-"""What a grid or a dataset leaves behind names no patient, as an evaluation's results do not."""
+"""Files that a grid or a dataset leaves behind name no patient, as an evaluation's results do not."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ def svg(source: str) -> ET.Element:
 
 
 def lines_of(plot: ET.Element) -> list[int]:
-    """How many corners each drawn line has."""
+    """Return the number of corners of each drawn line."""
     paths = plot.iter("{http://www.w3.org/2000/svg}path")
     return [len(re.findall("[ML] ", p.get("d", ""))) for p in paths if "clip-path" in p.attrib and "Z" not in p.attrib]
 
@@ -139,7 +139,7 @@ def test_the_plots_draw_the_reports_points() -> None:
 
 
 def test_the_page_names_no_case_and_no_detail() -> None:
-    """Which studies they were stands in cases.csv alone."""
+    """Only cases.csv says which studies they were."""
     for text in (as_html(report_of()), report_bytes(report_of()).decode()):
         assert "FAILED-CASE" not in text
         assert "17 slices" not in text

@@ -109,7 +109,7 @@ def test_the_cpu_profile_waits_for_nobody_and_the_gpus_do() -> None:
 
 
 def test_openvino_s_profiles_differ_in_precision_alone() -> None:
-    """By the parameters that Triton's own backend reads: HINT_BF16 knows YES and nothing else."""
+    """Triton's own backend reads the parameters: HINT_BF16 knows YES and nothing else."""
     configs = {name: parsed()[f"configs/{name}.pbtxt"] for name in NAMES if name.startswith("openvino")}
     common = {"INFERENCE_NUM_THREADS": "1", "NUM_STREAMS": "1", "PERFORMANCE_HINT": "LATENCY"}
     wanted = {

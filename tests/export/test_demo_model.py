@@ -77,7 +77,7 @@ def test_a_variant_gets_a_repository_of_its_own(tmp_path: Path, shipped: Path) -
 
 
 def test_another_models_repository_is_left_as_it_is(tmp_path: Path, shipped: Path) -> None:
-    """A demo never answers with somebody's own model, nor puts its own in front of it."""
+    """A demo never answers with a user's own model, nor puts its own in front of it."""
     own = tmp_path / "build" / "repository"
     add_version(own, fake_export(tmp_path / "own", tiny_recipe(size_voxels=(24, 24, 24))))
     demo = demo_repository(tmp_path / "build")

@@ -1,4 +1,4 @@
-"""From an artifact to a published version, by the functions and by the command; and nothing where it fails."""
+"""Export of an artifact to a published version, by function and by command; nothing is left where it fails."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from support.models.recipes import fake_export, tiny_recipe
 
 
 def silent(_: str) -> None:
-    """Progress that nobody watches."""
+    """Progress that is not shown."""
 
 
 def names_below(folder: Path) -> list[str]:

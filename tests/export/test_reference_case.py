@@ -40,7 +40,7 @@ SCORE = 1 / (1 + np.exp(-LOGIT))
 
 
 def silent(_: str) -> None:
-    """Progress that nobody watches."""
+    """Progress that is not shown."""
 
 
 @pytest.fixture(scope="module")

@@ -146,7 +146,7 @@ def test_versions_are_numbered_and_hold_exactly_the_exports_files_and_the_card(r
         assert exported_files(published) == load_manifest(source).files
         assert published.publication is not None
         assert published.publication.source_manifest == file_digest(source / "manifest.json")
-        assert folder.stat().st_mode & 0o055 == 0o055, "the server runs as somebody else"
+        assert folder.stat().st_mode & 0o055 == 0o055, "the server runs as another user"
     assert sorted(p.name for p in (repository / "classifier").iterdir()) == [
         "1",
         "12",

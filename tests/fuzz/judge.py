@@ -1,4 +1,4 @@
-"""Judge what must hold of every case, whatever goes in: a sound answer or an error with a code, and nobody's name."""
+"""Judge what must hold of every case, whatever goes in: a sound answer or an error with a code, and no name."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ class Worker:
         line = self._line(self._limits.seconds)
         if line is None:
             return self._lost(number, f"no answer within {self._limits.seconds:g} s")
-        if not line and process.wait(timeout=10) == -signal.SIGTERM:  # somebody outside: no fault of the case
+        if not line and process.wait(timeout=10) == -signal.SIGTERM:  # stopped from outside: not a fault of the case
             self.close()
             return self.run(number)
         if not line:

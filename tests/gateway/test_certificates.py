@@ -124,7 +124,7 @@ def test_the_rate_is_the_certificates(gateway: Running, pki: Path) -> None:
 
 
 def test_mutual_tls_towards_the_servers(pki: Path, tmp_path: Path) -> None:
-    """Where the servers are on other machines."""
+    """The servers are on other machines."""
     files = ServerTls(pki / "server.pem", pki / "server.key", pki / "callers.pem")
     own = {"certificate": str(pki / "caller.pem"), "private_key": str(pki / "caller.key")}
     upstream = {"ca": str(pki / "ca.pem"), "server_name": HOST, **own}

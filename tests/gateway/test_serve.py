@@ -47,7 +47,7 @@ def gateway_url(serve: Serve) -> str:
 
 
 def not_ready(serve: Serve) -> str:
-    """What keeps the server from being ready; empty where it is."""
+    """Return what keeps the server from being ready; empty where it is."""
     try:
         with urllib.request.urlopen(serve.probe_url("/readyz"), timeout=10):
             return ""
@@ -173,7 +173,7 @@ def test_tls_of_the_server_and_a_gateway_exclude_each_other(
 
 
 def test_a_configuration_for_a_pod_is_one_that_envoy_takes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """With everything on; the folder is seen under another path in the pod."""
+    """Everything is switched on; the folder is seen under another path in the pod."""
     certificate = Authority(tmp_path, "ca").issue("server", hosts=["glioma.example"])
     out, seen = tmp_path / "out", tmp_path / "seen"
     (port,) = free_ports("127.0.0.1", 1)

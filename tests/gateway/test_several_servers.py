@@ -60,7 +60,7 @@ def test_a_server_that_drains_is_passed_over(pair: tuple[Running, TritonServer])
 
 
 def asked(gateway: Running, server: TritonServer) -> bool:
-    """Whether the server answered one of the last studies."""
+    """Return whether the server answered one of the last studies."""
     entries = gateway.logged(1)
     return server.grpc_url in {entry["server"] for entry in entries[-4:]}
 

@@ -72,7 +72,7 @@ def test_what_is_closed(caller: Caller, server: TritonServer, path: str) -> None
 
 @pytest.mark.parametrize("method", ["ModelInfer/", "modelinfer", "ModelInfer?x=1", "./ModelInfer", "%4dodelInfer"])
 def test_no_way_around_by_another_spelling(caller: Caller, method: str) -> None:
-    """A path that is no method of the server's gets no further, or no other model than the ensemble."""
+    """A path that is not a method of the server's gets no further, or to no other model than the ensemble."""
     outcome = caller.raw(f"{SERVICE}/{method}", study(model="classifier").SerializeToString())
     assert outcome.status != "OK"
     assert outcome.code in ("GLIO-4110", None)

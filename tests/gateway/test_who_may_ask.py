@@ -104,7 +104,7 @@ def test_each_caller_has_a_rate_of_its_own(by_token: Running, issuer: Issuer) ->
             assert (outcome.status, outcome.code) == ("RESOURCE_EXHAUSTED", "GLIO-4111")
             assert error_from_status(outcome.status, outcome.text).retryable
         assert calm.infer().status == "OK"
-        # Readiness is no study; nor does another token or a forged name buy the busy caller more.
+        # Readiness does not count as a study; another token or a forged name gains the busy caller nothing.
         assert busy.raw("/inference.GRPCInferenceService/ServerReady", b"").status == "OK"
         assert busy.infer(metadata=[*busy.metadata, ("x-glioserve-caller", "calm")]).code == "GLIO-4111"
         assert ask(by_token, issuer.token(sub="busy", jti="second")).code == "GLIO-4111"

@@ -1,4 +1,4 @@
-"""What the scanner checkov finds in the rendered examples, but for findings that the chart has a reason for."""
+"""The scanner checkov finds nothing in the rendered examples that the chart has no reason for."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ REASONS = {
 """Findings that are left, everywhere."""
 HOOKS_ONLY = {
     "CKV_K8S_8": "a test's pod ends by itself and has a deadline",
-    "CKV_K8S_9": "a test's pod serves nobody",
+    "CKV_K8S_9": "a test's pod serves no caller",
 }
 """Findings that are left in hooks alone."""
 

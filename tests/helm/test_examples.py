@@ -1,4 +1,4 @@
-"""What stands beside the chart: example manifests, and the commands of its documents, held to what is rendered."""
+"""Example manifests and the commands of the chart's documents, held to what is rendered."""
 
 from __future__ import annotations
 

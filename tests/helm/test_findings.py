@@ -1,4 +1,4 @@
-"""What a reader of the chart's first cut found, where no other test has it: pods, Secrets and examples."""
+"""Findings of a review of the chart that no other test covers: pods, Secrets and examples."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_the_package_names_its_images(helm4: Helm) -> None:
 
 
 OWNED = {"meta.helm.sh/release-name": RELEASE, "meta.helm.sh/release-namespace": NAMESPACE}
-"""What Helm wrote beside the first install's objects."""
+"""Annotations that Helm wrote beside the first install's objects."""
 
 
 def test_a_writable_root_stays_restricted(helm4: Helm) -> None:

@@ -29,7 +29,7 @@ from support.scripts import script
 OLDEST_BASE = (26, 11)
 """Triton 2.75; see the comment at the head of the Dockerfile."""
 PID_1 = ["/usr/local/bin/dumb-init", "--single-child", "--"]
-"""Where pip puts it in both images."""
+"""Command of process 1, at the path where pip puts it in both images."""
 
 
 def instructions() -> list[tuple[str, str]]:
@@ -200,7 +200,7 @@ while not stop_signals.STOP.first():
 
 @pytest.mark.parametrize("after_ms", EARLY_MS)
 def test_a_stop_ends_the_container_from_its_first_moments_on(after_ms: int) -> None:
-    """As a default action where the command cannot take it yet, and nothing is in flight; else in order."""
+    """A command that cannot take the signal yet ends by its default action, with nothing in flight; later in order."""
     init = shutil.which(Path(PID_1[0]).name, path=str(Path(sys.executable).parent))
     if init is None or subprocess.run([*IN_A_CONTAINER, "true"], capture_output=True, check=False).returncode:
         pytest.skip("needs dumb-init and a PID namespace")
@@ -230,7 +230,7 @@ def children(pid: int) -> list[int]:
 
 
 def ignored(path: PurePosixPath) -> bool:
-    """Whether docker/Dockerfile.dockerignore keeps a file out of the context: the last pattern that fits decides."""
+    """Return whether Dockerfile.dockerignore keeps a file out of the context: the last pattern that fits decides."""
     out = False
     for line in (DOCKER / "Dockerfile.dockerignore").read_text().splitlines():
         pattern = line.removeprefix("!")

@@ -65,7 +65,7 @@ FAULTS: list[tuple[str, Fault]] = [
     ("two mounts", lambda r: put(server(r)["volumeMounts"][0], "mountPath", "/tmp")),
     ("a variable twice", lambda r: server(r)["env"].append({"name": "GLIOSERVE_SITE", "value": ""})),
     ("neither tag nor digest", lambda r: put(server(r), "image", "registry.example.org/glioserve")),
-    ("is no quantity", lambda r: put(server(r)["resources"]["limits"], "memory", "20 GB")),
+    ("is not a quantity", lambda r: put(server(r)["resources"]["limits"], "memory", "20 GB")),
     ("must be whole", lambda r: put(server(r)["resources"]["limits"], "nvidia.com/gpu", 0.5)),
     ("more memory than its limit", lambda r: put(server(r)["resources"]["requests"], "memory", "21Gi")),
     ("requests no cpu", lambda r: find(r, "Pod")["spec"]["containers"][0]["resources"]["requests"].pop("cpu")),

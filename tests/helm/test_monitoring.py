@@ -1,4 +1,4 @@
-"""What the chart hands to Prometheus and Grafana: rules, queries of the autoscalers, and dashboards, all parsed."""
+"""The chart's rules, queries of the autoscalers, and dashboards for Prometheus and Grafana, all parsed."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_a_gateway_is_scraped_too(helm4: Helm) -> None:
 
 
 def test_the_pods_of_a_release_are_its_own_whatever_their_names_length(helm4: Helm) -> None:
-    """As Kubernetes names them: at most 58 characters of Deployment, hash and hyphen, and five more."""
+    """Kubernetes names them with at most 58 characters of Deployment, hash and hyphen, and five more."""
     for release, hash_ in (("mri", "7d9f8b6c5d"), ("a" * 53, "7d9f8b6c5d"), ("glioserve", "5c4")):
         rendered = helm4.template(merged(CLAIM, nested("metrics.prometheusRule.enabled", True)), release=release)
         name = component(rendered, "Deployment", "server")["metadata"]["name"]

@@ -39,7 +39,7 @@ KINDS = {"Certificate", "ScaledObject", "ServiceMonitor", "PodMonitor", "Prometh
 
 
 def faults(manifests: list[Manifest]) -> list[str]:
-    """What the operators' types find in each; empty where nothing."""
+    """Return what the operators' types find wrong in the manifests; empty where nothing."""
     done = subprocess.run(
         [PYTHON, "-c", CHECK], input=json.dumps(manifests), capture_output=True, text=True, timeout=300, check=True
     )

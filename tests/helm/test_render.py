@@ -18,7 +18,7 @@ pytestmark = pytest.mark.helm
 
 OLDEST_MINOR = 30
 KUBE_VERSIONS = [f"1.{minor}" for minor in range(OLDEST_MINOR, NEWEST_MINOR + 1)]
-"""From the chart's kubeVersion to the newest that the validator knows."""
+"""Versions from the chart's kubeVersion to the newest that the validator knows."""
 OUTSIDE = {
     "PersistentVolumeClaim/glioma-models",  # the user's, by persistence.existingClaim
     "PersistentVolumeClaim/glioma-study-log",  # the user's, by studyLog.existingClaim of ci/production-values.yaml

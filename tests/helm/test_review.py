@@ -78,7 +78,7 @@ FINDINGS: dict[str, tuple[str, ...]] = {
     "L10": ("triton_server/running/test_lifecycle.py::test_a_dead_stub_cannot_hold_up_the_stop",),
     "L11": ("supply_chain/test_locks.py::test_it_is_installed_by_hash",),
 }
-"""What holds each finding: ``file::test``, or the identifier of a row."""
+"""Tests that hold each finding: ``file::test``, or the identifier of a row."""
 
 
 def test_every_row_of_the_review_works_or_is_refused() -> None:

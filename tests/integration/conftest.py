@@ -46,7 +46,7 @@ def phantom():
 
 @pytest.fixture(scope="session")
 def files(phantom):
-    """As a client sends them: pseudonyms only."""
+    """Return the study's files as a client sends them: pseudonyms only."""
     return dicom_files(phantom, identified=False)
 
 

@@ -1,4 +1,4 @@
-"""Through the real server: the answer is the offline pipeline's, and the metrics, batching and metadata hold."""
+"""Answers of the real server are the offline pipeline's, and the metrics, batching and metadata hold."""
 
 import json
 import threading
@@ -55,7 +55,7 @@ def test_volumes_answer_as_the_offline_pipeline_does(client, phantom_volumes, of
 
 @pytest.mark.long
 def test_nan_outside_the_field_of_view_is_answered_and_told(client, phantom_volumes):
-    """As tools write it that turn volumes; and the report has what a replay needs, so the same image is in it twice."""
+    """Tools that turn volumes write NaN; the report has what a replay needs, so the same image is in it twice."""
     sent = {m: Volume(v.voxels, v.geometry.lps_from_voxel) for m, v in phantom_volumes.items()}
     plain = client.predict(VolumeStudy(sent)).report
     t2 = phantom_volumes[Modality.T2]
@@ -152,7 +152,7 @@ def test_the_servers_metadata_is_the_contract(server, offline):
 
 @pytest.mark.long
 def test_concurrent_requests_are_batched_at_the_classifier(repository, offline):
-    """With a queue delay, eight images sent at once take fewer than eight executions, each its own answer."""
+    """Eight images sent at once take, by a queue delay, fewer than eight executions, and each gets its own answer."""
     images = np.random.default_rng(3).random((8, 1, *CLASSIFIER_MODEL.inputs[0].dims(offline.recipe)), np.float32)
     wanted = [offline.session.run(["LOGITS"], {"IMAGE": image})[0] for image in images]
     found = [None] * len(images)
@@ -188,7 +188,7 @@ def test_concurrent_requests_are_batched_at_the_classifier(repository, offline):
 
 
 def total(samples, name):
-    """Of the classifier's series of a metric, whatever other labels it has."""
+    """Return the sum of the classifier's series of a metric, whatever other labels it has."""
     return sum(v for (n, labels), v in samples.items() if n.startswith(name) and ("model", "classifier") in labels)
 
 
@@ -238,7 +238,7 @@ def studies_counted(server):
 
 
 def test_a_slice_of_the_heat_map_is_an_image_of_the_reference(answered, files):
-    """As docs/wire.md says: by ImagePositionPatient, rising along the cross product of row and column."""
+    """Slices lie as docs/wire.md says: by ImagePositionPatient, rising along the cross product of row and column."""
     record = answered.report.preprocess
     (uid,) = {
         answered.original_series_uids[s.series_instance_uid] for s in record.series if s.modality == record.reference
@@ -258,7 +258,7 @@ def test_a_slice_of_the_heat_map_is_an_image_of_the_reference(answered, files):
 
 
 def test_who_names_no_output_gets_all_and_the_id_comes_back(server, files):
-    """And a heat map that was asked for and switched off is empty, not an error."""
+    """A heat map that was asked for and switched off is empty, not an error."""
     with triton.InferenceServerClient(server.grpc_url) as raw:
         tensor = triton.InferInput("INSTANCES", [len(files)], "BYTES")
         tensor.set_data_from_numpy(np.array(files, dtype=object))

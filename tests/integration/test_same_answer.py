@@ -77,7 +77,7 @@ def test_a_batchs_size_and_place_change_nothing_that_counts(server, offline, fil
 # --- As any user, without capabilities, where nothing can be written ---
 
 MODELS = Path("/srv")
-"""Where the confined server finds its repository, in a namespace of its own."""
+"""Path under which the confined server finds its repository, in a namespace of its own."""
 NEEDED = (Path(sys.base_prefix), ROOT)
 """Folders that the user must be able to read: the interpreter's and the checkout's, with its environment."""
 SCRIPT = """

@@ -33,7 +33,7 @@ from support.models.recipes import SMALL, TINY, tiny_recipe
 
 
 def scrambled(network: nn.Module) -> nn.Module:
-    """With normalisation statistics and biases that show when one is lost."""
+    """Return the network with normalisation statistics and biases that show when one is lost."""
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
         for module in network.modules():

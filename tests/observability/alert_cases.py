@@ -106,7 +106,7 @@ CASES = (
         True,
         "20m",
         {PENDING: "2x20", ANSWERED: "7x20", studies("expired", "GLIO-4101"): "0+1x20"},
-        "those that wait in vain are no progress",
+        "those that wait in vain do not count as progress",
     ),
     Case("GlioserveStalled", False, "20m", {PENDING: "0x20", ANSWERED: "7x20"}, "nothing waits"),
     Case("GlioserveStalled", False, "21m", {PENDING: "1x21", ANSWERED: sparse(21)}, "sparse, but it goes on"),
@@ -123,7 +123,7 @@ CASES = (
         False,
         "65m",
         {ANSWERED: sparse(65), FAILED: steps((60, 0), (6, 1))},
-        "sparse: one failure wakes nobody",
+        "sparse: one failure rings no alert",
     ),
     Case(
         "GlioserveAvailabilityBurnFast",

@@ -31,7 +31,7 @@ pytestmark = [pytest.mark.triton, pytest.mark.helm, pytest.mark.long]
 SHORTER = 20
 LABELS = {"namespace": "mri", "pod": POD}
 EMBEDDED = {"GlioserveBelowFloor"}
-"""What rings wherever the embedded server runs: it is below both floors."""
+"""Alerts that ring wherever the embedded server runs: it is below both floors."""
 INSTANCES = 2
 
 
@@ -71,7 +71,7 @@ class Callers:
         self._sent += [self._pool.submit(send, self._url, [b"not DICOM"], timeout_s) for _ in range(number)]
 
     def told(self):
-        """What they were told, counted, once all have been."""
+        """Return what the channels were told, counted, once all have been."""
         ends = Counter(sent.result(240) for sent in self._sent)
         self._pool.shutdown()
         return ends

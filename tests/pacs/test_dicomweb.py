@@ -26,7 +26,7 @@ JSON = "application/dicom+json"
 
 @dataclass
 class Web:
-    """What the server answers next, and what it was asked."""
+    """State of the server: what it answers next, and what it was asked."""
 
     status: int = 200
     kind: str = JSON

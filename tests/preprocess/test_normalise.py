@@ -82,7 +82,7 @@ def test_no_contrast_is_an_error_that_names_the_sequence(image, mask, intensity)
 
 @pytest.mark.parametrize("intensity", METHODS)
 def test_what_lies_beyond_the_field_of_view_has_no_part_in_the_range(intensity):
-    """A sequence may hold negative values, where 0 is no darkness."""
+    """A sequence may hold negative values, where 0 is not dark."""
     cut = RAMP - 5000
     cut[:, :, 8:] = np.nan
     found = normalise(cut, MASK, intensity, "The t1 sequence")

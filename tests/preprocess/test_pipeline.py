@@ -118,12 +118,12 @@ def test_the_offline_command_writes_every_step(files, recipe, tmp_path, capsys):
 
 
 class EndedError(Exception):
-    """What a caller's check raises."""
+    """Error that a caller's check raises."""
 
 
 @pytest.fixture(scope="module")
 def steps(files, recipe):
-    """How often a study's caller is asked whether to go on, and the result of one that always says yes."""
+    """Return how often a study's caller is asked whether to go on, and the result of one that always says yes."""
     asked = []
     result = preprocess_dicom(files, recipe, accept_identified=False, threads=1, check=lambda: asked.append(1))
     return len(asked), result

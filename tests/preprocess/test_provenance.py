@@ -22,7 +22,7 @@ def result(phantom_volumes, recipe):
 
 
 def stored_and_read(record):
-    """As a file would bring it back."""
+    """Return the record as a file would bring it back."""
     return from_dict(PreprocessRecord, json.loads(json.dumps(to_dict(record))))
 
 

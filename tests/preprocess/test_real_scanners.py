@@ -97,7 +97,7 @@ def test_gdcm_reads_the_same(name):
 
 @pytest.mark.parametrize("name", FOLDERS)
 def test_dcm2niix_reads_the_same(name, tmp_path):
-    """But for Philips' unit: dcm2niix applies the private "precise" scale, so there voxels are compared up to it."""
+    """Voxels are equal, and up to Philips' unit where dcm2niix applies the private "precise" scale."""
     pytest.importorskip("dcm2niix")
     from dcm2niix import bin as program
 

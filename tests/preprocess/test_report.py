@@ -140,7 +140,7 @@ def test_the_peak_lands_where_the_network_saw_it_from_any_orientation(index, see
 
 
 CENTRE = (10.0, -5.0, 20.0)
-"""Of the network's grid in :func:`record`."""
+"""Centre of the network's grid in :func:`record`."""
 
 
 @given(
@@ -151,7 +151,7 @@ CENTRE = (10.0, -5.0, 20.0)
 @settings(max_examples=40, deadline=None)
 def test_a_blob_comes_to_rest_at_its_place_on_the_references_own_grid(reference, offset_mm, lattice):
     """Its centre of mass within half a reference voxel along every axis, however coarse the map and however the
-    reference is turned, mirrored and stretched: the map's own voxels are interpolated, so they are no limit. Its
+    reference is turned, mirrored and stretched: the map's own voxels are interpolated, so they do not limit it. Its
     hottest voxel can be no nearer than voxels allow: half a diagonal of the coarser grid's.
     """
     start, step = lattice

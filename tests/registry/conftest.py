@@ -6,7 +6,7 @@ from glioserve_registry.layout import static_models
 from support.models.promotable import promotable_repository, quick_models
 
 LOGITS = (1.0, 2.0, 3.0)
-"""Of versions 1 to 3 of the repository."""
+"""Logits of versions 1 to 3 of the repository."""
 
 
 @pytest.fixture(autouse=True)

@@ -216,7 +216,7 @@ def test_a_live_server_wants_its_token(
 def test_a_server_that_is_not_there_changes_nothing(
     repository: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """And the canary study is read before anything else, so that a wrong folder is no half a promotion."""
+    """The canary study is read before anything else, so that a wrong folder does not end in half a promotion."""
     (tmp_path / "token").write_text("a-token-for-the-operator")
     live = ["--repository", repository, "--url", "127.0.0.1:9", "--admin-token-file", tmp_path / "token"]
     assert run("promote", 2, *live, "--canary", tmp_path / "none") == 1

@@ -99,7 +99,7 @@ class Load:
                     self.wrong.append(f"version {version} said {prediction.score}")
 
     def wait_for(self, version: int, more: int = 20) -> None:
-        """Until this version has answered so many more studies."""
+        """Wait until this version has answered so many more studies."""
         goal = self.answered[str(version)] + more
         wait_until(lambda: self.answered[str(version)] >= goal or bool(self.wrong), f"version {version} answers")
 
@@ -147,7 +147,7 @@ def test_a_version_that_cannot_load_is_undone(repository: Path, tmp_path: Path) 
             load.wait_for(1)
         assert load.wrong == []
         assert caught.value.code is ErrorCode.PROMOTION_UNDONE
-        assert str(repository) not in str(caught.value), "a server's folders are nobody's business"
+        assert str(repository) not in str(caught.value), "a server's folders are not the caller's business"
         assert answer(server)[0] == "1"
         promote(repository, 2, servers)  # and the next goes through
         assert answer(server)[0] == "2"

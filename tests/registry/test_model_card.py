@@ -42,7 +42,7 @@ SECTIONS = [
 
 @pytest.fixture
 def manifest(tmp_path: Path) -> Manifest:
-    """With something in every field."""
+    """Return a manifest with something in every field."""
     source = promotable(tmp_path / "exported", 1.0)
     add_version(
         tmp_path / "r",

@@ -113,7 +113,7 @@ def test_a_version_published_again_elsewhere_keeps_its_evaluation(empty: Path, s
 def test_an_evaluation_of_another_network_or_recipe_is_refused(
     empty: Path, source: Path, tmp_path: Path, what: str
 ) -> None:
-    """With another temperature the same weights make other errors."""
+    """The same weights make other errors with another temperature."""
     other = {what: "sha256:" + "0" * 64}
     report = write_evaluation(tmp_path / "evaluation.json", load_manifest(source), **other)
     with pytest.raises(GlioserveError, match=f"is of the {what.split('_')[0]} sha256:000000") as caught:

@@ -340,7 +340,7 @@ def test_a_claim_that_is_removed_while_another_is_refused(store: Store, monkeypa
 
 
 def test_a_file_that_must_be_new_is_written_once(store: Store) -> None:
-    """What an upload's claim and its manifest rest upon."""
+    """An upload's claim and its manifest depend on it."""
     refusal = GlioserveError(ErrorCode.VERSION_EXISTS)
     store._create(3, "manifest.json", b"mine", refusal)
     store._create(3, "manifest.json", b"mine", refusal)  # an answer that was lost, and the call made again

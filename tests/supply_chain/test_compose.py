@@ -146,12 +146,12 @@ def test_every_mount_is_there(project: dict[str, Any]) -> None:
     listed = subprocess.run(
         ["git", "check-ignore", "docker/compose/secrets/api-keys"], cwd=ROOT, capture_output=True, check=False
     )
-    assert listed.returncode in (0, 128)  # ignored; 128: this is no checkout
+    assert listed.returncode in (0, 128)  # ignored; 128: this is not a checkout
 
 
 @pytest.fixture(scope="module")
 def gateway_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the service gateway-config writes, with the paths of its container laid elsewhere."""
+    """Return what the service gateway-config writes, with the paths of its container laid elsewhere."""
     folder = tmp_path_factory.mktemp("compose")
     (folder / "api-keys").write_text("archive:a-key-of-the-archive-0123456789abcdef\n")
     text = (COMPOSE / "gateway.yaml").read_text()

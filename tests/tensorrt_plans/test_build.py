@@ -31,13 +31,13 @@ def either(machine: Machine, request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def api(machine: Machine) -> None:
-    """The quicker of the two, for what does not hang on it."""
+    """The quicker of the two, for tests that do not depend on which it is."""
     machine.python_package()
 
 
 @pytest.fixture
 def build(version: Path, tmp_path: Path) -> Build:
-    """Build for the version, telling nobody."""
+    """Build for the version, without reporting progress."""
 
     def run(
         folder: Path = version, timeout_s: float = 60, cache: Path = tmp_path / "cache", **options: object

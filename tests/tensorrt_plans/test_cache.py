@@ -87,7 +87,7 @@ def test_one_builds_and_the_others_wait(tmp_path: Path) -> None:
             pass
         assert error.value.code is ErrorCode.REPOSITORY_BUSY
         with PlanCache(tmp_path).locked(replace(KEY, gpu_name="NVIDIA L4"), 0.2):
-            pass  # another GPU's build waits for nobody
+            pass  # another GPU's build does not wait
         holder.kill()  # the kernel frees the lock of a builder that is killed
         with PlanCache(tmp_path).locked(KEY, 10):
             pass

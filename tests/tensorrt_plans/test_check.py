@@ -86,7 +86,7 @@ def test_one_studys_map_that_moved_is_seen(scripted: Scripted) -> None:
 
 
 def test_one_row_of_another_network_is_seen(scripted: Scripted) -> None:
-    """As a batch that was padded, or whose rows were mixed up with another's, would give."""
+    """A batch that was padded, or whose rows were mixed up with another's, would answer so."""
 
     def other(answers: PlanAnswers) -> PlanAnswers:
         answers.model_id[3, 7] ^= 1

@@ -218,7 +218,7 @@ def test_a_failure_ends_with_1_and_with_0_only_where_it_is_allowed(
 def test_where_there_is_no_tensorrt_and_no_gpu_the_copy_is_there_all_the_same(
     tmp_path: Path, machine: Machine, engine: Engine, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What an init container must leave on any node: something that can be served."""
+    """An init container must leave something that can be served on any node."""
     repository = engine_repository(tmp_path / "models")
     assert engine("build", "--repository", repository, "--into", tmp_path / "served", "--allow-failure") == 0
     assert "TensorRT is not here" in capsys.readouterr().err

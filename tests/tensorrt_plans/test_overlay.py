@@ -1,4 +1,4 @@
-"""`--into`: a copy of what serves, with a plan of its own; nobody else's folder is touched, and not the repository."""
+"""`--into`: a copy of what serves, with a plan of its own; no other folder is touched, nor the repository."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_a_plan_of_the_same_version_outlives_a_restart(repository: Path, tmp_pat
     write_plan(version)
     again = served_copy(repository, tmp_path / "served")
     assert ((again / "model.plan").read_bytes(), (again / "plan.json").read_bytes()) == (b"plan", b"record")
-    (version / "plan.json").unlink()  # a plan without its record is nobody's
+    (version / "plan.json").unlink()  # a plan without its record is not used
     assert not (served_copy(repository, tmp_path / "served") / "model.plan").exists()
 
 
@@ -196,7 +196,7 @@ for _ in range(2):
 
 @pytest.mark.skipif(os.getuid() != 0, reason="becomes another user, who may not write into the repository")
 def test_a_repository_that_this_user_can_only_read(repository: Path) -> None:
-    """As a claim is mounted: root's files, nothing writable; and the copy's own folders must not become so."""
+    """A claim is mounted so: root's files, nothing writable; the copy's own folders must not become so."""
     with tempfile.TemporaryDirectory() as open_to_all:  # pytest's own folders are root's alone
         models, target = Path(open_to_all, "models"), Path(open_to_all, "served")
         shutil.copytree(repository, models)

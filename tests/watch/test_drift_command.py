@@ -86,7 +86,7 @@ def test_an_artifact_holds_its_reference_and_another_networks_is_refused(tmp_pat
 
 
 def test_the_exporter_takes_an_artifacts_reference_along(tmp_path: Path) -> None:
-    """From the artifact over the graph and the repository to the file that a server reads, byte for byte."""
+    """The reference passes from the artifact over the graph and the repository to the server's file, byte for byte."""
     tiny_artifact(tmp_path / "artifact")
     artifact = load_artifact(tmp_path / "artifact")
     found = a_reference(recipe=artifact.recipe)

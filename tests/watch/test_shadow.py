@@ -184,7 +184,7 @@ def test_inputs_are_bounded_and_those_without_an_answer_are_removed(
 
 
 def test_an_input_that_is_taken_meanwhile_keeps_no_other_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Between listing the folder and looking at a file, the candidate's process may have taken that file."""
+    """The candidate's process may take a file after the folder was listed and before the file is looked at."""
     listed = Path.iterdir
 
     def with_one_that_is_gone(folder: Path) -> Iterator[Path]:

@@ -70,7 +70,7 @@ def repository_with_case(folder: Path) -> Path:
 
 @contextmanager
 def version_without_a_graph(deployment: Deployment) -> Iterator[Others]:
-    """Put a classifier version that is no graph into the repository and ask for it to be loaded."""
+    """Put a classifier version whose file is not a graph into the repository and ask for it to be loaded."""
     classifier = deployment.repository / "classifier"
     good = max(int(v.name) for v in classifier.iterdir() if v.name.isdecimal())
     bad = classifier / str(good + 1)
@@ -153,7 +153,7 @@ def _classes_swapped(recipe: Recipe) -> Recipe:
 FILE_FAULTS = (
     Fault("/dev/shm full for 5 s", fill(Deployment.shared_memory), lasts_s=5.0),
     Fault("the temporary folder full for 5 s", fill(Deployment.temporary), lasts_s=5.0),
-    Fault("a version that is no graph is loaded", version_without_a_graph, others=frozenset({"refused"})),
+    Fault("a version whose file is not a graph is loaded", version_without_a_graph, others=frozenset({"refused"})),
     Fault("a version with swapped classes is promoted", promoted(_classes_swapped), others=frozenset({"GLIO-5123"})),
     Fault(
         "another version is promoted, and the one before again",

@@ -124,7 +124,7 @@ podLabels podAnnotations extraArgs extraEnv extraEnvFrom extraVolumes extraVolum
 {{- if lt (int $p.fetch.version) 1 -}}{{- fail "persistence.fetch.url needs persistence.fetch.version: the number that glioserve repository publish printed." -}}{{- end -}}
 {{- if $p.subPath -}}{{- fail "persistence.subPath is for a claim or a volume: what is fetched has its place already." -}}{{- end -}}
 {{- if and .Values.networkPolicy.enabled (not .Values.networkPolicy.egress) (not (hasPrefix "file:" $p.fetch.url)) -}}
-{{- fail "persistence.fetch.url cannot be reached, since networkPolicy lets the pods reach nobody: name the store's address in networkPolicy.egress." -}}
+{{- fail "persistence.fetch.url cannot be reached, since networkPolicy lets the pods reach named addresses only: name the store's address in networkPolicy.egress." -}}
 {{- end -}}
 {{- else if or $p.fetch.cacheClaim $p.fetch.credentialsSecret $p.fetch.override (gt (int $p.fetch.version) 0) -}}
 {{- fail "persistence.fetch has no url: set persistence.fetch.url, or leave the other keys of persistence.fetch out." -}}
@@ -350,7 +350,7 @@ podLabels podAnnotations extraArgs extraEnv extraEnvFrom extraVolumes extraVolum
 {{- if not .parentRefs -}}{{- fail "grpcRoute.enabled needs grpcRoute.parentRefs: the gateway, as in [{name: imaging, namespace: gateways, sectionName: grpc}]." -}}{{- end -}}
 {{- $sum := int .weight -}}
 {{- range .backends -}}{{- $sum = add $sum (int .weight) -}}{{- end -}}
-{{- if eq (int $sum) 0 -}}{{- fail "grpcRoute.weight and the weights of grpcRoute.backends are all 0: nobody would get a study." -}}{{- end -}}
+{{- if eq (int $sum) 0 -}}{{- fail "grpcRoute.weight and the weights of grpcRoute.backends are all 0: no server would get a study. Set one of them above 0." -}}{{- end -}}
 {{- $own := include "glioserve.fullname" $ -}}
 {{- range append .backends .mirror -}}{{- if eq (toString .name) $own -}}{{- fail (printf "grpcRoute names the service %s, which is this release's own: name another release's in backends and mirror, or leave it out." $own) -}}{{- end -}}{{- end -}}
 {{- if and .backendCA (not $t.enabled) -}}{{- fail "grpcRoute.backendCA is not used: set tls.enabled." -}}{{- end -}}
@@ -379,7 +379,7 @@ podLabels podAnnotations extraArgs extraEnv extraEnvFrom extraVolumes extraVolum
 {{- end -}}
 {{- if .Values.tracing.enabled -}}
 {{- if not .Values.tracing.endpoint -}}{{- fail "tracing.enabled needs tracing.endpoint, as in http://collector.monitoring.svc:4318." -}}{{- end -}}
-{{- if and .Values.networkPolicy.enabled (not .Values.networkPolicy.egress) -}}{{- fail "tracing.endpoint cannot be reached, since networkPolicy lets the pods reach nobody: name the collector in networkPolicy.egress." -}}{{- end -}}
+{{- if and .Values.networkPolicy.enabled (not .Values.networkPolicy.egress) -}}{{- fail "tracing.endpoint cannot be reached, since networkPolicy lets the pods reach named addresses only: name the collector in networkPolicy.egress." -}}{{- end -}}
 {{- else if .Values.tracing.headers.existingSecret -}}
 {{- fail "tracing.headers.existingSecret is not used: set tracing.enabled to true." -}}
 {{- end -}}

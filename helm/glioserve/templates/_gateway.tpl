@@ -274,7 +274,7 @@ sleeps for as long as the longest study takes, since SIGTERM ends it at once.
 {{- if $o.jwt -}}
 {{- if not (or $o.jwt.jwks_uri .jwks.configMap) -}}{{- fail "gateway.options.jwt needs the issuer's keys: set its jwks_uri, or gateway.jwks.configMap." -}}{{- end -}}
 {{- if and $o.jwt.jwks_uri .jwks.configMap -}}{{- fail "gateway.options.jwt.jwks_uri and gateway.jwks.configMap exclude each other: keep one of them." -}}{{- end -}}
-{{- if and $o.jwt.jwks_uri $.Values.networkPolicy.enabled (not $.Values.networkPolicy.egress) -}}{{- fail "gateway.options.jwt.jwks_uri cannot be reached, since networkPolicy lets the pods reach nobody: name the issuer in networkPolicy.egress." -}}{{- end -}}
+{{- if and $o.jwt.jwks_uri $.Values.networkPolicy.enabled (not $.Values.networkPolicy.egress) -}}{{- fail "gateway.options.jwt.jwks_uri cannot be reached, since networkPolicy lets the pods reach named addresses only: name the issuer in networkPolicy.egress." -}}{{- end -}}
 {{- else if .jwks.configMap -}}{{- fail "gateway.jwks.configMap is not used: set gateway.options.jwt." -}}
 {{- end -}}
 {{- if and $.Values.test.tokenSecret (not (include "glioserve.needsToken" $)) -}}{{- fail "test.tokenSecret is not used: the gateway asks for no token or key." -}}{{- end -}}

@@ -1,4 +1,4 @@
-"""Spans, metrics and log lines of calls: what they say, whose they are, and that nobody pays who has not asked."""
+"""Spans, metrics and log lines of calls: what they say, whose they are, and that they are free where not asked for."""
 
 from __future__ import annotations
 
@@ -254,7 +254,7 @@ def test_nothing_of_a_patient_is_in_spans_metrics_or_log(
 
 
 def test_a_caller_s_name_is_sent_as_a_header_and_not_as_a_parameter() -> None:
-    """So a server of any version takes it."""
+    """The name is a header, so that a server of any version takes it."""
     with FakeServer(ANSWER) as server, GliomaClient(server.url, caller="ward-3") as client:
         client.predict(VOLUMES)
     assert server.requests[0].metadata["x-glioserve-caller"] == "ward-3"

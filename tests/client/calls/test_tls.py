@@ -53,7 +53,7 @@ def serving(pki: Path, *, mutual: bool, certificate: str = "server", delay_s: fl
 
 
 def failure(url: str, tls: TlsOptions | None) -> errors.GlioserveError | None:
-    """What ends a prediction and a wait for the server alike; None where the study is answered."""
+    """Return the error that ends a prediction and a wait for the server alike; None where the study is answered."""
     with GliomaClient(url, tls=tls, retry=RetryPolicy(max_attempts=3, first_pause_s=0.01)) as client:
         try:
             client.predict(STUDY, timeout_s=20)
@@ -117,7 +117,7 @@ def test_the_port_of_an_http_server_is_named_as_such(pki: Path) -> None:
 
 @pytest.mark.parametrize("tls", [None, TlsOptions()])
 def test_a_server_that_only_closes_may_come_back(tls: TlsOptions | None) -> None:
-    """As a load balancer does whose servers are down."""
+    """A load balancer whose servers are down behaves so."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         closing = threading.Thread(target=close_all, args=(listener,), daemon=True)
         closing.start()

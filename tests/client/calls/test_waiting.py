@@ -41,7 +41,7 @@ PASSING = {
 
 
 def call(kind: type, url: str, method: str, *arguments: Any, **options: Any) -> Any:
-    """What a method of either client returns."""
+    """Return what a method of either client returns."""
     if kind is GliomaClient:
         with GliomaClient(url, **options) as client:
             return getattr(client, method)(*arguments)

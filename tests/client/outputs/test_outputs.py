@@ -131,7 +131,7 @@ def test_threads_that_write_one_folder_leave_whole_files_and_no_rest(tmp_path: P
 
 
 class Page(HTMLParser):
-    """What a page refers to, runs and says."""
+    """Parser of a page: what it refers to, runs and says."""
 
     def __init__(self, text: str) -> None:
         super().__init__()

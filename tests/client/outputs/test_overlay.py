@@ -21,7 +21,7 @@ RIGHT_OF_MARKER = MARKER_LPS_MM * (-1, 1, 1)
 
 @cache
 def marked(orientation: str) -> Overlay:
-    """With the heat on the marker."""
+    """Return an overlay whose heat lies on the marker."""
     return overlay(orientation, MARKER_LPS_MM)
 
 

@@ -180,7 +180,7 @@ def test_a_tensor_that_is_missing_malformed_or_contradicts_is_refused(
 
 
 def test_the_sound_answer_of_these_tests_is_sound() -> None:
-    """Or every refusal above might have another cause."""
+    """Were it not, every refusal above might have another cause."""
     prediction(_report_json(small_answer(), lambda content: None))
     prediction(small_answer(0.2))
     assert to_dict(prediction(small_answer(0.2)).report)["label"] == "necrosis"

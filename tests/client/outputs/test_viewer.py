@@ -23,7 +23,7 @@ def viewer_of(orientation: str = "axial", **options: object) -> Viewer:
 
 
 def unpacked(text: str, shape: tuple[int, ...]) -> np.ndarray:
-    """As the page's script does it, in other words."""
+    """Unpack an image as the page's script does it, in other words."""
     differences = np.frombuffer(zlib.decompress(base64.b64decode(text)), np.uint8)
     return (np.cumsum(differences.astype(np.int64)) % 256).astype(np.uint8).reshape(shape)
 

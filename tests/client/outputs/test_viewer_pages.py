@@ -71,7 +71,7 @@ def set_input(tab: Tab, identifier: str, value: str) -> None:
 
 
 def pixels(tab: Tab, plane: str) -> np.ndarray:
-    """What a plane's canvas shows: RGB [row, column]."""
+    """Return what a plane's canvas shows: RGB [row, column]."""
     script = f"""(() => {{
       const c = document.querySelector('figure[data-plane={plane}] canvas');
       const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;
@@ -88,7 +88,7 @@ def middle(shown: np.ndarray) -> np.ndarray:
 
 
 def corner(tab: Tab, plane: str) -> np.ndarray:
-    """Where a plane's canvas begins in the window, scrolled into view."""
+    """Return where a plane's canvas begins in the window, scrolled into view."""
     return np.array(
         tab.run(f"""(() => {{ const c = document.querySelector('figure[data-plane={plane}] canvas');
       c.scrollIntoView({{block: 'center'}}); const r = c.getBoundingClientRect(); return [r.left, r.top]; }})()"""),
@@ -327,7 +327,7 @@ def test_a_browser_that_cannot_show_the_images_shows_the_picture(tab: Tab, tmp_p
     show(tab, tmp_path, damaged)
     shown = "['viewer', 'still', 'viewer-problem'].map((id) => document.getElementById(id).hidden)"
     assert tab.run(shown) == [True, False, False]
-    assert tab.problems != []  # the reason, for whoever looks
+    assert tab.problems != []  # the reason is on the page
     tab.problems.clear()
 
 

@@ -92,7 +92,7 @@ def test_every_name_of_both_lists_is_a_dicom_keyword() -> None:
 
 
 def test_every_kept_attribute_has_a_rule_for_its_form() -> None:
-    """An attribute added to the allow-list is silently left out until somebody says what it may hold."""
+    """An attribute added to the allow-list is silently left out until its row says what it may hold."""
     examples = {
         "Modality": b"MR",
         "PatientPosition": b"HFS",

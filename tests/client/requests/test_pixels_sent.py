@@ -1,4 +1,4 @@
-"""Of a file's pixels nothing but the image is on the wire, and the server refuses a stranger's file that has more."""
+"""The client sends nothing of a file's pixels but the image; the server refuses a stranger's file that has more."""
 
 import struct
 from collections.abc import Callable
@@ -107,7 +107,7 @@ def in_high_bits(syntax: UID) -> bytes:
 
 
 def high_bits(words: bytes) -> bytes:
-    """What :func:`in_high_bits` put there."""
+    """Return what :func:`in_high_bits` put there."""
     nibbles = np.frombuffer(words, "<u2") >> 12
     return bytes((nibbles[0::2] << 4 | nibbles[1::2]).astype(np.uint8))
 

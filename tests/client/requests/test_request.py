@@ -1,4 +1,4 @@
-"""What is sent, what is not, and the limits that hold before a byte leaves."""
+"""Content of a request: what is sent, what is not, and the limits that hold before a byte leaves."""
 
 import json
 from io import BytesIO

@@ -1,4 +1,4 @@
-"""What stands in for what is not sent: pseudonyms, relative times, a yes, words and codes of closed lists."""
+"""Stand-ins for what is not sent: pseudonyms, relative times, a yes, words and codes of closed lists."""
 
 from datetime import datetime, timedelta
 from io import BytesIO

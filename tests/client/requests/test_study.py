@@ -88,7 +88,7 @@ def test_what_an_interrupted_copy_leaves_is_an_error_in_a_folder_too(folder: Pat
 @pytest.mark.parametrize("implicit", [True, False])
 @pytest.mark.parametrize("meta", [True, False])
 def test_a_file_without_preamble_is_read_and_sent_as_part_10(folder: Path, implicit: bool, meta: bool) -> None:
-    """With its meta header, or as the bare data set that some archives keep."""
+    """The file has its meta header, or is the bare data set that some archives keep."""
     dataset = mr_dataset()
     syntax = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
     whole = file_bytes(dataset, syntax)

@@ -1,4 +1,4 @@
-"""Where voxels are: however a file stores its axes, every voxel stays at its place."""
+"""Geometry of voxels: however a file stores its axes, every voxel stays at its place."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What is sent and what is refused do not meet, and are DICOM's own names."""
+"""Attributes that are sent and those that are refused do not meet, and are DICOM's own names."""
 
 import pydicom
 import pytest

@@ -43,7 +43,7 @@ MIXED = [
     outcome("r5", "recurrence", None, error="GLIO-1301"),
     outcome("r6", "recurrence", None, error="GLIO-1301"),
 ]
-"""Of every kind: right, wrong, abstained on either side, failed."""
+"""Outcomes of every kind: right, wrong, abstained on either side, failed."""
 
 
 def report_of(outcomes: list[Outcome], **settings: object) -> EvaluationReport:

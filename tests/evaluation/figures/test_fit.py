@@ -1,4 +1,4 @@
-"""What a validation cohort teaches a recipe, what it cannot teach it, and the copy that carries it."""
+"""Fit to a validation cohort: what it teaches a recipe, what it cannot teach it, and the copy that carries it."""
 
 from __future__ import annotations
 

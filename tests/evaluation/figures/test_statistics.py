@@ -39,7 +39,7 @@ def test_the_published_rates_come_out_of_their_counts(
 
 @pytest.mark.parametrize("method", ["wilsoncc", "wilson", "exact"])
 def test_the_published_accuracy_is_of_no_better_method(method: IntervalMethod) -> None:
-    """Why Wald's is here at all."""
+    """Wald's method is offered because it gives the published interval."""
     found = proportion(53, 58, method)
     assert found is not None
     assert (round(found.lower, 2), round(found.upper, 2)) != (0.84, 0.99)

@@ -29,7 +29,7 @@ RECIPES = (
     tiny_recipe(tuple(Modality), (24, 24, 24)),
 )
 CLOSED_FORM_TOLERANCE = 1e-5
-"""Of the largest value in the study's maps: two orders of sums in 32-bit floats."""
+"""Largest difference, relative to the largest value in the study's maps: two orders of sums in 32-bit floats."""
 
 
 def served(recipe: Recipe, studies: np.ndarray) -> tuple[nn.Module, np.ndarray, np.ndarray, np.ndarray]:
@@ -69,7 +69,7 @@ def test_monais_grad_cam_of_the_last_stage_is_the_same() -> None:
 
 
 def test_the_reference_is_taken_of_the_logit_and_not_of_the_probability() -> None:
-    """Of a softmax the two gradients sum to zero: the unrectified maps would be each other's negative."""
+    """The two gradients of a softmax sum to zero: the unrectified maps would be each other's negative."""
     recipe = RECIPES[2]
     ref = reference(random_network(recipe), probe_studies(recipe)[0], recipe)
     assert np.abs(ref.unrectified.sum(axis=0)).max() > 0.1 * np.abs(ref.unrectified).max()
@@ -98,7 +98,7 @@ LATTICES = {name: Architecture("resnet10", options) for name, options in RESNET1
 def test_the_lattice_in_the_manifest_is_where_the_map_looks(
     architecture: Architecture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With equal weights the gradient of one CAM voxel is its receptive field: symmetric about the lattice's point."""
+    """The gradient of one CAM voxel, all weights equal, is its receptive field: symmetric about the lattice's point."""
     monkeypatch.setattr(densenet, "BLOCKS", (1, 1, 1, 1))  # the whole network sees more than a thousand voxels
     network = build(architecture, 1).eval()
     start, step = cast(ClassifierNet, network).cam_lattice

@@ -42,7 +42,7 @@ def test_the_signature_is_the_contracts(artifact: Artifact, model: bytes) -> Non
 
 @pytest.mark.parametrize("recipe", OTHERS, ids=lambda r: f"{len(r.channels)}x{r.grid.shape}")
 def test_the_runtime_sees_the_configurations_dims(recipe: Recipe) -> None:
-    """What Triton's onnxruntime backend compares: batch open, all else the same numbers."""
+    """Triton's onnxruntime backend compares them: the batch is open, all else are the same numbers."""
     content = export_onnx(random_network(recipe), recipe, DIGEST)
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     found = {port.name: tuple(port.shape) for port in (*session.get_inputs(), *session.get_outputs())}

@@ -22,7 +22,7 @@ Mutation = Callable[[onnx.ModelProto], None]
 
 
 def silent(_: str) -> None:
-    """Progress that nobody watches."""
+    """Progress that is not shown."""
 
 
 def weights(model: onnx.ModelProto, operator: str, which: int = 0) -> onnx.TensorProto:

@@ -26,7 +26,7 @@ def answers(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 
 def explained(recipe: Recipe, logits: np.ndarray) -> list[int]:
-    """Which of CAM's two maps is the predicted class's."""
+    """Return which of CAM's two maps is the predicted class's."""
     labels = scores(recipe, logits) >= recipe.threshold
     return [recipe.classes.index("recurrence" if label else "necrosis") for label in labels]
 

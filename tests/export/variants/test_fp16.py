@@ -54,7 +54,7 @@ def test_the_trunk_is_in_fp16_and_the_head_and_the_signature_are_not(exported: A
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_no_scale_of_ours_falls_among_the_subnormals(exported: Any, name: str) -> None:
-    """What is subnormal in fp16 is a trained weight that was as small in fp32."""
+    """Values that are subnormal in fp16 are trained weights that were as small in fp32."""
     _, content = exported(name)
     half = half_precision(content)
     fp32 = constants(onnx.load_from_string(content))

@@ -1,4 +1,4 @@
-"""What Helm does with a cluster's answers: tokens that are kept, capabilities, and the notes after an install."""
+"""Helm's use of a cluster's answers: tokens that are kept, capabilities, and the notes after an install."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.helm
 
 WITH_TOKEN = merged(CLAIM, {"adminToken": {"enabled": True}})
 OWNED = {"meta.helm.sh/release-name": RELEASE, "meta.helm.sh/release-namespace": NAMESPACE}
-"""What Helm wrote beside the first install's objects."""
+"""Annotations that Helm wrote beside the first install's objects."""
 
 
 def token(rendered: list[Manifest]) -> str:
@@ -67,7 +67,7 @@ KEYS = {"apiKeys": {"existingSecret": "callers"}}
 GATEWAY: dict[str, Any] = {"gateway": {"mode": "sidecar", **KEYS}}
 APART: dict[str, Any] = {"gateway": {"mode": "deployment", **KEYS}}
 NOTES: list[tuple[str, dict[str, Any], Mapping[str, tuple[str, ...]], str]] = [
-    ("operator unused", {}, MONITORING, "nobody scrapes the pods"),
+    ("operator unused", {}, MONITORING, "nothing scrapes the pods"),
     ("no operator", {}, {}, "have your Prometheus scrape"),
     ("tag only", {}, {}, "set image.digest"),
     ("no registry", {}, {}, "glioserve:0.1.0 must be on the nodes"),
@@ -162,7 +162,7 @@ def test_the_notes_of_a_full_install_warn_of_nothing_that_is_set(helm: Helm, tmp
         "gpu.products",
         "interrupts",
         "GitOps",
-        "nobody scrapes",
+        "nothing scrapes",
         "no ServiceM",
     ):
         assert silent not in notes

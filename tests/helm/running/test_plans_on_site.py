@@ -37,7 +37,7 @@ def builder(manifests: Sequence[Manifest]) -> Manifest:
 
 
 def parse_build(container: Manifest) -> argparse.Namespace:
-    """What the real ``glioserve engine`` makes of the container's command line."""
+    """Return what the real ``glioserve engine`` makes of the container's command line."""
     entry_point, program, name, *arguments = [*container["command"], *container["args"]]
     assert entry_point in (DOCKER / "Dockerfile").read_text()  # CUDA's forward compatibility, as where the plan serves
     assert (program, name) == ("glioserve", "engine")

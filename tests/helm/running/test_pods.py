@@ -58,7 +58,7 @@ def pending(pod: Pod) -> float:
 
 
 def is_stage(model: str) -> Any:
-    """Whether a command line is that of a Python model's process."""
+    """Return whether a command line is that of a Python model's process."""
     script = f"/models/{model}/1/model.py".encode()
     return lambda words: words[0].endswith(b"triton_python_backend_stub") and script in words
 

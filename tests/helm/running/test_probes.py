@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.helm, pytest.mark.triton]
 RAW = np.array([[1, 2, 3, 4]], dtype=np.float32)
 TIMEOUT_S = 60
 POD_ONLY = ("--repository=", "--host=", "--grpc-port=", "--http-port=", "--metrics-port=", "--probe-port=")
-"""What a pod may have to itself and a test may not."""
+"""Options that a pod may have to itself and a test may not."""
 
 
 class Supervisor:
@@ -82,7 +82,7 @@ def pod(container: Manifest, repository: Path) -> Iterator[Supervisor]:
 
 
 def probe(container: Manifest, kind: str, url: str) -> bool:
-    """Whether the kubelet would call it a success."""
+    """Return whether the kubelet would call it a success."""
     path = container[kind]["httpGet"]["path"]
     try:
         with urllib.request.urlopen(url + path, timeout=container[kind]["timeoutSeconds"]) as answer:

@@ -41,7 +41,7 @@ def test_it_works(helm4: Helm, values: dict[str, Any]) -> None:
     for manifest in rendered:
         if manifest["apiVersion"].split("/")[0] in CUSTOM:
             jsonschema.validate(manifest, SCHEMAS[manifest["kind"]])
-        elif manifest["kind"] != "X":  # a kind of nobody's
+        elif manifest["kind"] != "X":  # a kind that no operator defines
             validate_object(manifest, "1.37")
 
 
@@ -77,7 +77,7 @@ OVER = {
 
 @pytest.mark.parametrize("example", CI_VALUES, ids=lambda path: path.stem.removesuffix("-values"))
 def test_values_over_an_example_work(helm4: Helm, example: Path) -> None:
-    """As ``--set-json`` lays them over a values file: the example's own stay."""
+    """Helm lays ``--set-json`` over a values file: the example's own values stay."""
     over = [word for key, value in OVER.items() for word in ("--set-json", f"{key}={json.dumps(value)}")]
     rendered = helm4.template(example, arguments=over)
     assert [fault for fault in faults(rendered) if "read-only root" not in fault] == []

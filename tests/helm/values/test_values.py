@@ -1,4 +1,4 @@
-"""What the values do, what they refuse and in which words, and that schema, comments and README say the same."""
+"""Values of the chart: what they do, what they refuse and in which words; schema, comments and README agree."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("traces to nowhere", nested("tracing.enabled", True), "needs tracing.endpoint"),
     ("a collector's key that is not used", nested("tracing.headers.existingSecret", "x"), "tracing.enabled to true"),
     ("a caller that stands for the others", nested("metrics.callers", ["other"]), "callers"),
-    ("a caller that is no label", nested("metrics.callers", ["ward 3"]), "callers"),
+    ("a caller that is not a label", nested("metrics.callers", ["ward 3"]), "callers"),
     ("traces by an argument", {"extraArgs": ["--otlp-endpoint=http://c:4318"]}, "use tracing.endpoint"),
     ("callers by an argument", {"extraArgs": ["--callers=a"]}, "use metrics.callers"),
     ("scrape longer than its interval", nested("metrics.serviceMonitor.scrapeTimeout", "1m"), "must not exceed its"),
@@ -268,7 +268,7 @@ OTHERWISE_REFUSED = {
 
 
 def leaves(node: dict[str, Any], at: str = "") -> set[str]:
-    """Paths of everything in the values that is no section."""
+    """Paths of everything in the values that is not a section."""
     found: set[str] = set()
     for key, value in node.items():
         found |= leaves(value, f"{at}{key}.") if isinstance(value, dict) and value else {f"{at}{key}"}

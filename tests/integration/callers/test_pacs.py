@@ -48,7 +48,7 @@ def password(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def results_of(pacs: Orthanc, study: PacsStudy) -> list[Dataset]:
-    """What the PACS has of the study beside the scanner's images."""
+    """Return what the PACS has of the study beside the scanner's images."""
     found = pacs.find("Series", StudyInstanceUID=study.study_instance_uid, Manufacturer="glioserve")
     return [pydicom.dcmread(io.BytesIO(pacs.file(uid))) for series in found for uid in series["Instances"]]
 

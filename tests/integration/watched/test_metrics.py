@@ -26,7 +26,7 @@ from support.server.triton import wait_until
 pytestmark = pytest.mark.triton
 
 PLANTED = ("Planted^Patient", "PLANTED-ID", "planted-request")
-"""What no page may have: the name, the number and the request id of a patient's study."""
+"""Words that no page may have: the name, the number and the request id of a patient's study."""
 
 
 def infer(server, contents, **options):

@@ -92,7 +92,7 @@ def client_spans(receiver):
 
 @pytest.fixture(scope="module")
 def told(repository, files, phantom):
-    """What a receiver and the log got of one good study, one that names its patient, and one without a trace."""
+    """Return what a receiver and the log got of one good study, one that names its patient, and one without a trace."""
     arguments = ("--trace-sampling", "0", "--callers", "ward,pacs", "--log-format", "json", "--log-level", "info")
     identified = [planted(content) for content in dicom_files(phantom, identified=True)]
     with OtlpReceiver() as receiver, serving(repository, "--otlp-endpoint", receiver.base_url, *arguments) as serve:

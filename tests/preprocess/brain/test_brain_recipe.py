@@ -23,7 +23,7 @@ from glioserve_preprocess.pipeline import preprocess_volumes
 from support.models.brain_models import SYNTHSTRIP_LIKE, solid_network, write_brain_model
 
 THRESHOLD = 0.2
-"""Of the network's own measure: somewhat more than 0.3 of the brightness, on average over 5 cm."""
+"""Threshold of the network's own measure: somewhat more than 0.3 of the brightness, on average over 5 cm."""
 
 
 @pytest.fixture

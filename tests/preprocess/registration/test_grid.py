@@ -41,7 +41,7 @@ def source_voxels(source, target, motion):
 
 
 def inside(source, target, motion, margin=0.0):
-    """Whether each target voxel lies in the source's field of view, ``margin`` (x, y, z) voxels from its border."""
+    """Return which target voxels lie in the source's field of view, ``margin`` (x, y, z) voxels from its border."""
     voxels = source_voxels(source, target, motion)
     return ((voxels >= -0.5 + margin) & (voxels <= np.array(source.size_voxels) - 0.5 - margin)).all(axis=-1)
 
@@ -274,8 +274,9 @@ def ellipsoid_distance(points, centre, radii):
 )
 @settings(max_examples=25, deadline=None)
 def test_a_mask_comes_back_from_the_network_within_half_a_voxel_of_its_boundary(native, radii, spacing_mm):
-    """Of the coarser grid, for no grid knows a boundary better than its own voxels do; half a voxel's diagonal, for
-    the boundary may run through it any way."""
+    """The voxel is the coarser grid's, because a grid knows a boundary no better than its own voxels do; the bound is
+    half its diagonal, because the boundary may run through it any way.
+    """
     size = int(120 / spacing_mm)
     network = straight((size,) * 3, (spacing_mm,) * 3, CENTRE)
     distance = ellipsoid_distance(places_lps_mm(native), CENTRE, np.array(radii))

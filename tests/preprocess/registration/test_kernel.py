@@ -87,7 +87,7 @@ def test_the_information_of_a_copy_is_its_entropy_but_for_the_window():
 @pytest.mark.parametrize("times_overlap", [False, True])
 @pytest.mark.parametrize("away", [(0, 0, 0), (3, -2, 2, 1.5, -1, 1), (-2, 3, -3, -1, 2, 1)])
 def test_the_climb_ends_where_no_direction_gains(information, away, times_overlap):
-    """At the top the values all around are lower; the value is the information's own at the end's affine map."""
+    """The values all around the top are lower; the value is the information's own at the end's affine map."""
     motion = Motion(np.eye(3), np.zeros(3), np.array([8.0, 9.0, 7.0]), 10.0)
     moved = MutualInformation(
         information._points - np.float32([8, 9, 7]), information._fixed_bins, information._moving, BINS

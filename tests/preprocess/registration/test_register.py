@@ -93,7 +93,7 @@ def test_exchanged_roles_give_the_inverse(phantom_volumes, brain):
 
 
 def test_a_cavity_in_one_scan_only(phantom, phantom_volumes, brain):
-    """As after an operation between two sequences of a merged study: 4 cm of the brain are fluid."""
+    """An operation between two sequences of a merged study leaves it so: 4 cm of the brain are fluid."""
     t2 = phantom_volumes[Modality.T2]
     centre = apply(phantom.moving_lps_from_reference_lps(Modality.T2, Modality.T1CE), brain.mean(axis=0)[np.newaxis])
     z, y, x = np.indices(t2.voxels.shape)

@@ -1,4 +1,4 @@
-"""Which of two T1-weighted volumes is enhanced, told by the images: phantoms of fresh seeds, and a real patient."""
+"""Images tell which of two T1-weighted volumes is enhanced: phantoms of fresh seeds, and a real patient."""
 
 import sys
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What the headers of one series say of it: the table of real-world combinations, and what holds for every one."""
+"""Evidence in the headers of one series: the table of real-world combinations, and what holds for every one."""
 
 import math
 import warnings

@@ -1,4 +1,4 @@
-"""Which series stands for which sequence: by evidence and stated criteria, by the caller's word, and never by force."""
+"""Choice of the series for each sequence: by evidence and stated criteria, by the caller's word, never by force."""
 
 import json
 

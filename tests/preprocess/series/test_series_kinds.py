@@ -50,7 +50,7 @@ LONG = (
     "Dixon: one series", "multi-echo: one series", "derived T1: words", "functional groups: one item",
     "places: rounded to 0.1 mm", "field map: without",
 )  # fmt: skip
-"""With :data:`AT_ONCE`, one case of each kind; `make test` runs those alone, `.ci/run` these too."""
+"""Cases that, with :data:`AT_ONCE`, cover each kind; `make test` runs those alone, `.ci/run` these too."""
 REST = [name for name in [*CASES, *AGENT_TEXTS] if name not in EXPECTED]
 
 

@@ -121,7 +121,7 @@ def _sizes(here: str, container: Manifest, spec: Manifest) -> Iterator[str]:
         for name, value in side.items():
             amount = quantity(value)
             if amount is None:
-                yield f"{here}: {name}={value} is no quantity"
+                yield f"{here}: {name}={value} is not a quantity"
             elif "/" in name and amount != int(amount):
                 yield f"{here}: {name}={value} must be whole"
     for name in requests.keys() & limits.keys():

@@ -28,7 +28,7 @@ def made_image(recipe: Recipe) -> CaseImage:
 
 
 def decided_network(recipe: Recipe, seed: int = 0) -> nn.Module:
-    """A random network whose answer hangs on its input, and which says :data:`LOGIT` to :func:`made_image`."""
+    """A random network whose answer depends on its input, and which says :data:`LOGIT` to :func:`made_image`."""
     network = random_network(recipe, seed)
     image = torch.from_numpy(made_image(recipe))[None]
     last = network.get_submodule("fc")

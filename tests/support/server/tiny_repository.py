@@ -1,7 +1,7 @@
 """A whole repository that starts in a second: the four models of the contract by name, with toy tensors.
 
 ``RAW`` [rows, 4] -> preprocess (identity) -> ``IMAGE`` -> classifier (ONNX) -> ``LOGITS`` -> report (sum) -> ``SCORE``
-[rows]. The classifier's second output ``PICK`` fails at run time for a row whose first value is no index of its
+[rows]. The classifier's second output ``PICK`` fails at run time for a row whose first value is not an index of its
 table. A study waits in preprocess while :func:`hold` lasts.
 """
 

@@ -1,4 +1,4 @@
-"""What a machine says of its GPU and its TensorRT, in every form that was seen or documented."""
+"""Discovery of a machine's GPU and its TensorRT, in every form that was seen or documented."""
 
 from __future__ import annotations
 
@@ -185,7 +185,7 @@ def test_the_library_that_triton_loads_is_asked_first_then_the_python_package_th
     ],
 )
 def test_the_packages_version_is_tensorrts_own(machine: Machine, version: str, found: str | None) -> None:
-    """So that it equals dpkg's and the banner's, whatever the packaging adds to it."""
+    """The version equals dpkg's and the banner's, whatever the packaging adds to it."""
     machine.python_package()
     machine.set(FAKE_TRT_VERSION=version)
     assert found_here.python_package_version() == found

@@ -1,4 +1,4 @@
-"""A program of somebody else's: its end, its time limit, its last words; nothing of it stays behind."""
+"""A foreign program: its end, its time limit, its last words; nothing of it stays behind."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def test_the_stand_in_has_no_name_that_the_bindings_have_not(stand_in: ModuleTyp
 
 
 def test_the_flags_bit_moved_between_10_and_11() -> None:
-    """So the worker takes the member's value: a written-out 2 chooses a kind of plugin in TensorRT 11."""
+    """The worker takes the member's value: a written-out 2 chooses a kind of plugin in TensorRT 11."""
     values = {v: NAMES[v]["enums"]["NetworkDefinitionCreationFlag"]["STRONGLY_TYPED"] for v in RELEASES}
     assert values == {"10.12.0.36": 1, "10.16.1.11": 1, "11.4.0.106": 0}
     assert NAMES["11.4.0.106"]["enums"]["NetworkDefinitionCreationFlag"]["PREFER_JIT_PYTHON_PLUGINS"] == 1

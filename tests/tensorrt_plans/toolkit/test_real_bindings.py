@@ -1,6 +1,6 @@
 """The stand-in and NVIDIA's own Python bindings obey the same rules.
 
-The bindings are no dependency of the project. Where ``tensorrt_bindings`` can be imported from (PYTHONPATH, or ``pip
+The project does not depend on the bindings. Where ``tensorrt_bindings`` can be imported from (PYTHONPATH, or ``pip
 install --no-deps tensorrt-cu12-bindings==10.16.1.11``), they run here over a libnvinfer that makes nothing, which is as
 good as a machine without a GPU; else their half is skipped.
 """

@@ -1,4 +1,4 @@
-"""Whoever dies, nothing of the run lives on. Plain commands here; the real server in test_lifecycle.py."""
+"""Nothing of the run lives on, whichever process dies. Plain commands here; the real server in test_lifecycle.py."""
 
 import contextlib
 import os
@@ -165,7 +165,7 @@ def test_owner_and_guardian_killed_at_once() -> None:
         assert owner.run_folder not in sweep_dead_runs()  # the command itself holds the lock, too
         os.kill(owner.guardian, signal.SIGKILL)
         wait_until(lambda: not living_processes(owner.group), "the command gone")
-        assert owner.run_folder.is_dir()  # nobody was left to remove it
+        assert owner.run_folder.is_dir()  # no process was left to remove it
         wait_until(lambda: owner.run_folder in sweep_dead_runs(), "swept by the next start")
         assert_nothing_left(owner.group, owner.run_folder)
 

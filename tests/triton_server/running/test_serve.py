@@ -177,7 +177,7 @@ def test_a_signal_at_any_moment_of_the_start_exits_0(repository: Path, delay_s: 
 
 
 def _catches(pid: int, number: signal.Signals) -> bool:
-    """Whether the process has a handler for the signal, by the kernel's mask."""
+    """Return whether the process has a handler for the signal, by the kernel's mask."""
     status = Path(f"/proc/{pid}/status").read_text()
     mask = next(line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:"))
     return bool(int(mask, 16) >> (number - 1) & 1)

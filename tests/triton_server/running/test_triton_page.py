@@ -1,4 +1,4 @@
-"""What the supervisor reads off Triton's page: growth over reloads, and ends of studies that no model counts."""
+"""The supervisor's reading of Triton's page: growth over reloads, and ends of studies that no model counts."""
 
 import threading
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What is the onnxruntime backend's own: the file that it opens, and the native backend's parameters."""
+"""The onnxruntime backend's own matters: the file that it opens, and the native backend's parameters."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""The reference case at load, on the real server: a classifier that answers it wrongly must answer nobody."""
+"""The reference case at load, on the real server: a classifier that answers it wrongly must answer no caller."""
 
 from __future__ import annotations
 

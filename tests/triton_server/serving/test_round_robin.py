@@ -24,7 +24,7 @@ HOSTS = ("127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.5")
 
 
 def answered(server: TritonServer) -> int:
-    """How many studies a server has answered, by its own metrics."""
+    """Return the number of studies that a server has answered, by its own metrics."""
     lines = triton_page(server.metrics_url).splitlines()
     (line,) = [line for line in lines if line.startswith('nv_inference_request_success{model="glioma"')]
     return int(float(line.split()[-1]))

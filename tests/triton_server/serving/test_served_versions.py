@@ -1,4 +1,4 @@
-"""Which version an answer is of, while versions and the record change underneath."""
+"""Answers name their version, while versions and the record change underneath."""
 
 from __future__ import annotations
 

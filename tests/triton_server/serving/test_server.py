@@ -1,4 +1,4 @@
-"""What a running server does: answers, refuses strangers, batches, keeps one request's fault to itself."""
+"""A running server answers, refuses strangers, batches, and keeps one request's fault to itself."""
 
 import re
 import urllib.error

@@ -93,7 +93,7 @@ def test_ipv6(repository: Path, host: str) -> None:
 
 
 def answers(url: str) -> bool:
-    """Whether the port is open: Triton opens it after gRPC's, so that a ready server may lack it for a moment."""
+    """Return whether the port is open: Triton opens it after gRPC's, so a ready server may lack it for a moment."""
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:
             return bool(answer.status == 200)

@@ -1,4 +1,4 @@
-"""Where traces go, which of them are made, and what becomes of spans that a receiver does not take."""
+"""Traces: where they go, which are made, and what becomes of spans that a receiver does not take."""
 
 from __future__ import annotations
 

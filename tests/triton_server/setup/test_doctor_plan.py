@@ -53,7 +53,7 @@ def test_no_plan_is_of_no_matter_to_who_serves_without(machine: Machine, reposit
 def test_no_plan_is_a_warning_and_no_failure_where_one_was_asked_for(
     machine: Machine, repository: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As `glioserve serve` has it: the profile gives way, and the repository is held to the one that serves."""
+    """The check does as `glioserve serve`: the profile gives way, and the repository is held to the one that serves."""
     found = findings(repository, "tensorrt-gpu")
     assert (found[NAME].state, found[str(repository)].state) == ("warn", "ok")
     assert found[NAME].found.endswith("no plan was built for it. onnxruntime-gpu serves instead.")

@@ -139,7 +139,7 @@ def test_a_container_writes_its_version_down(tmp_path: Path) -> None:
 
 
 def bulletin(cve: str, fixed: list[str], affected: str = "0.0-26.11", product: str = "Triton Inference Server") -> dict:
-    """As NVIDIA writes one: versions are products, and a hole names them by their identifiers."""
+    """Return a bulletin as NVIDIA writes one: versions are products, and a hole names them by their identifiers."""
     stem = f"linux_{product.lower().replace(' ', '_')}"
     names = {f"{stem}_{name.replace('.', '_')}": name for name in (*fixed, affected)}
     versions = [

@@ -1,4 +1,4 @@
-"""Which tritonserver is taken, and what is said where one cannot run."""
+"""Choice of the tritonserver to run, and the message where one cannot run."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""What is refused before a server starts, and that the message names it."""
+"""Refusals before a server starts, and the message that names each."""
 
 import json
 import shutil

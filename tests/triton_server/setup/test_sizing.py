@@ -1,4 +1,4 @@
-"""What a server needs, what it has, and what is said where the two do not fit."""
+"""Sizing: a server's needs, the machine's means, and the message where the two do not fit."""
 
 from __future__ import annotations
 
