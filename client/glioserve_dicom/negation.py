@@ -7,6 +7,9 @@ The rule, for any word of :data:`AGENT_WORDS`, ``c`` and ``iv``, here ``Gd``, an
 - a hyphen between two words (``T1-Gd``) may be either a separator or a minus, so the word says nothing. It says what
   it says where the hyphen joins it to a word of its own kind (``post-Gd``, ``non-contrast``, ``Gd-DTPA``, ``CE-T1``);
 - likewise a word in a list with dashes (``T1 - Gd - 3 mm``);
+- an unknown word beside it may turn its meaning ("prior to Gd", "Gd deferred"), so the word says nothing unless a known
+  "with", "without", "before" or "after" stands beside it; likewise "pre" and "post" before an unknown word ("post
+  Avastin");
 - a negation counts for the word that follows it ("no Gd", "w/o IV contrast"), or for the word before it where it closes
   the text or is a plain "negative" ("KM nein", "Gd neg"). "Without", "with" and "no" before anything else ("no fat
   sat") are not about an agent, nor are "pre" and "post" before an operation. A double negative says nothing.
@@ -40,16 +43,21 @@ TECHNIQUE_WORDS = frozenset(
 """Words whose absence or presence is not the agent's: "without fat sat"."""
 TRANSPARENT_WORDS = frozenset(
     "the of any de du di del le la les medio mezzo medium media agent agente produit product i v k l and e y et und o "
-    "administration gabe".split()
+    "administration gabe podaniu podaniem podania aplikaci aplikace".split()
 )
 """Words that may stand between a negation and what it negates, and are not kept."""
+
+OTHER_SCRIPT = "zz"
+"""Token that stands for letters of another script that are no term of the vocabulary."""
 
 _NOT = NO_WORDS.union(
     "minus zero kein keine keinen keiner pas geen ingen inget inga ikke inte nicht niet nie nao ne".split()
 )
 _NEGATIVE = frozenset(
     "minus zero nelkul yok yoktur olmadan nincs nema "
-    "neg negative negativ negativo negatif nein none off nej nee nei ninguno nessuno aucun".split()
+    "neg negative negativ negativo negatif nein none off nej nee nei ninguno nessuno aucun "
+    "refused declined withheld contraindicated deferred omitted cancelled canceled abgelehnt verweigert refuse refusee "
+    "rechazado rechazada rifiutato recusado geweigerd".split()
 )
 _AGENTS = AGENT_WORDS | {WITH_AGENT}
 _PLANES = frozenset("ax axial tra trans sag sagittal cor coronal 3d 2d".split())
@@ -57,8 +65,17 @@ _TURNED = frozenset("pre post vor nach avant apres after before antes despues de
 _OPERATIONS = frozenset(
     "op ops operative operativ operatoire operatorio surgery surgical resection resektion biopsy biopsie chirurgie "
     "treatment therapy therapie tx rt rx radiation radiotherapy chemo chemotherapy ictal stroke traumatic "
-    "trauma processing processed natal partum shunt evd".split()
+    "trauma processing processed natal partum shunt evd crani craniotomy gamma knife srs tumor tumour".split()
 )
+_PLAIN = frozenset(
+    "blade brainlab caipi caipirinha cc clear cm cran cranio cs csense dick dicke dose dosis double dunn "
+    "dunnschicht first fsp full ganz gesamt gestutzt grappa hoch isotrop isotropes kg kurz lang mg min mins minute "
+    "minutes ml mls mm mmol multivane nav navi navigated navigation neuronavi neuronavigation only propeller "
+    "protocol protokoll radial routine rssg scan scans sec second serie series single spat spataufnahme standard "
+    "stealth stereo stereotactic stereotaktisch stereotaxie stereotaxy studio study third triple "
+    "verstarkt whole".split()
+)
+"""Words beside an agent's word that do not turn its meaning; they are not kept."""
 
 _AGENT = "(?:" + "|".join(sorted({*AGENT_WORDS, "c", "iv"}, key=len, reverse=True)) + ")"
 _START, _END = r"(?:(?<![a-z0-9-])|(?<=t1)|(?<=t1w))", r"(?![a-z0-9])"
@@ -88,7 +105,9 @@ _HYPHEN_BEFORE = re.compile(rf"([a-z0-9]+)-({_AGENT}){_END}")
 _HYPHEN_BEHIND = re.compile(rf"{_START}({_AGENT})-([a-z0-9]+)")
 _JOINED_BEFORE = AGENT_WORDS | AFTER_WORDS | WITH_WORDS | BEFORE_WORDS | _NOT | {"w", "wo", "iv", "hp", "prae"}
 _JOINED_BEHIND = (
-    AGENT_WORDS | AFTER_WORDS | {"t1", "t1w", "t1wi", "mr", "mri", "mra", "mprage", "mpr", "verstarkt", "se"}
+    AGENT_WORDS
+    | AFTER_WORDS
+    | {"t1", "t1w", "t1wi", "mr", "mri", "mra", "mprage", "mpr", "verstarkt", "gestutzt", "haltig", "se"}
 )
 
 
@@ -98,6 +117,38 @@ def signed(text: str) -> str:
         text = sign.sub(mark, text)
     text = _HYPHEN_BEFORE.sub(lambda m: f"{m[1]} {m[2]}" if m[1] in _JOINED_BEFORE else f"{m[1]} ", text)
     return _HYPHEN_BEHIND.sub(lambda m: f"{m[1]} {m[2]}" if m[2] in _JOINED_BEHIND else f" {m[2]}", text)
+
+
+def _told(tokens: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return the tokens without those on an agent whose meaning an unknown word beside them may turn."""
+    kept: list[tuple[str, str]] = []
+    at = 0
+    while at < len(tokens):
+        end = at + 1
+        while tokens[at][1] in AGENT_WORDS and end < len(tokens) and tokens[end][1] in AGENT_WORDS:
+            end += 1
+        before, behind = tokens[at - 1 : at] if at else [], tokens[end : end + 1]
+        _, word = tokens[at]
+        if word in AGENT_WORDS:
+            doubted = any(map(_is_unknown, (*before, *behind))) and not any(map(_has_sense, (*before, *behind)))
+        elif word == "enhanced":
+            doubted = any(t[0] == OTHER_SCRIPT for t in (*before, *behind))
+        else:
+            doubted = word in _TURNED and any(_is_unknown(t) and t[0] not in _OPERATIONS for t in behind)
+        if not doubted:
+            kept += tokens[at:end]
+        at = end
+    return kept
+
+
+def _is_unknown(token: tuple[str, str]) -> bool:
+    raw, word = token
+    return not word and raw.isalpha() and len(raw) > 1 and raw not in _PLAIN and not _has_sense(token)
+
+
+def _has_sense(token: tuple[str, str]) -> bool:
+    raw, word = token
+    return raw in _NOT | _NEGATIVE | _WITHOUT_WORDS or word in AFTER_WORDS | WITH_WORDS | BEFORE_WORDS
 
 
 def settled(tokens: Sequence[tuple[str, str]]) -> list[str]:
@@ -110,6 +161,7 @@ def settled(tokens: Sequence[tuple[str, str]]) -> list[str]:
         The words, without those negations that are not about an agent.
     """
     kept: list[str] = []
+    tokens = _told(tokens)
     at = 0
     while at < len(tokens):
         raw, word = tokens[at]
@@ -132,6 +184,8 @@ def settled(tokens: Sequence[tuple[str, str]]) -> list[str]:
             else:
                 if _is_negated(tokens, following - 1, raw, next_raw) and kept:
                     kept[-1] = WITHOUT_AGENT
+                elif kept and kept[-1] in _AGENTS and _is_unknown(tokens[following]):  # "KM nicht gegeben"
+                    kept.pop()
                 continue
             at = following + 1
         elif raw in _WITHOUT_WORDS or word == "without":

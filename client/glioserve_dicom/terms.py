@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 
 from glioserve_contract.sequences import WEIGHTINGS
+from glioserve_dicom.negation import OTHER_SCRIPT
 
 TERMS: Mapping[str, str] = {
     **{term: words for entry in WEIGHTINGS.values() for term, words in entry.terms.items()},
@@ -81,6 +82,14 @@ TERMS: Mapping[str, str] = {
     **dict.fromkeys(("조영제 투여전", "조영제 투여 전", "без ку", "до ку"), "noncontrast"),
     **dict.fromkeys((" с ку", " c ку"), "with contrast"),
     **dict.fromkeys(("투여후", "투여 후", "после ку"), "post"),
+    **dict.fromkeys(("조영 없이", "조영없이", "조영 없음", "조영없음"), "noncontrast"),
+    **dict.fromkeys(("гадовист", "магневист", "дотарем", "омнискан", "гадолини"), "gado"),
+    "ポスト": "post",
+    **dict.fromkeys((" с контраст", " c контраст"), "with contrast"),
+    "постконтраст": "post contrast",
+    "преконтраст": "pre contrast",
+    "в/в": "iv",
+    **dict.fromkeys(("без введен", "до введен", "перед введен"), "noncontrast"),
     "造影無し": "noncontrast",
     "非造影": "noncontrast",
     "无增强": "noncontrast",
@@ -109,3 +118,37 @@ TERMS: Mapping[str, str] = {
 """Terms of other scripts, in lower case, found anywhere, the longest first."""
 TERM = re.compile("|".join(sorted(TERMS, key=len, reverse=True)), re.IGNORECASE)
 """Any of :data:`TERMS`, the longest first."""
+_ENDING = re.compile(r"(?<=[а-яё])[а-яё]+|(?<=[α-ω])[α-ω]+")
+"""Rest of a word that begins with a term: its case."""
+_PLAIN = re.compile(
+    "|".join(
+        sorted(
+            "扫描 掃描 成像 检查 檢查 序列 延迟 延遲 薄层 薄層 三维 三維 容积 全脑 头 頭 脑 腦 像 画像 撮像 撮影 "
+            "検査 加 的 后 後 冠 矢 轴 軸 位 面 断 영상 검사 스캔 시상 관상 축상 횡단 뇌 두부 усилен усиления "
+            "усилением введения препарата вещества головного головной мозга мозг серия".split(),
+            key=len,
+            reverse=True,
+        )
+    )
+)
+"""Words of other scripts that name no sequence and do not turn the meaning of a word beside them."""
+
+
+def in_english(text: str) -> str:
+    """Return lower-case text, accents and all, with the words of its terms in place of these."""
+    parts: list[str] = []
+    end = 0
+    for found in TERM.finditer(text):
+        parts += [_rest(text[end : found.start()]), f" {TERMS[found.group().lower()]} "]
+        ending = _ENDING.match(text, found.end())
+        end = ending.end() if ending is not None else found.end()
+    return "".join((*parts, _rest(text[end:])))
+
+
+def _rest(text: str) -> str:
+    return _PLAIN.sub(" ", text)
+
+
+def without_other_scripts(text: str) -> str:
+    """Return text in ASCII; a token stands for other letters, which may turn the meaning of a word beside them."""
+    return "".join(c if c.isascii() else f" {OTHER_SCRIPT} " if c.isalpha() else " " for c in text)

@@ -27,13 +27,13 @@ from glioserve_dicom.negation import (
     signed,
 )
 from glioserve_dicom.readings import plain_dashes, readings
-from glioserve_dicom.terms import TERM, TERMS
+from glioserve_dicom.terms import TERM, in_english, without_other_scripts
 
 # --- body parts and images of several parts --------------------------------------------------------------------------
 PARTIAL_HEADS = frozenset(
     "spine cspine tspine lspine cervical thoracic lumbar rachis columna colonna wirbelsaule hws bws lws neck cou "
-    "cuello collo cai orbit orbits orbita orbite orbitas iac pituitary hypophyse hipofisis ipofisi sellar tmj sinus "
-    "sinuses sella felsenbein gehorgang innenohr rochers mastoid mastoids petrous "
+    "cuello collo cai iam iams orbit orbits orbita orbite orbitas iac pituitary hypophyse hipofisis ipofisi sellar tmj "
+    "sinus sinuses sella felsenbein gehorgang innenohr rochers mastoid mastoids petrous "
     "shoulder knee abdomen pelvis liver cardiac hippocampus".split()
 )
 HEAD_WORDS = frozenset(
@@ -85,8 +85,11 @@ _SPELLINGS = {
     "poscontraste": "post contraste",
     "injectee": "injecte",
     "kontrastverstarkt": "enhanced",
-    "gadoteric": "gado",
-    "gadobutrol": "gado",
+    **dict.fromkeys(
+        "gadoteric gadobutrol gadoterate gadoterat gadoteridol gadobenate gadodiamide gadopentetate "
+        "gadopiclenol".split(),
+        "gado",
+    ),
     **dict.fromkeys(
         "lokalisator lokalizator lokalisierer localisateur localizadores lokaliser lokalisering lokalizace localizers "
         "localisers scouts locator scanogram scanograma scanogramme topogramm lokalisation "
@@ -126,8 +129,17 @@ _SPELLINGS = {
     "oncesi": "pre",
     "prekontrast": "pre contrast",
     **dict.fromkeys(
-        "kontrastu kontrastem kontrascie kontrastni kontrastne kontrastmedel kontrastmiddel".split(), "contrast"
+        "kontrastu kontrastem kontrascie kontrasta kontrastni kontrastne kontrastmedel kontrastmiddel".split(),
+        "contrast",
     ),
+    **dict.fromkeys(
+        "injektion injekcji injekcja injekce inyeccion iniezione injecao injectie injeksiyon".split(), "injection"
+    ),
+    **dict.fromkeys("contrastado contrastada contrastati kontrastmittelverstarkt kmverstarkt".split(), "enhanced"),
+    **dict.fromkeys("postkontrastni postkontrastne postcon postgado postgadolinium".split(), "post contrast"),
+    **dict.fromkeys("precon pregado pregadolinium".split(), "pre contrast"),
+    "ilacli": "with contrast",
+    "ilacsiz": "noncontrast",
     **dict.fromkeys("noncon nonenhanced nonenh unenh kontrastsiz kontrastfrei kontrastlos".split(), "noncontrast"),
     "natiivi": "native",
     "nativni": "native",
@@ -153,8 +165,9 @@ _LETTERS = str.maketrans({"ø": "o", "æ": "ae", "ł": "l", "đ": "d", "ß": "ss
 """Latin letters that have no decomposition."""
 
 _AGENT_FOLLOWS = (
-    r"(?=(?:(?:de|del|di|do|la)\s)?"
-    r"(?:[ck]ontra|tehost|gado|gad(?![a-z])|gd(?![a-z])|mdc(?![a-z])|km(?![a-z])|k\.\s?[lm]\.))"
+    r"(?=(?:(?:de|del|di|do|la|podani\w+|aplikac\w+|podan\w+)\s)?"
+    r"(?:[ck]ontra|tehost|gado|gad(?![a-z])|gd(?![a-z])|mdc(?![a-z])|km(?![a-z])|k\.\s?[lm]\.|inj(?![a-z])|inje[ck]|"
+    r"civ(?![a-z])))"
 )
 """Prepositions that are names too count before an agent's word only."""
 _MARKS = (
@@ -192,17 +205,23 @@ _MARKS = (
     (re.compile(r"(?<![a-z0-9])w[\s/&+,_]+(and\s+)?w\s?/?\s?o(?![a-z0-9])"), " with without "),
     (re.compile(r"(?<![a-z0-9])w\s?/?\s?o[\s/&+,_]+(and\s+)?w(?![a-z0-9])(?!\s?/\s?o)"), " without with "),
     (re.compile(r"(?<![a-z0-9])w(\s?/\s?|[.-])o\.?(?![a-z0-9])|(?<![a-z0-9])w\s?/\s?out(?![a-z0-9])"), " without "),
+    (re.compile(r"(?<![a-z0-9])w/c(?![a-z0-9])"), " +c "),
     (re.compile(r"(?<![a-z0-9])w/(?=\s?[a-z])"), " with "),
     (re.compile(rf"(?<![a-z])(uden|utan|uten|bez|brez|fara|ilman|sense)\s+{_AGENT_FOLLOWS}"), " without "),
     (re.compile(rf"(?<![a-z])(s/|o\.)\s?{_AGENT_FOLLOWS}"), " without "),
     (re.compile(rf"(?<![a-z])(c/|m\.)\s?{_AGENT_FOLLOWS}"), " with "),
     (re.compile(rf"(?<![a-z])(?<!i\.)v\.\s?{_AGENT_FOLLOWS}"), " pre "),
     (re.compile(rf"(?<![a-z])n\.\s?{_AGENT_FOLLOWS}"), " post "),
+    (re.compile(rf"(?<![a-z])prior(\s+to)?\s+{_AGENT_FOLLOWS}"), " pre "),
+    (re.compile(r"(?<![a-z])not\s+(given|done|administered|injected|used|possible|applied)(?![a-z])"), " none "),
+    (re.compile(r"(?<![a-z])(iv\s?)?(km|gd|kontrast)'?s[iu]z(?![a-z])"), " noncontrast "),
+    (re.compile(r"(?<![a-z])(iv\s?)?(km|gd|kontrast)'?l[iu](?![a-z])"), " with contrast "),
     (re.compile(r"(?<![a-z0-9])s/c(?![a-z0-9])"), " -c "),
     (re.compile(r"(?<![a-z0-9])c/c(?![a-z0-9])"), " +c "),
     (re.compile(r"(?<![\w.,])0\s?(ml|cc)?(?![\w.,])"), " zero "),
     (re.compile(rf"(?<![a-z])(efter|etter|po)\s+{_AGENT_FOLLOWS}"), " post "),
-    (re.compile(rf"(?<![a-z])pos[\s_-]+{_AGENT_FOLLOWS}"), " post "),
+    (re.compile(rf"(?<![a-z])(pos|apos)[\s_-]+{_AGENT_FOLLOWS}"), " post "),
+    (re.compile(rf"(?<![a-z])med\s+{_AGENT_FOLLOWS}"), " with "),
     (
         re.compile(rf"(?<![a-z])(foer|for|fore|przed|pred|voor|prima|innan|ennen|prije|inainte)\s+{_AGENT_FOLLOWS}"),
         " pre ",
@@ -283,13 +302,13 @@ def _kept_once(description: str) -> str:
 def _terms_replaced(description: str) -> str:
     """Return a description in lower case, its accents dropped, terms of other scripts as their English words."""
     text = plain_dashes(description).lower().translate(_LETTERS)
-    text = TERM.sub(lambda found: f" {TERMS[found.group().lower()]} ", text)
+    text = in_english(text)
     return "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c)).lower()
 
 
 def _tokens(text: str) -> list[tuple[str, str]]:
     """Return each token of a text with its word of the vocabulary; with an empty one where it is unknown."""
-    text = text.encode("ascii", "ignore").decode()
+    text = without_other_scripts(text)
     for mark, word in _MARKS:
         text = mark.sub(word, text)
     text = " ".join(text.split())

@@ -21,6 +21,12 @@ T1 NON FS POST GD
 T1 con mdc|T1 con m.d.c.|T1 dopo mdc|T1 nach i.v. KM|T1 PÓS-GD|T1 POS CONTRASTE|T1 с КУ
 T1 z kontrastem|T1 met Gd|T1 na Gd|T1 (+)|T1 nKM|T1 mKM|T1 po KL|T1 tehosteen jälkeen|T1 kontrasztos|T1 c КУ
 T1 con civ|T1 postinj
+T1 KM-gestützt|T1 kontrastmittelverstärkt|AX T1 CONTRASTADO|T1 postkontrastně|T1 KM'li|T1 ilaçlı|T1 Гадовист
+T1WI ポスト|T1_POSTCON|T1 POSTGADO|AX T1 W/C|T1 po podaniu kontrastu|T1 po aplikaci k.l.|T1 AX APÓS CONTRASTE
+T1 nach Injektion|T1 постконтрастная|T1 после в/в контраста|T1 после введения контраста|T1 с контрастным усилением
+T1 增强扫描|造影T1WI 画像|T1 조영증강 영상|AX T1 POST STEALTH|BRAINLAB T1 POST GAD|t1_mprage_tra_KM_Navi
+t1_tse_blade_tra_KM|T1 propeller GD|T1W_3D_TFE_tra GD CLEAR|T1 KM verstärkt|T1 post Gd Zyxquist|T1 mit KM Zyxquist
+T1 gadoterate|T1 triple dose Gd|T1 Dotarem 10 ml
 """
 BEFORE = """
 T1 -Gd|T1_-GD|AX T1 - GD|T1 (-Gd)|T1 - KM|T1 Gd-|T1 GD NEG|-KM T1|T1 -KM|T1 KM-|T1 - contrast|T1 Gd negative|T1 ohne
@@ -37,6 +43,9 @@ T1 (-)|T1 SS GADO|T1 o KM|T1 oKM|T1 bez KL|T1 ilman tehostetta|T1 sin civ
 T1 sem gadolinio|T1 contrast-less|T1 noGd|T1 ohneKM|T1preC|T1 無造影|T1 未造影|T1 조영제 없이|T1 조영제 투여전
 T1 до КУ
 T1 kontrast nélkül|T1 kontrast yok|T1 non injecté|T1 GD=NO|T1 fat sat no contrast|T1 post-op pre Gd
+T1 s/inj|T1 przed podaniem kontrastu|T1 KM'siz|T1 조영 없이|T1 prior to Gd|T1 prior contrast|T1 contrast not given
+T1 GAD NOT GIVEN|T1 gd refused|T1 contrast declined|T1 KM verweigert|T1 contraste refusé|T1 contrast geweigerd
+T1 ilaçsız|T1 до введения контраста|T1 без введения контраста|T1_PRECON|T1 Gd contraindicated
 T1 voor Gd|T1 prima MDC|T1 prima di mdc|T1 innan kontrast|T1 prije kontrasta|T1 senza m.d.c.|T1 przed kontrastem
 """
 OPEN = """
@@ -46,6 +55,12 @@ T1 not without contrast
 T1 Gd?|T1 ohne/mit KM|T1 平扫+增强|T1 no unenhanced|T1 nicht nativ|T1|T1 post op|T1 preop|T1 POST RT|T1 with fs
 T1_post-|T1 POST(-)|T1 +|T1 post-
 T1 without fs|T1 no fs|T1 ohne Zyxquist
+T1 post Avastin|T1 pre Avastin|T1 after fall|T1 nach Unfall|T1 post gamma knife|T1 post SRS|T1 post Zyxquist
+T1 Gd allergy|T1 Gd pending|T1 contrast on hold|T1 missed Gd|T1 KM vergessen|T1 KM entfällt|T1 GD Zyxquist
+T1 Zyxquist contrast|T1 contraste non fait|T1 KM nicht gegeben|T1 contrast niet gegeven|T1 kontrastmiddel ikke gitt
+T1 kontrast odmowa|T1 kontrast yapılmadı|T1 контраст отказ|T1 контраст противопоказан|T1 造影剤アレルギー
+T1 造影剤未使用|T1 造影剂未用|T1 造影せず|T1 造影中止|T1 增强取消|T1 未做增强|T1 조영제 거부|T1 조영 불가
+T1 ללא חומר ניגוד
 """
 TEXTS = [
     (text, sense)
