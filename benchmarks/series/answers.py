@@ -19,7 +19,7 @@ from glioserve_dicom.read import read
 from glioserve_dicom.slices.assemble import assemble
 from glioserve_dicom.slices.stacks import Stack
 from glioserve_phantom.clinical.series import ClinicalSeries, ImageKey, files_of
-from glioserve_preprocess.pipeline import compared_by_images, looked_at, preprocess_dicom
+from glioserve_preprocess.pipeline import compared_by_images, looked_at, preprocess_dicom, voxels_of
 from glioserve_preprocess.series.enhancement import MIN_SHARE
 from glioserve_preprocess.series.selection import Choice, choose_series
 
@@ -108,7 +108,9 @@ def deidentified(files: list[bytes]) -> list[bytes]:
 def _answered(files: list[bytes], case: StudyCase, *, identified: bool) -> _Answer:
     try:
         instances = read(files, accept_identified=identified)
-        choice = choose_series(instances, case.channels, MIN_SLICES, compare=compared_by_images, look=looked_at)
+        choice = choose_series(
+            instances, case.channels, MIN_SLICES, compare=compared_by_images, look=looked_at, voxels=voxels_of
+        )
         for modality, candidate in choice.chosen.items():
             assemble(candidate.stack, modality)
         review = any(check.verdict == "review" for check in choice.checks) or _swapped(choice)

@@ -24,7 +24,7 @@ from common import ROOT, print_table, write_result
 from glioserve_contract import GlioserveError
 from glioserve_dicom.read import read
 from glioserve_phantom.clinical.series import files_of
-from glioserve_preprocess.pipeline import compared_by_images, looked_at
+from glioserve_preprocess.pipeline import compared_by_images, looked_at, voxels_of
 from glioserve_preprocess.series.acquisition import acquisition_of
 from glioserve_preprocess.series.evidence import judge
 from glioserve_preprocess.series.selection import choose_series
@@ -133,7 +133,9 @@ def choice_cpu_s() -> float:
     instances = read(files_of(case.name, case.series)[0], accept_identified=True)
     start = time.process_time()
     try:
-        choose_series(instances, case.channels, MIN_SLICES, compare=compared_by_images, look=looked_at)
+        choose_series(
+            instances, case.channels, MIN_SLICES, compare=compared_by_images, look=looked_at, voxels=voxels_of
+        )
     except GlioserveError as error:
         print(f"20 series: {error.code.token}")
     return time.process_time() - start

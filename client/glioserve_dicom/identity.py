@@ -72,6 +72,7 @@ KEPT_ATTRIBUTES: dict[str, Treatment] = {
             "EchoPulseSequence",
             "SteadyStatePulseSequence",
             "SpectrallySelectedSuppression",
+            "LossyImageCompression",
         ),
         Treatment.CODES,
     ),
@@ -123,8 +124,21 @@ CODES: dict[str, frozenset[str]] = {
     "EchoPulseSequence": frozenset("SPIN GRADIENT BOTH".split()),
     "SteadyStatePulseSequence": frozenset("FREE_PRECESSION TRANSVERSE TIME_REVERSED LONGITUDINAL NONE".split()),
     "SpectrallySelectedSuppression": frozenset("FAT WATER FAT_AND_WATER SILICON_GEL NONE".split()),
+    "LossyImageCompression": frozenset(("00", "01")),
 }
 """The terms that each of these attributes may hold when it is sent."""
+
+_DIXON_WORDS = {
+    **dict.fromkeys("W WATER WATERONLY".split(), "WATER"),
+    **dict.fromkeys("F FAT FATONLY".split(), "FAT"),
+    **dict.fromkeys("IP IN INPHASE INPH".split(), "IN_PHASE"),
+    **dict.fromkeys("OP OPP OUT OPPOSED OUTPHASE OPPPHASE OPPOSEDPHASE OUTOFPHASE OUTPH OPPH".split(), "OPP_PHASE"),
+}
+"""Words of the image types of a Dixon acquisition, and the type that each stands for."""
+_BESIDE_DIXON = frozenset(
+    "IMG IMAGE IMAGES DIXON MDIXON FLEX IDEAL WFI WFS LAVA VIBE FFE TFE TSE FSE SE GRE ONLY PHASE PH OF M".split()
+)
+"""Words that may stand beside one of these."""
 
 _IN_PLACE = frozenset({"ImageType", "FrameType", "ComplexImageComponent"})
 """Their values are told apart by their place (PS3.3 C.7.6.1.1.2), so none may move."""
@@ -310,8 +324,19 @@ def is_numbered(value: str) -> bool:
 def image_type_order(values: Iterable[str]) -> tuple[tuple[int, int, str], ...]:
     """Return a key of an image type, equal for equal ones: known terms come first, others as :func:`value_order`."""
     upper = (value.strip(" \0").upper() for value in values)
-    return tuple((-1, 0, value) if value in _IMAGE_TYPES or not value else value_order(value) for value in upper)
+    return tuple(
+        (-1, 0, value) if value in _IMAGE_TYPES or not value else value_order(value) for value in map(_spelled, upper)
+    )
 
 
 def _values(text: str) -> list[str]:
-    return [value.strip(" \0") for value in text.upper().split("\\")] if text.strip(" \0") else []
+    return [_spelled(value.strip(" \0")) for value in text.upper().split("\\")] if text.strip(" \0") else []
+
+
+def _spelled(value: str) -> str:
+    """Return a value; where it names an image of a Dixon acquisition in a spelling of its own, the usual one."""
+    words = re.findall(r"[^\W_]+", value)
+    kinds = {_DIXON_WORDS[word] for word in words if word in _DIXON_WORDS}
+    if value in _IMAGE_TYPES or len(kinds) != 1 or not {*words} <= _DIXON_WORDS.keys() | _BESIDE_DIXON:
+        return value
+    return kinds.pop()

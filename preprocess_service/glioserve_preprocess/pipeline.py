@@ -111,6 +111,7 @@ def preprocess_dicom(
             named=series,
             compare=lambda first, second: _after(check, compared_by_images(first, second)),
             look=lambda stack: _after(check, looked_at(stack)),
+            voxels=lambda stack: _after(check, voxels_of(stack)),
         )
     with watch.stage("assemble"):
         volumes = {m: _after(check, assemble(c.stack, m)) for m, c in choice.chosen.items()}
@@ -250,6 +251,14 @@ def looked_at(stack: Stack) -> PixelOpinion | None:
     except GlioserveError:
         return None
     return opinion_of(volume)
+
+
+def voxels_of(stack: Stack) -> FloatArray | None:
+    """Return the voxels [z, y, x] of a stack; None where they cannot be read."""
+    try:
+        return assemble(stack, Modality.T1).voxels
+    except GlioserveError:
+        return None
 
 
 def _enhancement_check(

@@ -20,7 +20,7 @@ from glioserve_dicom.files.folder import study_files
 from glioserve_dicom.read import read
 from glioserve_dicom.slices.stacks import counted
 from glioserve_preprocess.files import load_recipe
-from glioserve_preprocess.pipeline import compared_by_images, looked_at
+from glioserve_preprocess.pipeline import compared_by_images, looked_at, voxels_of
 from glioserve_preprocess.series.candidates import SeriesCandidate
 from glioserve_preprocess.series.contrast import asked_about
 from glioserve_preprocess.series.opinions import opinion_record
@@ -52,7 +52,13 @@ def run(args: argparse.Namespace) -> int:
     min_slices = MIN_SLICES if recipe is None else recipe.min_slices
     instances = read(study_files(args.study), accept_identified=True)
     judged = judge_study(
-        instances, channels, min_slices, named=dict(args.series), compare=compared_by_images, look=looked_at
+        instances,
+        channels,
+        min_slices,
+        named=dict(args.series),
+        compare=compared_by_images,
+        look=looked_at,
+        voxels=voxels_of,
     )
     choice, refusal = None, None
     try:

@@ -4,19 +4,27 @@ A scout is known by what it is: three planes, few seconds, a large field of view
 small flip angle, the first images of the study. A field map is known by the phase images beside its magnitude, a
 T2* acquisition by its later echoes, a dynamic series by its many phases, MP2RAGE by its two inversions, an angiogram of
 inflow by a thin slab of very small voxels.
+
+Water, fat, in-phase and opposed-phase images of a Dixon acquisition have equal timings, and only ImageType says which
+is which. Where a maker's values are not among the known ones, voxels are left: an image of fat shows no brain, and the
+in-phase image, the sum of water and fat, has at least the signal of any other. The images may be scaled each on its
+own, so the brain, which is water, is made equal first.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from glioserve_contract import GlioserveError
 from glioserve_contract.sequences import WEIGHTINGS
-from glioserve_dicom.slices.stacks import counted
-from glioserve_preprocess.arrays import DoubleArray
+from glioserve_dicom.identity import image_type_order
+from glioserve_dicom.slices.frames import image_type_of
+from glioserve_dicom.slices.stacks import Stack, counted
+from glioserve_preprocess.arrays import DoubleArray, FloatArray
 from glioserve_preprocess.series.candidates import SeriesCandidate
 from glioserve_preprocess.series.reconstructions import timings_key
 
@@ -32,6 +40,8 @@ SCOUT_STEP_MM = 8.0
 """Slice distance from which on slices are a scout's: those of an examination of the head are nearer."""
 SCOUT_VOXEL_MM = 1.5
 """Least side of the voxels, in all three directions, of a three-dimensional scout."""
+SCOUT_COARSE_MM = 2.2
+"""The same, from which on a gradient echo of a scout's timings is one whatever it is called."""
 SCOUT_FIELD_MM = 280.0
 """Field of view from which on it is larger than a head needs."""
 SCOUT_SECONDS = 45.0
@@ -50,6 +60,22 @@ INFLOW_VOXEL_MM, INFLOW_STEP_MM, INFLOW_EXTENT_MM = 0.7, 0.9, 130.0
 """Voxel size, slice distance and extent below which a 3D gradient echo of such timings is an angiogram."""
 LATE_ECHO_MS = 12.0
 """Echo time from which on a gradient echo shows T2*."""
+
+Voxels = Callable[[Stack], FloatArray | None]
+"""Voxels [z, y, x] of a stack; None where they cannot be read."""
+
+MOST_IMAGES = 4
+"""Most images of one Dixon acquisition."""
+MOST_POINTS = 100_000
+"""Number of voxels that are compared, about."""
+DARK_BRAIN = 0.15
+"""Median of the middle of the head, as a share of the image's 99th percentile, below which an image shows fat alone."""
+SIGNAL_LEVEL, NOISE = 0.1, 0.05
+"""Shares of the in-phase image's 99th percentile: above the first a voxel is not air, and noise may add the second."""
+NOWHERE_MORE = 0.95
+"""Least share of the voxels with signal in which the in-phase image has at least the signal of another one."""
+LESS, LESS_SOMEWHERE = 0.9, 0.05
+"""Share of the in-phase image's signal that another image has at most in some voxels, and the least share of these."""
 
 
 def by_study(candidates: Sequence[SeriesCandidate]) -> list[SeriesCandidate]:
@@ -148,20 +174,20 @@ def _scout(candidate: SeriesCandidate, study: _Study) -> str:
     few, step_mm = candidate.slices <= SCOUT_SLICES, candidate.slice_distance_mm
     voxel_mm = min(*candidate.pixel_spacing_mm, step_mm or np.inf)
     whole = candidate.problem is None  # slices that are missing make any stack short and coarse
+    hasty = (
+        gradient
+        and a.inversion_time_ms is None
+        and 0 < (a.repetition_time_ms or 0) < SCOUT_TR_MS
+        and 0 < (a.flip_angle_deg or 0) <= SCOUT_FLIP_DEG
+    )
     marks = [
         (2, "several views in one series", study.views.get(candidate.series_instance_uid, 0) > 1 and few),
         (2, "three series of one view each", study.views.get(_scan(candidate), 0) > 2 and few),
-        (
-            2,
-            f"TR {a.repetition_time_ms or 0:.3g} ms with a small flip angle",
-            gradient
-            and a.inversion_time_ms is None
-            and 0 < (a.repetition_time_ms or 0) < SCOUT_TR_MS
-            and 0 < (a.flip_angle_deg or 0) <= SCOUT_FLIP_DEG,
-        ),
+        (2, f"TR {a.repetition_time_ms or 0:.3g} ms with a small flip angle", hasty),
         (1, counted(candidate.slices), few and whole),
         (1, f"slices {step_mm:.0f} mm apart", whole and step_mm >= SCOUT_STEP_MM),
         (1, f"voxels of at least {voxel_mm:.2g} mm", voxel_mm >= SCOUT_VOXEL_MM),
+        (2, "coarse for its timings", hasty and voxel_mm >= SCOUT_COARSE_MM),
         (1, f"a field of view of {candidate.field_mm:.0f} mm", candidate.field_mm >= SCOUT_FIELD_MM),
         (1, "the first images of the study", a.acquired_s is not None and a.acquired_s == study.first_s),
         (
@@ -179,9 +205,10 @@ def _scout(candidate: SeriesCandidate, study: _Study) -> str:
     return f"a localiser ({', '.join(mark for _, mark in met)})"
 
 
-def _is_named(candidate: SeriesCandidate) -> bool:
-    """Return whether the description names a weighting."""
-    return any({*candidate.acquisition.description} & entry.words for entry in WEIGHTINGS.values())
+def _is_named(candidate: SeriesCandidate, *, by_hints: bool = False) -> bool:
+    """Return whether the description names a weighting, or (``by_hints``) a sequence that usually has one."""
+    described = {*candidate.acquisition.description}
+    return any(described & (entry.words | (entry.hints if by_hints else frozenset())) for entry in WEIGHTINGS.values())
 
 
 def _field_map(candidate: SeriesCandidate, study: _Study) -> str:
@@ -195,7 +222,7 @@ def _field_map(candidate: SeriesCandidate, study: _Study) -> str:
         return "a field map (phase images beside it)"
     if len(echoes_ms) == 2 and coarse_mm >= FIELD_MAP_VOXEL_MM:
         return f"a field map (two echoes of coarse images, {echoes_ms[0]:g} and {echoes_ms[1]:g} ms)"
-    if coarse_mm >= COARSE_MM and not _is_named(candidate):
+    if coarse_mm >= COARSE_MM and not _is_named(candidate, by_hints=True):
         return f"a field map or calibration (a gradient echo of {coarse_mm:.2g} mm without a sequence's name)"
     return ""
 
@@ -221,6 +248,8 @@ def _dynamic(candidate: SeriesCandidate, study: _Study) -> str:
 
 def _inversion(candidate: SeriesCandidate, study: _Study) -> str:
     """Return the reason why it is one of MP2RAGE's inversion images."""
+    if "UNI" in candidate.acquisition.image_type:  # computed from both, whatever its headers keep of them
+        return ""
     for key in _inverted(candidate):
         known_ms = study.inversions_ms.get(key, frozenset())
         if len(known_ms) > 1:
@@ -244,3 +273,80 @@ def _inflow(candidate: SeriesCandidate, study: _Study) -> str:
 
 def _within(value: float | None, limits: tuple[float, float]) -> bool:
     return value is not None and limits[0] <= value <= limits[1]
+
+
+# --- by voxels --------------------------------------------------------------------------------------------------------
+
+
+def without_other_phases(candidates: Sequence[SeriesCandidate], voxels: Voxels) -> list[SeriesCandidate]:
+    """Return the candidates; of images that no header tells apart, those that are not of a sequence are left out."""
+    groups: dict[Hashable, list[SeriesCandidate]] = defaultdict(list)
+    for candidate in candidates:
+        if candidate.evidence.weighting is not None and _unknown_types(candidate):
+            groups[_alike(candidate)].append(candidate)
+    reasons: dict[int, str] = {}
+    for group in groups.values():
+        if 1 < len({_unknown_types(c) for c in group}) == len(group) <= MOST_IMAGES:
+            reasons |= _told_apart(group, voxels)
+    return [replace(c, evidence=c.evidence.without(reasons[id(c)])) if id(c) in reasons else c for c in candidates]
+
+
+def _unknown_types(candidate: SeriesCandidate) -> tuple[tuple[int, int, str], ...]:
+    """Return the values of the image type that are none of the known ones."""
+    frame = candidate.stack.frames[0]
+    try:
+        return tuple(v for v in image_type_order(image_type_of(frame.dataset, frame.index)) if v[0] >= 0)
+    except GlioserveError:
+        return ()
+
+
+def _alike(candidate: SeriesCandidate) -> Hashable:
+    """Return a key that is equal for images of one acquisition, grid and echo whose known image types are equal.
+
+    The acquisition's time counts even where several protocols share it: the timings and the grid say enough.
+    """
+    a, plane = candidate.acquisition, candidate.stack.frames[0].plane
+    grid = None if plane is None else (plane.rows, plane.columns, *(round(float(v)) for v in plane.position_lps_mm))
+    known = (candidate.frame_of_reference, a.acquired_s, timings_key(a), a.echo_time_ms, a.image_type)
+    return (*known, candidate.slices, grid)
+
+
+def _told_apart(group: Sequence[SeriesCandidate], voxels: Voxels) -> dict[int, str]:
+    """Return the reason of each image that shows fat, or has less than the in-phase one; none where it is in doubt."""
+    images = [image for c in group if (image := voxels(c.stack)) is not None]
+    if len(images) < len(group) or len({image.shape for image in images}) > 1:
+        return {}
+    brains = [float(np.median(image[_middle(image)])) for image in images]
+    tops = [float(np.percentile(_thinned(image), 99)) for image in images]
+    fat = [at for at in range(len(group)) if brains[at] < DARK_BRAIN * tops[at]]
+    rest = [at for at in range(len(group)) if at not in fat]
+    if not rest:
+        return {}
+    reasons = {id(group[at]): "a fat image of a Dixon acquisition (its voxels show no brain)" for at in fat}
+    signals = {at: _thinned(images[at]) / brains[at] for at in rest}
+    whole = max(rest, key=lambda at: float(signals[at].sum()))
+    others = [at for at in rest if at != whole]
+    if all(_is_part(signals[at], signals[whole]) for at in others):
+        reason = (
+            f"a water or opposed-phase image of a Dixon acquisition (its voxels have less than {group[whole].name})"
+        )
+        reasons |= {id(group[at]): reason for at in others}
+    return reasons
+
+
+def _middle(image: FloatArray) -> tuple[slice, ...]:
+    """Return the middle third of an image along each axis: brain, in a scan of the head."""
+    return tuple(slice(n // 3, max(n // 3 + 1, 2 * n // 3)) for n in image.shape)
+
+
+def _thinned(image: FloatArray) -> DoubleArray:
+    step = max(1, round((image.size / MOST_POINTS) ** (1 / 3)))
+    return np.asarray(image[::step, ::step, ::step], dtype=np.float64).ravel()
+
+
+def _is_part(part: DoubleArray, whole: DoubleArray) -> bool:
+    """Return whether one image has nowhere more signal than the other, and somewhere clearly less."""
+    top = float(np.percentile(whole, 99))
+    inside = whole > SIGNAL_LEVEL * top
+    nowhere_more = float(np.mean(part[inside] <= whole[inside] + NOISE * top)) >= NOWHERE_MORE
+    return nowhere_more and float(np.mean(part[inside] < LESS * whole[inside])) >= LESS_SOMEWHERE

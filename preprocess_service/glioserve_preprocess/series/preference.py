@@ -25,7 +25,8 @@ Then the acquisitions are compared:
 8. its slices are nearer together;
 9. it has more slices;
 10. it is axial;
-11. the same protocol was run again later: a repeat, most often because of motion;
+11. the same protocol was run again later: a repeat, most often because of motion (a T1 only if it is marked as native:
+    it may be the scan after an injection);
 12. coil sensitivity and distortion as above;
 13. its evidence is stronger at all (:data:`SLIGHT_LEAD`).
 """
@@ -141,21 +142,43 @@ def _not_axial(one: SeriesCandidate, best: SeriesCandidate, modality: Modality) 
 
 
 def _repeated(one: SeriesCandidate, best: SeriesCandidate, modality: Modality) -> str:
-    mine, its = one.acquisition.started_s, best.acquisition.started_s
-    again = mine is not None and its is not None and mine < its and one.protocol == best.protocol
-    return "the same protocol was run again later" if again else ""
+    return (
+        "the same protocol was run again later"
+        if _is_rerun(one, best) and _may_stand(best, modality)
+        else (
+            "the same protocol was run before, and nothing shows that no agent was given in between"
+            if _is_rerun(best, one) and not _may_stand(one, modality)
+            else ""
+        )
+    )
+
+
+def _is_rerun(first: SeriesCandidate, second: SeriesCandidate) -> bool:
+    """Return whether the second one is a later run of the first one's protocol."""
+    earlier_s, later_s = first.acquisition.started_s, second.acquisition.started_s
+    in_order = earlier_s is not None and later_s is not None and earlier_s < later_s
+    return in_order and first.protocol == second.protocol
+
+
+def _may_stand(rerun: SeriesCandidate, modality: Modality) -> bool:
+    """Return whether a later run may stand for the first: of a T1 only where its headers state that it is native.
+
+    Else it may be the scan after an injection that no header mentions.
+    """
+    return modality is not Modality.T1 or rerun.marked_native
 
 
 def _most(key: Callable[[SeriesCandidate, Modality], float]) -> _Rivals:
     return lambda leaders, modality: (max(leaders, key=lambda c: key(c, modality)),)
 
 
-def _last_runs(leaders: Sequence[SeriesCandidate], _: Modality) -> tuple[SeriesCandidate, ...]:
-    """Return the latest run of each protocol."""
+def _last_runs(leaders: Sequence[SeriesCandidate], modality: Modality) -> tuple[SeriesCandidate, ...]:
+    """Return the latest run of each protocol that may stand for the others."""
     last: dict[Acquisition, SeriesCandidate] = {}
     for candidate in leaders:
         rival = last.setdefault(candidate.protocol, candidate)
-        if (rival.acquisition.started_s or 0) < (candidate.acquisition.started_s or 0):
+        later = (rival.acquisition.started_s or 0) < (candidate.acquisition.started_s or 0)
+        if later is _may_stand(max(candidate, rival, key=lambda c: c.acquisition.started_s or 0), modality):
             last[candidate.protocol] = candidate
     return tuple(last.values())
 

@@ -20,6 +20,8 @@ from glioserve_preprocess.series.evidence import DECIDED
 
 SAME_START_S = 1.0
 """Difference of two starts of one acquisition: makers leave out fractions of seconds, or round them."""
+_PROCESSING = frozenset("ND NORM DIS2D DIS3D FIL FILTERED SH FM FM2 MFSPLIT".split())
+"""Image types of what a scanner does to the images of one acquisition."""
 RUN_S = 60.0
 """Least time between the starts of two runs of a protocol; a reconstruction's series starts sooner."""
 
@@ -107,7 +109,11 @@ class _Groups:
 
 
 def _join_by_time(candidates: Sequence[SeriesCandidate], groups: _Groups, untimely: set[float]) -> None:
-    """Join stacks of equal timings that start together; a number may be missing in one of them."""
+    """Join stacks of equal timings that start together; a number may be missing in one of them.
+
+    Some scanners number the reconstructions of one acquisition. Numbers count for nothing where the same grid was
+    processed in two ways.
+    """
     alike: dict[Hashable, list[tuple[float, int]]] = defaultdict(list)
     for at, candidate in enumerate(candidates):
         time_s = candidate.timely(untimely)
@@ -120,8 +126,21 @@ def _join_by_time(candidates: Sequence[SeriesCandidate], groups: _Groups, untime
                 if other_s - time_s > SAME_START_S:
                     break
                 numbers = {_number(candidates[at]), _number(candidates[other])} - {""}
-                if len(numbers) < 2:
+                if len(numbers) < 2 or _processed_apart(candidates[at], candidates[other]):
                     groups.join(at, other)
+
+
+def _processed_apart(one: SeriesCandidate, other: SeriesCandidate) -> bool:
+    """Return whether two stacks lie on one grid and their image types differ in the scanner's processing alone."""
+    types = ({*one.acquisition.image_type}, {*other.acquisition.image_type})
+    apart = types[0] ^ types[1]
+    return bool(apart) and apart <= _PROCESSING and _grid(one) == _grid(other)
+
+
+def _grid(candidate: SeriesCandidate) -> Hashable:
+    plane = candidate.stack.frames[0].plane
+    place = () if plane is None else (plane.rows, plane.columns, *(round(float(v)) for v in plane.position_lps_mm))
+    return (candidate.frame_of_reference, candidate.slices, place)
 
 
 def _number(candidate: SeriesCandidate) -> str:

@@ -32,7 +32,7 @@ from glioserve_preprocess.series.contrast import (
     why_unlike,
 )
 from glioserve_preprocess.series.evidence import judge
-from glioserve_preprocess.series.kinds import by_study
+from glioserve_preprocess.series.kinds import Voxels, by_study, without_other_phases
 from glioserve_preprocess.series.opinions import (
     MOST_SIGNS,
     by_voxels,
@@ -86,6 +86,7 @@ def choose_series(
     named: Mapping[Modality, SeriesName] | None = None,
     compare: Compare | None = None,
     look: Look | None = None,
+    voxels: Voxels | None = None,
 ) -> Choice:
     """Choose one candidate for each of ``channels``.
 
@@ -96,13 +97,14 @@ def choose_series(
         named: The series that the caller names for a sequence, whatever its headers hold.
         compare: Comparison of two stacks by their images, for what headers leave open; None for none.
         look: Opinion on one stack by its voxels; None for none.
+        voxels: Voxels of a stack, for images of one acquisition that no header tells apart; None for none.
 
     Raises:
         GlioserveError: GLIO-1301 nothing fits; GLIO-1302 several do, or headers and images leave open which T1 is
             enhanced, or contradict each other; GLIO-1303 what fits is short; GLIO-1304, GLIO-1305 what is ``named`` is
             not there, or ambiguous. Messages list series by number, slices, score and reasons.
     """
-    judged = judge_study(instances, channels, min_slices, named=named, compare=compare, look=look)
+    judged = judge_study(instances, channels, min_slices, named=named, compare=compare, look=look, voxels=voxels)
     return choose_among(judged, channels, min_slices, compare=compare, look=look)
 
 
@@ -114,6 +116,7 @@ def judge_study(
     named: Mapping[Modality, SeriesName] | None = None,
     compare: Compare | None = None,
     look: Look | None = None,
+    voxels: Voxels | None = None,
 ) -> Judged:
     """Return every stack with the evidence of headers, of the rest of the study and, where needed, of images.
 
@@ -125,6 +128,8 @@ def judge_study(
     names = {m: name for m, name in (named or {}).items() if m in channels}
     candidates = in_acquisitions(_in_one_examination([_candidate(stack) for stack in stacks_of(instances)]))
     candidates = by_study(candidates)
+    if voxels is not None:
+        candidates = without_other_phases(candidates, voxels)
     chosen = _named_series(candidates, names, min_slices)
     taken = {id(c.stack) for c in chosen.values()}
     pool = [c for c in candidates if id(c.stack) not in taken]

@@ -180,6 +180,12 @@ def test_words_that_do_not_fit_are_left_out_whole():
         ("Manufacturer", "Zyxquist Imaging", ()),
         ("BodyPartExamined", "CSPINE", ("CSPINE",)),
         ("ImageType", "", ()),
+        ("LossyImageCompression", "01", ("01",)),
+        *(("ImageType", text, ("WATER",)) for text in ("WATER_IMG", "WFI_W", "Dixon-W", "WATER ONLY", "WATERONLY")),
+        *(("ImageType", text, ("FAT",)) for text in ("FAT_IMG", "WFI_F", "FLEX_FAT")),
+        *(("ImageType", text, ("IN_PHASE",)) for text in ("INPHASE_IMG", "WFI_IP", "IN-PHASE", "INPH")),
+        *(("ImageType", text, ("OPP_PHASE",)) for text in ("OUTPHASE_IMG", "WFI_OP", "OUT-OF-PHASE", "OUT PHASE")),
+        *(("ImageType", text, ("OTHER",)) for text in ("MDIXON", "IP_OP", "WATER2", "FFE_X")),
     ],
 )
 def test_codes_are_of_the_closed_lists(keyword, text, kept):

@@ -8,6 +8,7 @@ import pytest
 from glioserve_contract import ErrorCode, GlioserveError, Modality
 from glioserve_contract.sequences import PixelKind
 from glioserve_dicom.volumes.geometry import Geometry
+from glioserve_preprocess.pipeline import voxels_of
 from glioserve_preprocess.series.enhancement import Enhancement
 from glioserve_preprocess.series.selection import choose_series, judge_study
 from support.studies.scans import FLAIR_HEADER, T1_HEADER, T1CE_HEADER, T2_HEADER, instances_of, series
@@ -67,7 +68,7 @@ def types(*values):
     return {"ImageType": ["ORIGINAL", "PRIMARY", "M", *values]}
 
 
-def never(first, second):
+def never(*stacks):
     raise AssertionError("these two say nothing of the agent")
 
 
@@ -140,6 +141,24 @@ def test_an_acquisition_s_number_and_fractions_may_be_left_out(attributes):
     choice = choose(pair[0] + pair[1], (T1,))
     assert choice.chosen[T1].series_instance_uid == uid(pair[0])
     refusal(pair[0] + pair[1], (T1, T1CE), compare=never)
+
+
+@pytest.mark.parametrize(("kept", "other"), [(types("NORM"), types("ND")), (types("DIS3D", "NORM"), types("DIS3D"))])
+def test_reconstructions_that_the_scanner_numbered_are_one_acquisition(kept, other):
+    pair = scan(MPRAGE, seconds=300, **kept), scan(MPRAGE, seconds=300, AcquisitionNumber=2, **other)
+    choice = choose(pair[1] + pair[0], (T1,))
+    assert choice.chosen[T1].series_instance_uid == uid(pair[0])
+    assert "not normalised" in choice.runners_up[T1][0].why_not
+    refusal(pair[0] + pair[1], (T1, T1CE), compare=never)
+
+
+@pytest.mark.parametrize(
+    "attributes", [types("NORM"), {**types("ND"), "slices": 60}], ids=["equal types", "other grid"]
+)
+def test_numbers_count_where_processing_does_not_tell_two_series_apart(attributes):
+    pair = scan(MPRAGE, seconds=300, **types("NORM")), scan(MPRAGE, seconds=300, AcquisitionNumber=2, **attributes)
+    first, second = judge_study(instances_of(pair[0] + pair[1]), (T1,), 5).candidates
+    assert first.acquisition_group != second.acquisition_group
 
 
 @pytest.mark.parametrize("clocks", [(None, None), ("100500", "100503")])
@@ -369,6 +388,16 @@ def test_a_localiser_without_a_name_is_never_a_candidate():
     assert choose(scout + rest, (T1,)).chosen[T1].slices == 40
 
 
+@pytest.mark.parametrize("seconds", [0, None])
+def test_a_scout_is_none_the_less_one_for_being_called_t1(seconds):
+    rest = scan(T2_HEADER, seconds=400) + scan(FLAIR_HEADER, seconds=800)
+    named = {**SCOUT, "SeriesDescription": "T1 3D"}
+    scout = scan(named, seconds=seconds, slices=64, apart_mm=3.2, pixel_mm=3.2, side=80)
+    assert "a localiser (TR 3.15 ms with a small flip angle" in refusal(scout + rest, (T1,))
+    fine = scan(named, seconds=seconds, slices=160, apart_mm=1.0, pixel_mm=1.0)
+    assert choose(fine + rest, (T1,)).chosen[T1].slices == 160
+
+
 def test_three_planes_of_one_series_are_a_localiser():
     series_uid = "1.2.826.0.1.3680043.8.498.2"
     header = {"ScanningSequence": "GR", "RepetitionTime": 60, "EchoTime": 5, "FlipAngle": 40}
@@ -401,6 +430,71 @@ def test_the_magnitude_of_a_field_map_is_told_by_its_phase():
 def test_two_coarse_echoes_are_a_field_map_without_phase_images_too():
     echoes = [scan(FIELD_MAP, EchoTime=te, seconds=100, pixel_mm=3.0) for te in (4.92, 7.38)]
     assert "two echoes of coarse images, 4.9 and 7.4 ms" in refusal(echoes[0] + echoes[1], (T1,))
+
+
+def test_a_coarse_gradient_echo_with_a_sequence_s_name_is_no_field_map():
+    header = {**GRADIENT_ECHO, "SeriesDescription": "InPhase: Ax LAVA Flex"}
+    assert choose(scan(header, pixel_mm=2.5), (T1,)).chosen[T1].slices == 40
+    assert "without a sequence's name" in refusal(scan({**header, "SeriesDescription": "Ax"}, pixel_mm=2.5), (T1,))
+
+
+def test_the_uniform_image_of_mp2rage_may_keep_an_inversion_time():
+    made = inversions(700, 2500)
+    uniform = scan(
+        {**MPRAGE, "SeriesDescription": "mp2rage_UNI"}, seconds=300, ImageType=["DERIVED", "PRIMARY", "M", "ND", "UNI"]
+    )
+    choice = choose(made + uniform, (T1,))
+    assert choice.chosen[T1].series_instance_uid == uid(uniform)
+
+
+# --- images of a Dixon acquisition ------------------------------------------------------------------------------------
+
+
+def dixon_images(kinds, scales, values=("QB", "QA", "QD", "QC")):
+    """Images of a head with a rim of fat, a brain of water and a border of both, as one series; and their kinds."""
+    z, y, x = np.mgrid[-1:1:24j, -1:1:32j, -1:1:32j]
+    radius = np.sqrt(x**2 + y**2 + z**2)
+    water = np.where(radius < 0.75, 400.0 + 60 * np.sin(9 * x), np.where(radius < 0.9, 40.0, 0.0))
+    fat = np.where((radius > 0.68) & (radius < 0.9), 900.0, 0.0)
+    noise = np.random.default_rng(3)
+    shown = {"water": water, "fat": fat, "in phase": water + fat, "opposed": np.abs(water - fat)}
+    datasets = []
+    for kind, scale, value in zip(kinds, scales, values, strict=False):
+        stored = np.abs(shown[kind] * scale + noise.normal(0, 8, water.shape)).astype(np.uint16)
+        header = {**GRADIENT_ECHO, "SeriesDescription": "T1 fe3d", "FrameOfReferenceUID": SPACE}
+        datasets += series(
+            stored, Geometry((32, 32, 24), np.diag([6.0, 6.0, 6.0, 1.0])), **header,
+            ImageType=["ORIGINAL", "PRIMARY", value], SeriesInstanceUID="1.2.3.9", StudyDescription=kind,
+        )  # fmt: skip
+    for number, dataset in enumerate(datasets, 1):
+        dataset.SeriesInstanceUID, dataset.InstanceNumber = "1.2.3.9", number
+    return datasets
+
+
+@pytest.mark.parametrize(
+    ("kinds", "taken"),
+    [
+        (("water", "fat", "in phase", "opposed"), "in phase"),
+        (("opposed", "in phase", "fat", "water"), "in phase"),
+        (("fat", "water"), "water"),
+        (("opposed", "in phase"), "in phase"),
+    ],
+)
+@pytest.mark.parametrize("scales", [(1.0, 1.0, 1.0, 1.0), (2.0, 0.5, 0.7, 1.6)], ids=["one scale", "own scales"])
+def test_images_that_only_unknown_types_tell_apart_are_told_by_their_voxels(kinds, taken, scales):
+    choice = choose(dixon_images(kinds, scales), (T1,), voxels=voxels_of)
+    assert choice.chosen[T1].stack.frames[0].dataset.StudyDescription == taken
+
+
+def test_without_voxels_or_with_known_types_nothing_is_left_out():
+    images = dixon_images(("water", "in phase"), (1.0, 1.0))
+    assert all(not c.evidence.excluded for c in judge_study(instances_of(images), (T1,), 5).candidates)
+    same = dixon_images(("in phase", "in phase"), (1.0, 1.0))
+    assert all(not c.evidence.excluded for c in judge_study(instances_of(same), (T1,), 5, voxels=voxels_of).candidates)
+    unread = judge_study(instances_of(images), (T1,), 5, voxels=lambda stack: None).candidates
+    assert all(not c.evidence.excluded for c in unread)
+    known = dixon_images(("water", "in phase"), (1.0, 1.0), ("W", "IP"))
+    assert choose(known, (T1,), voxels=never).chosen[T1].stack.frames[0].dataset.StudyDescription == "in phase"
 
 
 def phases(count):

@@ -98,6 +98,7 @@ def native(**attributes):
     return scan(NATIVE_HEADER, **attributes)
 
 
+ENHANCED = scan(T1CE_HEADER, AcquisitionTime="002000")
 BETTER_AND_WORSE = {
     "evidence": (
         native(),
@@ -115,6 +116,11 @@ BETTER_AND_WORSE = {
         native(AcquisitionTime="000200"),
         "the same protocol was run again later",
     ),
+    "silent repeat": (
+        scan(AcquisitionTime="000200") + ENHANCED,
+        scan(AcquisitionTime="001000"),
+        "the same protocol was run before, and nothing shows that no agent was given in between",
+    ),
 }
 
 
@@ -127,6 +133,11 @@ def test_a_criterion_prefers(better, worse, why, turned):
     assert other.series_instance_uid == uid(worse)
     assert why in other.why_not
     assert 0.5 <= other.score <= choice.chosen[T1].score(T1)
+
+
+def test_a_silent_repeat_of_another_sequence_is_taken():
+    first, again = (scan(T2_HEADER, AcquisitionTime=clock) for clock in ("000200", "001000"))
+    assert chosen_uid(first + again, T2, (T2,)) == uid(again)
 
 
 def test_a_later_series_of_another_protocol_is_no_repeat():
