@@ -138,7 +138,7 @@ def read_by(rules: Mapping[str, Any]) -> set[str]:
 
 @dataclass(frozen=True)
 class Situation:
-    """What happens, and what must ring at its end."""
+    """Events of the situation, and the alerts that must ring at its end."""
 
     name: str
     at: int

@@ -111,7 +111,7 @@ def part_of(page: Path, heading: str) -> str:
 
 
 def is_query(text: str) -> bool:
-    """Whether it is a query of at least one metric of the table; a bare name is one too."""
+    """Return whether it is a query of at least one metric of the table; a bare name is one too."""
     try:
         promql_parser.parse(text)
     except ValueError:
@@ -121,7 +121,7 @@ def is_query(text: str) -> bool:
 
 @pytest.mark.parametrize("page", sorted(RUNBOOKS.glob("Glioserve*.md")), ids=lambda page: page.stem)
 def test_the_first_look_begins_with_what_can_be_run(page):
-    """At night the first line is pasted, not read."""
+    """The first line is pasted at night, not read."""
     first = re.search(r"^- (.*?)(?=^- |\Z)", part_of(page, "First look"), re.MULTILINE | re.DOTALL)[1]
     span = SPAN.search(first)[1]
     assert span.startswith(PROGRAMS) or is_query(span), span

@@ -236,7 +236,7 @@ def test_nothing_around_the_pixels_is_sent(name: str) -> None:
 
 
 def _plain(content: bytes) -> bytes:
-    """What a deflated file has in its deflated part; nothing of another file."""
+    """Return what a deflated file has in its deflated part; nothing of another file."""
     dataset = pydicom.dcmread(BytesIO(content))
     if dataset.file_meta.TransferSyntaxUID != DeflatedExplicitVRLittleEndian:
         return b""
