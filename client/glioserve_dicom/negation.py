@@ -48,7 +48,7 @@ TRANSPARENT_WORDS = frozenset(
 """Words that may stand between a negation and what it negates, and are not kept."""
 
 OTHER_SCRIPT = "zz"
-"""Token that stands for letters of another script that are no term of the vocabulary."""
+"""Token that stands for letters of another script that are not terms of the vocabulary."""
 
 _NOT = NO_WORDS.union(
     "minus zero kein keine keinen keiner pas geen ingen inget inga ikke inte nicht niet nie nao ne".split()

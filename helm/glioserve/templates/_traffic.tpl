@@ -27,7 +27,7 @@ namespace="{{ .Release.Namespace }}",pod=~"{{ include "glioserve.podNames" . | t
 {{- max 30 (mul 3 (int $pods)) -}}
 {{- end -}}
 
-{{/* With keda.idleReplicas 0 no pod is no fault while the Deployment wants none; kube-state-metrics knows. */}}
+{{/* With keda.idleReplicas 0 the lack of a pod is not a fault while the Deployment wants none; kube-state-metrics knows. */}}
 {{- define "glioserve.unlessIdle" -}}
 {{- if and .Values.keda.enabled (not (kindIs "invalid" .Values.keda.idleReplicas)) -}}
 {{- if eq (int .Values.keda.idleReplicas) 0 }} unless on () kube_deployment_spec_replicas{namespace="@NAMESPACE@",deployment="@FULLNAME@"} == 0{{- end -}}
