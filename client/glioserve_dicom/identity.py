@@ -222,7 +222,7 @@ DESCRIBING_TEXTS = frozenset(
 )
 """Those of them that are words: a number of five digits and more in one is a date's or a patient's."""
 
-_DEFINED_TERMS = _IMAGE_TYPES.union(
+DEFINED_TERMS = _IMAGE_TYPES.union(
     _SCAN_CODES,
     _BODY_PARTS,
     *(CODES[keyword] for keyword in ("EchoPulseSequence", "SteadyStatePulseSequence", "SpectrallySelectedSuppression")),
@@ -255,7 +255,7 @@ _DEFINED_TERMS = _IMAGE_TYPES.union(
 _PATIENT_DIRECTION = re.compile(r"[LRAPHF]{1,3}")
 """A value of PatientOrientation (PS3.3 C.7.6.1.1.1)."""
 _CHARACTER_SET = re.compile(r"ISO[_ ]IR [0-9]{1,3}|ISO 2022 IR [0-9]{1,3}|GB18030|GBK|")
-_MAKERS_WORDS = MANUFACTURERS.union(
+MAKERS_WORDS = MANUFACTURERS.union(
     "MEDICAL SYSTEMS SYSTEM HEALTHINEERS HEALTHCARE HEALTH CORPORATION CORP COMPANY CO LTD LIMITED INC AG GMBH BV NV "
     "NA SPA THE OF AND IMAGING TECHNOLOGY TECHNOLOGIES NETHERLANDS JAPAN ELECTRIC GENERAL BIOSPIN BIOSPEC "
     "SHANGHAI UIHEALTHCARE NEUSOFT ALLTECH MINDRAY HYPERFINE PARAMED FONAR SAMSUNG SHIMADZU HITACHIMEDICAL RESEARCH "
@@ -285,7 +285,7 @@ def kept_codes(keyword: str, text: str, stand_in: Callable[[str], str] = lambda 
 def are_kept_codes(keyword: str, text: str) -> bool:
     """Return whether an attribute of :data:`CODES` has only terms that may be sent, numbers, or a maker's full name."""
     if keyword == "Manufacturer":
-        return set(re.findall(r"[^\W_]+", text.upper())) <= _MAKERS_WORDS
+        return set(re.findall(r"[^\W_]+", text.upper())) <= MAKERS_WORDS
     return all(
         not value or value in CODES[keyword] or is_numbered(value) or value == "OTHER" for value in _values(text)
     )
@@ -294,7 +294,7 @@ def are_kept_codes(keyword: str, text: str) -> bool:
 def is_defined_term(value: str) -> bool:
     """Return whether a code (CS) is one of DICOM's, a number of up to four digits, a direction or a character set."""
     forms = (PLAIN_NUMBER, _PATIENT_DIRECTION, _CHARACTER_SET)
-    return value in _DEFINED_TERMS or any(form.fullmatch(value) for form in forms)
+    return value in DEFINED_TERMS or any(form.fullmatch(value) for form in forms)
 
 
 def values_to_number(keyword: str, text: str) -> tuple[str, ...]:

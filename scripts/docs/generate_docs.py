@@ -36,6 +36,7 @@ from glioserve_contract.tensors import MODELS, Tensor
 from glioserve_dicom.identity import IDENTIFYING_ATTRIBUTES, KEPT_ATTRIBUTES, Treatment
 from glioserve_triton.process.floors import floors
 from glioserve_triton.supervisor.supervisor import Limits
+from identity_lists import deidentification
 from json_schemas import schema_files
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -222,6 +223,17 @@ def bounds() -> str:
     return table(("what", "at most", "changed by", "refused with", "shown by"), lines)
 
 
+def limits() -> str:
+    """Return the bounds that a caller meets."""
+    return (
+        f"Limits of one request: {MAX_INSTANCES} files, {MAX_REQUEST_BYTES >> 20} MiB, {MAX_VOLUME_VOXELS} voxels a "
+        f"volume (`{ErrorCode.STUDY_TOO_LARGE.token}`).\n"
+        f"A queue takes {MAX_WAITING_STUDIES} studies; one more is refused at once (`UNAVAILABLE`, `Exceeds maximum "
+        f"queue size`), and none waits for longer than {MAX_WAIT_S:g} s.\n"
+        "A gateway's limits may be lower ([gateway.md](gateway.md#options), [operations.md](operations.md#bounds))."
+    )
+
+
 def result_codes() -> str:
     """Return the table of the concepts that results are coded with."""
     return table(
@@ -233,6 +245,7 @@ PARTS = {
     "error tree": ("errors.md", error_tree),
     "errors": ("errors.md", errors),
     "contract version": ("wire.md", contract_version),
+    "limits": ("wire.md", limits),
     "parameters": ("wire.md", parameters),
     "tensors": ("wire.md", tensors),
     "kept": ("privacy.md", kept),
@@ -245,7 +258,11 @@ PARTS = {
     "known-holes": ("security.md", known_holes),
     "bounds": ("operations.md", bounds),
 }
-FILES = {"client/glioserve_contract/errors/classes.pyi": error_classes, **schema_files()}
+FILES = {
+    "client/glioserve_contract/errors/classes.pyi": error_classes,
+    "docs/schema/deidentification.json": deidentification,
+    **schema_files(),
+}
 
 
 def render(text: str, name: str, body: str) -> str:
