@@ -1,7 +1,8 @@
 """``glioserve explain STUDY``: which series is taken for which sequence, why, how sure, and which others would do.
 
 It is the choice that preprocessing makes, with the opinion of the voxels, and nothing after it. Where the choice is
-refused, every stack of the study is listed with its evidence, and the exit code is that of the refusal.
+refused, every stack of the study is listed with its evidence, and the exit code is that of the refusal. A chosen series
+whose headers show that it cannot be a volume is refused behind the table, as preprocessing refuses it.
 """
 
 from __future__ import annotations
@@ -65,6 +66,8 @@ def run(args: argparse.Namespace) -> int:
         choice = choose_among(judged, channels, min_slices, compare=compared_by_images, look=looked_at)
     except GlioserveError as error:
         refusal = error
+    else:
+        refusal = next((c.problem for c in choice.chosen.values() if c.problem is not None), None)
     stacks = [_looked_at(c, min_slices) for c in _ordered(judged.candidates)]
     warnings = (*instances.warnings, *(choice.warnings if choice else ()))
     if args.json:
@@ -90,7 +93,7 @@ def _looked_at(candidate: SeriesCandidate, min_slices: int) -> SeriesCandidate:
 def as_json(
     choice: Choice | None, stacks: Sequence[SeriesCandidate], warnings: Sequence[str], refusal: GlioserveError | None
 ) -> dict[str, Any]:
-    """Return the evidence as JSON values; ``sequences`` is empty where the choice was refused."""
+    """Return the evidence as JSON values; ``sequences`` is empty where nothing was chosen."""
     return {
         "code": None if refusal is None else refusal.code.token,
         "detail": "" if refusal is None else refusal.detail,
@@ -110,6 +113,7 @@ def _sequence(choice: Choice, modality: Modality) -> dict[str, Any]:
         "confidence": candidate.score(modality),
         "reasons": list(candidate.evidence.reasons),
         "pixels": _pixels(candidate),
+        "problem": _problem(candidate),
         "runners_up": [to_dict(other) for other in choice.runners_up.get(modality, ())],
     }
 
@@ -123,8 +127,12 @@ def _stack(candidate: SeriesCandidate) -> dict[str, Any]:
         "excluded": candidate.evidence.excluded,
         "acquisition": candidate.acquisition_group,
         "pixels": _pixels(candidate),
-        "problem": "" if candidate.problem is None else candidate.problem.code.token,
+        "problem": _problem(candidate),
     }
+
+
+def _problem(candidate: SeriesCandidate) -> str:
+    return "" if candidate.problem is None else candidate.problem.code.token
 
 
 def _identity(candidate: SeriesCandidate) -> dict[str, Any]:
@@ -171,6 +179,8 @@ def _block(
     names = {_key(c.series_instance_uid, c.stack.part): c.name for c in stacks}
     score = candidate.score(modality)
     lines = [f"{modality.value:<8}{candidate.name}, {counted(candidate.slices)}, sure to {score:.2f}"]
+    if candidate.problem is not None:
+        lines += _wrapped("but: ", f"cannot be read ({candidate.problem.code.token}): {candidate.problem.detail}")
     lines += _wrapped("uid: ", _name_for_the_choice(candidate))
     lines += _wrapped("why: ", "; ".join(candidate.evidence.reasons))
     lines += _wrapped("voxels: ", _said(opinion_record(candidate.pixels)))
@@ -184,7 +194,7 @@ def _block(
 def _other(candidate: SeriesCandidate) -> list[str]:
     """Return the lines on a stack that stands for no sequence."""
     shares = ", ".join(f"{m} {share:.2f}" for m, share in candidate.evidence.scores.items() if share >= 0.05)
-    problem = "" if candidate.problem is None else f"; cannot be read ({candidate.problem.code.token})"
+    problem = f"; cannot be read ({_problem(candidate)})" if _problem(candidate) else ""
     lines = [f"{_INDENT}{candidate.name}, {counted(candidate.slices)}: {shares or 'none of the sequences'}{problem}"]
     lines += _wrapped("uid: ", _name_for_the_choice(candidate), deeper=True)
     lines += _wrapped("why: ", "; ".join(candidate.evidence.reasons), deeper=True)
