@@ -129,6 +129,42 @@ def test_no_tensor_is_looked_for_in_shared_memory(caller: Caller) -> None:
     assert caller.raw(f"{SERVICE}/ModelInfer", usual.SerializeToString()).status == "OK"
 
 
+def with_text(place: str, text: str) -> bytes:
+    """A study with a text at the end of one of its names, identifiers or values."""
+    request = study()
+    if place == "parameter":
+        request.parameters["heatmap" + text].bool_param = False
+    elif place == "value":
+        request.parameters["series"].string_param = "{}" + text
+    elif place == "input":
+        request.inputs[0].name += text
+    elif place == "type":
+        request.inputs[0].datatype += text
+    elif place == "input parameter":
+        request.inputs[0].parameters["binary_data_size" + text].int64_param = 16
+    elif place == "output":
+        request.outputs.add(name="SCORE" + text)
+    else:
+        setattr(request, place, f"1{text}")
+    return request.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    "place", ["parameter", "value", "input", "type", "input parameter", "output", "id", "model_version"]
+)
+def test_no_text_is_cut_off_at_a_nul(caller: Caller, place: str) -> None:
+    """Triton reads each up to there: the parameter "heatmap\\0x" would be "heatmap"."""
+    for text in ("\0", "\0x", *(["\x01", "\n", "\x7f"] if place != "value" else [])):
+        outcome = caller.raw(f"{SERVICE}/ModelInfer", with_text(place, text))
+        assert (outcome.status, outcome.code) == ("INVALID_ARGUMENT", "GLIO-4106"), (text, outcome)
+        assert "control character" in outcome.text
+
+
+def test_lines_of_a_value_and_other_languages_are_no_control_characters(caller: Caller) -> None:
+    assert caller.raw(f"{SERVICE}/ModelInfer", with_text("value", "\n\té")).status == "OK"
+    assert caller.raw(f"{SERVICE}/ModelInfer", with_text("id", "é")).status == "OK"
+
+
 def test_fields_in_another_order_and_unknown_ones_are_no_reason_to_refuse(caller: Caller) -> None:
     good = study().SerializeToString()
     name, rest = good[:8], good[8:]

@@ -18,6 +18,7 @@ from glioserve_contract.records.preprocess import NAMED_BY_CALLER, PreprocessRec
 from glioserve_contract.records.report import Report
 from glioserve_contract.sequences import Modality, PixelKind
 from glioserve_contract.tensors import CALLER_PARAMETER
+from glioserve_triton import allocator
 from glioserve_triton.adapters.backend_api import BackendUtils, Metric, MetricFamily, Request
 from glioserve_triton.adapters.heartbeat import own_heartbeat
 from glioserve_triton.impossible_shapes import refuse_impossible_shapes
@@ -36,12 +37,13 @@ Observation = tuple[m.Metric, tuple[str, ...], float]
 class Metrics:
     """The families, with every series there from the start, so that a rate of something new is seen.
 
-    Every Python model makes them as it is loaded, and with them its heartbeat, which tells that it waits for work, and
-    its guard against impossible shapes.
+    Every Python model makes them as it is loaded, and with them its heartbeat, which tells that it waits for work, its
+    settings of the allocator, and its guard against impossible shapes.
     """
 
     def __init__(self, pb_utils: BackendUtils, declared: tuple[m.Metric, ...] = m.MODEL_METRICS) -> None:
         own_heartbeat()
+        allocator.set_for_python_model()
         refuse_impossible_shapes(pb_utils)
         kinds = {
             m.Kind.COUNTER: pb_utils.MetricFamily.COUNTER,

@@ -21,6 +21,9 @@ CLOSED_METHOD = "Only inference, readiness, metadata and health may be asked thr
 OTHER_MODEL = "Only the ensemble glioma may be asked through the gateway."
 IN_SHARED_MEMORY = "Shared memory is for callers of the server's own machine: send the volumes in the request."
 COMPRESSED = "A compressed message cannot be looked into: send it without gRPC's compression."
+CONTROL = (
+    "A name or an identifier has a control character, or a text a NUL, at which Triton would cut it off: leave it out."
+)
 MALFORMED = "The message cannot be read as an inference request."
 
 

@@ -179,6 +179,7 @@ def _only_ensemble() -> Json:
         OTHER_MODEL=answers.OTHER_MODEL,
         SHARED_MEMORY=answers.IN_SHARED_MEMORY,
         COMPRESSED=answers.COMPRESSED,
+        CONTROL=answers.CONTROL,
         MALFORMED=answers.MALFORMED,
     )
 

@@ -1,14 +1,16 @@
--- Refuses an inference request for any other model than the ensemble, and one whose tensors lie in shared memory.
+-- Refuses an inference request for any other model than the ensemble, one whose tensors lie in shared memory, and one
+-- with a control character in a name: Triton reads each text up to its first NUL, so "heatmap\0x" would be "heatmap".
 --
 -- A message of gRPC is 1 byte (compressed?), 4 bytes (length) and a ModelInferRequest, whose field 1 is the model's name.
 -- A field that is given twice counts as its last, so that every field is looked at; long ones are stepped over.
 
 local ENSEMBLE = "@ENSEMBLE@"
 local MOST_FIELDS = 65536
-local MODEL, INPUT, OUTPUT = 1, 5, 6
-local INPUT_PARAMETERS, OUTPUT_PARAMETERS, KEY = 4, 2, 1
+local MODEL, VERSION, ID, PARAMETERS, INPUT, OUTPUT = 1, 2, 3, 4, 5, 6
+local NAME, DATATYPE = 1, 2
+local INPUT_PARAMETERS, OUTPUT_PARAMETERS, KEY, VALUE, STRING = 4, 2, 1, 2, 3
 local LONGEST_KEY = 64
-local OTHER, IN_MEMORY = "@OTHER_MODEL@", "@SHARED_MEMORY@"
+local OTHER, IN_MEMORY, CONTROL = "@OTHER_MODEL@", "@SHARED_MEMORY@", "@CONTROL@"
 
 local function refuse(handle, status, text)
   handle:respond({[":status"] = status, ["content-type"] = "text/plain"}, text)
@@ -71,15 +73,38 @@ local function walk(body, offset, last, visit)
   return OTHER
 end
 
--- The reason to refuse an input or output: one of its parameters, fields of the given number, names shared memory.
-local function in_shared_memory(body, start, size, parameters)
-  return walk(body, start, start + size, function(number, kind, entry, length)
-    if number == parameters and kind == 2 then
-      return walk(body, entry, entry + length, function(part, part_kind, key, key_length)
-        if part == KEY and part_kind == 2 and key_length <= LONGEST_KEY then
-          return string.find(body:getBytes(key, key_length), "shared_memory", 1, true) and IN_MEMORY or nil
+-- The reason to refuse a name: a control character in it.
+local function unfit_name(body, offset, length)
+  return string.find(body:getBytes(offset, length), "%c") and CONTROL or nil
+end
+
+-- The reason to refuse a parameter: its name, or a NUL in its text. One of a tensor must not name shared memory.
+local function unfit_parameter(body, entry, size, of_tensor)
+  return walk(body, entry, entry + size, function(part, kind, offset, length)
+    if part == KEY and kind == 2 then
+      if of_tensor and length <= LONGEST_KEY and string.find(body:getBytes(offset, length), "shared_memory", 1, true) then
+        return IN_MEMORY
+      end
+      return unfit_name(body, offset, length)
+    elseif part == VALUE and kind == 2 then
+      return walk(body, offset, offset + length, function(choice, choice_kind, text, text_length)
+        if choice == STRING and choice_kind == 2 then
+          return string.find(body:getBytes(text, text_length), "%z") and CONTROL or nil
         end
       end)
+    end
+  end)
+end
+
+-- The reason to refuse an input or output, whose parameters are the fields of the given number.
+local function unfit_tensor(body, start, size, parameters)
+  return walk(body, start, start + size, function(number, kind, offset, length)
+    if kind ~= 2 then
+      return nil
+    elseif number == parameters then
+      return unfit_parameter(body, offset, length, true)
+    elseif number == NAME or (number == DATATYPE and parameters == INPUT_PARAMETERS) then
+      return unfit_name(body, offset, length)
     end
   end)
 end
@@ -93,10 +118,16 @@ local function refused_because(body, size)
         return OTHER
       end
       named = true
-    elseif number == INPUT and kind == 2 then
-      return in_shared_memory(body, offset, length, INPUT_PARAMETERS)
-    elseif number == OUTPUT and kind == 2 then
-      return in_shared_memory(body, offset, length, OUTPUT_PARAMETERS)
+    elseif kind ~= 2 then
+      return nil
+    elseif number == INPUT then
+      return unfit_tensor(body, offset, length, INPUT_PARAMETERS)
+    elseif number == OUTPUT then
+      return unfit_tensor(body, offset, length, OUTPUT_PARAMETERS)
+    elseif number == PARAMETERS then
+      return unfit_parameter(body, offset, length, false)
+    elseif number == VERSION or number == ID then
+      return unfit_name(body, offset, length)
     end
   end)
   return reason or (not named and OTHER or nil)
@@ -122,7 +153,7 @@ function envoy_on_request(handle)
   else
     local reason = refused_because(body, size)
     if reason then
-      refuse(handle, "@CLOSED@", reason)
+      refuse(handle, reason == CONTROL and "400" or "@CLOSED@", reason)
     end
   end
 end

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_contract.metrics import CALLER_NAME, MOST_CALLERS, OTHER_CALLER
 from glioserve_contract.tensors import CALLER_PARAMETER
+from glioserve_triton import allocator
 from glioserve_triton.adapters.metrics import CALLERS
 from glioserve_triton.process.locate import Installation
 from glioserve_triton.tracing.options import TRACES_URL, TraceExport
@@ -204,8 +205,7 @@ class ServerOptions:
             environment[KEPT_INPUTS] = str(self.kept_inputs)
         if self.accept_identified_dicom:
             environment[ACCEPT_IDENTIFIED_DICOM] = "1"
-        # Each arena of glibc keeps what was freed in it; with one for every core, that is most of a large request.
-        environment.setdefault("MALLOC_ARENA_MAX", "2")
+        allocator.set_for_server(environment)
         return environment
 
     def choose_ports(self) -> Ports:
