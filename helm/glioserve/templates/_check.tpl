@@ -30,7 +30,7 @@ readinessProbe.periodSeconds readinessProbe.timeoutSeconds readinessProbe.failur
 shutdown.preStopSeconds shutdown.drainTimeoutSeconds shutdown.exitTimeoutSeconds shutdown.marginSeconds progressDeadlineSeconds minReadySeconds revisionHistoryLimit deploymentAnnotations updateStrategy.type
 podDisruptionBudget.enabled podDisruptionBudget.minAvailable preflight.enabled preflight.timeoutSeconds preflight.serviceAccountName preflight.resources.requests.cpu preflight.resources.requests.memory preflight.resources.limits.memory
 autoscaling.enabled autoscaling.minReplicas autoscaling.maxReplicas autoscaling.pendingPerPod autoscaling.queueSeconds autoscaling.metrics autoscaling.behavior.scaleUp autoscaling.behavior.scaleDown
-keda.enabled keda.minReplicas keda.maxReplicas keda.pollingIntervalSeconds keda.cooldownSeconds keda.prometheusAddress keda.pendingPerPod keda.queueSeconds keda.fallbackReplicas keda.triggers
+keda.enabled keda.minReplicas keda.maxReplicas keda.pollingIntervalSeconds keda.cooldownSeconds keda.prometheusAddress keda.metadata keda.authenticationRef keda.pendingPerPod keda.queueSeconds keda.fallbackReplicas keda.triggers
 nodeSelector tolerations affinity topologySpreadConstraints priorityClassName schedulerName hostUsers dnsPolicy dnsConfig hostAliases
 listenAddress service.type service.annotations service.grpcPort service.grpcAppProtocol service.maxConnectionAgeSeconds service.nodePorts.grpc service.nodePorts.http service.loadBalancerClass service.loadBalancerSourceRanges service.externalTrafficPolicy service.ipFamilyPolicy service.ipFamilies service.allowPlaintext service.http.enabled service.http.port service.headless.enabled service.headless.annotations
 tls.enabled tls.existingSecret tls.certManager.enabled tls.certManager.issuerRef tls.certManager.dnsNames tls.certManager.duration tls.certManager.renewBefore tls.clientCA.existingSecret tls.clientCA.key
@@ -50,14 +50,14 @@ podLabels podAnnotations extraArgs extraEnv extraEnvFrom extraVolumes extraVolum
 
 {{- define "glioserve.checkNulls" -}}
 {{- $values := .Values -}}
-{{- if kindIs "invalid" .Values.enabled -}}{{- fail "enabled must not be null: leave it out for the chart's default." -}}{{- end -}}
+{{- if kindIs "invalid" .Values.enabled -}}{{- fail (include "glioserve.nullSaid" (list $ "enabled")) -}}{{- end -}}
 {{- range $path := regexSplit "\\s+" (include "glioserve.needed" . | trim) -1 -}}
 {{- $node := $values -}}
 {{- range splitList "." $path -}}
 {{- if and (kindIs "map" $node) (hasKey $node .) -}}{{- $node = index $node . -}}{{- else -}}{{- $node = dict "missing" true -}}{{- end -}}
 {{- end -}}
 {{- if or (kindIs "invalid" $node) (and (kindIs "map" $node) (hasKey $node "missing")) -}}
-{{- fail (printf "%s must not be null: leave it out for the chart's default." $path) -}}
+{{- fail (include "glioserve.nullSaid" (list $ $path)) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

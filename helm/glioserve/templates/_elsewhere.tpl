@@ -82,6 +82,82 @@ keda.maxReplicaCount: keda.maxReplicas
 keda.minReplicaCount: keda.minReplicas
 keda.idleReplicaCount: keda.idleReplicas
 keda.serverAddress: keda.prometheusAddress
+podAntiAffinityPreset: affinity.podAntiAffinity, or topologySpreadConstraints
+nodeAffinityPreset: affinity.nodeAffinity
+topologySpread: topologySpreadConstraints
+podPriority: priorityClassName
+containerPorts: service.grpcPort; within the pod the ports are fixed
+diagnosticMode: kubectl debug
+customLivenessProbe: livenessProbe's numbers; what is asked belongs to the supervisor
+customReadinessProbe: readinessProbe's numbers; what is asked belongs to the supervisor
+customStartupProbe: startupProbe's numbers; what is asked belongs to the supervisor
+livenessProbe.initialDelaySeconds: startup, for which the startup probe waits
+readinessProbe.initialDelaySeconds: startup, for which the startup probe waits
+startupProbe.initialDelaySeconds: startup, for which the startup probe waits
+livenessProbe.enabled: livenessProbe's numbers; the probe is always there
+readinessProbe.enabled: readinessProbe's numbers; the probe is always there
+startupProbe.enabled: startupProbe's numbers; the probe is always there
+lifecycleHooks: shutdown
+persistence.mountPath: persistence.subPath; where it is mounted is the chart's own affair
+modelRepository: persistence.existingClaim, persistence.image, persistence.volume or persistence.fetch
+modelRepositoryPath: persistence.subPath, the repository's folder within the claim or volume
+service.ports: service.grpcPort and service.http.port
+service.clusterIP: service.headless, a second service without an address; the first one's is the cluster's choice
+service.labels: commonLabels
+service.sessionAffinity: service.maxConnectionAgeSeconds; a gRPC connection stays with its pod anyway
+serviceAccount.automountServiceAccountToken: serviceAccount.automount
+serviceAccount.labels: commonLabels
+automountServiceAccountToken: serviceAccount.automount
+rbac: serviceAccount; the server never speaks to the Kubernetes API and needs no role
+shareProcessNamespace: extraContainers; each keeps its own process namespace, since the supervisor is the first process
+image.pullSecrets: imagePullSecrets
+image.name: image.repository
+gateway.image.pullSecrets: imagePullSecrets
+gateway.image.name: gateway.image.repository
+imagePullPolicy: image.pullPolicy
+namespaceOverride: helm --namespace
+certManager: tls.certManager
+tls.existingSecretName: tls.existingSecret
+tls.issuerRef: tls.certManager.issuerRef
+istio: podLabels and podAnnotations for the sidecar, service.grpcAppProtocol, and extraObjects for Istio's own
+openshift: podSecurityContext with runAsUser, runAsGroup and fsGroup as null (ci/openshift-values.yaml)
+route: ingress, with route.openshift.io/termination as its annotation
+vpa: extraObjects
+externalSecrets: extraObjects, and the names of the Secrets that they make
+gatewayApi: grpcRoute
+grpcRoute.gateway: grpcRoute.parentRefs
+grpcRoute.rules: grpcRoute.weight, backends and mirror; a route of your own goes to extraObjects
+grpcRoute.filters: grpcRoute.mirror; a route of your own goes to extraObjects
+grpcRoute.matches: grpcRoute.hostnames; a route of your own goes to extraObjects
+ingress.pathType: ingress.hosts; the path is /, as gRPC needs it
+metrics.port: metrics.service.port
+metrics.serviceMonitor.additionalLabels: metrics.serviceMonitor.labels
+metrics.serviceMonitor.selector: metrics.serviceMonitor.labels, by which your Prometheus selects it
+metrics.podMonitor.additionalLabels: metrics.podMonitor.labels
+metrics.prometheusRule.additionalLabels: metrics.prometheusRule.labels
+metrics.prometheusRule.rules: metrics.prometheusRule.groups
+networkPolicy.allowExternal: networkPolicy.clients
+networkPolicy.egressRules: networkPolicy.egress
+networkPolicy.extraIngress: networkPolicy.clients
+networkPolicy.extraEgress: networkPolicy.egress
+shm: sharedMemorySize
+logging: logLevel and logFormat
+tests: test
+studyLog.size: studyLog.existingClaim with a claim of your own, or studyLog.ephemeralSize
+gpu.limits: gpu.count
+gpu.type: gpu.products, as the nodes' label nvidia.com/gpu.product has them
+gpu.runtimeClassName: runtimeClassName
+gpu.dra.count: gpu.count
+gpus: gpu.count
+autoscaling.targetCPU: autoscaling.pendingPerPod; the processors tell little about a GPU's queue
+autoscaling.annotations: commonAnnotations
+keda.annotations: commonAnnotations
+keda.pollingInterval: keda.pollingIntervalSeconds
+keda.cooldownPeriod: keda.cooldownSeconds
+keda.behavior: autoscaling.behavior, which KEDA gets too
+keda.advanced: autoscaling.behavior, which KEDA gets too
+keda.triggerAuthentication: keda.authenticationRef
+deployment: deploymentAnnotations, updateStrategy and the values of the pod
 {{- end -}}
 
 {{- define "glioserve.checkElsewhere" -}}
@@ -94,4 +170,10 @@ keda.serverAddress: keda.prometheusAddress
 {{- fail (printf "%s is not a value of this chart: use %s." $path $here) -}}
 {{- end -}}
 {{- end -}}
+{{- end -}}
+
+{{/* What is said of a value that is null. Takes (list $ path). An upgrade with --reuse-values lacks what an older chart did not have. */}}
+{{- define "glioserve.nullSaid" -}}
+{{ index . 1 }} must not be null: leave it out for the chart's default.
+{{- if (index . 0).Release.IsUpgrade }} If you did not set it, the release's own values are of an older chart, which has no such value: upgrade with --reset-then-reuse-values in place of --reuse-values.{{- end -}}
 {{- end -}}

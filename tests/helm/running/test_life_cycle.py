@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from support.cluster.helm_tools import CHART, NAMESPACE, RELEASE, Helm, HelmError
 from support.cluster.kube_recorder import KINDS, Recorder
@@ -29,8 +32,8 @@ def run(helm: Helm, api: Recorder, tmp_path: Path) -> Run:
     kubeconfig.touch(mode=0o600)
     kubeconfig.write_text(api.kubeconfig(NAMESPACE))
 
-    def call(verb: str, *arguments: str) -> str:
-        chart = [str(CHART), *CLAIM] if verb in ("install", "upgrade") else []
+    def call(verb: str, *arguments: str, chart_at: Path = CHART) -> str:
+        chart = [str(chart_at), *CLAIM] if verb in ("install", "upgrade") else []
         return helm.run(verb, RELEASE, *chart, *arguments, "-n", NAMESPACE, kubeconfig=kubeconfig)
 
     return call
@@ -73,3 +76,19 @@ def test_it_is_tested_uninstalled_and_installed_again(api: Recorder, run: Run) -
     assert api.all("Deployment") == []
     run("install")
     assert deployment(api)["spec"]["replicas"] == 1
+
+
+def test_an_upgrade_over_an_older_charts_values_says_how(api: Recorder, run: Run, tmp_path: Path) -> None:
+    """With --reuse-values Helm keeps the old chart's defaults, in which later values are missing."""
+    older = shutil.copytree(CHART, tmp_path / "older")
+    values = yaml.safe_load((older / "values.yaml").read_text())
+    del values["minReadySeconds"], values["studyLog"]["shadowVersion"]
+    (older / "values.yaml").write_text(yaml.safe_dump(values))
+    for template in older.rglob("_check.tpl"):  # it had no need of them
+        template.write_text(re.sub(r"\b(minReadySeconds|studyLog\.shadowVersion) ", "", template.read_text()))
+    run("install", "--set", "logLevel=error", chart_at=older)
+    with pytest.raises(HelmError, match=r"studyLog.shadowVersion must not be null.*--reset-then-reuse-values"):
+        run("upgrade", "--reuse-values")
+    run("upgrade", "--reset-then-reuse-values")
+    (container,) = deployment(api)["spec"]["template"]["spec"]["containers"]
+    assert "--log-level=error" in container["args"]
