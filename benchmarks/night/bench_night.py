@@ -34,7 +34,7 @@ from glioserve_evaluation.reports.report import summary_for_manifest
 from glioserve_registry.demo_model import demo_repository
 from glioserve_triton.served.versions import load_manifest, save_manifest
 from night.drift import drop_reference
-from night.faults import BURN, FAULTS, LATENCY, NOT_PLAYED, Fault
+from night.faults import BURN, FAULTS, LATENCY, Fault
 from night.gpu import LABELS, GpuExporter
 from night.panels import draw_boards
 from night.pods import STAGE_TIMEOUT_S, Release
@@ -54,7 +54,6 @@ QUIET_S = 6.0
 RING_TIMEOUT_S, OVER_TIMEOUT_S = 60.0, 75.0
 LATE_TIMEOUT_S = 200.0
 FIRST_CERTIFICATE_DAYS = 10.0
-(ALWAYS,) = NOT_PLAYED
 THRESHOLDS = {"latencySeconds": 5, "stageSeconds": 12}
 """The night's own, so that studies that are slow for them end before their stage is taken for a hang."""
 Row = dict[str, Any]
@@ -68,18 +67,20 @@ class Shift:
         self.rows: list[Row] = []
         self.unexpected: list[str] = []
         self._late: list[tuple[Row, str, float]] = []
+        self._standing = {alert for fault in FAULTS if fault.from_start for alert in fault.alerts}
+        """Alerts that the night begins with, until their turn comes."""
         self._burning: frozenset[str] = frozenset()
         """Objectives that earlier faults have hurt: their windows are of hours and days, so they may ring later too."""
 
     def calm(self) -> None:
         """Let good studies be answered for a while; nothing may ring but what the night begins with."""
         time.sleep(CALM_S)
-        first = {ALWAYS, *FAULTS[0].alerts}
-        self.unexpected += [f"in the calm: {r.alert}" for r in self._watch.rung.copy() if r.alert not in first]
+        rung = [r.alert for r in self._watch.rung.copy() if r.alert not in self._standing]
+        self.unexpected += [f"in the calm: {alert}" for alert in rung]
 
     def play(self, fault: Fault) -> None:
         """Let a fault strike, do what the pages say, and add a row for each of its alerts."""
-        if self.rows:  # the first fault is there from the start
+        if not fault.from_start:
             self._wait(lambda: all(map(self._watch.is_silent, fault.alerts)), RING_TIMEOUT_S)
         struck = time.monotonic()
         fault.strike(self._night)
@@ -107,7 +108,9 @@ class Shift:
             self._late.append((rows[-1], alert, acted))
         if not fault.ends_late:
             self._end(OVER_TIMEOUT_S, fault.alerts)
-        others = [name for name in self._watch.began(struck, time.monotonic()) if name not in (*fault.alerts, ALWAYS)]
+        known = self._standing | set(fault.alerts)
+        others = [name for name in self._watch.began(struck, time.monotonic()) if name not in known]
+        self._standing -= set(fault.alerts)
         self._burning |= (fault.also | set(fault.alerts)) & (BURN | LATENCY)
         self.unexpected += [f"{fault.name}: {name}" for name in others if name not in fault.also | self._burning]
         for row in rows:

@@ -13,12 +13,6 @@ from night import strikes as s
 from night import versions as v
 from night.strikes import Night
 
-NOT_PLAYED = {
-    "GlioserveBelowFloor": "It rings from the beginning to the end, since the embedded server is below both floors; a "
-    "newer container of NVIDIA's would end it.",
-}
-"""Alerts that no fault is played for, with the reason."""
-
 
 @dataclass(frozen=True)
 class Fault:
@@ -34,6 +28,8 @@ class Fault:
     """Alerts that may ring beside them, for the same reason."""
     ends_late: bool = False
     """True where a long window must pass: the next fault strikes meanwhile."""
+    from_start: bool = False
+    """True where the night begins with it, and its alerts ring until its turn comes."""
 
 
 AVAILABILITY = tuple(f"GlioserveAvailabilityBurn{how}" for how in ("Fast", "Slow", "Creeping"))
@@ -45,9 +41,10 @@ FAULTS = (
     Fault(
         "a certificate of 10 days",
         ("GlioserveCertificateExpires",),
-        s.nothing,  # the night begins with it
+        s.nothing,
         "1, 2: renewed, the pods started anew",
         s.new_pod,
+        from_start=True,
     ),
     Fault(
         "the processes of preprocess can start no more threads (a limit of their control groups)",
@@ -211,5 +208,13 @@ FAULTS = (
         v.ask_a_version_of_another_training,
         "5: the reference made again with them",
         v.train_with_these_studies,
+    ),
+    Fault(
+        "a Triton below both floors (a table of releases in which it is the newest, in the place of a newer one)",
+        ("GlioserveBelowFloor",),
+        s.nothing,
+        "1: new pods with the newer one, all others away",
+        s.roll_out_above_the_floors,
+        from_start=True,
     ),
 )

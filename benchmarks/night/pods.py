@@ -1,11 +1,13 @@
 """Pods of one release on one machine: supervised servers in mount namespaces of their own, scraped by one Prometheus.
 
 Each pod is ``glioserve serve`` with TLS; its /dev/shm and the volume of its study log are small, and a file is in the
-place of its cgroup's limit on memory, so that a limit can be near without harm to the machine.
+place of its cgroup's limit on memory, so that a limit can be near without harm to the machine. There is one Triton:
+a pod with a newer one reads another table of releases.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -19,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from glioserve_client import GliomaClient, RetryPolicy, TlsOptions
+from glioserve_triton.process.floors import TABLE, release_number
 from glioserve_triton.process.options import free_ports
 from glioserve_triton.supervisor.stubs import Stub, stubs_of
 from support.cluster.rules import FULLNAME
@@ -119,8 +122,16 @@ class Release:
         """Pages beside the pods' that Prometheus scrapes, with the labels of their series."""
         self._made = 0
 
-    def start(self, *, certificate_days: float = 90.0, repository: Path | None = None) -> Pod:
-        """Start a pod, have it scraped and have it take studies once it is ready."""
+    def start(
+        self, *, certificate_days: float = 90.0, repository: Path | None = None, above_floors: bool = False
+    ) -> Pod:
+        """Start a pod, have it scraped and have it take studies once it is ready.
+
+        Args:
+            certificate_days: days that its certificate lasts.
+            repository: a repository of its own; the release's where there is none.
+            above_floors: let it read another table of Triton's releases, in which the embedded one is the newest.
+        """
         self._made += 1
         name = f"{FULLNAME}-{self._made}"
         folder = self.folder / name
@@ -137,6 +148,8 @@ class Release:
             if real.is_file():
                 shutil.copyfile(real, limit_file)
                 mounts.append(f"mount --bind {shlex.quote(str(limit_file))} {real}")
+        if above_floors:
+            mounts.append(f"mount --bind {shlex.quote(str(_newer_table(folder)))} {shlex.quote(str(TABLE))}")
         script = " && ".join([*mounts, 'exec "$@"'])
         tls = (f"--tls-cert={certificate}", f"--tls-key={certificate.with_suffix('.key')}")
         grpc_port, probe_port = free_ports(HOST, 2)
@@ -211,3 +224,12 @@ class Release:
                 return False
             time.sleep(0.1)
         return True
+
+
+def _newer_table(folder: Path) -> Path:
+    """Write a table of Triton's releases in which every version is the newest, for a pod above both floors."""
+    table = json.loads(TABLE.read_text(encoding="utf-8"))
+    newest = max(table["releases"].values(), key=release_number)
+    file = folder / TABLE.name
+    file.write_text(json.dumps({**table, "releases": dict.fromkeys(table["releases"], newest)}), encoding="utf-8")
+    return file

@@ -135,6 +135,14 @@ def new_pod(night: Night) -> None:
     night.release.stop(old)
 
 
+def roll_out_above_the_floors(night: Night) -> None:
+    """Start a pod whose Triton is above both floors, and take all others away."""
+    others = night.release.pods.copy()
+    night.release.start(above_floors=True)
+    for pod in others:
+        night.release.stop(pod)
+
+
 def fill(folder: Path, share: float) -> None:
     """Fill the file system of a folder up to a share, by a file :data:`REMAINS`."""
     usage = os.statvfs(folder)

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from glioserve_cli.main import main as glioserve
 from glioserve_cli.training.phantom import COHORT_FILE
+from glioserve_evaluation.drift.make_reference import write_reference
+from glioserve_triton.served.drift import load_drift_reference
 
 ROOT = Path(__file__).resolve().parents[2]
 FIRST_SEED = 900_000
@@ -28,7 +31,18 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     cohort = ["phantom", str(args.work), "--cohort", f"{args.phantoms}", "--seed", f"{FIRST_SEED}"]
     reference = ["drift", "reference", str(args.model), "--cohort", str(args.work / COHORT_FILE)]
-    return glioserve(cohort) or glioserve([*reference, "--workers", f"{args.workers}"])
+    failed = glioserve(cohort) or glioserve([*reference, "--workers", f"{args.workers}"])
+    if not failed:
+        name_source(args.model, args.phantoms)
+    return failed
+
+
+def name_source(model: Path, phantoms: int) -> None:
+    """Write where the studies are from into the model's reference, in words in place of the cohort's digest."""
+    made = load_drift_reference(model)
+    assert made is not None
+    words = f"{phantoms} synthetic phantoms, seeds {FIRST_SEED} to {FIRST_SEED + phantoms - 1}"
+    write_reference(replace(made, source=words), model)
 
 
 if __name__ == "__main__":
