@@ -22,7 +22,7 @@ from series.cases import AGENT_TEXTS, CASES
 
 @dataclass(frozen=True)
 class Said:
-    """What the table has to say of one study."""
+    """Return what the table has to say of one study."""
 
     chosen: dict[str, str] = field(default_factory=dict)
     """SeriesNumber by sequence, with its part after a comma; empty where the choice is refused."""

@@ -27,7 +27,7 @@ UIDS: dict[str, str] = {}
 
 
 def treated(keyword: str, value: Any, row: Mapping[str, Any]) -> Any:
-    """What a stranger makes of a value; None where the attribute is left out."""
+    """Return what a stranger makes of a value; None where the attribute is left out."""
     values = [str(one) for one in (value if isinstance(value, pydicom.multival.MultiValue) else [value])]
     match row["treatment"]:
         case "keep":
