@@ -28,7 +28,7 @@ OURS = [part.strip() for command in COMMANDS for part in command.split("&&") if 
 
 
 def rendered(helm4: Helm, command: str) -> list[Manifest]:
-    """What a command installs."""
+    """Return what a command installs."""
     _, _, release, _, *words = shlex.split(command)
     own = [word for word in words if word != "--wait"]
     for option, count in (("-n", 2), ("-f", 2), ("--timeout", 2)):

@@ -79,7 +79,7 @@ def test_it_is_tested_uninstalled_and_installed_again(api: Recorder, run: Run) -
 
 
 def test_an_upgrade_over_an_older_charts_values_says_how(api: Recorder, run: Run, tmp_path: Path) -> None:
-    """With --reuse-values Helm keeps the old chart's defaults, in which later values are missing."""
+    """Helm keeps the old chart's defaults with --reuse-values, in which later values are missing."""
     older = shutil.copytree(CHART, tmp_path / "older")
     values = yaml.safe_load((older / "values.yaml").read_text())
     del values["minReadySeconds"], values["studyLog"]["shadowVersion"]

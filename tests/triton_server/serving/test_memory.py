@@ -56,7 +56,7 @@ def test_what_an_operator_has_set_stays() -> None:
 
 @pytest.mark.parametrize("undone", [False, True])
 def test_a_python_model_keeps_its_arrays_in_the_arenas(undone: bool) -> None:
-    """With the server's settings each array would be mapped anew, and its pages cleared again."""
+    """Arrays would be mapped anew with the server's settings, and their pages cleared again."""
     code = f"""
 import ctypes
 from glioserve_triton.allocator import set_for_python_model
