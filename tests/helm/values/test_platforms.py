@@ -13,7 +13,8 @@ from support.cluster.crd_schemas import SCHEMAS
 from support.cluster.helm_tools import CLAIM, Helm, HelmError, Manifest, find, helm_binaries, merged
 from support.cluster.kubernetes_schemas import validate_object
 from support.cluster.manifest_checks import problems
-from support.cluster.platform_combinations import PLATFORM_REFUSED, PLATFORM_WEAKER, PLATFORM_WORKS
+
+from .platform_combinations import PLATFORM_REFUSED, PLATFORM_WEAKER, PLATFORM_WORKS
 
 pytestmark = pytest.mark.helm
 
