@@ -7,10 +7,12 @@ plan that serve, before a patient's does. It asks by inference, so no admin toke
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -29,15 +31,17 @@ from glioserve_contract.records.reference_case import (
     served_tolerance,
 )
 from glioserve_contract.tensors import CLASSIFIER_MODEL, IMAGE, LOGITS, MODEL_ID
-from glioserve_preprocess.files import file_digest
 from glioserve_triton.channel import ChannelTls, open_client
-from glioserve_triton.served.versions import load_manifest
+from glioserve_triton.served.versions import digest_of, load_manifest
 from glioserve_triton.waiting import StopCheck, never
 
 TIMEOUT_S = 120.0
 """Time for one answer; the largest network takes ten seconds on one core, a plan's first run may take longer."""
 _CALL_TIMEOUT_S = 5.0
 _POLL_S = 0.05
+
+Unread = Callable[[str, GlioserveError], None]
+"""Function that is told of a version whose files cannot be read, and why."""
 
 
 def check_reference_case(
@@ -55,33 +59,105 @@ def check_reference_case(
     request. GLIO-5117 where the answer is another, comes from another network, or does not come in ``timeout_s``;
     GLIO-5103 where the folder's files are not its manifest's; GLIO-5111 where ``give_up`` said so.
     """
-    manifest = load_manifest(version_folder)
-    recipe = manifest.recipe
-    if recipe.reference_case is None:
-        return None
-    image = _image(version_folder, recipe)
+    case = _read(version_folder)
     opened = open_client(server) if isinstance(server, str) else nullcontext(server)
     with opened as client:
-        logits, model_id = _ask(client, image, version, time.monotonic() + timeout_s, give_up, parameters)
-    _check_identity(model_id, manifest, version)
+        return _answered(client, case, version, time.monotonic() + timeout_s, give_up, parameters)
+
+
+class ServedCases:
+    """Reference cases of a repository's versions, each kept from its first reading on.
+
+    What happens to the files later says nothing about what a server has loaded from them.
+    """
+
+    def __init__(self, classifier: Path) -> None:
+        """Take the folder of the versions; nothing is read yet."""
+        self._classifier = classifier
+        self._kept: dict[str, _Case] = {}
+
+    def check(
+        self,
+        url: str,
+        *,
+        tls: ChannelTls | None = None,
+        give_up: StopCheck = never,
+        parameters: Mapping[str, str] | None = None,
+        unread: Unread | None = None,
+    ) -> dict[str, float]:
+        """Return the score that each loaded version gives its case, by version, of those that have one.
+
+        ``unread`` is told of a version whose files cannot be read, which then is not asked; without it that is raised.
+
+        Raises:
+            GlioserveError: GLIO-5117, -5103 and -5111 as in :func:`check_reference_case`.
+        """
+        scores: dict[str, float] = {}
+        with open_client(url, tls) as client:
+            loaded = _loaded(client)
+            self._kept = {version: case for version, case in self._kept.items() if version in loaded}
+            for version in loaded:
+                try:
+                    case = self._kept.get(version) or _read(self._classifier / version)
+                except GlioserveError as error:
+                    if unread is None:
+                        raise
+                    unread(version, error)
+                    continue
+                self._kept[version] = case
+                score = self._score(client, case, version, give_up, parameters)
+                if score is not None:
+                    scores[version] = score
+        return scores
+
+    def _score(
+        self,
+        client: triton.InferenceServerClient,
+        case: _Case,
+        version: str,
+        give_up: StopCheck,
+        parameters: Mapping[str, str] | None,
+    ) -> float | None:
+        try:
+            return _answered(client, case, version, time.monotonic() + TIMEOUT_S, give_up, parameters)
+        except GlioserveError as error:
+            if error.code is not ErrorCode.REFERENCE_CASE_FAILED:
+                raise
+            try:  # another version may have the number by now, whole, and be loaded as such
+                other = _read(self._classifier / version, verify_files=True)
+            except GlioserveError:
+                raise error from None
+            score = _answered(client, other, version, time.monotonic() + TIMEOUT_S, give_up, parameters)
+            self._kept[version] = other
+            return score
+
+
+@dataclass(frozen=True)
+class _Case:
+    manifest: Manifest
+    image: npt.NDArray[np.float32] | None
+    """[1, C, D, H, W], channels in the recipe's order; None where the recipe has no case."""
+
+
+def _read(folder: Path, *, verify_files: bool = False) -> _Case:
+    manifest = load_manifest(folder, verify_files=verify_files)
+    return _Case(manifest, None if manifest.recipe.reference_case is None else _image(folder, manifest.recipe))
+
+
+def _answered(
+    client: triton.InferenceServerClient,
+    case: _Case,
+    version: str,
+    deadline: float,
+    give_up: StopCheck,
+    parameters: Mapping[str, str] | None,
+) -> float | None:
+    if case.image is None:
+        return None
+    logits, model_id = _ask(client, case.image, version, deadline, give_up, parameters)
+    _check_identity(model_id, case.manifest, version)
+    recipe = case.manifest.recipe
     return check_score(logits, recipe, f"version {version} as it is served", served_tolerance(recipe))
-
-
-def check_served_cases(
-    url: str,
-    classifier: Path,
-    *,
-    tls: ChannelTls | None = None,
-    give_up: StopCheck = never,
-    parameters: Mapping[str, str] | None = None,
-) -> dict[str, float]:
-    """Version to score, of all loaded versions that have a case; ``classifier`` is the repository's folder of them."""
-    with open_client(url, tls) as client:
-        scores = {
-            v: check_reference_case(client, classifier / v, v, give_up=give_up, parameters=parameters)
-            for v in _loaded(client)
-        }
-    return {version: score for version, score in scores.items() if score is not None}
 
 
 def _loaded(client: triton.InferenceServerClient) -> tuple[str, ...]:
@@ -96,7 +172,7 @@ def _image(folder: Path, recipe: Recipe) -> npt.NDArray[np.float32]:
     """[1, C, D, H, W], channels in the recipe's order."""
     file = folder / REFERENCE_CASE_FILE
     assert recipe.reference_case is not None
-    if not file.is_file() or file_digest(file) != recipe.reference_case.digest:
+    if digest_of(file) != recipe.reference_case.digest:
         raise GlioserveError(
             ErrorCode.INVALID_MANIFEST, f"{REFERENCE_CASE_FILE} of version {folder.name} is not the recipe's."
         )
@@ -104,7 +180,7 @@ def _image(folder: Path, recipe: Recipe) -> npt.NDArray[np.float32]:
         with np.load(file, allow_pickle=False) as arrays:
             image = arrays[IMAGE_ARRAY]
             channels = [str(c) for c in arrays[CHANNELS_ARRAY]] if CHANNELS_ARRAY in arrays else None
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, BadZipFile) as error:
         raise GlioserveError(ErrorCode.INVALID_MANIFEST, f"{REFERENCE_CASE_FILE} cannot be read: {error}.") from error
     ordered = image if channels is None else image[list(recipe_order(channels, recipe))]
     return np.ascontiguousarray(ordered[None], dtype=np.float32)

@@ -22,14 +22,12 @@ from glioserve_cli.serving.study_log import add_study_log_arguments, opened_stud
 from glioserve_cli.serving.telemetry import add_telemetry_arguments, telemetry_of
 from glioserve_cli.stop_signals import STOP
 from glioserve_contract import ErrorCode, GlioserveError
-from glioserve_contract.tensors import CLASSIFIER_MODEL
 from glioserve_triton.plans.discovery import ONNX_PROFILE, TENSORRT_PROFILE, LoadWatch, profile_to_serve, tell_fallback
 from glioserve_triton.process.floors import ALLOW_FLAG
 from glioserve_triton.process.logs import Log
 from glioserve_triton.process.options import ServerOptions, read_admin_token, read_shared_memory_token
 from glioserve_triton.process.server import TritonServer
 from glioserve_triton.process.sizing import check_room
-from glioserve_triton.reference_case import check_served_cases
 from glioserve_triton.served.repository import CheckedRepository, check_repository
 from glioserve_triton.shadow.candidate import find_candidate
 from glioserve_triton.supervisor.health import Health, Phase
@@ -240,12 +238,8 @@ class _Serving:
             return STOP.first() or server.process.poll() is not None
 
         try:
-            scores = check_served_cases(
-                server.grpc_url,
-                server.repository / CLASSIFIER_MODEL.name,
-                tls=server.channel_tls,
-                give_up=give_up,
-                parameters=server.own_parameters,
+            scores = server.cases.check(
+                server.grpc_url, tls=server.channel_tls, give_up=give_up, parameters=server.own_parameters
             )
         except GlioserveError:
             if (code := server.process.poll()) is not None:

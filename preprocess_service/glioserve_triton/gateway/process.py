@@ -37,6 +37,7 @@ _FORMAT = "%Y-%m-%dT%TZ %L %P envoy] %v"
 """Envoy's log in the form of Triton's."""
 
 Told = Callable[[str], None]
+_Stamps = tuple[tuple[int, int, int] | None, ...]
 
 
 class Gateway:
@@ -55,6 +56,8 @@ class Gateway:
         self._stamp = self._stamped()
         self._run: RunFolder | None = None
         self._asked_s, self._silent = time.monotonic(), 0
+        self._problem = ""
+        """Reason for which changed options are not taken; empty where there is none."""
         self._process: GuardedProcess | None = None
 
     @property
@@ -116,19 +119,28 @@ class Gateway:
             self.process.kill()
             try:
                 self.start()
-            except GlioserveError as error:
-                raise GlioserveError(ErrorCode.NOT_HEALED, f"The gateway {what}. {error.detail}") from error
+            except (GlioserveError, OSError) as error:
+                why = error.detail if isinstance(error, GlioserveError) else f"{error.strerror}."
+                raise GlioserveError(ErrorCode.NOT_HEALED, f"The gateway {what}. {why}") from error
         if (stamp := self._stamped()) != self._stamp:
-            self._stamp = stamp
-            try:
-                options = self._read()
-                assert self._run is not None
-                write_configuration(options, self._run.path)
-            except GlioserveError as error:
-                tell(f"the gateway goes on as before: {error.detail}")
-            else:
-                self._options = options
-                tell("the gateway has taken its changed options")
+            self._take_changes(stamp, tell)
+
+    def _take_changes(self, stamp: _Stamps, tell: Told) -> None:
+        problem = ""
+        try:
+            options = self._read()
+            assert self._run is not None
+            write_configuration(options, self._run.path)
+        except GlioserveError as error:
+            problem, self._stamp = error.detail, stamp
+        except OSError as error:  # no room for the configuration, say: it is tried again
+            problem = f"its changed options cannot be written ({error.strerror})."
+        else:
+            self._options, self._stamp = options, stamp
+            tell("the gateway has taken its changed options")
+        if problem and problem != self._problem:
+            tell(f"the gateway goes on as before: {problem}")
+        self._problem = problem
 
     def wait_until_idle(self, timeout_s: float, hurry: StopCheck = never) -> bool:
         """Wait until every answer has reached its caller. Whether it has, in the time."""
@@ -155,7 +167,7 @@ class Gateway:
             options = replace(options, listen=Address(options.listen.host, port))
         return options
 
-    def _stamped(self) -> tuple[tuple[int, int, int] | None, ...]:
+    def _stamped(self) -> _Stamps:
         """Return what changes when the options or the keys do."""
         jwt = self._options.jwt
         named = (self._options.api_keys_file, jwt.jwks_file if jwt is not None else None)
@@ -233,4 +245,8 @@ def _stamp(file: Path) -> tuple[int, int, int] | None:
         state = file.stat()
     except OSError:
         return None
-    return state.st_mtime_ns, state.st_ino, state.st_size
+    return (
+        state.st_ctime_ns,
+        state.st_ino,
+        state.st_size,
+    )  # of the times, the one that a change of permissions moves too

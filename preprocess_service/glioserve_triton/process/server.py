@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from tritonclient.utils import InferenceServerException
 
 from glioserve_contract import ErrorCode, GlioserveError
+from glioserve_contract.tensors import CLASSIFIER_MODEL
 from glioserve_triton.adapters.heartbeat import RUN_FOLDER
 from glioserve_triton.adapters.own_requests import make_token, own_parameters
 from glioserve_triton.admin import UNLOADED, ServerAdmin
@@ -22,6 +23,7 @@ from glioserve_triton.process.guarded import GuardedProcess, OnLine
 from glioserve_triton.process.locate import Installation, check_libraries, find_installation
 from glioserve_triton.process.options import Ports, ServerOptions
 from glioserve_triton.process.run_folder import RunFolder, sweep_dead_runs
+from glioserve_triton.reference_case import ServedCases
 from glioserve_triton.served.ensemble import steps_of
 from glioserve_triton.served.profile import profile_needs
 from glioserve_triton.waiting import StopCheck, never
@@ -65,6 +67,9 @@ class TritonServer:
         """Folder of the records of studies that wait for the supervisor; None where none are kept."""
         self.shadow_images: Path | None = None
         """Folder of the inputs that wait for a candidate; None where there is none."""
+        self.cases = ServedCases(repository / CLASSIFIER_MODEL.name)
+        """Reference cases of the classifier's versions, as they were when they were first asked."""
+        self._own_parameters: dict[str, str] = {}
         self.damaged = False
         """Set where a Python process died: Triton then never ends by itself, so :meth:`stop` does not wait for it."""
 
@@ -105,7 +110,7 @@ class TritonServer:
     @property
     def own_parameters(self) -> dict[str, str]:
         """Request parameters by which the models of this run know the supervisor's own requests."""
-        return own_parameters(self.process.run.path)
+        return self._own_parameters
 
     def admin(self) -> ServerAdmin:
         """Connect to the running server with the admin token."""
@@ -230,6 +235,7 @@ class TritonServer:
             if installation.origin == "wheel":
                 flags.append("--allow-gpu-metrics=false")  # the wheel brings no working DCGM
             make_token(run.path)
+            self._own_parameters = own_parameters(run.path)  # once: a cleaner of /tmp may take the file later
             environment = {**self.options.environment(installation), RUN_FOLDER: str(run.path)}
             if self.options.watches_studies:
                 self.spool = (self.options.study_log or run.path) / "spool"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,18 +26,40 @@ def load_manifest(folder: Path, *, verify_files: bool = False) -> Manifest:
     manifest = parse_manifest(text, verify_seal=verify_files)
     if verify_files:
         for name, digest in manifest.files.items():
-            if not (folder / name).is_file() or file_digest(folder / name) != digest:
+            if digest_of(folder / name) != digest:
                 raise GlioserveError(ErrorCode.INVALID_MANIFEST, f"{name} is not the file the manifest names.")
     return manifest
 
 
+def digest_of(file: Path) -> str | None:
+    """Return the file's digest; None where there is no such file, or it cannot be read."""
+    try:
+        return file_digest(file)
+    except OSError:
+        return None
+
+
 def load_versions(classifier: Path) -> tuple[ServedVersion, ...]:
     """Return the versions under a repository's classifier folder, oldest first; GLIO-5108 where there is none."""
-    folders = [p for p in classifier.glob("[0-9]*") if p.name.isdecimal() and (p / "manifest.json").is_file()]
+    folders = _version_folders(classifier)
     if not folders:
         raise GlioserveError(ErrorCode.INVALID_REPOSITORY, f"No version with a manifest under {classifier.name}/.")
-    folders.sort(key=lambda p: int(p.name))
     return tuple(_served_version(classifier.name, p) for p in folders)
+
+
+def readable_versions(classifier: Path) -> tuple[ServedVersion, ...]:
+    """Return the versions whose manifests can be read now, oldest first; for a server that runs already."""
+    found = []
+    for folder in _version_folders(classifier):
+        with suppress(GlioserveError):
+            found.append(_served_version(classifier.name, folder))
+    return tuple(found)
+
+
+def _version_folders(classifier: Path) -> list[Path]:
+    # os.path says no where Path raises: a folder without permission, a stale handle of NFS.
+    found = [p for p in classifier.glob("[0-9]*") if p.name.isdecimal() and os.path.isfile(p / "manifest.json")]
+    return sorted(found, key=lambda p: int(p.name))
 
 
 def _served_version(name: str, folder: Path) -> ServedVersion:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -180,10 +181,10 @@ class SupervisorMetrics:
             return
         classifier = self._repository / CLASSIFIER_MODEL.name
         record = classifier / PROMOTION_FILE
-        changed_ns = max(p.stat().st_mtime_ns for p in (classifier, record) if p.exists())
-        if changed_ns == self._models_told_ns:
-            return
-        with suppress(GlioserveError, OSError):  # a record that breaks while the server runs leaves what was told
+        with suppress(GlioserveError, OSError):  # files that break while the server runs leave what was told
+            changed_ns = max(p.stat().st_ctime_ns for p in (classifier, record) if os.path.exists(p))
+            if changed_ns == self._models_told_ns:
+                return
             versions, serving = load_versions(classifier), load_serving(self._repository).version
             self._model_info.clear()
             for served in versions:

@@ -20,6 +20,10 @@ class Question(Generic[T]):
         self._pool, self._ask, self.interval_s = pool, ask, interval_s
         self._next_s = time.monotonic() + interval_s
         self._asked: Future[T] | None = None
+        self.failures = 0
+        """Number of times in a row that it could not be asked: no thread, no descriptor, no memory."""
+        self.failure = ""
+        """Reason for which it could not be asked the last time."""
         self.asked_s = self._next_s
         """Time of the latest question, in monotonic seconds."""
 
@@ -33,17 +37,32 @@ class Question(Generic[T]):
         self._next_s = time.monotonic()
 
     def answer(self) -> T | None:
-        """Return a new answer where there is one; ask where it is time. Raises what the question raised."""
+        """Return a new answer where there is one; ask where it is time.
+
+        What a question raises says that it could not be asked, and nothing about the server; it is counted here.
+        """
         if self._asked is None:
             if time.monotonic() >= self._next_s:
                 self.asked_s = time.monotonic()
-                self._asked = self._pool.submit(self._ask)
+                try:
+                    self._asked = self._pool.submit(self._ask)
+                except RuntimeError as error:  # a thread cannot be made
+                    self._failed(error)
             return None
         if not self._asked.done():
             return None
         asked, self._asked = self._asked, None
         self._next_s = time.monotonic() + self.interval_s
+        if (raised := asked.exception()) is not None:
+            self._failed(raised)
+            return None
+        self.failures = 0
         return asked.result()
+
+    def _failed(self, error: BaseException) -> None:
+        self.failures += 1
+        self.failure = f"{type(error).__name__}: {error}"
+        self._next_s = time.monotonic() + self.interval_s
 
 
 @contextmanager

@@ -11,7 +11,6 @@ from glioserve_contract import GlioserveError
 from glioserve_contract.tensors import CLASSIFIER_MODEL
 from glioserve_triton.channel import open_client
 from glioserve_triton.process.server import TritonServer
-from glioserve_triton.reference_case import check_served_cases
 from glioserve_triton.supervisor.canary import Outcome, ask
 from glioserve_triton.supervisor.stages import Reason
 
@@ -56,7 +55,8 @@ class Repairs:
         ended = [model for model, future in self._running.items() if future.done()]
         outcomes = [self._running.pop(model).result() for model in ended]
         for repair in outcomes:
-            self._failed[repair.model] = self._failed.get(repair.model, 0) + 1 if repair.failure else 0
+            failed = repair.failure and repair.reason is not Reason.MEMORY  # nothing was broken before that one
+            self._failed[repair.model] = self._failed.get(repair.model, 0) + 1 if failed else 0
         return outcomes
 
     def has_failed_for_good(self, model: str) -> bool:
@@ -82,8 +82,7 @@ class Repairs:
         """
         server = self._server
         try:
-            classifier = server.repository / CLASSIFIER_MODEL.name
-            check_served_cases(server.grpc_url, classifier, tls=server.channel_tls, parameters=server.own_parameters)
+            server.cases.check(server.grpc_url, tls=server.channel_tls, parameters=server.own_parameters)
         except GlioserveError as error:
             return error.detail
         return ""

@@ -80,6 +80,11 @@ class Stages:
         if name in self._models:  # a model of a native backend has no processes
             self._models[name].before_repair = set(self._models[name].current)
 
+    def repair_failed(self, name: str) -> None:
+        """Note that the model's processes stay, since no new ones could be started."""
+        if name in self._models:
+            self._models[name].before_repair = None
+
     def renewed(self, name: str, stubs: Mapping[int, Stub]) -> None:
         """Note that the repair has replaced the model's processes; the earlier ones retire."""
         model = self._models.get(name)

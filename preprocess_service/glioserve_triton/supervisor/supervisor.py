@@ -14,8 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tritonclient.utils import InferenceServerException
 
@@ -25,7 +24,6 @@ from glioserve_triton.adapters.heartbeat import read_heartbeats
 from glioserve_triton.channel import open_client
 from glioserve_triton.process.logs import Log
 from glioserve_triton.process.server import TritonServer
-from glioserve_triton.reference_case import check_served_cases
 from glioserve_triton.supervisor import canary
 from glioserve_triton.supervisor.canary import Answer, Outcome
 from glioserve_triton.supervisor.health import Health
@@ -43,6 +41,8 @@ LIVE_INTERVAL_S = 1.0
 LIVE_TIMEOUT_S = 5.0
 LIVE_FAILURES_NOT_READY = 2
 LIVE_FAILURES_FATAL = 6
+MISSED_FATAL_S = 5.0
+"""Time without a look at the processes after which the supervisor ends the server."""
 CANARY_INTERVAL_S = 10.0
 CANARY_TIMEOUT_S = 5.0
 DEEP_INTERVAL_S = 60.0
@@ -83,6 +83,10 @@ class Supervisor:
         self._idle_throughout: dict[str, bool] = {}
         self._classifier_failures = 0
         self._server_stopped_looks = 0
+        self._untold: dict[str, str] = {}
+        """Reasons for which the reference cases of versions could not be read, as they were told."""
+        self._missed_looks = 0
+        self._told_failures: set[str] = set()
         self._renewed_s: dict[str, float] = {}
         """Time at which each repaired model was whole again; earlier questions do not tell of its new processes."""
 
@@ -110,7 +114,7 @@ class Supervisor:
             self._scrape = Question(pool, lambda: self._metrics.look(lambda: triton_page(url)), SCRAPE_INTERVAL_S)
             try:
                 while not stop():
-                    self._look()
+                    self._look_or_miss()
                     if shared is not None:
                         shared.answer()
                     self._health.came_round()
@@ -119,6 +123,23 @@ class Supervisor:
             finally:
                 self._repairs.close()
                 self._client.close()
+
+    def _look_or_miss(self) -> None:
+        """Look round; GLIO-5128 where this process cannot see or ask any more: no descriptors, threads or memory."""
+        try:
+            self._look()
+            self._missed_looks = 0
+        except (OSError, RuntimeError, MemoryError) as error:  # RuntimeError: a thread cannot be made
+            self._missed_looks += 1
+            if self._missed_looks * LOOK_INTERVAL_S > MISSED_FATAL_S:
+                raise GlioserveError(ErrorCode.NOT_HEALED, f"The supervisor cannot look: {error}.") from error
+        questions: list[Question[Any]] = [self._live, self._scrape, self._deep, *self._canaries.values()]
+        for question in questions:
+            if question.failures and question.failure not in self._told_failures:
+                self._told_failures.add(question.failure)
+                self._log.event("the server cannot be asked", "warning", reason=question.failure)
+            if question.failures >= LIVE_FAILURES_FATAL:
+                raise GlioserveError(ErrorCode.NOT_HEALED, f"The server cannot be asked: {question.failure}.")
 
     def _look(self) -> None:
         process = self._server.process
@@ -151,13 +172,16 @@ class Supervisor:
             self._health.report(model, f"a process is {reason.value} and is being replaced")
         self._log.event("repair begins", "warning", model=model, reason=reason.value)
         self._metrics.repairs.labels(model, reason.value).inc()
-        self._stages.repair_begins(model)
         self._repairs.begin(model, reason)
+        self._stages.repair_begins(model)
 
     def _finish_repairs(self) -> None:
         for repair in self._repairs.done():
             if repair.failure:
                 self._log.event("repair failed", "error", model=repair.model, reason=repair.failure)
+                if repair.reason is Reason.MEMORY:  # the large processes answer as before; the limit is tried again
+                    self._stages.repair_failed(repair.model)
+                    continue
                 if self._repairs.has_failed_for_good(repair.model):
                     raise GlioserveError(ErrorCode.NOT_HEALED, f"{repair.model}: {repair.failure}")
                 self._repairs.begin(repair.model, repair.reason)
@@ -231,8 +255,8 @@ class Supervisor:
         try:
             answer = canary.ask(self._client, CLASSIFIER_MODEL.name, DEEP_TIMEOUT_S, own)
             if answer.outcome is Outcome.ALIVE:
-                tls = self._server.channel_tls
-                check_served_cases(self._server.grpc_url, self._classifier_folder(), tls=tls, parameters=own)
+                tls, cases = self._server.channel_tls, self._server.cases
+                cases.check(self._server.grpc_url, tls=tls, parameters=own, unread=self._unread)
                 return "", False
             return (answer.detail, answer.lost) if answer.outcome is Outcome.DEAD else ("", False)
         except GlioserveError as error:
@@ -267,8 +291,11 @@ class Supervisor:
         elif self._deep_failures > DEEP_FAILURES_REPAIR:
             raise GlioserveError(ErrorCode.NOT_HEALED, f"{CLASSIFIER_MODEL.name}: {problem}")
 
-    def _classifier_folder(self) -> Path:
-        return self._server.repository / CLASSIFIER_MODEL.name
+    def _unread(self, version: str, error: GlioserveError) -> None:
+        """Tell once of a loaded version whose case cannot be read: the server goes on with what it has loaded."""
+        if self._untold.get(version) != error.detail:
+            self._untold[version] = error.detail
+            self._log.event("reference case unread", "warning", classifier_version=version, reason=error.detail)
 
 
 def _largest(stubs: dict[int, Stub], model: str) -> int:

@@ -60,7 +60,7 @@ class OutcomeCollector(Collector):
         try:
             outcomes = self._book.read()
             self._outcomes, self._standings = outcomes, standings(outcomes, self._expected())
-        except GlioserveError:
+        except (GlioserveError, OSError):
             return
         self._read_at = read_at
 

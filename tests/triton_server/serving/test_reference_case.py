@@ -19,7 +19,7 @@ from glioserve_contract import ErrorCode, GlioserveError, sha256_digest
 from glioserve_contract.records.recipe import Recipe
 from glioserve_contract.records.reference_case import REFERENCE_CASE_FILE, score_of
 from glioserve_triton.process.server import TritonServer
-from glioserve_triton.reference_case import check_reference_case, check_served_cases
+from glioserve_triton.reference_case import ServedCases, check_reference_case
 from glioserve_triton.served.versions import load_manifest, save_manifest
 from support.models.served_cases import DIGEST, LOGITS, RECIPE, T1, T1CE, T2, publish, with_case
 from support.server.serve import polled, serving
@@ -52,7 +52,7 @@ def claimed(repository: Path, recipe: Recipe = RECIPE, **changes: object) -> Pat
 
 
 def test_right_answers_pass_and_every_loaded_version_is_asked(server: TritonServer) -> None:
-    scores = check_served_cases(server.grpc_url, server.repository / "classifier")
+    scores = ServedCases(server.repository / "classifier").check(server.grpc_url)
     wanted = pytest.approx(score_of(LOGITS, RECIPE), abs=1e-6)
     assert scores == {"1": wanted, "3": wanted}
     with triton.InferenceServerClient(server.grpc_url) as client:
