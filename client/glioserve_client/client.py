@@ -144,9 +144,7 @@ class GliomaClient(Shell):
         Yields:
             Outcomes in the order in which the studies are done; ``index`` is a study's place among those given.
         """
-        if concurrency < 1:
-            raise ValueError("concurrency must be 1 or more")
-        waiting = Drawn(studies)
+        waiting = Drawn(studies, concurrency, progress)
         under_way: dict[Future[Prediction], int] = {}
         done, drawn = 0, waiting.next()
         try:
@@ -219,6 +217,7 @@ class GliomaClient(Shell):
             pool.shutdown(wait=False)
 
     def __enter__(self) -> GliomaClient:
+        self._check_usable()
         return self
 
     def __exit__(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any
 
 from glioserve_client.calls.version import __version__
@@ -19,6 +21,16 @@ _OTHER_SCHEMES = frozenset({"unix", "unix-abstract", "ipv4", "ipv6", "xds", "vso
 """Schemes of gRPC's targets (https://github.com/grpc/grpc/blob/master/doc/naming.md) without one host and port."""
 MAX_MESSAGE_BYTES = (1 << 31) - 1
 """Largest message that gRPC can carry; the contract's limits are checked before. A plain stub stops answers at 4 MB."""
+
+
+def _check_numbers(options: object, names: tuple[str, ...], least: int) -> None:
+    """Raise TypeError for a field that is not a number, and ValueError for one that is not finite or too small."""
+    for name in names:
+        value = getattr(options, name)
+        if isinstance(value, bool) or not isinstance(value, Real):
+            raise TypeError(f"{name} must be a number, not {type(value).__name__}")
+        if not (math.isfinite(value) and float(value) >= least):
+            raise ValueError(f"{name} must be {least} or more")
 
 
 @dataclass(frozen=True)
@@ -38,10 +50,9 @@ class RetryPolicy:
     """Most retries within a minute, over all calls of one client: a server that is down is not stormed."""
 
     def __post_init__(self) -> None:
-        most = self.max_attempts
-        bad = self.first_pause_s < 0 or self.longest_pause_s < 0 or self.most_a_minute < 0
-        if (most is not None and most < 1) or bad:
-            raise ValueError("max_attempts must be None, 1 or more, and pauses and most_a_minute 0 or more")
+        if self.max_attempts is not None:
+            _check_numbers(self, ("max_attempts",), 1)
+        _check_numbers(self, ("first_pause_s", "longest_pause_s", "most_a_minute"), 0)
 
     def pause_s(self, attempt: int) -> float:
         """Return the pause after the given attempt (1, 2, …) failed."""
@@ -71,6 +82,13 @@ class ConnectionOptions:
     """gRPC's own interceptors of unary calls, the first outermost: :class:`grpc.UnaryUnaryClientInterceptor` for
     ``GliomaClient``, :class:`grpc.aio.UnaryUnaryClientInterceptor` for ``AsyncGliomaClient``. A study is ``bytes`` to
     them; they see every attempt."""
+
+    def __post_init__(self) -> None:
+        seconds = ("keepalive_time_s", "keepalive_timeout_s", "longest_reconnect_pause_s", "resolve_again_s")
+        _check_numbers(self, seconds, 0)
+        if not isinstance(self.http_proxy, bool):
+            raise TypeError(f"http_proxy must be True or False, not {type(self.http_proxy).__name__}")
+        object.__setattr__(self, "interceptors", tuple(self.interceptors))
 
     def channel_arguments(self, tls: TlsOptions | None) -> list[tuple[str, int | str]]:
         """Return gRPC's names and values: https://grpc.github.io/grpc/core/group__grpc__arg__keys.html."""

@@ -66,6 +66,11 @@ class Heatmap:
 
     __hash__ = None  # type: ignore[assignment]
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take what was pickled or copied; arrays come back writable, and are not to be."""
+        self.__dict__.update(state)
+        _freeze(self.voxels, self.lps_from_voxel)
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -166,7 +171,7 @@ class Prediction:
         try:
             stored = json.loads(text)
             if stored["format"] != STORED_FORMAT:
-                raise _unexpected(f"a stored prediction has format {STORED_FORMAT!r}")
+                raise ValueError("another format")
             report = _report(json.dumps(stored["report"]))
             _check_report(report)
             outputs: dict[str, _Array] = {}
@@ -177,7 +182,8 @@ class Prediction:
             call = {name: stored[name] for name in _KEPT_OF_THE_CALL}
             call["client_warnings"] = tuple(call["client_warnings"])
         except (json.JSONDecodeError, RecursionError, KeyError, TypeError, ValueError, zlib.error) as error:
-            raise _unexpected("it is not a stored prediction") from error
+            detail = "The text is not a stored prediction."
+            raise GlioserveError(ErrorCode.UNEXPECTED_ANSWER, detail, "Give what to_json wrote.") from error
         return cls(report, _heatmap(outputs, report) if outputs else None, **call)
 
     def _repr_html_(self) -> str:
@@ -215,6 +221,11 @@ class Prediction:
         _check_report(report)
         _check_tensors(outputs, report)
         return cls(report, _heatmap(outputs, report) if heatmap else None, request_id, **call)
+
+
+def _freeze(*arrays: _Array) -> None:
+    for array in arrays:
+        array.setflags(write=False)
 
 
 def _packed(voxels: npt.NDArray[np.float32]) -> str:
@@ -287,8 +298,7 @@ def _heatmap(outputs: Mapping[str, _Array], report: Report) -> Heatmap:
     if report.heatmap is None:
         raise _unexpected("the report lacks the record of its heat map")
     frozen_voxels, frozen_affine = voxels.astype(np.float32), affine.astype(np.float64)
-    for array in (frozen_voxels, frozen_affine):
-        array.setflags(write=False)
+    _freeze(frozen_voxels, frozen_affine)
     return Heatmap(frozen_voxels, frozen_affine, report.heatmap.explained_class)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from glioserve_client.study import DicomStudy, Study, VolumeStudy
+from glioserve_client.study import DicomStudy, Study, VolumeStudy, modality_of
 from glioserve_contract import ErrorCode, GlioserveError, Modality
 from glioserve_contract.tensors import INSTANCES, SERIES_PARAMETER, affine_tensor, volume_tensor
 from glioserve_dicom.pixels.parts import Part, joined, size_of
@@ -118,7 +118,7 @@ def _named_series(series: Mapping[Modality, str], original_by_sent: Mapping[str,
     sent_by_original = {original: sent for sent, original in original_by_sent.items()}
     named = {}
     for key, name in series.items():
-        modality = Modality(key)
+        modality = modality_of(key)
         uid, hash_, part = name.partition("#")
         if uid not in sent_by_original:
             raise GlioserveError(

@@ -50,6 +50,13 @@ class DicomStudy:
     _made: Deidentified | None = field(default=None, init=False, compare=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, compare=False)
 
+    def __post_init__(self) -> None:
+        """Raise TypeError for what the methods that read would have made files of."""
+        if not isinstance(self.files, tuple) or not all(isinstance(file, DicomFile) for file in self.files):
+            raise TypeError(
+                "a DicomStudy is read by from_directory(folder), from_files(paths) or from_bytes([content])"
+            )
+
     def __repr__(self) -> str:
         return f"DicomStudy({len(self.files)} files, {len(self.skipped)} skipped)"
 
@@ -101,7 +108,7 @@ class DicomStudy:
             StudyError: as :meth:`from_directory` does.
             TypeError: ``paths`` is one path.
         """
-        if isinstance(paths, str | bytes | os.PathLike):
+        if isinstance(paths, str | bytes | os.PathLike) or not isinstance(paths, Iterable):
             raise TypeError("from_files takes a list of paths; one folder is read by from_directory")
         return cls._of(lambda: named_files(Path(path) for path in paths), in_memory)
 
@@ -113,7 +120,7 @@ class DicomStudy:
             StudyError: as :meth:`from_files` does.
             TypeError: ``contents`` is the bytes of one file, or not of bytes.
         """
-        if isinstance(contents, str | bytes | bytearray | memoryview):
+        if isinstance(contents, str | bytes | bytearray | memoryview) or not isinstance(contents, Iterable):
             raise TypeError("from_bytes takes a list of files, each as bytes: from_bytes([content])")
         given = tuple(contents)
         for content in given:
@@ -169,6 +176,10 @@ class Volume:
             array.setflags(write=False)
             object.__setattr__(self, name, array)
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle the arrays, which are read-only again when they come back."""
+        return Volume, (self.voxels, self.lps_from_voxel)
+
 
 @dataclass(frozen=True, eq=False)
 class VolumeStudy:
@@ -182,11 +193,15 @@ class VolumeStudy:
     def __post_init__(self) -> None:
         if not _by_sequence(self.volumes):
             raise GlioserveError(ErrorCode.EMPTY_STUDY, "No volume was given.")
-        volumes = {_modality(m): self.volumes[m] for m in self.volumes}
+        volumes = {modality_of(m): self.volumes[m] for m in self.volumes}
         for modality, volume in volumes.items():
             if not isinstance(volume, Volume):
                 raise TypeError(f"{modality}: make a Volume(voxels, lps_from_voxel) of the {type(volume).__name__}")
         object.__setattr__(self, "volumes", MappingProxyType(volumes))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle the volumes, whose mapping Python cannot pickle by itself."""
+        return VolumeStudy, (dict(self.volumes),)
 
     @classmethod
     def from_nifti(cls, paths: Mapping[Modality, PathLike]) -> VolumeStudy:
@@ -199,7 +214,7 @@ class VolumeStudy:
         volumes = {}
         for modality, path in _by_sequence(paths).items():
             with _naming(Path(path)):
-                volumes[_modality(modality)] = _copy_of(volume_of_nifti(_modality(modality), Path(path)))
+                volumes[modality_of(modality)] = _copy_of(volume_of_nifti(modality_of(modality), Path(path)))
         return cls(volumes)
 
 
@@ -238,7 +253,8 @@ def _by_sequence(given: Mapping[Modality, _T]) -> Mapping[Modality, _T]:
     return given
 
 
-def _modality(name: Modality) -> Modality:
+def modality_of(name: Modality) -> Modality:
+    """Return the sequence of a name. Raises ValueError for another name."""
     try:
         return Modality(name)
     except ValueError:

@@ -99,9 +99,7 @@ class AsyncGliomaClient(Shell):
 
         As :meth:`glioserve_client.GliomaClient.predict_many`; functions that read a study run in threads.
         """
-        if concurrency < 1:
-            raise ValueError("concurrency must be 1 or more")
-        waiting = Drawn(studies)
+        waiting = Drawn(studies, concurrency, progress)
         under_way: set[asyncio.Task[Outcome]] = set()
         done, drawn = 0, waiting.next()
         try:
@@ -158,6 +156,7 @@ class AsyncGliomaClient(Shell):
             await asyncio.to_thread(self._regions.close)
 
     async def __aenter__(self) -> AsyncGliomaClient:
+        self._check_usable()
         return self
 
     async def __aexit__(

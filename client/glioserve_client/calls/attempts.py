@@ -34,7 +34,7 @@ CONCURRENCY = 4
 
 
 class Attempts:
-    """One call: its deadline, its identifier, and the count of its attempts. Raises ValueError as the clients do."""
+    """One call: its deadline, its identifier, and the count of its attempts. Its errors are those of the clients."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class Attempts:
         headers: Mapping[str, str] | None,
     ) -> None:
         if not isinstance(heatmap, bool):
-            raise ValueError("heatmap must be True or False")
+            raise ValueError(f"heatmap must be True or False, not {type(heatmap).__name__}")
         self._settings = settings
         self._timeout_s = settings.timeout_s if timeout_s is None else positive(timeout_s)
         self.identifier = checked_request_id(request_id)

@@ -43,9 +43,21 @@ class Drawn:
     Where the iterable fails it ends: the studies that are under way are answered before its error is raised.
     """
 
-    def __init__(self, studies: Iterable[Any]) -> None:
-        """Begin. Raises TypeError for one study, or for what is not iterable."""
-        if isinstance(studies, str | bytes | DicomStudy | VolumeStudy):
+    def __init__(self, studies: Iterable[Any], concurrency: int, progress: object) -> None:
+        """Begin, with the other arguments of ``predict_many`` checked.
+
+        Raises:
+            TypeError: one study, what is not iterable, or an argument of another type.
+            ValueError: ``concurrency`` is less than 1.
+        """
+        if isinstance(concurrency, bool) or not isinstance(concurrency, int):
+            raise TypeError(f"concurrency must be a whole number, not {type(concurrency).__name__}")
+        if concurrency < 1:
+            raise ValueError("concurrency must be 1 or more")
+        if progress is not None and not callable(progress):
+            raise TypeError(f"progress must be a function of the number of studies done, not {type(progress).__name__}")
+        one = isinstance(studies, str | bytes | DicomStudy | VolumeStudy)
+        if one or not isinstance(studies, Iterable):
             kind = type(studies).__name__
             raise TypeError(f"predict_many takes several studies, as predict_many([study]), not one {kind}")
         self._studies = enumerate(studies)

@@ -83,6 +83,10 @@ class Shell:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.url!r}, model_name={self.model_name!r}, timeout_s={self.timeout_s:g})"
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Raise TypeError: a connection belongs to its process."""
+        raise TypeError(f"a {type(self).__name__} cannot be pickled or copied: make one in each process")
+
     def _encoded(self, study: Study, series: Mapping[Modality, str] | None, attempts: Attempts, stop: Stop) -> Request:
         """De-identify and encode the study; a stop or the deadline ends it."""
 

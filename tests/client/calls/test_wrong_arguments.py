@@ -1,7 +1,9 @@
 """Arguments that an integrator gets wrong: each is refused at once, in words, and none is taken for something else."""
 
 import asyncio
+import copy
 import io
+import pickle
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from glioserve_client import AsyncGliomaClient, DicomStudy, GliomaClient, TlsOptions, Volume, VolumeStudy, errors
+from glioserve_client import (
+    AsyncGliomaClient,
+    ConnectionOptions,
+    DicomStudy,
+    GliomaClient,
+    Modality,
+    RetryPolicy,
+    TlsOptions,
+    Volume,
+    VolumeStudy,
+    errors,
+)
 from glioserve_client import write_outputs as write
 from glioserve_client.options import check_headers, check_url
 from glioserve_client.testing import FakeTransport, answer, prediction
@@ -120,6 +133,7 @@ def test_the_line_break_of_a_tokens_file_is_not_sent() -> None:
         ({"series": {"t1": None}}, TypeError),
         ({"timeout_s": "5"}, TypeError),
         ({"headers": {"x": None}}, TypeError),
+        ({"heatmap": "false"}, ValueError),
     ],
 )
 def test_an_argument_of_a_call(arguments: dict[str, Any], kind: type[Exception]) -> None:
@@ -188,6 +202,89 @@ def test_an_iterable_that_fails_loses_no_study() -> None:
     for given in (STUDY, "study"):
         with client() as one, pytest.raises(TypeError, match=r"predict_many\(\[study\]\)"):
             list(one.predict_many(given))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "said"),
+    [
+        ({"concurrency": "4"}, TypeError, "concurrency must be a whole number, not str"),
+        ({"concurrency": 1.5}, TypeError, "concurrency must be a whole number, not float"),
+        ({"concurrency": 0}, ValueError, "concurrency must be 1 or more"),
+        ({"progress": True}, TypeError, "progress must be a function"),
+    ],
+)
+def test_an_argument_of_many_calls(arguments: dict[str, Any], kind: type[Exception], said: str) -> None:
+    async def run() -> None:
+        async with AsyncGliomaClient("fake:1", transport=FakeTransport(answer("recurrence"))) as other:
+            async for _ in other.predict_many([STUDY], **arguments):
+                pass
+
+    with client() as one, pytest.raises(kind, match=said):
+        list(one.predict_many([STUDY], **arguments))
+    with pytest.raises(kind, match=said):
+        asyncio.run(run())
+    with client() as one, pytest.raises(TypeError, match="not one NoneType"):
+        list(one.predict_many(None))
+
+
+@pytest.mark.parametrize(
+    ("options", "arguments", "kind"),
+    [
+        (RetryPolicy, {"max_attempts": "3"}, TypeError),
+        (RetryPolicy, {"max_attempts": 0}, ValueError),
+        (RetryPolicy, {"first_pause_s": float("nan")}, ValueError),
+        (RetryPolicy, {"most_a_minute": -1}, ValueError),
+        (ConnectionOptions, {"keepalive_time_s": "5"}, TypeError),
+        (ConnectionOptions, {"keepalive_timeout_s": -1}, ValueError),
+        (ConnectionOptions, {"resolve_again_s": float("inf")}, ValueError),
+        (ConnectionOptions, {"http_proxy": "no"}, TypeError),
+    ],
+)
+def test_options(options: Any, arguments: dict[str, Any], kind: type[Exception]) -> None:
+    (name,) = arguments
+    with pytest.raises(kind, match=f"{name} must be"):
+        options(**arguments)
+
+
+def test_a_study_that_nothing_has_read() -> None:
+    for given in (Path("study"), (FILE,), [FILE], None):
+        with pytest.raises(TypeError, match="is read by from_directory"):
+            STUDIES(given)
+    for read in (STUDIES.from_files, STUDIES.from_bytes):
+        with pytest.raises(TypeError, match="takes a list of"):
+            read(None)
+
+
+def test_what_is_pickled_is_the_same_and_as_frozen() -> None:
+    study = VolumeStudy({Modality.T1CE: VOLUME})
+    again = pickle.loads(pickle.dumps(study))
+    assert again.volumes[Modality.T1CE].voxels.tobytes() == VOLUME.voxels.tobytes()
+    one = prediction("recurrence")
+    for other in (pickle.loads(pickle.dumps(one)), copy.deepcopy(one), type(one).from_json(one.to_json())):
+        assert other == one
+        assert other.heatmap is not None
+        with pytest.raises(ValueError, match="read-only"):
+            other.heatmap.voxels[0, 0, 0] = 1
+    for changed in (again, copy.deepcopy(study)):
+        with pytest.raises(ValueError, match="read-only"):
+            changed.volumes[Modality.T1CE].voxels[0, 0, 0] = 1
+
+
+def test_a_client_stays_in_its_process_and_closed() -> None:
+    with client() as one:
+        for leave in (pickle.dumps, copy.copy, copy.deepcopy):
+            with pytest.raises(TypeError, match="make one in each process"):
+                leave(one)
+    with pytest.raises(RuntimeError, match="is closed"), one:
+        pass
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"format": "other"}', "null", prediction("recurrence").report_json()]
+)
+def test_a_text_that_is_not_a_stored_prediction(text: str) -> None:
+    with pytest.raises(errors.UnexpectedAnswerError, match="Give what to_json wrote"):
+        type(prediction("recurrence")).from_json(text)
 
 
 def test_outputs(tmp_path: Path) -> None:
