@@ -3,6 +3,7 @@
 {{- include "glioserve.checkElsewhere" . -}}
 {{- include "glioserve.checkNulls" . -}}
 {{- include "glioserve.checkModels" . -}}
+{{- include "glioserve.checkFetchAccount" . -}}
 {{- include "glioserve.checkStudyLog" . -}}
 {{- include "glioserve.checkGpu" . -}}
 {{- include "glioserve.checkSizes" . -}}

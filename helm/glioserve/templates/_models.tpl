@@ -79,6 +79,18 @@
 {{- end }}
 {{- end -}}
 
+{{/* A cloud's role by the annotation of an account that is made with the release comes too late for the preflight's fetch. */}}
+{{- define "glioserve.checkFetchAccount" -}}
+{{- $late := and .Values.serviceAccount.create .Values.preflight.enabled (not .Values.preflight.serviceAccountName) -}}
+{{- if and .Values.persistence.fetch.url (not .Values.persistence.fetch.credentialsSecret) $late -}}
+{{- range list "eks.amazonaws.com/role-arn" "iam.gke.io/gcp-service-account" "azure.workload.identity/client-id" -}}
+{{- if hasKey $.Values.serviceAccount.annotations . -}}
+{{- fail (printf "the preflight fetches before the release's own service account is there, so without the role of %s: name an account of your own (serviceAccount.create false with serviceAccount.name, or preflight.serviceAccountName), or set preflight.enabled to false." .) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{/* Init container that fetches a version from a store; it is done at once where the volume has it. */}}
 {{- define "glioserve.fetchContainer" -}}
 - name: fetch

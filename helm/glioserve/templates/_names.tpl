@@ -90,6 +90,12 @@ app.kubernetes.io/component: {{ index . 1 }}
 {{- end -}}
 {{- end -}}
 
+{{/* The preflight's account: one of the operator's own is there before the release, the chart's is not. */}}
+{{- define "glioserve.preflightAccountName" -}}
+{{- $own := ternary "" .Values.serviceAccount.name .Values.serviceAccount.create -}}
+{{- .Values.preflight.serviceAccountName | default $own | default "default" -}}
+{{- end -}}
+
 {{- define "glioserve.adminSecretName" -}}
 {{- .Values.adminToken.existingSecret | default (printf "%s-admin" (include "glioserve.fullname" .)) -}}
 {{- end -}}

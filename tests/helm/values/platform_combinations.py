@@ -71,17 +71,7 @@ PLATFORM_WORKS: dict[str, Values] = {
         "tolerations": [{"key": "kubernetes.azure.com/scalesetpriority", "operator": "Exists", "effect": "NoSchedule"}],
         "nodeSelector": {"kubernetes.azure.com/agentpool": "gpunp"},
     },
-    "gke: accelerator, time sharing": {
-        "nodeSelector": {
-            "cloud.google.com/gke-accelerator": "nvidia-l4",
-            "cloud.google.com/gke-gpu-sharing-strategy": "time-sharing",
-        },
-        "serviceAccount": {"annotations": {"iam.gke.io/gcp-service-account": "mri@p.iam.gserviceaccount.com"}},
-        "networkPolicy": HTTPS,
-        **fetched("gs://models/glioserve"),
-    },
-    "eks: a role by the service account": {
-        "serviceAccount": {"annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/mri"}},
+    "eks: a role by the pod's identity": {
         "networkPolicy": HTTPS,
         "replicaCount": 2,
         **fetched("s3://models/glioserve", cacheClaim="cache"),
@@ -260,6 +250,19 @@ PLATFORM_WORKS: dict[str, Values] = {
 """Each renders alike with both Helms, is valid and keeps the restricted Pod Security Standard."""
 
 PLATFORM_WEAKER: dict[str, tuple[Values, str]] = {
+    "gke: accelerator, time sharing, an account for the preflight": (
+        {
+            "nodeSelector": {
+                "cloud.google.com/gke-accelerator": "nvidia-l4",
+                "cloud.google.com/gke-gpu-sharing-strategy": "time-sharing",
+            },
+            "serviceAccount": {"annotations": {"iam.gke.io/gcp-service-account": "mri@p.iam.gserviceaccount.com"}},
+            "preflight": {"serviceAccountName": "mri-preflight"},
+            "networkPolicy": HTTPS,
+            **fetched("gs://models/glioserve"),
+        },
+        "no ServiceAccount mri-preflight",
+    ),
     "nfs without a claim": (
         {"persistence": {"existingClaim": "", "volume": {"nfs": {"server": "nas.example", "path": "/models"}}}},
         "volume models is a nfs",
@@ -280,6 +283,14 @@ PLATFORM_WEAKER: dict[str, tuple[Values, str]] = {
 """Each renders, with this fault and no other: what the operator asked for is weaker, or refers to something outside."""
 
 PLATFORM_REFUSED: dict[str, tuple[Values, str]] = {
+    "eks: a role that comes after the preflight": (
+        {
+            "serviceAccount": {"annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/mri"}},
+            "networkPolicy": HTTPS,
+            **fetched("s3://models/glioserve"),
+        },
+        "or preflight.serviceAccountName",
+    ),
     "a store that the policy does not let through": (fetched("s3://m/g"), "networkPolicy.egress"),
     "a collector that the policy does not let through": (
         {"tracing": {"enabled": True, "endpoint": "http://collector:4318"}},

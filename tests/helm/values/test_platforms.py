@@ -77,3 +77,12 @@ def test_kedas_own_triggers_show_who_they_are(both: tuple[Helm, Helm]) -> None:
         assert trigger["authenticationRef"] == {"name": "thanos", "kind": "TriggerAuthentication"}
         assert (trigger["metadata"]["authModes"], trigger["metadata"]["namespace"]) == ("bearer", "radiology")
         assert trigger["metadata"]["query"].startswith(("sum(nv_", "max(sum"))
+
+
+def test_an_account_that_is_there_is_the_preflights_too(both: tuple[Helm, Helm]) -> None:
+    """Its fetch needs the role of that account, and its image perhaps the account's pull secrets."""
+    values, _ = PLATFORM_WEAKER["eks: a service account that is there"]
+    job = find(rendered(both, values), "Job")
+    assert job["spec"]["template"]["spec"]["serviceAccountName"] == "mri-irsa"
+    made = find(rendered(both, {}), "Job")
+    assert made["spec"]["template"]["spec"]["serviceAccountName"] == "default"
