@@ -9,9 +9,14 @@ import yaml
 from support.cluster.rules import rendered_rules
 from support.prometheus import promtool
 
-from .situations import REPLICAS, SITUATIONS, read_by
+from .situations import REPLICAS, SITUATIONS, Situation, read_by
 
 pytestmark = pytest.mark.helm
+
+
+def marks_of(situation: Situation) -> list[pytest.MarkDecorator]:
+    """Return the mark of those whose many pods take long."""
+    return [pytest.mark.long] if len(situation.pods()) > 10 else []
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +36,7 @@ def rules_of(tmp_path_factory: pytest.TempPathFactory):
     return rendered
 
 
-@pytest.mark.parametrize("situation", SITUATIONS, ids=lambda situation: situation.name)
+@pytest.mark.parametrize("situation", [pytest.param(s, id=s.name, marks=marks_of(s)) for s in SITUATIONS])
 def test_what_must_ring_rings_and_nothing_else(situation, rules_of, tmp_path):
     rules, read = rules_of(situation.values)
     series = [s for pod in situation.pods() for s in pod.series(read).items()]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from glioserve_cli.main import main
 from glioserve_contract import CONTRACT_VERSION, ErrorCode, GlioserveError, canonical_json, sha256_digest
 from glioserve_contract.records.studies.study import StudyRecord
 from glioserve_watch.audit import log as log_module
@@ -245,7 +246,9 @@ def test_files_end_with_their_size_and_the_head_is_told(tmp_path: Path, monkeypa
     assert all(verify(tmp_path, head).problems == [] for head in told)
 
 
-def test_old_files_go_whole_and_the_chain_says_where_it_begins(tmp_path: Path) -> None:
+def test_old_files_go_whole_and_the_chain_says_where_it_begins(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     clock = Clock()
     log = AuditLog(tmp_path, 183, now=clock)
     heads = []
@@ -266,7 +269,11 @@ def test_old_files_go_whole_and_the_chain_says_where_it_begins(tmp_path: Path) -
     assert verify(tmp_path, Head(1, heads[0].hash)).problems == [
         "line 1 was removed for its age, so that its hash cannot be compared"
     ]
+    assert main(["audit", "verify", str(tmp_path)]) == 0
+    assert f"begins after line {heads[0].seq}; older files were removed for their age" in capsys.readouterr().out
     files_of(tmp_path)[0].path.unlink()
+    assert main(["audit", "verify", str(tmp_path)]) == 1
+    assert "begins after line 5\n" in capsys.readouterr().out  # not for their age
     assert verify(tmp_path).problems == [
         "the chain begins after line 5, and no later line says that those before were removed"
     ]
