@@ -16,6 +16,7 @@ from tritonclient.grpc import service_pb2
 
 from glioserve_triton.process.options import free_ports
 from glioserve_triton.process.server import TritonServer
+from support.network.frames import DATA, HEADERS, PING, PREFACE, RESET, SETTINGS, WINDOW_UPDATE, frame
 from support.network.gateways import Caller, Running, running_gateway, study
 from support.server.tiny_repository import hold
 from support.server.triton import listening_ports, living_processes, wait_until
@@ -263,18 +264,11 @@ def test_the_status_port_shows_readiness_and_metrics_and_nothing_else(gateway: R
         status(gateway, "/ready", method="POST")
 
 
-PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-
-
-def frame(kind: int, payload: bytes = b"", stream: int = 0) -> bytes:
-    return len(payload).to_bytes(3, "big") + bytes([kind, 0]) + stream.to_bytes(4, "big") + payload
-
-
 def flood(gateway: Running, content: bytes) -> bool:
     """Send it again and again without reading; whether the gateway ends the connection within 20 s."""
     host, _, port = gateway.url.partition(":")
     with socket.create_connection((host, int(port)), 20) as connection:
-        connection.sendall(PREFACE + frame(4))
+        connection.sendall(PREFACE + frame(SETTINGS))
         try:
             for _ in range(20000):
                 connection.sendall(content)
@@ -288,10 +282,10 @@ def flood(gateway: Running, content: bytes) -> bool:
 
 
 FLOODS = {
-    "pings": frame(6, bytes(8)) * 50,
-    "settings": frame(4, bytes(6)) * 50,
-    "empty frames": frame(0, b"", stream=1) * 50,
-    "window updates": frame(8, (1).to_bytes(4, "big")) * 50,
+    "pings": frame(PING, bytes(8)) * 50,
+    "settings": frame(SETTINGS, bytes(6)) * 50,
+    "empty frames": frame(DATA, b"", stream=1) * 50,
+    "window updates": frame(WINDOW_UPDATE, (1).to_bytes(4, "big")) * 50,
     "no HTTP/2 at all": b"GET / HTTP/1.1\r\n\r\n",
 }
 
@@ -302,14 +296,14 @@ def test_a_flood_ends_its_own_connection_alone(gateway: Running, caller: Caller,
     assert caller.infer().status == "OK"
 
 
-RESET_STREAM_1 = b"\x00\x00\x04\x03\x00" + (1).to_bytes(4, "big")
+RESET_STREAM_1 = frame(RESET, bytes(4), stream=1)[:9]
 
 
 def test_headers_that_do_not_come_are_not_waited_for(gateway: Running) -> None:
     """A block of headers that never ends: its stream is reset, or the connection closed."""
     host, _, port = gateway.url.partition(":")
     with socket.create_connection((host, int(port)), 30) as connection:
-        connection.sendall(PREFACE + frame(4) + frame(1, b"\x82", stream=1))
+        connection.sendall(PREFACE + frame(SETTINGS) + frame(HEADERS, b"\x82", stream=1))
         received = b""
         while RESET_STREAM_1 not in received and (block := connection.recv(1 << 16)):
             received += block
