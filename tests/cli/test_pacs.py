@@ -107,7 +107,7 @@ def test_an_incomplete_study_has_its_exit_code_and_tells_mercure(
     result = json.loads((folders[1] / "result.json").read_text())
     assert result["code"].startswith("GLIO-13")
     assert result["__mercure_notification"]["requested"] is True
-    events = [json.loads(line)["event"] for line in capsys.readouterr().out.splitlines()]
+    events = [json.loads(line)["event"]["event"] for line in capsys.readouterr().out.splitlines()]
     assert events == ["images seen", "incomplete"]
 
 
@@ -124,7 +124,7 @@ def test_a_folder_of_mercure_gets_results_and_result_json(
     assert "recurrence" in result["__mercure_notification"]["text"]
     assert "Doe" not in json.dumps(result) + capsys.readouterr().out
     assert run(tmp_path, *of_folders(folders)) == 0  # it is answered already
-    assert "answered" not in [json.loads(line)["event"] for line in capsys.readouterr().out.splitlines()]
+    assert "answered" not in [json.loads(line)["event"]["event"] for line in capsys.readouterr().out.splitlines()]
 
 
 def test_a_pacs_that_is_not_there_has_its_exit_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

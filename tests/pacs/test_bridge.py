@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -208,7 +207,7 @@ def test_a_pacs_that_is_down_delays_and_loses_nothing(site: Site) -> None:
         assert study_of(bridge).phase is Phase.STORED
         bridge.report()
     assert site.server.asked == [STUDY]
-    events = [json.loads(line)["event"] for line in site.log().splitlines()]
+    events = [event["event"] for event in site.events()]
     assert events.count("pacs failed") == 1
     assert "pacs reachable" in events
 
@@ -318,5 +317,5 @@ def test_no_identity_reaches_the_log_the_metrics_or_the_names_of_files(site: Sit
     page = generate_latest(site.metrics.registry).decode()
     for text in (site.log(), page, *site.told, *names):
         assert "1.2.840" not in text
-    subjects = {json.loads(line).get("subject") for line in site.log().splitlines()} - {None}
+    subjects = {event.get("subject") for event in site.events()} - {None}
     assert len(subjects) == 1

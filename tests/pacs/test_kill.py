@@ -6,18 +6,19 @@ Whenever it strikes, each study is answered with results that are stored once, a
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
+from glioserve_contract.errors.classes import BridgeStateError
 from glioserve_pacs.records import files as files_module
 from glioserve_pacs.records.audit import AuditLog
 from glioserve_pacs.records.state import State
 from glioserve_pacs.records.study import Phase
+from glioserve_watch.audit.files import AUDIT_FOLDER, files_of
+from glioserve_watch.audit.verify import verify
 from support.pacs.pacs_fakes import STUDY, Killed, Site
 
 COMPLETE = ("t1 1", "t1ce 1")
@@ -63,7 +64,7 @@ def check(site: Site) -> None:
     assert len(site.pacs.results) == 2 * len(reports)
     for earlier, later in itertools.pairwise(reports):
         assert later.PredecessorDocumentsSequence[0].ReferencedSOPInstanceUID == earlier.SOPInstanceUID
-    lines = [json.loads(line) for line in site.log().splitlines()]
+    lines = site.events()
     numbers = [line["number"] for line in lines]
     assert numbers == sorted(set(numbers))
     assert [line["event"] for line in lines].count("stored") == len(reports)
@@ -166,12 +167,13 @@ def test_a_line_that_a_kill_cut_off_is_written_again(tmp_path: Path) -> None:
         site.settle(bridge)
         whole = site.log()
         bridge._state.note("caller turned away")
-        (tmp_path / "audit.jsonl").write_text(whole + '{"number": 9')
+        (file,) = files_of(tmp_path / AUDIT_FOLDER)
+        file.path.write_text(whole + '{"at":"2026-')
     with site.bridge() as bridge:
         bridge.report()
-    lines = site.log().splitlines()
     assert site.log().startswith(whole)
-    assert json.loads(lines[-1])["event"] == "caller turned away"
+    assert site.events()[-1]["event"] == "caller turned away"
+    assert verify(tmp_path / AUDIT_FOLDER).problems == []
 
 
 def test_the_log_shows_that_a_line_was_removed_or_changed(tmp_path: Path) -> None:
@@ -179,10 +181,12 @@ def test_the_log_shows_that_a_line_was_removed_or_changed(tmp_path: Path) -> Non
     site.pacs.add(*COMPLETE)
     with site.bridge() as bridge:
         site.settle(bridge)
-    lines = site.log().splitlines()
-    assert json.loads(lines[0])["previous"] == ""
-    for earlier, later in itertools.pairwise(lines):
-        assert json.loads(later)["previous"] == sha256(earlier.encode()).hexdigest()
-    (tmp_path / "audit.jsonl").write_text("\n".join([*lines[:-1], "no JSON"]) + "\n")
-    with pytest.raises(Exception, match="GLIO-5139"):
-        AuditLog(tmp_path)
+    found = verify(tmp_path / AUDIT_FOLDER)
+    assert (found.problems, found.events) == ([], len(site.events()))
+    (file,) = files_of(tmp_path / AUDIT_FOLDER)
+    lines = file.path.read_bytes().splitlines(keepends=True)
+    for changed in ([*lines[:1], *lines[2:]], [*lines[:-1], lines[-1].replace(b"stored", b"failed")]):
+        file.path.write_bytes(b"".join(changed))
+        assert verify(tmp_path / AUDIT_FOLDER).problems
+        with pytest.raises(BridgeStateError, match=r"GLIO-5139.* line"):
+            AuditLog(tmp_path)

@@ -13,6 +13,7 @@ import pytest
 from glioserve_cli.main import main
 from glioserve_contract import CONTRACT_VERSION, ErrorCode, GlioserveError, canonical_json, sha256_digest
 from glioserve_contract.records.studies.study import StudyRecord
+from glioserve_watch.audit import chain as chain_module
 from glioserve_watch.audit import log as log_module
 from glioserve_watch.audit.files import files_of
 from glioserve_watch.audit.lines import Head, make_line, parse_head, read_line
@@ -210,7 +211,7 @@ def test_a_disk_that_fills_in_the_middle_of_a_line_leaves_no_trace(
         return write(descriptor, text[:200])
 
     with monkeypatch.context() as patched:
-        patched.setattr(log_module.os, "write", fills)
+        patched.setattr(chain_module.os, "write", fills)
         with pytest.raises(OSError, match="No space"):
             log.take(records(3))
         assert log.head == before
@@ -233,7 +234,7 @@ def test_a_log_that_something_else_changed_is_not_gone_on_with(tmp_path: Path) -
 
 
 def test_files_end_with_their_size_and_the_head_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log_module, "MOST_BYTES", 1000)
+    monkeypatch.setattr(chain_module, "MOST_BYTES", 1000)
     told: list[Head] = []
     log = AuditLog(tmp_path, told=lambda _, head: told.append(head), now=Clock())
     for n in range(10):
@@ -326,7 +327,7 @@ def test_records_of_long_ago_are_forgotten_and_the_last_are_known_after_a_restar
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(log_module, "REMEMBERED", 5)
-    monkeypatch.setattr(log_module, "MOST_BYTES", 1000)
+    monkeypatch.setattr(chain_module, "MOST_BYTES", 1000)
     log = AuditLog(tmp_path, now=Clock())
     for n in range(8):
         log.take(records(1, n))

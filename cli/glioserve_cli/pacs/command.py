@@ -123,6 +123,8 @@ def _bridged(args: argparse.Namespace, stack: ExitStack) -> int:
     source = received if args.source == RECEIVED else _place(args, args.source, receiver)
     stack.enter_context(traced(args.otlp_endpoint))
     answers = stack.enter_context(Answering(args.url or "localhost:8001", recipe, **connection_of(args)))
+    audit = AuditLog(work, partial(print, flush=True))
+    stack.callback(audit.close)
     parts = Parts(
         source=source,
         destination=_destination(args, source),
@@ -130,7 +132,7 @@ def _bridged(args: argparse.Namespace, stack: ExitStack) -> int:
         choose=partial(choice_of, recipe=recipe),
         state=state,
         files=files,
-        audit=AuditLog(None if args.dry_run else folder, partial(print, flush=True)),
+        audit=audit,
         metrics=metrics,
         source_is_own=args.source == RECEIVED,
         texts=mercure.of_answer if args.mercure else lambda _: {},

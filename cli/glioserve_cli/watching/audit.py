@@ -1,4 +1,4 @@
-"""``glioserve audit verify`` and ``show``: the audit log of a server's studies, held to its hashes, or read.
+"""``glioserve audit verify`` and ``show``: the audit log of a server or a bridge, held to its hashes, or read.
 
 Exit codes of ``verify``: 0 where every byte is as it was written, 1 where something is wrong, or there is no log.
 """
@@ -16,7 +16,7 @@ from glioserve_cli import argtypes
 from glioserve_cli.watching.times import time_of
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_contract.metrics import OUTCOMES
-from glioserve_watch.audit.lines import ENDS, STUDY, Line, parse_head
+from glioserve_watch.audit.lines import ENDS, EVENT, STUDY, Line, parse_head
 from glioserve_watch.audit.read import lines_in
 from glioserve_watch.audit.verify import Verified, logs_in, verify
 
@@ -31,13 +31,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SEQ:HASH",
         help="a head from the server's own log, which must still be in the audit log: a tail that was cut off is found",
     )
-    show = actions.add_parser("show", help="the studies, a line each")
+    show = actions.add_parser("show", help="the studies or the bridge's steps, a line each")
     for name, what in (("since", "from this time on"), ("until", "before this time")):
         show.add_argument(f"--{name}", type=argtypes.checked(time_of), metavar="TIME", help=f"those that ended {what}")
     show.add_argument("--outcome", choices=OUTCOMES, help="those that ended so")
     show.add_argument("--code", metavar="GLIO-NNNN", help="those that ended with this error code")
     for action in (check, show):
-        action.add_argument("folder", type=Path, metavar="DIR", help="a study log, several servers' or the log's own")
+        action.add_argument(
+            "folder",
+            type=Path,
+            metavar="DIR",
+            help="a study log, several servers', a bridge's state, or the log's own",
+        )
         action.add_argument("--json", action="store_true", help="machine-readable")
 
 
@@ -74,10 +79,9 @@ def _as_json(log: Verified) -> dict[str, Any]:
 def _as_text(log: Verified) -> Iterator[str]:
     for problem in log.problems:
         yield f"PROBLEM  {problem}"
-    yield (
-        f"{log.folder}: {log.lines} lines in {log.files} files, {log.studies} studies and {log.counted} that Triton "
-        f"ended, {len(log.problems)} problems"
-    )
+    ends = f"{log.studies} studies and {log.counted} that Triton ended"
+    what = f"{log.events} events of a bridge" if log.events else ends
+    yield f"{log.folder}: {log.lines} lines in {log.files} files, {what}, {len(log.problems)} problems"
     if log.first is not None and log.first.seq:
         why = "" if log.problems else "; older files were removed for their age"
         yield f"begins after line {log.first.seq}{why}"
@@ -89,7 +93,7 @@ def _show(args: argparse.Namespace, logs: list[Path]) -> int:
         for text, line in lines_in(log):
             ended_at = line.body.get("ended_at", line.at)
             wanted = (
-                line.kind in (STUDY, ENDS)
+                line.kind in (STUDY, ENDS, EVENT)
                 and (args.since or "") <= ended_at
                 and (args.until is None or ended_at < args.until)
                 and args.outcome in (None, line.body.get("outcome"))
@@ -102,6 +106,8 @@ def _show(args: argparse.Namespace, logs: list[Path]) -> int:
 
 def _row(line: Line, ended_at: str) -> str:
     body = line.body
+    if line.kind == EVENT:
+        return f"{ended_at}  {body['event']:20}  {body.get('code', ''):9}  {body.get('subject', '')}".rstrip()
     if line.kind == ENDS:
         return f"{ended_at}  {body['outcome']:9}  {body['code']:9}  {body['studies']} studies that no model saw"
     score = "" if body.get("score") is None else f"{body['score']:.4f}"

@@ -1,7 +1,7 @@
-"""The audit log: one JSON object a line, only ever appended to, with a keyed pseudonym in place of the study.
+"""The audit log of a bridge: events on the hash-chained log of servers, with a keyed pseudonym in place of the study.
 
-Each line has a number and the SHA-256 of the line before, so that a line that was removed or changed shows. The lines
-come out of the database's transactions, and each reaches the log exactly once, whenever the process was killed.
+The events come out of the database's transactions, and each reaches the log exactly once, whenever the process was
+killed.
 """
 
 from __future__ import annotations
@@ -12,15 +12,18 @@ import json
 import os
 import secrets
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_pacs.records.state import State
+from glioserve_watch.audit.chain import Chain
+from glioserve_watch.audit.files import AUDIT_FOLDER
+from glioserve_watch.audit.lines import EVENT
 
-KEY_FILE, LOG_FILE = "audit.key", "audit.jsonl"
+KEY_FILE = "audit.key"
 KEY_BYTES = 32
 PSEUDONYM_DIGITS = 24
-_LONGEST_LINE = 1 << 16
 
 
 def pseudonyms(folder: Path) -> Callable[[str], str]:
@@ -51,48 +54,34 @@ def pseudonyms(folder: Path) -> Callable[[str], str]:
 
 
 class AuditLog:
-    """The file of a state folder; None as the folder writes nothing and only tells each line."""
+    """The chain in the folder ``audit`` of a state folder. It is used by one thread at a time."""
 
-    def __init__(self, folder: Path | None, tell: Callable[[str], object] = lambda _: None) -> None:
-        """Open the log and drop a last line that a kill cut off; the database has it still.
+    def __init__(self, folder: Path, tell: Callable[[str], object] = lambda _: None) -> None:
+        """Open or begin the log, and drop a last line that a kill cut off; the database has it still.
 
         Args:
             folder: the state folder.
             tell: called with each line, after it is on the disk.
+
+        Raises:
+            GlioserveError: GLIO-5139 where the folder cannot be used, or the last file was changed by something else.
         """
-        self._file, self._tell = folder and folder / LOG_FILE, tell
-        self._last, self._previous = 0, ""
-        if self._file is None or not self._file.exists():
-            return
-        with self._file.open("r+b") as handle:
-            handle.seek(max(0, handle.seek(0, os.SEEK_END) - _LONGEST_LINE))
-            start, tail = handle.tell(), handle.read()
-            whole = tail[: tail.rfind(b"\n") + 1]
-            if len(whole) < len(tail):
-                handle.truncate(start + len(whole))
-        if whole:
-            line = whole.rstrip(b"\n").rpartition(b"\n")[2]
-            try:
-                self._last = int(json.loads(line)["number"])
-            except (ValueError, KeyError, TypeError) as error:
-                raise GlioserveError(ErrorCode.BRIDGE_STATE, f"The last line of {LOG_FILE} is damaged.") from error
-            self._previous = hashlib.sha256(line).hexdigest()
+        software = f"glioserve {version('glioserve')}"
+        self._chain = Chain(folder / AUDIT_FOLDER, software=software, code=ErrorCode.BRIDGE_STATE)
+        self._tell = tell
+        last = next(self._chain.newest_first(EVENT), None)
+        self._number = 0 if last is None else int(last.body["number"])
 
     def write(self, state: State) -> None:
-        """Append what the database has for the log, and tell it."""
-        lines = []
-        for number, line in state.unwritten(self._last):
-            text = json.dumps({"number": number, **json.loads(line), "previous": self._previous})
-            self._previous, self._last = hashlib.sha256(text.encode()).hexdigest(), number
-            lines.append(text)
-        if not lines:
-            return
-        if self._file is not None:
-            descriptor = os.open(self._file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-            with os.fdopen(descriptor, "a", encoding="ascii") as handle:
-                handle.write("".join(f"{line}\n" for line in lines))
-                handle.flush()
-                os.fsync(handle.fileno())
-            state.written(self._last)
-        for line in lines:
-            self._tell(line)
+        """Append what the database has for the log, and tell it; OSError where nothing was written."""
+        new = state.unwritten(self._number)
+        if new:
+            lines = self._chain.append([(EVENT, {"number": number, **json.loads(line)}) for number, line in new])
+            self._number = new[-1][0]
+            state.written(self._number)
+            for line in lines:
+                self._tell(line.decode().rstrip("\n"))
+
+    def close(self) -> None:
+        """Close the file."""
+        self._chain.close()

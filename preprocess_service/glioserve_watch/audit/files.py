@@ -9,7 +9,7 @@ from datetime import date
 from pathlib import Path
 
 AUDIT_FOLDER = "audit"
-"""Folder of the audit log in a study log."""
+"""Folder of the audit log in a study log, and in a bridge's state folder."""
 _NAME = re.compile(r"audit-(\d{12})-(\d{4}-\d\d-\d\d)\.jsonl")
 
 

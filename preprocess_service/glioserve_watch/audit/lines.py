@@ -18,10 +18,11 @@ from glioserve_watch.times import utc
 
 NO_HASH = "sha256:" + "0" * 64
 """``previous`` of the first line of a chain."""
-STUDY, ENDS, STARTED, REMOVED = "study", "ends", "started", "removed"
-"""Kinds of lines. ``study``: the record of one. ``ends``: a number of studies that Triton ended itself. ``started``: a
-server took up the log. ``removed``: an old file's last line, written before the file is removed."""
-KINDS = (STUDY, ENDS, STARTED, REMOVED)
+STUDY, ENDS, EVENT, STARTED, REMOVED = "study", "ends", "event", "started", "removed"
+"""Kinds of lines. ``study``: the record of one. ``ends``: a number of studies that Triton ended itself. ``event``: a
+step of a bridge to a PACS. ``started``: a server or bridge took up the log. ``removed``: an old file's last line,
+written before the file is removed."""
+KINDS = (STUDY, ENDS, EVENT, STARTED, REMOVED)
 _HEAD = re.compile(r"(0|[1-9][0-9]{0,17}):(sha256:[0-9a-f]{64})")
 
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from glioserve_watch.audit.files import AUDIT_FOLDER, AuditFile, files_of
-from glioserve_watch.audit.lines import ENDS, REMOVED, STUDY, Head, Line, read_line
+from glioserve_watch.audit.lines import ENDS, EVENT, REMOVED, STUDY, Head, Line, read_line
 
 MOST_PROBLEMS = 100
-"""Problems of one log that are told; a log that was replaced has one for every line."""
+"""Problems of one log that are reported; a log that was replaced has one for every line."""
 
 
 @dataclass
@@ -24,6 +24,8 @@ class Verified:
     """Studies with a record."""
     counted: int = 0
     """Studies that Triton ended itself, which have a number and no record."""
+    events: int = 0
+    """Steps of a bridge to a PACS."""
     first: Head | None = None
     """The line before the first that is there: 0 where the chain is there from its beginning."""
     head: Head = field(default_factory=Head)
@@ -36,7 +38,7 @@ def verify(folder: Path, expected: Head | None = None) -> Verified:
 
     Args:
         folder: the folder with the files.
-        expected: a head that was told before, and must still be in the log.
+        expected: a head that was reported before, and must still be in the log.
 
     Raises:
         OSError: a file cannot be read.
@@ -63,6 +65,7 @@ def verify(folder: Path, expected: Head | None = None) -> Verified:
             if line.kind == REMOVED:
                 removed.add(Head(line.body.get("seq", -1), line.body.get("hash", "")))
             found.studies += line.kind == STUDY
+            found.events += line.kind == EVENT
             found.counted += line.body.get("studies", 0) if line.kind == ENDS else 0
             seen = seen or line.head == expected
     _check_beginning(found, removed)
@@ -112,7 +115,7 @@ def _missing(found: Verified, expected: Head) -> str:
         return f"line {expected.seq} was removed for its age, so that its hash cannot be compared"
     if expected.seq > found.head.seq:
         return f"line {expected.seq} is missing: the log ends with line {found.head.seq}"
-    return f"line {expected.seq} has another hash than was told"
+    return f"line {expected.seq} has another hash than the one that was given"
 
 
 def _tell(found: Verified, problem: str) -> None:

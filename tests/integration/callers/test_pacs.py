@@ -14,8 +14,6 @@ import time
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
-from hashlib import sha256
-from itertools import pairwise
 from pathlib import Path
 
 import pydicom
@@ -25,6 +23,9 @@ from pydicom.uid import Comprehensive3DSRStorage
 
 from glioserve_cli.main import main
 from glioserve_triton.process.server import TritonServer
+from glioserve_watch.audit.files import AUDIT_FOLDER, files_of
+from glioserve_watch.audit.read import lines_in
+from glioserve_watch.audit.verify import verify
 from support.pacs.orthanc import AE_TITLE, BRIDGE_AE_TITLE, PASSWORD, USER, Orthanc, running_orthanc
 from support.pacs.pacs_studies import PacsStudy, pacs_study
 from support.scripts import ROOT
@@ -101,10 +102,11 @@ def test_a_study_over_dicomweb_with_slices_that_come_late(
     (predecessor,) = later.PredecessorDocumentsSequence
     (referenced,) = predecessor.ReferencedSeriesSequence[0].ReferencedSOPSequence
     assert referenced.ReferencedSOPInstanceUID == first.SOPInstanceUID
-    log = (tmp_path / "state" / "audit.jsonl").read_text()
+    lines = list(lines_in(tmp_path / "state" / AUDIT_FOLDER))
+    log = "\n".join(text for text, _ in lines)
     assert study.study_instance_uid not in log
     assert study.patient_id not in log
-    assert Counter(json.loads(line)["event"] for line in log.splitlines())["stored"] == 2
+    assert Counter(line.body.get("event") for _, line in lines)["stored"] == 2
 
 
 def test_a_study_over_dimse_by_its_accession_number(
@@ -126,7 +128,7 @@ class Bridge:
     def __init__(self, folder: Path, *arguments: str) -> None:
         self._folder, self._arguments = folder, arguments
         self._process: subprocess.Popen[bytes] | None = None
-        self.log = folder / "audit.jsonl"
+        self.log = folder / AUDIT_FOLDER
 
     def start(self) -> None:
         command = [sys.executable, "-m", "glioserve_cli.main", "pacs", "--state", str(self._folder), *self._arguments]
@@ -146,8 +148,9 @@ class Bridge:
         return self._process.wait(60)
 
     def events(self) -> Counter[str]:
-        lines = self.log.read_bytes().split(b"\n")[:-1] if self.log.exists() else []
-        return Counter(json.loads(line)["event"] for line in lines)
+        files = files_of(self.log) if self.log.exists() else []
+        lines = [line for file in files for line in file.path.read_bytes().split(b"\n")[:-1]]
+        return Counter(event["event"] for line in lines if (event := json.loads(line).get("event")))
 
 
 @pytest.mark.slow
@@ -240,8 +243,7 @@ def scenario(pacs: Orthanc, server: TritonServer, password: Path, state: Path) -
             str(pydicom.dcmread(io.BytesIO(file), stop_before_pixels=True).SOPInstanceUID) for file in study.files()
         }
         assert images <= references
-    lines = bridge.log.read_bytes().split(b"\n")[:-1]
-    assert all(json.loads(b)["previous"] == sha256(a).hexdigest() for a, b in pairwise(lines))
+    assert verify(bridge.log).problems == []
     assert events["stored"] == STUDIES
     assert events["refused"] == 0
     print(

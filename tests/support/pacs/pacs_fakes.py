@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -26,6 +27,9 @@ from glioserve_pacs.records.audit import AuditLog, pseudonyms
 from glioserve_pacs.records.files import Files
 from glioserve_pacs.records.state import State
 from glioserve_pacs.records.study import Report
+from glioserve_watch.audit.files import AUDIT_FOLDER
+from glioserve_watch.audit.lines import EVENT
+from glioserve_watch.audit.read import lines_in
 from support.results.answers import DIGEST, small_answer
 
 WANTED = ("t1", "t1ce")
@@ -196,7 +200,7 @@ class Site:
             choose=choose,
             state=state,
             files=Files(self.folder, subject),
-            audit=AuditLog(self.folder, self.told.append),
+            audit=(audit := AuditLog(self.folder, self.told.append)),
             metrics=self.metrics,
         )
         try:
@@ -204,6 +208,7 @@ class Site:
             made.clean_up()
             yield made
         finally:
+            audit.close()
             state.close()
 
     def settle(self, bridge: Bridge) -> None:
@@ -216,4 +221,9 @@ class Site:
         bridge.report()
 
     def log(self) -> str:
-        return (self.folder / "audit.jsonl").read_text()
+        """The whole log as text."""
+        return "".join(f"{text}\n" for text, _ in lines_in(self.folder / AUDIT_FOLDER))
+
+    def events(self) -> list[dict[str, Any]]:
+        """The events in the log, oldest first."""
+        return [line.body for _, line in lines_in(self.folder / AUDIT_FOLDER) if line.kind == EVENT]
