@@ -12,7 +12,17 @@ from glioserve_registry.store import verify_any
 
 def add_list(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``list``."""
-    parser.add_argument("where", nargs="?", default=DEFAULT_REPOSITORY, metavar="DIR|URL", help="%(default)s")
+    parser.set_defaults(where=DEFAULT_REPOSITORY)
+    parser.add_argument(
+        "where", nargs="?", default=argparse.SUPPRESS, metavar="DIR|URL", help=f"default: {DEFAULT_REPOSITORY}"
+    )
+    parser.add_argument(
+        "--repository",
+        dest="where",
+        default=argparse.SUPPRESS,
+        metavar="DIR|URL",
+        help="the same, by the name that the other actions have",
+    )
     parser.add_argument("--json", action="store_true", help="machine-readable")
 
 
