@@ -26,6 +26,7 @@ from glioserve_contract.limits import (
 from glioserve_contract.metrics import (
     CLIENT_METRICS,
     DCGM_METRICS,
+    KUBE_METRICS,
     MODEL_METRICS,
     SUPERVISOR_METRICS,
     TRITON_METRICS,
@@ -176,6 +177,7 @@ def other_metrics() -> str:
         [
             *((f"`{name}`", "Triton", description) for name, description in TRITON_METRICS.items()),
             *((f"`{name}`", "dcgm-exporter", description) for name, description in DCGM_METRICS.items()),
+            *((f"`{name}`", "kube-state-metrics", description) for name, description in KUBE_METRICS.items()),
         ],
     )
 

@@ -8,7 +8,7 @@ import promql_parser
 import pytest
 import yaml
 
-from glioserve_contract.metrics import DCGM_METRICS, METRICS, TRITON_METRICS, Kind
+from glioserve_contract.metrics import DCGM_METRICS, KUBE_METRICS, METRICS, TRITON_METRICS, Kind
 from support.cluster.rules import FULLNAME, LABELS, POD, alerts, rendered_rules, rule_files
 from support.prometheus import promtool
 
@@ -85,6 +85,14 @@ def test_no_word_is_left_unreplaced(rules):
     assert re.findall(r"@\w+@", yaml.safe_dump(rules)) == []
 
 
+def test_rules_that_look_at_kubernetes_are_in_the_table_too():
+    idle = {
+        "keda": {"enabled": True, "idleReplicas": 0, "prometheusAddress": "http://p", "triggers": [{"type": "cron"}]}
+    }
+    read = set(re.findall(r"\bkube_\w+", yaml.safe_dump(rendered_rules(idle))))
+    assert read == set(KUBE_METRICS)
+
+
 def test_runbooks_and_alerts_are_the_same(rules):
     pages = {page.stem for page in RUNBOOKS.glob("Glioserve*.md")}
     assert pages == set(alerts(rules))
@@ -146,7 +154,7 @@ def test_commands_name_the_namespace_and_run_as_they_stand(page):
 
 
 def known_series():
-    names = set(TRITON_METRICS) | set(DCGM_METRICS)
+    names = set(TRITON_METRICS) | set(DCGM_METRICS) | set(KUBE_METRICS)
     for metric in METRICS:
         histogram = metric.kind is Kind.HISTOGRAM
         names |= {metric.name + s for s in (("_bucket", "_count", "_sum") if histogram else ("",))}
@@ -155,7 +163,7 @@ def known_series():
 
 @pytest.mark.parametrize("file", [*rule_files(), *sorted(RUNBOOKS.glob("*.md"))], ids=lambda file: file.stem)
 def test_every_metric_that_is_named_is_in_the_table(file):
-    names = re.findall(r"\b(?:glioserve|nv|DCGM)_\w+", file.read_text(encoding="utf-8"))
+    names = re.findall(r"\b(?:glioserve|nv|DCGM|kube)_\w+", file.read_text(encoding="utf-8"))
     bare = {re.sub(r"_(bucket|count|sum)$", "", name) for name in known_series()}
     assert [name for name in names if name not in known_series() | bare] == []
 

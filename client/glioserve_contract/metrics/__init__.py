@@ -16,6 +16,7 @@ from glioserve_contract.metrics.base import Label as Label
 from glioserve_contract.metrics.base import Metric as Metric
 from glioserve_contract.metrics.drift import DRIFT_METRICS
 from glioserve_contract.metrics.others import DCGM_METRICS as DCGM_METRICS
+from glioserve_contract.metrics.others import KUBE_METRICS as KUBE_METRICS
 from glioserve_contract.metrics.others import TRITON_DURATION as TRITON_DURATION
 from glioserve_contract.metrics.others import TRITON_FAILURES as TRITON_FAILURES
 from glioserve_contract.metrics.others import TRITON_METRICS as TRITON_METRICS

@@ -26,3 +26,7 @@ DCGM_METRICS = {
     "DCGM_FI_DEV_ECC_DBE_VOL_TOTAL": "Uncorrectable memory errors of a GPU since its driver was loaded",
 }
 """Metrics of NVIDIA's dcgm-exporter that rules read, where one runs."""
+KUBE_METRICS = {
+    "kube_deployment_spec_replicas": "Pods that a Deployment is to have; read where `keda.idleReplicas` is 0",
+}
+"""Metrics of kube-state-metrics that rules read, where one runs."""
