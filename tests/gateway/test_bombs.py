@@ -1,4 +1,4 @@
-"""Small messages that would cost much, through the real Envoy: bounded in memory and time, and nobody else notices."""
+"""Small messages that would cost much, through the real Envoy: bounded in memory and time; no other caller waits."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def connected(gateway: Running) -> socket.socket:
 
 
 def sent(gateway: Running, blocks: Iterator[bytes]) -> bool:
-    """Whether the gateway has ended the connection, at the latest some seconds after the last of the blocks."""
+    """Return whether the gateway has ended the connection, some seconds after the last of the blocks at the latest."""
     with connected(gateway) as connection:
         connection.settimeout(ENDED_WITHIN_S)
         try:
@@ -208,7 +208,7 @@ def test_metadata_is_bounded(gateway: Running) -> None:
     ],
 )
 def test_no_spelling_of_a_path_reaches_model_control(gateway: Running, server: TritonServer, path: str) -> None:
-    """With the server's own admin token too; what the server does answer is another question's answer."""
+    """Paths are refused with the server's own admin token too; an answer of the server is to another question."""
     token = ("triton-grpc-protocol-admin-key", server.options.admin_token)
     with Caller(gateway.url) as caller:
         outcome = caller.raw(path, b"", [token])
