@@ -13,6 +13,7 @@ from itertools import product
 from typing import Any
 
 from glioserve_contract import metrics as m
+from glioserve_contract.metrics.drift import FLAGGED
 from support.cluster.rules import FULLNAME
 
 Values = Sequence[float | None]
@@ -192,11 +193,16 @@ def restarted(minutes: int, *at: int) -> Pod:
     return pod
 
 
-def failing(minutes: int, answers: Values, fails: Values, **options: Any) -> Pod:
-    """Return a pod that answers some studies and fails others."""
-    return Pod(minutes, answered=answers, own={FAILED: fails}, **options)
+def failing(minutes: int, answers: Values, fails: Values, missing: Sequence[str] = (), **options: Any) -> Pod:
+    """Return a pod that answers some studies and fails others; ``missing`` are metrics that its page lacks."""
+    return Pod(minutes, answered=answers, own={FAILED: fails, **dict.fromkeys(missing, (None,))}, **options)
 
 
+OPTIONAL = (
+    *(m.CERTIFICATE_EXPIRY, m.OUTCOME_EVIDENCE, m.OUTCOME_WORSE, FLAGGED, m.OLDEST_RECORD),
+    m.RECORDS_LOST,
+)
+"""Metrics that a pod has only where something is turned on."""
 IDLE = {
     "keda": {
         "enabled": True,
@@ -230,6 +236,17 @@ SITUATIONS = (
         90,
         lambda: [failing(90, sparse(90), [*held(59), *held(30, 1)])],
         frozenset({"InternalErrors"}),
+    ),
+    Situation(
+        "no TLS, no study log, no outcome, no reference of drift: their series are missing",
+        120,
+        lambda: [Pod(120, own={metric.name: [None] for metric in OPTIONAL})],
+    ),
+    Situation(
+        "Triton's part of the page is missing while studies fail",
+        60,
+        lambda: [failing(60, held(60), sparse(60), missing=(PENDING,))],
+        frozenset({"InternalErrors", *(f"AvailabilityBurn{how}" for how in ("Fast", "Slow", "Creeping"))}),
     ),
     Situation("0.2 studies a minute and a study waits now", 60, lambda: [Pod(60, own={PENDING: [*held(58), 1.0]})]),
     Situation("a container is started anew once", 90, lambda: [restarted(90, 45)]),
