@@ -22,6 +22,7 @@ from glioserve_cli.serving.study_log import add_study_log_arguments, opened_stud
 from glioserve_cli.serving.telemetry import add_telemetry_arguments, telemetry_of
 from glioserve_cli.stop_signals import STOP
 from glioserve_contract import ErrorCode, GlioserveError
+from glioserve_triton.log_stream import log_stream
 from glioserve_triton.plans.discovery import ONNX_PROFILE, TENSORRT_PROFILE, LoadWatch, profile_to_serve, tell_fallback
 from glioserve_triton.process.floors import ALLOW_FLAG
 from glioserve_triton.process.logs import Log
@@ -130,12 +131,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until a signal asks to stop: exit code 0."""
-    with STOP.caught():
-        return _serve(args)
+    with STOP.caught(), log_stream(sys.stderr) as stream:
+        return _serve(args, Log(stream, args.log_format, args.log_level))
 
 
-def _serve(args: argparse.Namespace) -> int:
-    log = Log(sys.stderr, args.log_format, args.log_level)
+def _serve(args: argparse.Namespace, log: Log) -> int:
     if STOP.first():
         log.event("stopped before the start")
         return 0
@@ -200,7 +200,7 @@ class _Serving:
         except GlioserveError as error:
             if error.code is ErrorCode.NOT_HEALED:
                 log.event("draining what can be drained, then ending", "error", reason=error.detail)
-                print(error, file=sys.stderr, flush=True)
+                log.plain(str(error))
                 code = EXIT_NOT_HEALED
             elif not STOP.first() or error.code is not ErrorCode.SERVER_FAILED:
                 raise

@@ -9,9 +9,10 @@ from __future__ import annotations
 import mmap
 import os
 import struct
+import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -45,11 +46,18 @@ class Heartbeat:
         """Write to ``folder``; ``guard`` is told of the work."""
         self._done, self._guard = 0, guard
         self._memory: mmap.mmap | None = None
-        if folder is not None and folder.is_dir():
-            with (folder / f"{os.getpid()}{_SUFFIX}").open("w+b") as file:
+        if folder is None or not folder.is_dir():
+            return
+        own = folder / f"{os.getpid()}{_SUFFIX}"
+        try:
+            with own.open("w+b") as file:
                 file.write(_LAYOUT.pack(0.0, 0))
                 file.flush()
                 self._memory = mmap.mmap(file.fileno(), _LAYOUT.size)
+        except OSError as error:  # a full temporary folder, say: better a process without one than no process
+            with suppress(OSError):
+                own.unlink()
+            print(f"a process of a Python model has no heartbeat: {error.strerror}", file=sys.stderr, flush=True)
 
     @contextmanager
     def busy(self) -> Iterator[None]:

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Literal, TextIO
 
+from glioserve_triton.log_stream import LogStream
+
 LogFormat = Literal["text", "json"]
 LogLevel = Literal["info", "warning", "error"]
 
@@ -27,7 +29,7 @@ class Log:
     never left out.
     """
 
-    def __init__(self, stream: TextIO, log_format: LogFormat, level: LogLevel = "info") -> None:
+    def __init__(self, stream: TextIO | LogStream, log_format: LogFormat, level: LogLevel = "info") -> None:
         self._stream = stream
         self._json = log_format == "json"
         self._shown = LEVELS[LEVELS.index(level) :]
@@ -37,6 +39,10 @@ class Log:
         if level in self._shown:
             time = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
             self._tell({"time": time, "level": level, "source": "glioserve", "message": message, **fields})
+
+    def plain(self, text: str) -> None:
+        """Write a text as it is, whatever the format and the level."""
+        self._write(text)
 
     def server_line(self, line: str) -> None:
         """Log a line that the server or one of its models wrote."""

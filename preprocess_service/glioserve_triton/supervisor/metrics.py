@@ -182,7 +182,7 @@ class SupervisorMetrics:
         classifier = self._repository / CLASSIFIER_MODEL.name
         record = classifier / PROMOTION_FILE
         with suppress(GlioserveError, OSError):  # files that break while the server runs leave what was told
-            changed_ns = max(p.stat().st_ctime_ns for p in (classifier, record) if os.path.exists(p))
+            changed_ns = max((p.stat().st_ctime_ns for p in (classifier, record) if os.path.exists(p)), default=-1)
             if changed_ns == self._models_told_ns:
                 return
             versions, serving = load_versions(classifier), load_serving(self._repository).version

@@ -91,6 +91,7 @@ def test_a_classifier_is_repaired_although_its_manifest_has_broken(tmp_path: Pat
         serve.line("repaired model=classifier")
         statuses = polled(serve, ["/readyz"])
         wait_until(lambda: next(statuses) == HTTPStatus.OK, "ready")
+        shutil.rmtree(repository)
         with urllib.request.urlopen(serve.probe_url("/metrics"), timeout=10) as page:
             assert page.status == HTTPStatus.OK
         serve.process.terminate()

@@ -138,3 +138,12 @@ def test_only_a_working_process_whose_clock_is_put_forward_ends(tmp_path: Path) 
     idle.go_on()
     idle.expect("busy")
     assert idle.end() == (0, "answered", "")
+
+
+def test_a_process_without_room_for_its_heartbeat_works_all_the_same(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / f"{os.getpid()}.heartbeat").mkdir()  # as on a full file system, it cannot be written
+    with Heartbeat(tmp_path).busy():
+        pass
+    assert "has no heartbeat" in capsys.readouterr().err

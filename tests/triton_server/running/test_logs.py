@@ -1,10 +1,21 @@
 import io
 import json
+import os
 import re
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
 
 import pytest
 
+from glioserve_triton.log_stream import LogStream
 from glioserve_triton.process.logs import Log
+from glioserve_triton.supervisor.stubs import stubs_of
+from support.server.serve import children
+from support.server.triton import wait_until
 
 TRITON_LINES = """\
 2026-11-23T17:54:14Z I 8543 model_lifecycle.cc:839] "successfully loaded 'glioma'"
@@ -78,3 +89,66 @@ def test_every_line_is_flushed(log_format: str) -> None:
     log.event("starting")
     log.server_line("line")
     assert stream.flushed == 2
+
+
+def test_a_reader_that_hangs_blocks_no_writer_and_is_told_what_it_missed() -> None:
+    read_end, write_end = os.pipe()
+    try:
+        stream = LogStream(write_end)
+        line = "x" * 99 + "\n"
+        for _ in range(10_000):
+            stream.write(line)
+        assert not stream.drained(0.1)
+        os.set_blocking(read_end, False)
+        received = b""
+
+        def read() -> bool:
+            nonlocal received
+            while True:
+                try:
+                    received += os.read(read_end, 1 << 16)
+                except BlockingIOError:
+                    return stream.drained(0)
+
+        wait_until(read, "all that waited was written")
+        stream.write("the next\n")
+        wait_until(lambda: read() and b"the next" in received, "it goes on")
+        lines = received.decode().splitlines()
+        (missed,) = (int(text.split()[0]) for text in lines if "were left out here" in text)
+        assert missed + lines.count("x" * 99) == 10_000
+    finally:
+        os.close(read_end)
+        os.close(write_end)
+
+
+@pytest.mark.triton
+def test_a_server_whose_log_has_no_reader_serves_heals_and_ends_in_order(repository: Path) -> None:
+    """A log collector that has died must cost no study."""
+    command = [sys.executable, "-m", "glioserve_cli.main", "serve", "--repository", str(repository)]
+    ports = ["--grpc-port", "0", "--metrics-port", "0", "--probe-port", "0"]
+    with subprocess.Popen([*command, *ports], stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr is not None
+            text = ""
+            while " ready grpc=" not in text:
+                text += process.stderr.readline()
+            process.stderr.close()
+            triton = children(children(process.pid)[0])[0]
+            killed = next(stub.pid for stub in stubs_of(triton).values() if stub.model == "report")
+            os.kill(killed, signal.SIGKILL)
+            wait_until(lambda: killed not in stubs_of(triton), "the dead process is gone")
+            match = re.search(r"probes port=(\d+)", text)
+            assert match
+
+            def ready() -> bool:
+                try:
+                    with urllib.request.urlopen(f"http://127.0.0.1:{match[1]}/readyz", timeout=10) as answer:
+                        return bool(answer.status == 200)
+                except urllib.error.HTTPError:
+                    return False
+
+            wait_until(ready, "ready again")
+            process.terminate()
+            assert process.wait(60) == 0
+        finally:
+            process.kill()
