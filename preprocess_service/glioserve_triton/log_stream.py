@@ -82,7 +82,7 @@ class LogStream:
 def log_stream(stream: TextIO) -> Iterator[LogStream | TextIO]:
     """Write to the stream's descriptor for as long as the context lasts; a stream without one is used as it is.
 
-    Where no reader is there at the end, the descriptor is put on /dev/null, so that no later line can block the process.
+    Where no reader is there at the end, the descriptor is put on /dev/null, so that no later line can block.
     """
     try:
         descriptor = stream.fileno()

@@ -9,15 +9,19 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
 from glioserve_triton.process import guardian
 from glioserve_triton.process.run_folder import RunFolder
+from glioserve_triton.waiting import StopCheck, never
 
 TAIL_LINES = 60
 MAX_LINE_CHARACTERS = 2000
 START_TIMEOUT_S = 60.0
+HURRIED_EXIT_S = 3.0
+"""Time to end by itself for a command whose end is hurried."""
 KILL_TIMEOUT_S = guardian.REAP_TIMEOUT_S + 5
 _POLL_S = 0.25
 
@@ -84,12 +88,19 @@ class GuardedProcess:
         """Return the last lines that were written, without Triton's tables."""
         return "\n".join(line for line in self._lines.copy() if line.strip() and line[0] not in "+|")
 
-    def terminate(self, timeout_s: float) -> int:
-        """SIGTERM, then at most ``timeout_s`` later SIGKILL for all of it. The exit code."""
+    def terminate(self, timeout_s: float, hurry: StopCheck = never) -> int:
+        """SIGTERM, then at most ``timeout_s`` later SIGKILL for all of it. The exit code.
+
+        Where ``hurry`` says so, the kill comes at most :data:`HURRIED_EXIT_S` later.
+        """
         if self._guardian.poll() is None:
             self._guardian.send_signal(signal.SIGTERM)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._guardian.wait(timeout_s)
+            deadline = time.monotonic() + timeout_s
+            while self._guardian.poll() is None and time.monotonic() < deadline:
+                if hurry():
+                    deadline, hurry = min(deadline, time.monotonic() + HURRIED_EXIT_S), never
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._guardian.wait(_POLL_S)
         return self.kill()
 
     def kill(self) -> int:

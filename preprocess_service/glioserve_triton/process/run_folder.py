@@ -25,7 +25,11 @@ class RunFolder:
 
     def __init__(self) -> None:
         self.path = Path(tempfile.mkdtemp(prefix=_PREFIX))
-        self.lock = os.open(self.path / "unlocked", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            self.lock = os.open(self.path / "unlocked", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        except OSError:
+            self.path.rmdir()
+            raise
         fcntl.flock(self.lock, fcntl.LOCK_EX)
         # Named only now: a sweep must never see the file without its lock.
         (self.path / "unlocked").rename(self.path / _LOCK)

@@ -146,7 +146,7 @@ class TritonServer:
             from glioserve_triton.process.tls import prepare_tls  # its library is loaded only here
 
             self._tls = prepare_tls(self.options.tls)
-        sweep_dead_runs()
+        _sweep()
         for attempt in range(1, PORT_ATTEMPTS + 1):
             self._ports = self._choose_ports()
             self._process = self._spawn(installation)
@@ -193,7 +193,7 @@ class TritonServer:
                 done = self.drain(hurry=hurry)
                 drained()
                 if not self.damaged:
-                    self._process.terminate(self.options.exit_timeout_s + EXIT_MARGIN_S)
+                    self._process.terminate(self.options.exit_timeout_s + EXIT_MARGIN_S, hurry)
         finally:
             self._kill()
         return done
@@ -216,7 +216,10 @@ class TritonServer:
         return any(_CLASH.format(port=port) in tail for port in self.options.chosen_among(self._ports))
 
     def _spawn(self, installation: Installation) -> GuardedProcess:
-        run = RunFolder()
+        try:
+            run = RunFolder()
+        except OSError as error:
+            raise _no_folder(error) from error
         try:
             _compile_models(self.repository)
             needed = profile_needs(self.repository, self.options.profile).backend
@@ -246,8 +249,10 @@ class TritonServer:
                 make_spool(self.shadow_images)
                 environment[SHADOW_IMAGES] = str(self.shadow_images)
             return GuardedProcess([str(installation.binary), *flags], environment, run, self._on_line)
-        except BaseException:
+        except BaseException as error:
             run.remove()
+            if isinstance(error, OSError):
+                raise _no_folder(error) from error
             raise
 
     def _check_exposure(self, installation: Installation, version: str | None) -> None:
@@ -316,3 +321,16 @@ def _compile_models(repository: Path) -> None:
     """
     for file in repository.glob("*/[0-9]*/model.py"):
         compileall.compile_file(file, quiet=2)
+
+
+def _sweep() -> None:
+    try:
+        sweep_dead_runs()
+    except OSError as error:
+        raise _no_folder(error) from error
+
+
+def _no_folder(error: OSError) -> GlioserveError:
+    return GlioserveError(
+        ErrorCode.SERVER_FAILED, f"The run's folder cannot be made in the temporary folder (TMPDIR): {error.strerror}."
+    )

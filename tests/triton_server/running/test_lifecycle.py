@@ -1,5 +1,6 @@
 """A real server's start, drain and end, in order and not: nothing of it ever stays behind."""
 
+import errno
 import os
 import signal
 import socket
@@ -193,3 +194,21 @@ def test_a_repository_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(GlioserveError) as caught:
         TritonServer(tmp_path / "none").start()
     assert caught.value.code is ErrorCode.INVALID_REPOSITORY
+
+
+@pytest.mark.parametrize("fails", ["tempfile.mkdtemp", "tempfile.gettempdir", "the backends' copy"])
+def test_a_start_without_room_for_its_folder_is_told_so(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    """No temporary folder at all, or a full one: no traceback."""
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    if fails == "the backends' copy":
+        monkeypatch.setattr("glioserve_triton.process.server.build_backend_folder", full)
+    else:
+        monkeypatch.setattr(fails, full)
+    with pytest.raises(GlioserveError, match=r"in the temporary folder \(TMPDIR\): No space left on device") as caught:
+        TritonServer(repository).start()
+    assert caught.value.code is ErrorCode.SERVER_FAILED

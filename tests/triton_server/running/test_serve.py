@@ -73,15 +73,18 @@ def waiting(serve: Serve) -> int:
 
 
 def test_a_second_signal_skips_the_drain(repository: Path) -> None:
-    with serving(repository, "--exit-timeout-s", "0") as serve, ThreadPoolExecutor(1) as pool:
+    """It does not wait for Triton's exit timeout (30 s) either."""
+    with serving(repository) as serve, ThreadPoolExecutor(1) as pool:
         url, server = serve.grpc_url(), serve.server_pid()
         with hold(repository) as held, triton.InferenceServerClient(url) as client:
             study = pool.submit(ask, client, RAW)
             wait_until(held.reached, "the study in its first step")
             serve.process.send_signal(signal.SIGINT)
             wait_until(lambda: "draining" in serve.log, "draining")
+            hurried_s = time.monotonic()
             serve.process.send_signal(signal.SIGINT)
             assert serve.end() == 0
+            assert time.monotonic() - hurried_s < 15
             assert "W glioserve] studies in flight may have been cut off" in serve.log
             assert living_processes(server) == []
             assert study.exception(TIMEOUT_S) is not None
