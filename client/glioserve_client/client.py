@@ -166,7 +166,7 @@ class GliomaClient(Shell):
     def ready(self, *, timeout_s: float = PROBE_TIMEOUT_S) -> bool:
         """Return whether the server can be reached and serves the model now.
 
-        False has any reason, wrong credentials too; :meth:`wait_until_ready` and :meth:`server_info` raise it.
+        It is False for any reason, wrong credentials too, which :meth:`wait_until_ready` and :meth:`server_info` raise.
         """
         return self._probe(positive(timeout_s)) is None
 

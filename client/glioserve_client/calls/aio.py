@@ -119,7 +119,7 @@ class AsyncGliomaClient(Shell):
                 task.cancel()
 
     async def ready(self, *, timeout_s: float = PROBE_TIMEOUT_S) -> bool:
-        """Return whether the server can be reached and serves the model now; False has any reason."""
+        """Return whether the server can be reached and serves the model now; False for any reason."""
         return await self._probe(positive(timeout_s)) is None
 
     async def is_ready(self, *, timeout_s: float = PROBE_TIMEOUT_S) -> bool:

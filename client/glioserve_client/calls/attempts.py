@@ -28,7 +28,7 @@ PROBE_TIMEOUT_S = 5.0
 """Longest time that a question for the server's readiness may take."""
 _MAY_PASS = frozenset({ErrorCode.INTERNAL})
 """Codes that say nothing of a study's fate at another attempt, and yet may be gone at the next probe: a connection that
-broke while the server started is told so."""
+broke while the server started has this one."""
 CONCURRENCY = 4
 """Studies of ``predict_many`` that are under way at one time."""
 

@@ -142,15 +142,11 @@ def _not_axial(one: SeriesCandidate, best: SeriesCandidate, modality: Modality) 
 
 
 def _repeated(one: SeriesCandidate, best: SeriesCandidate, modality: Modality) -> str:
-    return (
-        "the same protocol was run again later"
-        if _is_rerun(one, best) and _may_stand(best, modality)
-        else (
-            "the same protocol was run before, and nothing shows that no agent was given in between"
-            if _is_rerun(best, one) and not _may_stand(one, modality)
-            else ""
-        )
-    )
+    if _is_rerun(one, best) and _may_stand(best, modality):
+        return "the same protocol was run again later"
+    if _is_rerun(best, one) and not _may_stand(one, modality):
+        return "the same protocol was run before, and nothing shows that no agent was given in between"
+    return ""
 
 
 def _is_rerun(first: SeriesCandidate, second: SeriesCandidate) -> bool:

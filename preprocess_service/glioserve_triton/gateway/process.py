@@ -245,8 +245,5 @@ def _stamp(file: Path) -> tuple[int, int, int] | None:
         state = file.stat()
     except OSError:
         return None
-    return (
-        state.st_ctime_ns,
-        state.st_ino,
-        state.st_size,
-    )  # of the times, the one that a change of permissions moves too
+    # ctime moves with a change of permissions too, mtime does not.
+    return state.st_ctime_ns, state.st_ino, state.st_size
