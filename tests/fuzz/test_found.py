@@ -21,6 +21,7 @@ from glioserve_contract.records.recipe import BrainExtraction
 from glioserve_dicom.files import bounded
 from glioserve_dicom.files import part10 as part10_module
 from glioserve_dicom.files.archive import unpack
+from glioserve_dicom.files.folder import given_files
 from glioserve_dicom.forms import is_numeric_text
 from glioserve_dicom.read import read
 from glioserve_dicom.slices.frames import MAX_FRAMES
@@ -136,6 +137,21 @@ def test_an_archive_takes_its_memory_once():
     finally:
         tracemalloc.stop()
     assert peak < 1.5 * size
+
+
+def test_archives_that_are_refused_leave_nothing():
+    """Each refusal is kept until all files are read; what was unpacked until then is not."""
+    size = 40 << 20
+    bomb = archives.one_member(archives.zeros(size, b""), size)  # its checksum is wrong
+    tracemalloc.start()
+    try:
+        study = given_files([bomb] * 4)
+        left, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert [file.problem.code for file in study.files] == [ErrorCode.INVALID_ARCHIVE] * 4
+    assert peak < 1.5 * size
+    assert left < 1 << 20
 
 
 def test_lines_of_pixels_are_no_slices():

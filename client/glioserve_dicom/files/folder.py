@@ -155,7 +155,8 @@ class _Sorter:
                     inner = f"{file.what}, file {number} in it"
                     self.add(StudyFile(inner, content, f"{file.name}/{name}", file.path, packed=True), may_skip=True)
             except GlioserveError as problem:
-                self.files.append(StudyFile(file.what, name=file.name, path=file.path, problem=problem))
+                kept = _without_frames(problem)
+                self.files.append(StudyFile(file.what, name=file.name, path=file.path, problem=kept))
         elif file.problem is None and may_skip and not looks_like_dicom(file.content):
             self.skipped.append(SkippedFile(file.name, NOT_DICOM))
         else:
@@ -174,6 +175,12 @@ class _Sorter:
             detail = f"No DICOM file in the archive ({len(self.skipped)} others)."
             raise GlioserveError(ErrorCode.EMPTY_STUDY, detail)
         return StudyFiles(tuple(self.files), tuple(self.skipped))
+
+
+def _without_frames(problem: GlioserveError) -> GlioserveError:
+    """Return the error without the frames that raised it, which would keep what was unpacked in them."""
+    problem.__context__ = problem.__cause__ = None
+    return problem.with_traceback(None)
 
 
 def _read(sorter: _Sorter, paths: Sequence[Path], root: Path | None) -> None:

@@ -104,14 +104,14 @@ def _bomb(rng: Random, files: Sequence[bytes]) -> list[bytes]:
     """Zeros, with or without DICOM's prefix, up to and beyond what a request may hold."""
     size = int(rng.choice([1 << 20, 300 << 20, 1000 << 20, 1100 << 20], p=[0.3, 0.3, 0.2, 0.2]))
     content = zeros(size, files[0][: int(rng.choice([0, 132, 1000]))])
-    return [_one_member(content, size)]
+    return [one_member(content, size)]
 
 
 def _many_bombs(rng: Random, files: Sequence[bytes]) -> list[bytes]:
     """Each within the limit."""
     size = 200 << 20
     content = zeros(size, files[0][:132])
-    return [_one_member(content, size)] * int(rng.choice([2, 4, 8]))
+    return [one_member(content, size)] * int(rng.choice([2, 4, 8]))
 
 
 def _many_members(rng: Random, files: Sequence[bytes]) -> list[bytes]:
@@ -130,7 +130,7 @@ def zeros(size: int, start: bytes) -> bytes:
     return b"".join([*pieces, packer.flush()])
 
 
-def _one_member(stream: bytes, size: int) -> bytes:
+def one_member(stream: bytes, size: int) -> bytes:
     """An archive around a deflated stream; its checksum is wrong, which shows only at the very end."""
     name = b"IM1"
     local = b"PK\x03\x04" + b"\x14\0\0\0\x08\0\0\0\x21\0" + bytes(4) + len(stream).to_bytes(4, "little")
