@@ -91,6 +91,13 @@ def test_only_known_words_survive(description, kept):
         ("t1_vibe_dixon_W", "t1 vibe dixon water"),
         ("T1 mDIXON F", "t1 mdixon fatonly"),
         ("dixon in/opp", "dixon inphase opposed"),
+        ("Ax zDWI", "ax diffusion"),
+        ("Diffusionsgewichtet tra", "diffusion tra"),
+        ("Pha_Images", "phasemap"),
+        ("Proton density", "pd"),
+        ("tMIP", "mip"),
+        ("Colour FA", "colfa"),
+        ("Screen Save", "screensave"),
     ],
 )
 def test_spellings_of_one_word_become_one(description, kept):
@@ -108,6 +115,10 @@ def test_spellings_of_one_word_become_one(description, kept):
         ("颅脑 血管造影", "brain angiography"),
         ("造影後 T1", "enhanced t1"),
         ("조영증강 T1", "enhanced t1"),
+        ("확산 tra", "diffusion tra"),
+        ("диффузия", "diffusion"),
+        ("перфузионная T1", "perfusion t1"),
+        ("МР-ангиография", "angio"),
         ("王小明 T1", "t1"),
     ],
 )
