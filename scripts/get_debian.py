@@ -147,6 +147,8 @@ def _tree(name: str, packages: Sequence[str], tools: Path, *, missing_too: bool 
 def _environment(folder: Path) -> dict[str, str]:
     """Return the variables that a program in the folder needs."""
     libraries = [*folder.glob("usr/lib/*-linux-gnu"), *folder.glob("lib/*-linux-gnu"), folder / "usr" / "lib"]
+    # Its libraries name this one by its absolute path, which is another's here.
+    libraries += folder.glob("usr/lib/*-linux-gnu/pulseaudio")
     environment = {"LD_LIBRARY_PATH": ":".join(map(str, libraries))}
     if (dictionary := next(folder.glob("usr/share/libdcmtk*/dicom.dic"), None)) is not None:
         environment["DCMDICTPATH"] = str(dictionary)
