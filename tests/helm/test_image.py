@@ -214,12 +214,16 @@ def test_a_stop_ends_the_container_from_its_first_moments_on(after_ms: int) -> N
 
 
 def holder_of_signals(parent: int) -> int | None:
-    """The child that is dumb-init and holds signals: it does so before it starts the command."""
+    """The child that is dumb-init and has started the command: between fork and exec it drops a signal."""
     for child in children(parent):
         with suppress(OSError):  # unshare's helper, which has ended
-            if Path(f"/proc/{child}/comm").read_text() == "dumb-init\n" and children(child):
+            if name_of(child) == "dumb-init" and any(name_of(command) != "dumb-init" for command in children(child)):
                 return child
     return None
+
+
+def name_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/comm").read_text().rstrip("\n")
 
 
 def children(pid: int) -> list[int]:
