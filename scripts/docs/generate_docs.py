@@ -262,7 +262,7 @@ PARTS = {
 }
 FILES = {
     "client/glioserve_contract/errors/classes.pyi": error_classes,
-    "docs/schema/deidentification.json": deidentification,
+    "docs/deidentification.json": deidentification,
     **schema_files(),
 }
 

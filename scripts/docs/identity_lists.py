@@ -1,4 +1,4 @@
-"""The lists by which a caller in another language de-identifies DICOM: ``docs/schema/deidentification.json``."""
+"""The lists by which a caller in another language de-identifies DICOM: ``docs/deidentification.json``."""
 
 from __future__ import annotations
 

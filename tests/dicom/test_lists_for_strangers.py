@@ -1,4 +1,4 @@
-"""A caller who de-identifies by ``docs/schema/deidentification.json`` alone is answered."""
+"""A caller who de-identifies by ``docs/deidentification.json`` alone is answered."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from glioserve_phantom import make_phantom
 from glioserve_phantom.dicom import dicom_files
 
 LISTS: Mapping[str, Any] = json.loads(
-    (Path(__file__).resolve().parents[2] / "docs" / "schema" / "deidentification.json").read_text()
+    (Path(__file__).resolve().parents[2] / "docs" / "deidentification.json").read_text()
 )
 UIDS: dict[str, str] = {}
 

@@ -32,6 +32,8 @@ MIN_SLICES = 2
 WIDTH = 118
 """Columns of a terminal that the text is set for."""
 _INDENT = " " * 8
+Json = dict[str, Any]
+"""An object of JSON."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -92,7 +94,7 @@ def _looked_at(candidate: SeriesCandidate, min_slices: int) -> SeriesCandidate:
 
 def as_json(
     choice: Choice | None, stacks: Sequence[SeriesCandidate], warnings: Sequence[str], refusal: GlioserveError | None
-) -> dict[str, Any]:
+) -> Json:
     """Return the evidence as JSON values; ``sequences`` is empty where nothing was chosen."""
     return {
         "code": None if refusal is None else refusal.code.token,
@@ -104,7 +106,7 @@ def as_json(
     }
 
 
-def _sequence(choice: Choice, modality: Modality) -> dict[str, Any]:
+def _sequence(choice: Choice, modality: Modality) -> Json:
     candidate = choice.chosen[modality]
     return {
         "modality": modality.value,
@@ -118,7 +120,7 @@ def _sequence(choice: Choice, modality: Modality) -> dict[str, Any]:
     }
 
 
-def _stack(candidate: SeriesCandidate) -> dict[str, Any]:
+def _stack(candidate: SeriesCandidate) -> Json:
     return {
         **_identity(candidate),
         "modality": None if candidate.modality is None else candidate.modality.value,
@@ -135,7 +137,7 @@ def _problem(candidate: SeriesCandidate) -> str:
     return "" if candidate.problem is None else candidate.problem.code.token
 
 
-def _identity(candidate: SeriesCandidate) -> dict[str, Any]:
+def _identity(candidate: SeriesCandidate) -> Json:
     return {
         "series_number": candidate.number,
         "series_instance_uid": candidate.series_instance_uid,
@@ -144,7 +146,7 @@ def _identity(candidate: SeriesCandidate) -> dict[str, Any]:
     }
 
 
-def _pixels(candidate: SeriesCandidate) -> dict[str, Any] | None:
+def _pixels(candidate: SeriesCandidate) -> Json | None:
     record = opinion_record(candidate.pixels)
     return None if record is None else to_dict(record)
 

@@ -36,6 +36,8 @@ _BUSY = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 """HTTP statuses after which the same request may succeed later."""
 _NOT_FOUND = 404
 _ANY_SYNTAX = ("application/dicom", "*")
+_Item = Mapping[str, Any]
+"""One result in the DICOM JSON model: tags to their elements."""
 
 
 @dataclass(frozen=True)
@@ -144,16 +146,16 @@ class DicomWeb:
                 ErrorCode.PACS_REFUSED, f"The PACS did not store {len(failed)} of {len(files)} results{code}."
             )
 
-    def _listed(self, study_instance_uid: str) -> list[Mapping[str, Any]]:
+    def _listed(self, study_instance_uid: str) -> list[_Item]:
         return self._pages("instances", {}, ["SOPClassUID", "Modality"], study_instance_uid)
 
     def _pages(
         self, what: str, filters: dict[str, str], fields: list[str], study_instance_uid: str = ""
-    ) -> list[Mapping[str, Any]]:
+    ) -> list[_Item]:
         """Return all results of a query, page by page: a service may cut long lists."""
-        results: list[Mapping[str, Any]] = []
+        results: list[_Item] = []
         while True:
-            page: Sequence[Mapping[str, Any]] = []
+            page: Sequence[_Item] = []
             part: dict[str, Any] = {"limit": PAGE, "offset": len(results), "fields": fields, "search_filters": filters}
             with _telling(f"list {what}", absent_is_empty=True):
                 if study_instance_uid:
@@ -195,16 +197,16 @@ def _telling(what: str, *, absent_is_empty: bool = False) -> Iterator[None]:
             raise _malformed(what, "DICOM") from None
 
 
-def _value(item: Mapping[str, Any], keyword: str) -> Any:
+def _value(item: _Item, keyword: str) -> Any:
     values = item.get(_TAGS[keyword], {}).get("Value") or [""]
     return values[0]
 
 
-def _uid(item: Mapping[str, Any], keyword: str) -> str:
+def _uid(item: _Item, keyword: str) -> str:
     return checked_uid(str(_value(item, keyword)), keyword)
 
 
-def _is_mr(item: Mapping[str, Any]) -> bool:
+def _is_mr(item: _Item) -> bool:
     sop_class = str(_value(item, "SOPClassUID"))
     return sop_class in MR_STORAGE if sop_class else _value(item, "Modality") == "MR"
 
