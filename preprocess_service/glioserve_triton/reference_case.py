@@ -39,6 +39,8 @@ TIMEOUT_S = 120.0
 """Time for one answer; the largest network takes ten seconds on one core, a plan's first run may take longer."""
 _CALL_TIMEOUT_S = 5.0
 _POLL_S = 0.05
+_NETWORK_FILES = (".onnx", ".data", ".plan", ".xml", ".bin")
+"""Endings of the files that backends load a network from."""
 
 Unread = Callable[[str, GlioserveError], None]
 """Function that is told of a version whose files cannot be read, and why."""
@@ -109,6 +111,19 @@ class ServedCases:
                 if score is not None:
                     scores[version] = score
         return scores
+
+    def verify_networks(self) -> None:
+        """Hold the networks of the loaded versions to their manifests, which tell a swapped file where no case does.
+
+        Raises:
+            GlioserveError: GLIO-5103 where a network's file is not the one that its version was published with.
+        """
+        for version, case in self._kept.items():
+            for name, digest in case.manifest.files.items():
+                if name.endswith(_NETWORK_FILES) and digest_of(self._classifier / version / name) != digest:
+                    raise GlioserveError(
+                        ErrorCode.INVALID_MANIFEST, f"{name} of version {version} is not the file the manifest names."
+                    )
 
     def _score(
         self,

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -75,7 +76,21 @@ def test_the_asynchronous_client_does_so_too(server: TritonServer, token: Path, 
 
     before, after = asyncio.run(course())
     assert len(after - before) == 1
+    left = set(regions(server))
+    assert left <= before  # the server still worked on the call without an answer when the client was closed
+    for name in left:
+        wait_until(partial(forgotten, server, name), "the server is done with the region")
     assert regions(server) == []
+
+
+def forgotten(server: TritonServer, name: str) -> bool:
+    """Have the server forget a region; return False where a request still reads it."""
+    with server.admin() as admin:
+        try:
+            admin.forget_region(name)
+        except InferenceServerException:
+            return False
+    return True
 
 
 def regions(server: TritonServer) -> list[str]:

@@ -76,13 +76,14 @@ class Repairs:
         return Repair(model, reason, self._wrong_case() if model == CLASSIFIER_MODEL.name else "")
 
     def _wrong_case(self) -> str:
-        """Return what is wrong with the classifier's answers to its reference cases; empty where nothing is.
+        """Return what is wrong with the classifier's networks and their answers to reference cases; empty for nothing.
 
         The files may be others by now than those that the server started with.
         """
         server = self._server
         try:
             server.cases.check(server.grpc_url, tls=server.channel_tls, parameters=server.own_parameters)
+            server.cases.verify_networks()
         except GlioserveError as error:
             return error.detail
         return ""

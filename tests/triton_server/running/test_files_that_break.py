@@ -99,6 +99,20 @@ def test_a_classifier_is_repaired_although_its_manifest_has_broken(tmp_path: Pat
 
 
 @pytest.mark.triton
+def test_a_swapped_network_does_not_come_back_by_a_repair(repository: Path) -> None:
+    """Also where the version has no reference case: its manifest, as it was read first, tells."""
+    with serving(repository) as serve:
+        serve.grpc_url()
+        network = next((repository / "classifier" / "1").glob("*.onnx"))
+        network.write_bytes(network.read_bytes() + b"\x82\x01\x00")  # an unknown field: another file that still loads
+        killed = next(s.pid for s in stubs_of(serve.server_pid()).values() if s.model == "classifier")
+        os.kill(killed, signal.SIGKILL)
+        wait_until(lambda: serve.process.poll() is not None, "the server has ended", timeout_s=60.0)
+        assert serve.end() == os.EX_TEMPFAIL
+        assert f"{network.name} of version 1 is not the file the manifest names" in serve.log
+
+
+@pytest.mark.triton
 def test_the_token_of_a_run_may_be_taken_by_a_cleaner(repository: Path) -> None:
     with running_server(repository) as server:
         before = server.own_parameters
