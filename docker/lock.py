@@ -42,7 +42,7 @@ class Lock:
 
     @property
     def title(self) -> str:
-        """What the list is for."""
+        """Purpose of the list."""
         return "building the wheels" if self.extras is None else f"glioserve[{','.join(self.extras)}]"
 
     def direct_requirements(self) -> list[Requirement]:

@@ -152,9 +152,8 @@ def test_streams_beyond_the_bound_are_refused_or_end_their_connection(gateway: R
     before = resident_bytes(server.process.pid)
     with Caller(gateway.url) as caller:
         ended, answer = sent(gateway, more_streams_than_may_be(), wait_s=5.0)
-        assert (
-            ended or len(refused_streams(answer)) > 0.9 * MANY_STREAMS
-        )  # a few take the places of those that time out
+        # A few of them take the places of those that time out.
+        assert ended or len(refused_streams(answer)) > 0.9 * MANY_STREAMS
         assert caller.infer().status == "OK"
     assert resident_bytes(server.process.pid) - before < LITTLE
     assert resident_bytes(gateway.gateway.process.pid) < 192 * MIB

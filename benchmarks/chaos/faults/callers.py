@@ -17,13 +17,12 @@ from chaos.studies import Studies
 from glioserve_client import RetryPolicy
 from glioserve_client.options import NO_RETRY
 from glioserve_contract import GlioserveError
+from support.network.frames import HEADERS, PREFACE, SETTINGS, frame
 
 CALLERS = 4
 DAWDLERS = 60
 """Slow connections of each kind; with the three kinds they stay within the gateway's 256."""
-_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-_SETTINGS = b"\0\0\0\4\0\0\0\0\0"
-_ENDLESS_HEADERS = b"\0\0\1\1\0\0\0\0\1\x82"
+_ENDLESS_HEADERS = frame(HEADERS, b"\x82", stream=1)
 """A block of headers without its end."""
 
 
@@ -127,7 +126,7 @@ def dawdling(deployment: Deployment) -> Iterator[Others]:
         slow: list[tuple[socket.socket, bytes]] = []
         for _ in range(DAWDLERS):
             tls = stack.enter_context(deployment.entrance.socket(5))
-            tls.sendall(_PREFACE + _SETTINGS + _ENDLESS_HEADERS)
+            tls.sendall(PREFACE + frame(SETTINGS) + _ENDLESS_HEADERS)
             handshake = stack.enter_context(socket.create_connection((HOST, deployment.entrance.port), 5))
             probe = stack.enter_context(socket.create_connection((HOST, deployment.probe_port), 5))
             slow += [(tls, b"\0"), (handshake, b"\x16\x03\x01\x02\x00"), (probe, b"GET /readyz HTTP/1.1\r\nx: y")]

@@ -17,13 +17,13 @@ def literal(name: bytes, value: bytes) -> bytes:
     return b"\0" + bytes([len(name)]) + name + bytes([len(value)]) + value
 
 
-def request_headers(path: bytes = b"/inference.GRPCInferenceService/ModelInfer") -> bytes:
-    """Return the block of headers that a gRPC call begins with."""
+def request_headers(authority: bytes = b"test", scheme: bytes = b"http") -> bytes:
+    """Return the block of headers that an inference by gRPC begins with."""
     fields = {
         b":method": b"POST",
-        b":scheme": b"http",
-        b":path": path,
-        b":authority": b"test",
+        b":scheme": scheme,
+        b":path": b"/inference.GRPCInferenceService/ModelInfer",
+        b":authority": authority,
         b"content-type": b"application/grpc",
         b"te": b"trailers",
     }
