@@ -45,7 +45,9 @@ class Log:
         self._write(text)
 
     def server_line(self, line: str) -> None:
-        """Log a line that the server or one of its models wrote."""
+        """Log a line that the server or one of its models wrote; an empty one is left out."""
+        if not line.strip():
+            return
         if (record := _object_of(line)) is not None:
             if record.get("level") not in (None, *self._shown):
                 return
@@ -64,7 +66,7 @@ class Log:
                 self._write(json.dumps(found))
         elif not self._json:
             self._write(line)
-        elif line.strip() and line[0] not in "+|":  # Triton's tables say nothing that its lines do not
+        elif line[0] not in "+|":  # Triton's tables say nothing that its lines do not
             self._write(json.dumps({"level": "info", "source": "server", "message": line}))
 
     def _tell(self, record: Mapping[str, object]) -> None:

@@ -124,7 +124,10 @@ class RequestTraces:
         )
 
     def _log(self, request_id: str, parent: Parent | None, seconds: float) -> None:
-        """Write a line to the server's log, in one piece: other processes write there too."""
+        """Write a line to the server's log, in one piece: other processes write there too.
+
+        It begins on a line of its own, since Triton and its libraries write some of their lines in pieces.
+        """
         record: dict[str, Any] = {
             "time": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
             "level": _LEVELS.get(self._outcome, "warning"),
@@ -135,7 +138,7 @@ class RequestTraces:
             "code": self._code or None,
             "seconds": round(seconds, 3),
         }
-        line = json.dumps({name: value for name, value in record.items() if value is not None}) + "\n"
+        line = "\n" + json.dumps({name: value for name, value in record.items() if value is not None}) + "\n"
         with suppress(OSError):  # the reader of the log has gone, and the server ends
             sys.stderr.write(line)
             sys.stderr.flush()

@@ -37,7 +37,7 @@ def test_text_is_triton_s_own_with_our_events_in_its_manner() -> None:
         log.server_line(line)
     log.event("ready", grpc="127.0.0.1:8001", http=None)
     *lines, event = stream.getvalue().splitlines()
-    assert lines == [*TRITON_LINES[:7], "2026-11-23T17:54:15Z I preprocess] request done request_id=a", TRITON_LINES[8]]
+    assert lines == [*TRITON_LINES[:6], "2026-11-23T17:54:15Z I preprocess] request done request_id=a", TRITON_LINES[8]]
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ I glioserve\] ready grpc=127\.0\.0\.1:8001", event)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import ssl
+import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +18,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from glioserve_contract import ErrorCode, GlioserveError
+from glioserve_triton.process.logs import Log
 from glioserve_triton.process.options import Ports, ServerOptions
 from glioserve_triton.tracing.options import MOST_WAITING, TraceExport, trace_export
 from glioserve_triton.tracing.outbox import Outbox
@@ -211,10 +214,33 @@ def test_the_span_of_a_request_has_its_stages_below_and_a_failure_is_marked(
     assert whole.attributes == {
         "glioserve.request_id": "case.1", "glioserve.outcome": "failed", "error.type": "GLIO-3101",
     }  # fmt: skip
-    first, second = (json.loads(line) for line in capsys.readouterr().err.splitlines())
+    first, second = (json.loads(line) for line in capsys.readouterr().err.splitlines() if line)
     assert first.items() >= {"level": "error", "trace_id": TRACE, "request_id": "case.1", "code": "GLIO-3101"}.items()
     assert second["message"] == "request done"
     assert not {"trace_id", "request_id", "code"} & set(second)
+
+
+def test_a_request_has_its_record_in_the_log_though_triton_writes_a_line_in_pieces(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Triton writes a line and its end apart, and a library's lines wait until a buffer is full."""
+    traces = RequestTraces("preprocess", lambda *_: None)
+    sys.stderr.write('2026-11-23T17:54:14Z I 8543 server.cc:604] "a line whose end"')
+    with traces.request(request(None, "case.1")):
+        pass
+    sys.stderr.write("\nError: an export that fai")
+    with traces.request(request(None, "case.2")):
+        pass
+    sys.stderr.write("led\n")
+    stream = io.StringIO()
+    log = Log(stream, "json")
+    for line in capsys.readouterr().err.splitlines():
+        log.server_line(line)
+    records = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [r["message"] for r in records] == [
+        "a line whose end", "request done", "Error: an export that fai", "request done", "led",
+    ]  # fmt: skip
+    assert [r["request_id"] for r in records if r["source"] == "preprocess"] == ["case.1", "case.2"]
 
 
 def test_a_receiver_s_certificate_is_checked_against_the_authorities_that_are_named(
