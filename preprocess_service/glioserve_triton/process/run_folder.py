@@ -18,6 +18,8 @@ from glioserve_triton.process.guardian import remove_run, shared_memory_prefix
 
 _PREFIX = "glioserve-run-"
 _LOCK = "lock"
+REGION_BYTES = 1 << 20
+"""Size of each region of the run's shared memory at its start; Triton lets it grow to the largest studies."""
 
 
 class RunFolder:

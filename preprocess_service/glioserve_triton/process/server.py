@@ -22,7 +22,7 @@ from glioserve_triton.process.floors import check_exposure, installed_version, s
 from glioserve_triton.process.guarded import GuardedProcess, OnLine
 from glioserve_triton.process.locate import Installation, check_libraries, find_installation
 from glioserve_triton.process.options import Ports, ServerOptions
-from glioserve_triton.process.run_folder import RunFolder, sweep_dead_runs
+from glioserve_triton.process.run_folder import REGION_BYTES, RunFolder, sweep_dead_runs
 from glioserve_triton.reference_case import ServedCases
 from glioserve_triton.served.ensemble import steps_of
 from glioserve_triton.served.profile import profile_needs
@@ -230,6 +230,7 @@ class TritonServer:
                 f"--id={run.path.name}",
                 f"--backend-directory={backends}",
                 f"--backend-config=python,shm-region-prefix-name={run.shared_memory_prefix}",
+                f"--backend-config=python,shm-default-byte-size={REGION_BYTES}",
             ]
             if self._tls is not None:
                 flags += self._tls.flags(run.path)

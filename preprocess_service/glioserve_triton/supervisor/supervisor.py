@@ -28,10 +28,11 @@ from glioserve_triton.supervisor import canary
 from glioserve_triton.supervisor.canary import Answer, Outcome
 from glioserve_triton.supervisor.health import Health
 from glioserve_triton.supervisor.metrics import SupervisorMetrics
+from glioserve_triton.supervisor.processes.regions import Regions
+from glioserve_triton.supervisor.processes.stages import Reason, Stages, oldest_s
+from glioserve_triton.supervisor.processes.stubs import Stub, stopped, stubs_of
 from glioserve_triton.supervisor.questions import Question, background
 from glioserve_triton.supervisor.repair import Repairs
-from glioserve_triton.supervisor.stages import Reason, Stages, oldest_s
-from glioserve_triton.supervisor.stubs import Stub, stopped, stubs_of
 from glioserve_triton.supervisor.triton_page import failures_by_model, triton_page
 from glioserve_triton.waiting import StopCheck
 
@@ -79,6 +80,7 @@ class Supervisor:
         self._metrics.watch({*self._stages.models, *server.steps})
         self._client = open_client(server.grpc_url, server.channel_tls)
         self._repairs = Repairs(server)
+        self._regions = Regions(server.process.run.shared_memory_prefix)
         self._live_failures = self._deep_failures = 0
         self._idle_throughout: dict[str, bool] = {}
         self._classifier_failures = 0
@@ -152,6 +154,8 @@ class Supervisor:
         for model, reason in self._stages.faults(stubs, beats).items():
             self._repair(model, reason)
         self._finish_repairs()
+        if given_back := self._regions.give_back(stubs, self._stages.in_service):
+            self._log.event("shared memory of replaced processes is given back", mib=given_back >> 20)
         self._judge_live()
         for model, question in self._canaries.items():
             idle = self._stages.idle(model, stubs, beats)

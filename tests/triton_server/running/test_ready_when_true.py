@@ -22,7 +22,7 @@ from glioserve_triton.process.options import free_ports
 from glioserve_triton.supervisor import supervisor
 from glioserve_triton.supervisor.health import Health
 from glioserve_triton.supervisor.metrics import SupervisorMetrics
-from glioserve_triton.supervisor.stubs import stubs_of
+from glioserve_triton.supervisor.processes.stubs import stubs_of
 from glioserve_triton.supervisor.supervisor import Supervisor
 from support.models.served_cases import RECIPE, graph, publish, with_case
 from support.server.serve import TIMEOUT_S, Serve, polled, serving

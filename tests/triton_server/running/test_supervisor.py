@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tritonclient.utils import InferenceServerException
 
 from glioserve_contract import ErrorCode
-from glioserve_triton.supervisor.stubs import stubs_of
+from glioserve_triton.supervisor.processes.stubs import stubs_of
 from support.server.serve import TIMEOUT_S, Serve, serving
 from support.server.tiny_repository import ask, expected_score, hold, write_tiny_repository
 from support.server.triton import living_processes, wait_until

@@ -22,6 +22,8 @@ class Stub:
     """The kernel's letter: R, S and D live, T is stopped, Z is dead and not reaped."""
     memory_bytes: int
     """Resident memory, shared memory included."""
+    region: str
+    """Name of its region in /dev/shm; empty for a dead one."""
 
     @property
     def dead(self) -> bool:
@@ -61,11 +63,12 @@ def _stub(pid: int, server_pid: int) -> Stub | None:
     except (OSError, ValueError):  # it ended meanwhile
         return None
     if fields[0] in "ZX":
-        return Stub(pid, "", fields[0], 0)
-    if _STUB not in command[0] or len(command) < 2:
+        return Stub(pid, "", fields[0], 0, "")
+    if _STUB not in command[0] or len(command) < 3:
         return None
-    # <repository>/<model>/<version>/<file>
-    return Stub(pid, Path(os.fsdecode(command[1])).parts[-3], fields[0], int(fields[21]) * _PAGE_BYTES)
+    # stub <repository>/<model>/<version>/<file> <region> ...
+    model, region = Path(os.fsdecode(command[1])).parts[-3], os.fsdecode(command[2])
+    return Stub(pid, model, fields[0], int(fields[21]) * _PAGE_BYTES, region)
 
 
 def _fields(pid: int) -> list[str]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from glioserve_triton.adapters.heartbeat import Beat
-from glioserve_triton.supervisor.stubs import Stub
+from glioserve_triton.supervisor.processes.stubs import Stub
 
 LOOKS_BEFORE_DEAD = 2
 """Triton reaps a process that it ends itself between two looks."""
@@ -62,6 +62,11 @@ class Stages:
     def models(self) -> tuple[str, ...]:
         """Names of the models that have processes."""
         return tuple(self._models)
+
+    @property
+    def in_service(self) -> set[int]:
+        """Processes, living or dead, of the models that have not been replaced: they may get requests."""
+        return {pid for model in self._models.values() for pid in model.current}
 
     def processes(self, model: str) -> int:
         """Return how many processes the model should have."""
