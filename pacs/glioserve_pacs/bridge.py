@@ -8,83 +8,28 @@ same answer have the same UIDs, so none is stored twice.
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 from glioserve_client.errors import PacsError, ServerError, StudyError, TransportError
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_contract.limits import MAX_INSTANCES
-from glioserve_pacs.answering import Made
-from glioserve_pacs.archives import Destination, FoundStudy, Image, Query, Source, digest_of
-from glioserve_pacs.metrics import Metrics
-from glioserve_pacs.records.audit import AuditLog
-from glioserve_pacs.records.files import Files
-from glioserve_pacs.records.state import State
-from glioserve_pacs.records.study import UNDER_WAY, NewAnswer, Phase, Report, Study
+from glioserve_pacs.archives import FoundStudy, Image, Query, digest_of
+from glioserve_pacs.parts import Parts, Settings
+from glioserve_pacs.records.study import UNDER_WAY, NewAnswer, Phase, Study
 
 MOST_SERVER_FAILURES = 6
 """Failures of the server at one study in a row after which the study is refused: it may be what brings it down."""
+MOST_REFUSALS = 12
+"""Attempts to store results of which the PACS does not take, or does not list, all; then it has what it has. With
+pauses that grow to :data:`LONGEST_PAUSE_S` they last more than an hour."""
 LONGEST_PAUSE_S = 600.0
 _WAIT_S = 0.2
 _OPERATORS = (ErrorCode.PREPROCESSING_MISMATCH, ErrorCode.INVALID_BRIDGE)
 """Failures that are not the study's fault, and that an operator mends while the study waits."""
-
-
-class Answers(Protocol):
-    """The server, as :class:`glioserve_pacs.answering.Answering` asks it."""
-
-    def version(self) -> str:
-        """Return the version of the network that serves now."""
-        ...
-
-    def answer(self, folder: Path, predecessor: Report | None, study_instance_uid: str) -> Made:
-        """Have the study in ``folder`` answered."""
-        ...
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Options of the bridge: which studies it looks for, how often, and what it does with them."""
-
-    queries: tuple[Query, ...] = ()
-    """Studies that were named; empty to look for new ones."""
-    stable_s: float = 300.0
-    """Seconds without a new image after which a study may be complete."""
-    poll_s: float = 30.0
-    """Seconds between two looks at the PACS."""
-    window_days: int = 7
-    """Studies of this age, by StudyDate, are looked for."""
-    most_under_way: int = 100
-    """Most studies that wait, are answered or stored at one time; further ones stay in the PACS meanwhile."""
-    keep_received_s: float = 72 * 3600.0
-    """Seconds for which images that were sent to the bridge stay after the last one."""
-    once: bool = False
-    """End when every study that the first look found is settled or has failed."""
-    dry_run: bool = False
-    """Ask no server and store nothing: say what would be done."""
-
-
-@dataclass(frozen=True)
-class Parts:
-    """Parts that a bridge works with."""
-
-    source: Source
-    destination: Destination
-    answers: Answers
-    choose: Callable[[Path], str]
-    """Function that returns the digest of the recipe's choice in a folder, or raises StudyError."""
-    state: State
-    files: Files
-    audit: AuditLog
-    metrics: Metrics
-    source_is_own: bool = False
-    """True where the images were sent to the bridge and no other place has them for it."""
-    texts: Callable[[Made], dict[str, str]] = lambda _: {}
-    """Function that makes further files to store with the results, by name."""
 
 
 class Bridge:
@@ -94,8 +39,9 @@ class Bridge:
         self._parts, self._settings, self._clock = parts, settings, clock
         self._state, self._files, self._metrics = parts.state, parts.files, parts.metrics
         self._in_this_run: set[str] = set()
+        self._deferred: list[tuple[FoundStudy, bool]] = []
         self._failed_polls = 0
-        self._polled = False
+        self._polled = self._not_addressable = False
 
     def run(self, stop: Callable[[], bool]) -> None:
         """Work until ``stop``; with ``once``, until every study is settled or has failed.
@@ -111,12 +57,13 @@ class Bridge:
                     next_poll = time.monotonic() + self.poll()
                 worked = self.step()
                 self.report()
+                ended = self._settings.once and not worked and not self._open() and not self._take_deferred()
             except OSError as error:
                 detail = f"The state folder cannot be written: {error.strerror or type(error).__name__}."
                 raise GlioserveError(ErrorCode.BRIDGE_STATE, detail) from error
+            if ended:
+                return
             if not worked:
-                if self._settings.once and not self._open():
-                    return
                 time.sleep(_WAIT_S)
 
     def clean_up(self) -> None:
@@ -132,6 +79,8 @@ class Bridge:
             GlioserveError: it fails for a reason that does not pass, or at all with ``once``. A PACS that answered
                 before may refuse for a while.
         """
+        self._state.agree_with_clock(LONGEST_PAUSE_S)
+        self._deferred = []
         try:
             seen = {uid for query in self._queries() for uid in self._look_for(query)}
             for study in self._state.known((Phase.WAITING,)):
@@ -165,6 +114,11 @@ class Bridge:
             if error.code is ErrorCode.BRIDGE_STATE:
                 raise
             self._failed(study, error)
+        except (OSError, MemoryError):
+            raise
+        except Exception as error:  # noqa: BLE001 - a study that brings a fault to light must not keep others waiting
+            self._state.note("fault", kind=type(error).__name__, place=_place_of(error))
+            self._failed(study, GlioserveError(ErrorCode.INTERNAL, "The bridge met an error that it does not know."))
         return True
 
     def report(self) -> None:
@@ -187,9 +141,15 @@ class Bridge:
         named = bool(self._settings.queries) and not self._polled
         if named and not found:
             raise GlioserveError(ErrorCode.STUDY_NOT_FOUND)
-        for study in found:
+        if any(not study.study_instance_uid for study in found):
+            self._metrics.failed(ErrorCode.PACS_ANSWER_MALFORMED.token)
+            if not self._not_addressable:
+                self._not_addressable = True
+                self._state.note("study without a uid", code=ErrorCode.PACS_ANSWER_MALFORMED.token)
+        asked_for = [study for study in found if study.study_instance_uid]
+        for study in asked_for:
             self._notice(study, named=named)
-        return [study.study_instance_uid for study in found]
+        return [study.study_instance_uid for study in asked_for]
 
     def _notice(self, found: FoundStudy, *, named: bool = False) -> None:
         """Note a study, and its images where they may have changed."""
@@ -199,14 +159,37 @@ class Bridge:
         under_way = known is not None and known.phase in UNDER_WAY
         if not under_way and (named or not same) and self._is_full():
             self._metrics.deferred.inc()
+            self._deferred.append((found, named))
             return
         if under_way or named or not same:
             self._in_this_run.add(uid)
         if not same:
-            images = self._images(uid)
+            try:
+                images = self._images(uid)
+            except GlioserveError as error:
+                if error.code is not ErrorCode.PACS_ANSWER_MALFORMED:
+                    raise
+                self._waits_unread(uid, known)
+                return
             self._state.seen(uid, digest_of(images), found.instances, images=len(images))
         known = self._state.study(uid)
         if named and known is not None and known.phase not in UNDER_WAY:
+            self._state.wait(known)
+
+    def _take_deferred(self) -> bool:
+        """Note studies that were too many for the queue; return False where there are none, or still no room."""
+        if not self._deferred or self._is_full():
+            return False
+        deferred, self._deferred = self._deferred, []
+        for found, named in deferred:
+            self._notice(found, named=named)
+        return True
+
+    def _waits_unread(self, uid: str, known: Study | None) -> None:
+        """Have a study wait whose images are listed as what is not DICOM: the step that looks at it fails for it."""
+        if known is None:
+            self._state.seen(uid, digest_of(()), None, images=0)
+        elif known.phase not in UNDER_WAY:
             self._state.wait(known)
 
     def _images(self, study_instance_uid: str) -> frozenset[Image]:
@@ -294,14 +277,24 @@ class Bridge:
         if not set(answer.results) <= {file.stem for file in files}:
             state.lost(study)
             return
+        refusals: tuple[str, ...] = ()
         missing = destination.missing(uid, answer.results)
         wanted = [file for file in files if file.stem in missing or file.suffix != ".dcm"]
         if wanted:
-            destination.store(wanted)
+            refusals = destination.store(wanted)
             missing = destination.missing(uid, answer.results)
         if missing:
-            detail = f"{len(missing)} of {len(answer.results)} results that the PACS took are not listed."
-            raise GlioserveError(ErrorCode.PACS_ANSWER_MALFORMED, detail)
+            error = _not_all_stored(len(missing), len(answer.results), refusals)
+            last = study.attempts + 1 >= MOST_REFUSALS
+            if not last:
+                raise error
+            self._metrics.failed(error.token)
+            if answer.report.sop_instance_uid in missing:
+                state.refused(study, error.token)
+            else:
+                state.stored_in_part(answer, len(missing), error.token)
+            self._files.drop_results(uid)
+            return
         state.stored(answer)
         self._metrics.stored(superseding=answer.supersedes is not None, wait_s=self._clock() - study.changed_at)
         self._files.drop_results(uid)
@@ -311,9 +304,8 @@ class Bridge:
     def _failed(self, study: Study, error: GlioserveError) -> None:
         """Postpone a study for what is not its fault; refuse it for what is."""
         self._metrics.failed(error.token)
-        if isinstance(error, PacsError):
-            self._unreachable(error)
         if error.code is ErrorCode.PACS_UNREACHABLE:
+            self._unreachable(error)
             self._failed_polls = max(1, self._failed_polls)  # the next look tells when it is back
         not_its_fault = error.retryable or isinstance(error, TransportError) or error.code in _OPERATORS
         worn_out = isinstance(error, ServerError) and study.attempts + 1 >= MOST_SERVER_FAILURES
@@ -351,3 +343,19 @@ class Bridge:
     def _open(self) -> bool:
         """Return whether a study is under way that has not failed in this run."""
         return any(study.attempts == 0 for study in self._state.known(UNDER_WAY))
+
+
+def _not_all_stored(missing: int, results: int, refusals: tuple[str, ...]) -> GlioserveError:
+    if refusals:
+        reasons = ", ".join(sorted(set(refusals)))
+        return GlioserveError(
+            ErrorCode.PACS_REFUSED, f"The PACS did not take {len(refusals)} of {results} results ({reasons})."
+        )
+    detail = f"{missing} of {results} results that the PACS took are not listed."
+    return GlioserveError(ErrorCode.PACS_ANSWER_MALFORMED, detail)
+
+
+def _place_of(error: BaseException) -> str:
+    """Return module and line where an error arose; its text is left out, since it may quote a study."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{Path(frame.filename).name}:{frame.lineno}"

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
 import ssl
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -17,75 +13,17 @@ from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_pacs.archives import FoundStudy, Image, Query
 from glioserve_pacs.archives.dicomweb import PAGE, DicomWeb, WebAccess
 from support.network.pki import CLIENT, SERVER, Authority
+from support.pacs.web import MR, PM, SERIES, STUDY, Web, instance, items, serving
 from support.studies.dicom_files import file_bytes, mr_dataset
-
-STUDY, SERIES = "1.2.3", "1.2.3.4"
-MR, PM = "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.30"
-JSON = "application/dicom+json"
-
-
-@dataclass
-class Web:
-    """State of the server: what it answers next, and what it was asked."""
-
-    status: int = 200
-    kind: str = JSON
-    bodies: list[bytes] = field(default_factory=list)
-    """Answers in turn; the last one stays."""
-    location: str = ""
-    asked: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
-    url: str = ""
-
-
-@contextmanager
-def serving(web: Web, context: ssl.SSLContext | None = None) -> Iterator[Web]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            length = int(self.headers.get("Content-Length") or 0)
-            self.rfile.read(length)
-            web.asked.append((self.command, self.path, dict(self.headers)))
-            body = web.bodies.pop(0) if len(web.bodies) > 1 else (web.bodies or [b"[]"])[0]
-            self.send_response(web.status)
-            self.send_header("Content-Type", web.kind)
-            self.send_header("Content-Length", str(len(body)))
-            if web.location:
-                self.send_header("Location", web.location)
-            self.end_headers()
-            self.wfile.write(body)
-
-        do_POST = do_GET  # noqa: N815
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    if context is not None:
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-    web.url = f"http{'s' if context else ''}://127.0.0.1:{server.server_address[1]}/dicom-web"
-    try:
-        yield web
-    finally:
-        server.shutdown()
-        server.server_close()
-
-
-def items(*values: dict[str, object]) -> bytes:
-    """An answer of QIDO-RS."""
-    return json.dumps(
-        [{tag: {"vr": "UI", "Value": [value]} for tag, value in item.items()} for item in values]
-    ).encode()
-
-
-def instance(number: int, sop_class: str = MR) -> dict[str, object]:
-    return {"0020000D": STUDY, "0020000E": SERIES, "00080018": f"{SERIES}.{number}", "00080016": sop_class}
 
 
 def test_studies_are_found_with_their_number_of_instances() -> None:
-    with serving(Web(bodies=[items({"0020000D": STUDY, "00201208": 7}, {"0020000D": "1.2.9"})])) as web:
+    number = {"00080050": "A 7"}
+    listed = items({"0020000D": STUDY, "00201208": 7, **number}, {"0020000D": "1.2.9", **number})
+    with serving(Web(bodies=[listed, b"[]"])) as web:
         found = DicomWeb(WebAccess(web.url)).find(Query(accession_number="A 7"))
     assert found == [FoundStudy(STUDY, 7), FoundStudy("1.2.9")]
-    ((_, path, _),) = web.asked
+    (_, path, _), _ = web.asked
     assert path.startswith("/dicom-web/studies?")
     assert "AccessionNumber=A" in path
 
@@ -132,8 +70,7 @@ def test_a_study_that_is_not_there_has_no_images() -> None:
         ({"status": 302, "location": "http://127.0.0.1:1/elsewhere"}, ErrorCode.PACS_REFUSED),
         ({"bodies": [b"<html>Log in"], "kind": "text/html"}, ErrorCode.PACS_ANSWER_MALFORMED),
         ({"bodies": [b"{"]}, ErrorCode.PACS_ANSWER_MALFORMED),
-        ({"bodies": [items({"0020000D": "../../1"})]}, ErrorCode.PACS_ANSWER_MALFORMED),
-        ({"bodies": [b"[{}]"]}, ErrorCode.PACS_ANSWER_MALFORMED),
+        ({"bodies": [b"3"]}, ErrorCode.PACS_ANSWER_MALFORMED),
     ],
 )
 def test_a_pacs_that_fails_is_told_by_a_code(answer: dict[str, object], code: ErrorCode) -> None:
@@ -151,14 +88,106 @@ def test_a_pacs_that_is_not_there_is_told() -> None:
     assert caught.value.code is ErrorCode.PACS_UNREACHABLE
 
 
-def test_a_result_that_the_pacs_does_not_take_is_told(tmp_path: Path) -> None:
+def failure(*reasons: object) -> bytes:
+    """STOW-RS' answer of which instances were not stored."""
+    failed = [{"00081197": {"vr": "US", "Value": [reason]}} for reason in reasons]
+    return json.dumps({"00081198": {"vr": "SQ", "Value": failed}}).encode()
+
+
+@pytest.mark.parametrize(
+    ("answer", "refusals"),
+    [
+        ({"bodies": [failure(0x0122)]}, ("0x0122",)),
+        ({"bodies": [failure(0x0122, 0xC000)]}, ("0x0122", "0xC000")),
+        ({"bodies": [failure(0x0122)], "status": 202}, ("0x0122",)),
+        ({"bodies": [b'{"00081198": {"vr": "SQ", "Value": [{}]}}']}, ("no reason given",)),
+        ({"bodies": [failure(0x0122)], "status": 409}, ("HTTP 409", "HTTP 409")),
+        ({"bodies": [b"{}"]}, ()),
+        ({"bodies": [b""]}, ()),
+        ({"bodies": [b"stored"], "kind": "text/plain"}, ()),  # whether it is there, a query tells
+    ],
+)
+def test_results_that_the_pacs_does_not_take_are_told(
+    tmp_path: Path, answer: dict[str, object], refusals: tuple[str, ...]
+) -> None:
+    files = [tmp_path / "1.2.dcm", tmp_path / "1.3.dcm"]
+    for file in files:
+        file.write_bytes(file_bytes(mr_dataset()))
+    with serving(Web(**answer)) as web:  # type: ignore[arg-type]
+        assert DicomWeb(WebAccess(web.url)).store(files) == refusals
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        ({"bodies": [failure(0xA700)]}, ErrorCode.PACS_UNREACHABLE),
+        ({"bodies": [failure("much")]}, ErrorCode.PACS_ANSWER_MALFORMED),
+        ({"bodies": [b"[1]"]}, ErrorCode.PACS_ANSWER_MALFORMED),
+        ({"bodies": [b"<NativeDicom"], "kind": "application/dicom+xml"}, ErrorCode.PACS_ANSWER_MALFORMED),
+        ({"status": 413}, ErrorCode.PACS_REFUSED),
+        ({"status": 503}, ErrorCode.PACS_UNREACHABLE),
+    ],
+)
+def test_a_pacs_that_cannot_store_is_told_by_a_code(tmp_path: Path, answer: dict[str, object], code: ErrorCode) -> None:
     file = tmp_path / "1.2.dcm"
     file.write_bytes(file_bytes(mr_dataset()))
-    failed = {"00081198": {"vr": "SQ", "Value": [{"00081197": {"vr": "US", "Value": [0x0122]}}]}}
-    with serving(Web(bodies=[json.dumps(failed).encode()])) as web, pytest.raises(GlioserveError) as caught:
+    with serving(Web(**answer)) as web, pytest.raises(GlioserveError) as caught:  # type: ignore[arg-type]
         DicomWeb(WebAccess(web.url)).store([file])
-    assert caught.value.code is ErrorCode.PACS_REFUSED
-    assert "0x0122" in str(caught.value)
+    assert caught.value.code is code
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [{"0020000D": {"Value": ["../../1"]}}, {"0020000D": {"Value": [None]}}, {"0020000D": []}, {}, [], "text", 7, None],
+)
+def test_a_study_that_cannot_be_asked_for_keeps_no_other_one_from_being_found(odd: object) -> None:
+    listed = json.dumps([odd, *json.loads(items({"0020000D": STUDY, "00201208": "many"}))]).encode()
+    with serving(Web(bodies=[listed, b"[]"])) as web:
+        assert DicomWeb(WebAccess(web.url)).find(Query()) == [FoundStudy(""), FoundStudy(STUDY)]
+
+
+@pytest.mark.parametrize("odd", [{"00080016": {"Value": [MR]}}, {**json.loads(items(instance(1)))[0], "00080018": 3}])
+def test_an_image_without_uids_makes_its_study_wait(odd: object) -> None:
+    with serving(Web(bodies=[json.dumps([odd]).encode(), b"[]"])) as web, pytest.raises(GlioserveError) as caught:
+        DicomWeb(WebAccess(web.url)).images(STUDY)
+    assert caught.value.code is ErrorCode.PACS_ANSWER_MALFORMED
+
+
+@pytest.mark.parametrize("query", [Query(accession_number="A7"), Query(study_instance_uid=STUDY)])
+def test_a_pacs_that_does_not_know_a_filter_names_no_other_study(query: Query) -> None:
+    listed = items(
+        {"0020000D": "1.2.9", "00080050": "A8"}, {"0020000D": STUDY, "00080050": "A7 "}, {"0020000D": "1.2.10"}
+    )
+    with serving(Web(bodies=[listed])) as web:
+        assert DicomWeb(WebAccess(web.url)).find(query) == [FoundStudy(STUDY)]
+
+
+@pytest.mark.parametrize("most", [7, 3 * PAGE])
+def test_every_image_is_listed_however_long_a_pacs_makes_its_pages(most: int) -> None:
+    """One PACS gives fewer results than it is asked for; another knows no pages and gives all of them each time."""
+    everything = [instance(number) for number in range(20 if most < PAGE else PAGE + 20)]
+
+    def page(path: str) -> bytes:
+        offset = int(re.findall(r"offset=(\d+)", path)[0]) if most < PAGE else 0
+        return items(*everything[offset : offset + most])
+
+    with serving(Web(page=page)) as web:
+        assert len(DicomWeb(WebAccess(web.url)).images(STUDY)) == len(everything)
+        assert len(web.asked) < 6
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"--x\r\n\r\nnot DICOM\r\n--x--", b"--x\r\n\r\n" + bytes(128) + b"DICM\xff\xff\xff\xffgarbage\r\n--x--"],
+)
+def test_images_that_are_not_dicom_are_told(body: bytes) -> None:
+    kept: list[Image] = []
+    with serving(Web(kind='multipart/related; type="application/dicom"; boundary=x', bodies=[body])) as web:
+        try:
+            DicomWeb(WebAccess(web.url)).fetch(STUDY, [Image(SERIES, "1.2")], lambda image, _: kept.append(image))
+        except GlioserveError as error:
+            assert error.code is ErrorCode.PACS_ANSWER_MALFORMED  # noqa: PT017 - or nothing came
+    assert kept == []
 
 
 def test_tls_with_credentials_and_the_bridges_own_certificate(tmp_path: Path) -> None:

@@ -122,6 +122,29 @@ def test_a_peer_at_another_host_is_turned_away(site: tuple[State, Files, Metrics
     assert site[2].turned_away._value.get() == 1
 
 
+@pytest.mark.parametrize("where", ["refused", "admitted"])
+def test_a_stranger_is_turned_away_although_that_cannot_be_written_down_or_looked_up(
+    where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """pynetdicom takes an association whose handler raises."""
+
+    def fails(*_: object) -> bool:
+        raise GlioserveError(ErrorCode.BRIDGE_STATE, "The disk is full.")
+
+    taken: list[Image] = []
+
+    def take(_: str, image: Image, __: bytes) -> int:
+        taken.append(image)
+        return 0
+
+    if where == "admitted":
+        monkeypatch.setattr("glioserve_pacs.archives.receiver.admitted", fails)
+    refused = fails if where == "refused" else lambda _: None
+    with Receiver("BRIDGE", "127.0.0.1", 0, [SCANNER], take=take, refused=refused) as receiver:
+        assert sent(receiver.port, image(1), ae_title="STRANGER") == [-1]
+    assert taken == []
+
+
 def test_other_objects_are_not_taken(site: tuple[State, Files, Metrics]) -> None:
     document = image(3)
     document.SOPClassUID = EncapsulatedPDFStorage

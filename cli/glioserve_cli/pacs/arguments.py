@@ -7,8 +7,9 @@ from base64 import b64encode
 from pathlib import Path
 
 from glioserve_cli import argtypes
+from glioserve_pacs.archives import is_uid
 from glioserve_pacs.archives.peers import Peer, checked_ae_title
-from glioserve_pacs.bridge import Settings
+from glioserve_pacs.parts import Settings
 
 _DEFAULT = Settings()
 RECEIVED = "received"
@@ -28,9 +29,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     places.add_argument(
         "--store-to", metavar="PLACE", help=f"where results go: {_PLACES} or folder:DIR (default: the source)"
     )
-    places.add_argument("--study", action="append", default=[], metavar="UID", help="this study alone; may be repeated")
+    places.add_argument(
+        "--study", type=_uid, action="append", default=[], metavar="UID", help="this study alone; may be repeated"
+    )
     places.add_argument(
         "--accession",
+        type=_accession_number,
         action="append",
         default=[],
         metavar="NUMBER",
@@ -128,6 +132,21 @@ def _address(text: str) -> tuple[str, int]:
     if not colon or not host:
         raise argparse.ArgumentTypeError(f"must be HOST:PORT, as 0.0.0.0:11112, not {text!r}")
     return host.strip("[]"), argtypes.port(port)
+
+
+def _uid(text: str) -> str:
+    """Return a UID; an empty one would ask for every study."""
+    if not is_uid(text.strip()):
+        raise argparse.ArgumentTypeError(f"must be a StudyInstanceUID, as 1.2.840.1, not {text!r}")
+    return text.strip()
+
+
+def _accession_number(text: str) -> str:
+    """Return an accession number; an empty one, or one with wildcards, would ask for every study."""
+    number = text.strip()
+    if not number or not number.isprintable() or set(number) & set("*?\\"):
+        raise argparse.ArgumentTypeError(f"must be one accession number, without any of * ? \\, not {text!r}")
+    return number
 
 
 def _bearer(text: str) -> str:

@@ -33,9 +33,10 @@ from glioserve_pacs.archives.folder import FolderDestination, FolderSource
 from glioserve_pacs.archives.peers import Peer
 from glioserve_pacs.archives.received import Received
 from glioserve_pacs.archives.receiver import Receiver
-from glioserve_pacs.bridge import Bridge, Parts, Settings
+from glioserve_pacs.bridge import Bridge
 from glioserve_pacs.completeness import choice_of
 from glioserve_pacs.metrics import Metrics
+from glioserve_pacs.parts import Parts, Settings
 from glioserve_pacs.records.audit import AuditLog, pseudonyms
 from glioserve_pacs.records.files import Files
 from glioserve_pacs.records.state import IN_MEMORY, State

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -28,6 +29,7 @@ class FoundStudy:
     """A study that a PACS lists."""
 
     study_instance_uid: str
+    """Its UID; empty where what the PACS lists is not one, so that the study cannot be asked for."""
     instances: int | None = None
     """Number of all its instances where the PACS tells it; a change of it is a reason to look again."""
 
@@ -68,9 +70,27 @@ class Destination(Protocol):
         """Return those of the UIDs that are not there, or of which it cannot be told."""
         ...
 
-    def store(self, files: Sequence[Path]) -> None:
-        """Store these DICOM files; return only when the other side has taken all of them."""
+    def store(self, files: Sequence[Path]) -> tuple[str, ...]:
+        """Store these DICOM files; return a reason for each that the other side does not take, none where it took all.
+
+        A file that is not taken keeps no other one from being stored.
+        """
         ...
+
+
+@contextmanager
+def reading(what: str) -> Iterator[None]:
+    """Turn what a library raises over the answer to the request to ``what`` into GLIO-4204.
+
+    A PACS's bytes may make it raise anything. Errors that have a code, and those of this machine, are passed on.
+    """
+    try:
+        yield
+    except (GlioserveError, OSError, MemoryError):
+        raise
+    except Exception:  # noqa: BLE001 - its text may quote the study
+        detail = f"The answer to the request to {what} is not DICOM."
+        raise GlioserveError(ErrorCode.PACS_ANSWER_MALFORMED, detail) from None
 
 
 def checked_uid(text: str, keyword: str) -> str:

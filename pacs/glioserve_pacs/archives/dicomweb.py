@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,16 +15,15 @@ from urllib.parse import urlsplit
 import pydicom
 import requests
 from dicomweb_client.web import DICOMwebClient
-from pydicom.errors import InvalidDicomError
 
 from glioserve_client.options import TlsOptions
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_dicom.files.part10 import MR_STORAGE
 from glioserve_dicom.files.quiet import quiet
-from glioserve_pacs.archives import FoundStudy, Image, Keep, Query, checked_uid
+from glioserve_pacs.archives import FoundStudy, Image, Keep, Query, checked_uid, is_uid, reading
 
 PAGE = 500
-"""Results asked for at once; the next page is asked for while pages are full."""
+"""Results asked for at once; the next page is asked for until one brings nothing new."""
 _TAGS = {
     "StudyInstanceUID": "0020000D",
     "SeriesInstanceUID": "0020000E",
@@ -31,9 +31,14 @@ _TAGS = {
     "SOPClassUID": "00080016",
     "Modality": "00080060",
     "NumberOfStudyRelatedInstances": "00201208",
+    "AccessionNumber": "00080050",
 }
-_BUSY = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
+_BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
 """HTTP statuses after which the same request may succeed later."""
+_NONE_STORED = 409
+"""HTTP status where no instance was stored, for reasons of the instances (PS3.18 10.5.3.1)."""
+_OUT_OF_RESOURCES = range(0xA700, 0xA800)
+"""Reasons for which an instance is not stored that pass (PS3.4 B.2.3)."""
 _NOT_FOUND = 404
 _ANY_SYNTAX = ("application/dicom", "*")
 _Item = Mapping[str, Any]
@@ -103,12 +108,9 @@ class DicomWeb:
             filters["ModalitiesInStudy"] = "MR"
             if query.since is not None:
                 filters["StudyDate"] = f"{query.since:%Y%m%d}-"
-        studies = {}
-        for item in self._pages("studies", filters, ["NumberOfStudyRelatedInstances"]):
-            count = _value(item, "NumberOfStudyRelatedInstances")
-            uid = _uid(item, "StudyInstanceUID")
-            studies[uid] = FoundStudy(uid, int(count) if str(count).isdigit() else None)
-        return list(studies.values())
+        fields = ["NumberOfStudyRelatedInstances", "AccessionNumber"]
+        listed = self._pages("studies", filters, fields)
+        return _found([item for item in listed if _is_asked(item, query)])
 
     def images(self, study_instance_uid: str) -> frozenset[Image]:
         """Return the study's MR images that QIDO-RS lists."""
@@ -131,20 +133,25 @@ class DicomWeb:
 
     def missing(self, study_instance_uid: str, sop_instance_uids: Collection[str]) -> set[str]:
         """Return the UIDs that QIDO-RS does not list in the study."""
-        there = {_uid(item, "SOPInstanceUID") for item in self._listed(study_instance_uid)}
-        return set(sop_instance_uids) - there
+        listed = self._listed(study_instance_uid)
+        return set(sop_instance_uids) - {str(_value(item, "SOPInstanceUID")) for item in listed}
 
-    def store(self, files: Sequence[Path]) -> None:
+    def store(self, files: Sequence[Path]) -> tuple[str, ...]:
         """Store by STOW-RS, one request for all."""
         datasets = [pydicom.dcmread(file) for file in files]
         with _telling("store results"):
-            answer = self._client.store_instances(datasets)
-        if failed := answer.get("FailedSOPSequence"):
-            reason = failed[0].get("FailureReason")
-            code = f" (0x{int(reason):04X})" if reason is not None else ""
-            raise GlioserveError(
-                ErrorCode.PACS_REFUSED, f"The PACS did not store {len(failed)} of {len(files)} results{code}."
-            )
+            try:
+                answer = self._client.store_instances(datasets)
+            except requests.HTTPError as error:
+                if error.response is None or error.response.status_code != _NONE_STORED:
+                    raise
+                return (f"HTTP {_NONE_STORED}",) * len(files)
+            failed = answer.get("FailedSOPSequence") or ()
+            reasons = [item.get("FailureReason") for item in failed]
+            if any(reason is not None and int(reason) in _OUT_OF_RESOURCES for reason in reasons):
+                detail = "The PACS is out of resources for the results."
+                raise GlioserveError(ErrorCode.PACS_UNREACHABLE, detail)
+            return tuple("no reason given" if reason is None else f"0x{int(reason):04X}" for reason in reasons)
 
     def _listed(self, study_instance_uid: str) -> list[_Item]:
         return self._pages("instances", {}, ["SOPClassUID", "Modality"], study_instance_uid)
@@ -152,19 +159,26 @@ class DicomWeb:
     def _pages(
         self, what: str, filters: dict[str, str], fields: list[str], study_instance_uid: str = ""
     ) -> list[_Item]:
-        """Return all results of a query, page by page: a service may cut long lists."""
+        """Return all results of a query, page by page.
+
+        A service may give fewer results than a page has, and one that does not know pages gives all of them each time.
+        """
         results: list[_Item] = []
+        known: set[str] = set()
         while True:
             page: Sequence[_Item] = []
+            texts: list[str] = []
             part: dict[str, Any] = {"limit": PAGE, "offset": len(results), "fields": fields, "search_filters": filters}
             with _telling(f"list {what}", absent_is_empty=True):
                 if study_instance_uid:
                     page = self._client.search_for_instances(study_instance_uid, **part)
                 else:
                     page = self._client.search_for_studies(**part)
-            results += page
-            if len(page) < PAGE:
+                texts = [json.dumps(item, sort_keys=True) for item in page]
+            if known.issuperset(texts):
                 return results
+            results += page
+            known.update(texts)
 
 
 @contextmanager
@@ -175,7 +189,8 @@ def _telling(what: str, *, absent_is_empty: bool = False) -> Iterator[None]:
     """
     with quiet("pydicom"), quiet("dicomweb_client"):
         try:
-            yield
+            with reading(what):
+                yield
         except requests.HTTPError as error:
             status = error.response.status_code if error.response is not None else 0
             if status == _NOT_FOUND and absent_is_empty:
@@ -189,17 +204,34 @@ def _telling(what: str, *, absent_is_empty: bool = False) -> Iterator[None]:
             detail = "The PACS redirects to another address; name that one."
             raise GlioserveError(ErrorCode.PACS_REFUSED, detail) from None
         except requests.exceptions.JSONDecodeError:
-            raise _malformed(what, "JSON") from None
+            detail = f"The answer to the request to {what} is not JSON."
+            raise GlioserveError(ErrorCode.PACS_ANSWER_MALFORMED, detail) from None
         except (requests.RequestException, ConnectionError, TimeoutError) as error:
             detail = f"The PACS cannot be reached to {what} ({type(error).__name__})."
             raise GlioserveError(ErrorCode.PACS_UNREACHABLE, detail) from None
-        except (ValueError, KeyError, TypeError, AttributeError, InvalidDicomError):
-            raise _malformed(what, "DICOM") from None
+
+
+def _found(items: Sequence[_Item]) -> list[FoundStudy]:
+    """Return the studies, each once."""
+    studies = {}
+    for item in items:
+        uid, count = str(_value(item, "StudyInstanceUID")), str(_value(item, "NumberOfStudyRelatedInstances"))
+        uid = uid if is_uid(uid) else ""
+        studies[uid] = FoundStudy(uid, int(count) if count.isdecimal() else None)
+    return list(studies.values())
+
+
+def _is_asked(item: _Item, query: Query) -> bool:
+    """Return whether a study is the one that was named: a PACS that does not know a filter lists all of its studies."""
+    named = {"StudyInstanceUID": query.study_instance_uid, "AccessionNumber": query.accession_number}
+    return all(str(_value(item, keyword)).strip() == name for keyword, name in named.items() if name)
 
 
 def _value(item: _Item, keyword: str) -> Any:
-    values = item.get(_TAGS[keyword], {}).get("Value") or [""]
-    return values[0]
+    """Return an attribute's first value; an empty text where it has none, or is not of the DICOM JSON model."""
+    element = item.get(_TAGS[keyword]) if isinstance(item, dict) else None
+    values = element.get("Value") if isinstance(element, dict) else None
+    return values[0] if isinstance(values, list) and values and values[0] is not None else ""
 
 
 def _uid(item: _Item, keyword: str) -> str:
@@ -216,11 +248,6 @@ def _is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def _malformed(what: str, expected: str) -> GlioserveError:
-    detail = f"The answer to the request to {what} is not {expected}."
-    return GlioserveError(ErrorCode.PACS_ANSWER_MALFORMED, detail)
 
 
 def _invalid(problem: str) -> GlioserveError:

@@ -65,9 +65,14 @@ class FolderDestination:
         """Return the UIDs of which the folder has no file."""
         return {uid for uid in sop_instance_uids if not (self._folder / f"{uid}.dcm").is_file()}
 
-    def store(self, files: Sequence[Path]) -> None:
+    def store(self, files: Sequence[Path]) -> tuple[str, ...]:
         """Copy the files; each is whole or not there."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        for file in files:
-            with replacing(self._folder / file.name) as beside:
-                shutil.copyfile(file, beside)
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            for file in files:
+                with replacing(self._folder / file.name) as beside:
+                    shutil.copyfile(file, beside)
+        except OSError as error:
+            detail = f"The folder of results cannot be written: {error.strerror or type(error).__name__}."
+            raise GlioserveError(ErrorCode.PACS_UNREACHABLE, detail) from error
+        return ()

@@ -102,14 +102,22 @@ class Receiver:
                 raise failure
 
     def _on_request(self, event: Event) -> None:
-        """Reject a caller that is not on the allow-list."""
+        """Reject a caller that is not on the allow-list, or of which that cannot be told.
+
+        pynetdicom goes on with an association where this raises, so the rejection is sent before all that may fail.
+        """
         with quiet("pynetdicom"):
             requestor: Any = event.assoc.requestor
-            ae_title = str(requestor.primitive.calling_ae_title).strip()
-            if not admitted(self._peers, ae_title, str(requestor.address)):
-                self._refused(ae_title)
-                event.assoc.acse.send_reject(_REJECTED, _BY_USER, _CALLING_UNKNOWN)
-                event.assoc.kill()
+            ae_title = ""
+            try:
+                ae_title = str(requestor.primitive.calling_ae_title).strip()
+                if admitted(self._peers, ae_title, str(requestor.address)):
+                    return
+            except Exception:  # noqa: BLE001, S110 - whatever a stranger's bytes or a name server's make a library raise
+                pass
+            event.assoc.acse.send_reject(_REJECTED, _BY_USER, _CALLING_UNKNOWN)
+            event.assoc.kill()
+            self._refused(ae_title)
 
     def _on_store(self, event: Event) -> int:
         """Take one image; return the status of the response."""

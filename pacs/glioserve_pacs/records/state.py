@@ -76,10 +76,11 @@ class State:
                 try:
                     yield self._db
                 except BaseException:
-                    self._db.execute("ROLLBACK")
+                    if self._db.in_transaction:  # a full disk may have ended it
+                        self._db.execute("ROLLBACK")
                     raise
                 self._db.execute("COMMIT")
-            except sqlite3.OperationalError as error:
+            except sqlite3.Error as error:
                 raise _unusable(f"its database cannot be written ({error})") from error
 
     # What is there
@@ -222,6 +223,17 @@ class State:
             db.execute("UPDATE answer SET stored_at = ? WHERE id = ?", (self._clock(), answer.number))
             self._note(db, "stored", answer.study_instance_uid, results=len(answer.results))
 
+    def stored_in_part(self, answer: Answer, missing: int, code: str) -> None:
+        """Record that the PACS has the report and not all of the other results, which it does not take."""
+        with self.transition() as db:
+            study = self.study(answer.study_instance_uid)
+            assert study is not None
+            same = study.content == answer.content
+            self._move(db, study, Phase.REFUSED if same else Phase.WAITING, code if same else "")
+            db.execute("UPDATE answer SET stored_at = ? WHERE id = ?", (self._clock(), answer.number))
+            there = len(answer.results) - missing
+            self._note(db, "stored in part", answer.study_instance_uid, results=there, missing=missing, code=code)
+
     def settled(self, study: Study, event: str, **fields: object) -> None:
         """Record that there is nothing to do for a study, and why: the stored answer still stands, say."""
         with self.transition() as db:
@@ -250,6 +262,17 @@ class State:
                 (self._clock() + pause_s, code, study.study_instance_uid),
             )
             self._note(db, "postponed", study.study_instance_uid, code=code)
+
+    def agree_with_clock(self, longest_pause_s: float) -> None:
+        """Take no time as known that has not come yet: the clock was set back, and a study would wait until then.
+
+        Args:
+            longest_pause_s: longest time for which a study is postponed.
+        """
+        now = self._clock()
+        with self.transition() as db:
+            db.execute("UPDATE study SET changed_at = ? WHERE changed_at > ?", (now, now))
+            db.execute("UPDATE study SET not_before = ? WHERE not_before > ?", (now, now + longest_pause_s))
 
     def pacs_is_back(self) -> None:
         """Have every study that could not reach the PACS tried again at once."""

@@ -19,7 +19,6 @@ from pathlib import Path
 import pydicom
 import pytest
 from pydicom.dataset import Dataset
-from pydicom.uid import Comprehensive3DSRStorage
 
 from glioserve_cli.main import main
 from glioserve_triton.process.server import TritonServer
@@ -28,6 +27,7 @@ from glioserve_watch.audit.read import lines_in
 from glioserve_watch.audit.verify import verify
 from support.pacs.orthanc import AE_TITLE, BRIDGE_AE_TITLE, PASSWORD, USER, Orthanc, running_orthanc
 from support.pacs.pacs_studies import PacsStudy, pacs_study
+from support.pacs.stored import check_results, results_of
 from support.scripts import ROOT
 from support.server.triton import wait_until
 
@@ -46,29 +46,6 @@ def password(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("secret") / "password"
     file.write_text(f"{USER}:{PASSWORD}\n")
     return file
-
-
-def results_of(pacs: Orthanc, study: PacsStudy) -> list[Dataset]:
-    """Return what the PACS has of the study beside the scanner's images."""
-    found = pacs.find("Series", StudyInstanceUID=study.study_instance_uid, Manufacturer="glioserve")
-    return [pydicom.dcmread(io.BytesIO(pacs.file(uid))) for series in found for uid in series["Instances"]]
-
-
-def reports_of(results: list[Dataset]) -> list[Dataset]:
-    """Reports, the first before those that supersede it."""
-    found = [dataset for dataset in results if dataset.SOPClassUID == Comprehensive3DSRStorage]
-    return sorted(found, key=lambda dataset: "PredecessorDocumentsSequence" in dataset)
-
-
-def check_results(pacs: Orthanc, study: PacsStudy, answers: int) -> list[Dataset]:
-    """Four results of each answer, of the study's own patient; return the reports."""
-    results = results_of(pacs, study)
-    classes = Counter(dataset.SOPClassUID.name for dataset in results)
-    assert set(classes.values()) == {answers}
-    assert len(classes) == 4
-    assert {str(dataset.PatientID) for dataset in results} == {study.patient_id}
-    assert {str(dataset.AccessionNumber) for dataset in results} == {study.accession_number}
-    return reports_of(results)
 
 
 def test_a_study_over_dicomweb_with_slices_that_come_late(

@@ -27,6 +27,14 @@ AE_TITLE, BRIDGE_AE_TITLE = "ORTHANC", "GLIOSERVE"
 _HTTP, _DICOM, _BRIDGE = 8042, 4242, 11112
 """Ports inside the namespace."""
 NAMESPACE = ("unshare", "--user", "--map-root-user", "--net", "--pid", "--fork", "--kill-child")
+_FILTER = """
+function ReceivedInstanceFilter(dicom, origin, info)
+  local file = io.open("%s", "r")
+  local refused = file:read("*l")
+  file:close()
+  return dicom.Modality ~= refused
+end
+"""
 
 
 class Orthanc:
@@ -46,6 +54,8 @@ class Orthanc:
             self.bridge_port = int(free.getsockname()[1])
         self._listening.append(doors.listening_unix(folder / f"in-{_BRIDGE}"))
         doors.forward(self._listening[-1], doors.to_tcp(self.bridge_port))
+        (folder / "filter.lua").write_text(_FILTER % (folder / "refused"))
+        self.take(all_but="")
         (folder / "orthanc.json").write_text(json.dumps(self._configuration()))
 
     @property
@@ -91,6 +101,22 @@ class Orthanc:
         answer = self._request("POST", "modalities/bridge/store", data=json.dumps({"Resources": [orthanc_id]}))
         return answer.ok and answer.json()["FailedInstancesCount"] == 0
 
+    def remove(self, level: str, **query: str) -> None:
+        """Remove what matches."""
+        path = {"Study": "studies", "Instance": "instances"}[level]
+        for found in self.find(level, **query):
+            self._request("DELETE", f"{path}/{found['ID']}").raise_for_status()
+
+    def lose_file(self, sop_instance_uid: str) -> None:
+        """Lose the file of an instance that it goes on to list, as a failed disk does."""
+        (found,) = self.find("Instance", SOPInstanceUID=sop_instance_uid)
+        uuid = self.get(f"instances/{found['ID']}/attachments/dicom/info")["Uuid"]
+        (self._folder / "storage" / uuid[:2] / uuid[2:4] / uuid).unlink()
+
+    def take(self, *, all_but: str) -> None:
+        """Take no object of this modality any more; of every one again where it is empty."""
+        (self._folder / "refused").write_text(all_but)
+
     def find(self, level: str, **query: str) -> list[Any]:
         """Return what it has, with headers."""
         body = {"Level": level, "Query": query, "Expand": True}
@@ -132,6 +158,8 @@ class Orthanc:
             "DicomModalities": {"bridge": [BRIDGE_AE_TITLE, "127.0.0.1", _BRIDGE]},
             "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
             "StableAge": 60,
+            "LuaScripts": [str(self._folder / "filter.lua")],
+            "MaximumStorageCacheSize": 0,
         }
 
 

@@ -21,8 +21,9 @@ from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_contract.records.report import ModelRecord
 from glioserve_pacs.answering import Made
 from glioserve_pacs.archives import FoundStudy, Image, Keep, Query
-from glioserve_pacs.bridge import Bridge, Parts, Settings
+from glioserve_pacs.bridge import Bridge
 from glioserve_pacs.metrics import Metrics
+from glioserve_pacs.parts import Parts, Settings
 from glioserve_pacs.records.audit import AuditLog, pseudonyms
 from glioserve_pacs.records.files import Files
 from glioserve_pacs.records.state import State
@@ -53,6 +54,10 @@ class FakePacs:
     before_store: Callable[[int], None] = lambda _: None
     """Called before each file is stored, with the number of those that are."""
     fetched: int = 0
+    takes_not: frozenset[str] = frozenset()
+    """SOP classes of results that it refuses."""
+    not_listed: set[str] = field(default_factory=set)
+    """Studies whose images it lists as what is not DICOM."""
 
     def add(self, *contents: str, study: str = STUDY, series: str = "") -> None:
         """Put images into a study; the same content twice is the same image."""
@@ -71,6 +76,8 @@ class FakePacs:
 
     def images(self, study_instance_uid: str) -> frozenset[Image]:
         self._check()
+        if study_instance_uid in self.not_listed:
+            raise GlioserveError(ErrorCode.PACS_ANSWER_MALFORMED)
         images = set(self.images_of.get(study_instance_uid, ()))
         if self.results_look_like_images:
             images |= {Image("9.9", uid) for uid in self.results_of(study_instance_uid)}
@@ -86,14 +93,19 @@ class FakePacs:
         self._check()
         return set(sop_instance_uids) - set(self.results)
 
-    def store(self, files: Sequence[Path]) -> None:
+    def store(self, files: Sequence[Path]) -> tuple[str, ...]:
+        refused = []
         for number, file in enumerate(files):
             self._check()
             self.before_store(number)
             dataset = pydicom.dcmread(file)
+            if dataset.SOPClassUID in self.takes_not:
+                refused.append("0xA900")
+                continue
             uid = str(dataset.SOPInstanceUID)
             self.results[uid] = dataset
             self.stored_times[uid] = self.stored_times.get(uid, 0) + 1
+        return tuple(refused)
 
     def results_of(self, study: str) -> list[str]:
         return [uid for uid, dataset in self.results.items() if dataset.StudyInstanceUID == study]

@@ -37,8 +37,8 @@ def _scanned() -> list[bytes]:
     return dicom_files(small_phantom(SEED, "recurrence"), distractors=False)
 
 
-def pacs_study(number: int) -> PacsStudy:
-    """The phantom's study as that of another patient, of today."""
+def pacs_study(number: int, *, accession_number: str = "") -> PacsStudy:
+    """The phantom's study as that of another patient, of today; by default of an order of its own."""
     today = datetime.now(timezone.utc).astimezone()
     series: dict[str, list[tuple[int, bytes]]] = {}
     for content in _scanned():
@@ -49,7 +49,7 @@ def pacs_study(number: int) -> PacsStudy:
             setattr(dataset, keyword, generate_uid(entropy_srcs=[str(number), str(dataset[keyword].value)]))
         dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
         dataset.PatientName, dataset.PatientID = f"Fictitious^Number{number}", f"FICTITIOUS-{number:04d}"
-        dataset.AccessionNumber = f"ACC{number:04d}"
+        dataset.AccessionNumber = accession_number or f"ACC{number:04d}"
         dataset.StudyDate = f"{today:%Y%m%d}"
         buffer = BytesIO()
         dataset.save_as(buffer, enforce_file_format=True)
