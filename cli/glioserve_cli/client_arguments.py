@@ -18,7 +18,7 @@ url = argtypes.checked(check_url)
 
 
 def add_connection_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what every command that sends studies is told about its calls; :func:`connection_of` reads it."""
+    """Add the options of calls that every command which sends studies takes; :func:`connection_of` reads it."""
     calls = parser.add_argument_group("calls")
     calls.add_argument(
         "--timeout-s",

@@ -1,4 +1,4 @@
-"""Read from a file whether a contrast agent was given: yes, no, or not said.
+"""Read from a file whether a contrast agent was given: yes, no, or unknown.
 
 ContrastBolusAgent is free text that a technologist types or a protocol fills in. A known agent's name, a route, a dose
 above 0 or a plain yes counts as given; a negation in one of the languages of the tables counts as not given; every

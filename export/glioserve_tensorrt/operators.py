@@ -57,7 +57,7 @@ class OperatorRow:
     """Types of its tensors that carry values; shapes and axes are INT64 by ONNX's own rules."""
     rules: tuple[OperatorRule, ...] = ()
     value_inputs: tuple[int, ...] = (0,)
-    """Inputs that :attr:`types` is said of."""
+    """Inputs that :attr:`types` applies to."""
 
 
 @dataclass(frozen=True)

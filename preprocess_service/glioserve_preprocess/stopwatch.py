@@ -16,7 +16,7 @@ def go_on() -> None:
 
 
 StageEnded = Callable[[str, int, int], None]
-"""Function that is told each stage's name, and its begin and end in nanoseconds since 1970; failed stages too."""
+"""Function that is called with each stage's name, begin and end in nanoseconds since 1970; failed stages too."""
 
 
 def untold(name: str, begin_unix_ns: int, end_unix_ns: int) -> None:

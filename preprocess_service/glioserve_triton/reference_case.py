@@ -43,7 +43,7 @@ _NETWORK_FILES = (".onnx", ".data", ".plan", ".xml", ".bin")
 """Endings of the files that backends load a network from."""
 
 Unread = Callable[[str, GlioserveError], None]
-"""Function that is told of a version whose files cannot be read, and why."""
+"""Function that is called with a version whose files cannot be read, and the reason."""
 
 
 def check_reference_case(
@@ -89,7 +89,8 @@ class ServedCases:
     ) -> dict[str, float]:
         """Return the score that each loaded version gives its case, by version, of those that have one.
 
-        ``unread`` is told of a version whose files cannot be read, which then is not asked; without it that is raised.
+        ``unread`` is called with a version whose files cannot be read, which then is not asked; without it the error
+        is raised.
 
         Raises:
             GlioserveError: GLIO-5117, -5103 and -5111 as in :func:`check_reference_case`.

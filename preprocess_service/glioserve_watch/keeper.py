@@ -41,8 +41,8 @@ class Keeper:
     ) -> None:
         """Take the spool and the sinks.
 
-        ``on_failure`` is told of each failure of a sink, and None once all sinks take records again; ``each_round`` is
-        called after each look, in the same thread, and may raise OSError as well.
+        ``on_failure`` is called with each failure of a sink, and with None once all sinks take records again;
+        ``each_round`` is called after each look, in the same thread, and may raise OSError as well.
         """
         self._spool, self._sinks, self._on_failure, self._each_round = spool, tuple(sinks), on_failure, each_round
         self._taken = 0

@@ -100,7 +100,7 @@ def test_distances_beyond_the_clip_are_no_error():
 def test_the_package_is_a_brain_model_that_serving_takes(tmp_path):
     torch.manual_seed(0)
     net = BrainNet().eval()
-    digest = write_package(net, QUICK, 3, BrainProgress(4, 1.0, 0.9, 0.8, 1.0), tmp_path)
+    digest = write_package(net, QUICK, 3, BrainProgress(4, median_dice=0.9, least_dice=0.8), tmp_path)
     graph, sidecar = ((tmp_path / n).read_bytes() for n in (DEFAULT_BRAIN_MODEL, sidecar_name(DEFAULT_BRAIN_MODEL)))
     assert digest == brain_model_digest(graph, sidecar)
     assert len(graph) < 5_000_000
@@ -119,7 +119,7 @@ def test_the_package_is_a_brain_model_that_serving_takes(tmp_path):
 
 @pytest.mark.long
 def test_no_path_of_the_machine_is_in_the_graph(tmp_path):
-    write_package(BrainNet().eval(), QUICK, 3, BrainProgress(4, 1.0, 0.9, 0.8, 1.0), tmp_path)
+    write_package(BrainNet().eval(), QUICK, 3, BrainProgress(4, median_dice=0.9, least_dice=0.8), tmp_path)
     text = str(onnx.load(tmp_path / DEFAULT_BRAIN_MODEL, load_external_data=False).graph.node)
     assert "site-packages" not in text
     assert ".py" not in text

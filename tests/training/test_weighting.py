@@ -18,7 +18,7 @@ from glioserve_training.brain.head import HeadTissue
 from glioserve_training.weighting.anatomy import ARTERY, CHOROID, LABELS, PITUITARY, prepared
 from glioserve_training.weighting.calibration import Calibration, calibrated, shares_of
 from glioserve_training.weighting.net import KindNet
-from glioserve_training.weighting.package import write_package
+from glioserve_training.weighting.package import weights_of, write_package
 from glioserve_training.weighting.protocols import T1Technique, t1_look
 from glioserve_training.weighting.scene import draw_look, draw_scene, scan_look
 from glioserve_training.weighting.tissue import draw_concentrations, draw_tissues, with_agent
@@ -213,6 +213,10 @@ def test_a_run_that_was_cut_off_goes_on_where_it_was(heads, tmp_path):
     with pytest.raises(GlioserveError) as caught:
         train_kinds(heads[:1], heads[1:], replace(QUICK, seed=1), tmp_path / "whole.pt")
     assert caught.value.code is ErrorCode.INVALID_ARTIFACT
+    still = replace(QUICK, steps=1, learning_rate=0.0)
+    begun, _ = train_kinds(heads[:1], heads[1:], still, tmp_path / "on.pt", start=whole.state_dict())
+    for one, other in zip(whole.parameters(), begun.parameters(), strict=True):
+        assert torch.allclose(one, other)
 
 
 @pytest.mark.long
@@ -226,8 +230,10 @@ def test_a_batch_has_both_t1_and_depends_on_its_seed_alone(heads):
 def test_the_package_is_what_serving_takes(tmp_path):
     torch.manual_seed(0)
     net = KindNet().eval()
+    for weight in net.parameters():  # those of the normalisations are all 1 and 0 at first
+        torch.nn.init.normal_(weight, 0, 0.1)
     calibration = Calibration(1.2, (0.8,) * len(PixelKind), 0.9, 0.004)
-    digest = write_package(net, QUICK, 3, KindProgress(2, 1.0, 0.9, 0.8, 1.0), calibration, tmp_path)
+    digest = write_package(net, QUICK, 3, KindProgress(2, right=0.9, t1_right=0.8), calibration, tmp_path)
     graph = tmp_path / OPINION_MODEL.name
     assert graph.stat().st_size <= 2_000_000
     assert digest in graph.with_suffix(".md").read_text()
@@ -239,3 +245,5 @@ def test_the_package_is_what_serving_takes(tmp_path):
         wanted = shares_of(net(torch.from_numpy(image[None])).numpy(), 1.2)[0]
     assert list(model.shares(image).values()) == pytest.approx(wanted.tolist(), abs=1e-4)
     assert sum(model.shares(image).values()) == pytest.approx(1)
+    start = weights_of(graph.read_bytes())
+    assert all(torch.equal(start[name], value) for name, value in net.state_dict().items())

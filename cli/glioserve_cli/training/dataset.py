@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Preprocess what is not there yet; a study that is refused is told and left out. GLIO-5121 where none is left."""
+    """Preprocess what is not there yet; refused studies are reported and left out. GLIO-5121 where none is left."""
     from glioserve_evaluation.runs.cohort import load_cohort
     from glioserve_training.cohort_dataset import LabelledStudy, make_cohort_dataset
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
-from pathlib import Path
 
-from glioserve_cli import argtypes
+from glioserve_cli.training.arguments import add_run_arguments
 
 HELD_OUT = 8
 """Heads that validation looks at; their seeds follow those of training."""
@@ -14,13 +13,7 @@ HELD_OUT = 8
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this command's arguments."""
-    parser.add_argument("--out", type=Path, required=True, help="folder for glioserve-brain.onnx, .json and .md")
-    parser.add_argument("--heads", type=argtypes.count, default=96, help="synthetic heads to train on (default 96)")
-    parser.add_argument("--cache", type=Path, default=Path("build/brain_heads"), help="where heads are kept")
-    parser.add_argument("--checkpoint", type=Path, default=Path("build/brain.checkpoint.pt"), help="resumed if there")
-    parser.add_argument("--steps", type=argtypes.count, help="instead of the settings' own")
-    parser.add_argument("--seed", type=int, default=0, help="of weights, order and scans")
-    parser.add_argument("--workers", type=argtypes.count, default=2, help="processes that make heads")
+    add_run_arguments(parser, "brain", heads=96)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -6,7 +6,7 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from glioserve_cli import argtypes
+from glioserve_cli.training.arguments import add_run_arguments
 
 HELD_OUT = 6
 """Heads that validation and calibration look at; their seeds follow those of training."""
@@ -14,13 +14,8 @@ HELD_OUT = 6
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this command's arguments."""
-    parser.add_argument("--out", type=Path, required=True, help="folder for glioserve-opinion.onnx, .json and .md")
-    parser.add_argument("--heads", type=argtypes.count, default=34, help="synthetic heads to train on (default 34)")
-    parser.add_argument("--cache", type=Path, default=Path("build/brain_heads"), help="where heads are kept")
-    parser.add_argument("--checkpoint", type=Path, default=Path("build/opinion.checkpoint.pt"), help="resumed if there")
-    parser.add_argument("--steps", type=argtypes.count, help="instead of the settings' own")
-    parser.add_argument("--seed", type=int, default=0, help="of weights, order and scans")
-    parser.add_argument("--workers", type=argtypes.count, default=2, help="processes that make heads")
+    add_run_arguments(parser, "opinion", heads=34)
+    parser.add_argument("--start", type=Path, help="glioserve-opinion.onnx whose weights are trained on")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -29,7 +24,7 @@ def run(args: argparse.Namespace) -> int:
 
     from glioserve_training.brain.bank import make_bank
     from glioserve_training.weighting.calibration import calibrated
-    from glioserve_training.weighting.package import write_package
+    from glioserve_training.weighting.package import weights_of, write_package
     from glioserve_training.weighting.trainer import KindProgress, KindSettings, calibration_logits, train_kinds
 
     torch.set_num_threads(1)
@@ -45,7 +40,8 @@ def run(args: argparse.Namespace) -> int:
         )
 
     held_out = files[args.heads :]
-    net, reached = train_kinds(files[: args.heads], held_out, settings, args.checkpoint, on_progress=show)
+    start = weights_of(args.start.read_bytes()) if args.start else None
+    net, reached = train_kinds(files[: args.heads], held_out, settings, args.checkpoint, start=start, on_progress=show)
     calibration = calibrated(*calibration_logits(net, held_out, settings))
     print(f"answered {calibration.answered:.4f}, of those wrong {calibration.wrong:.4f}")
     print(f"{args.out}: {write_package(net, settings, args.heads, reached, calibration, args.out)}")

@@ -27,7 +27,7 @@ class FakeTransport:
 
     Args:
         steps: what becomes of the inference requests in turn; the last one stays.
-        ready: whether the model is said to be ready. It may be changed.
+        ready: whether the model reports that it is ready. It may be changed.
 
     Raises:
         ValueError: there is no step.

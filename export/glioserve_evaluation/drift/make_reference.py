@@ -43,7 +43,7 @@ def values_of_cohort(
     executor: Executor | None,
     left_out: Callable[[str, GlioserveError], None],
 ) -> Iterator[StudyValues]:
-    """Yield the values of each study, in order; ``left_out`` is told the case and why of each that has no answer."""
+    """Yield the values of each study, in order; ``left_out`` is called with each case without an answer, and why."""
     folders = [case.folder for case in cases]
     answers = map(Asked(predictor), folders) if executor is None else executor.map(Asked(predictor), folders)
     for case, answer in zip(cases, answers, strict=True):

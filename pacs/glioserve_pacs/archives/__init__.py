@@ -67,7 +67,7 @@ class Destination(Protocol):
     """A place that results are stored in. Every method raises GlioserveError, GLIO-42xx, where it fails."""
 
     def missing(self, study_instance_uid: str, sop_instance_uids: Collection[str]) -> set[str]:
-        """Return those of the UIDs that are not there, or of which it cannot be told."""
+        """Return those of the UIDs that are not there, or whose presence is unknown."""
         ...
 
     def store(self, files: Sequence[Path]) -> tuple[str, ...]:

@@ -36,7 +36,7 @@ class Study:
     content: str
     """Digest of the images that were last seen (:func:`glioserve_pacs.archives.digest_of`)."""
     instances: int | None
-    """Number of instances that the PACS told last."""
+    """Number of instances that the PACS reported last."""
     changed_at: float
     """Time of the content's last change, in seconds since 1970."""
     choice: str

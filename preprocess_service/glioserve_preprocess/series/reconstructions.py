@@ -1,4 +1,4 @@
-"""Stacks that are reconstructions of one acquisition, told by what they share.
+"""Stacks that are reconstructions of one acquisition, recognised by what they share.
 
 A scanner saves one measurement several times: with and without prescan normalisation (NORM, ND), with distortion
 correction (DIS2D, DIS3D), as reformats and projections, as the echoes of a multi-echo sequence with their root mean

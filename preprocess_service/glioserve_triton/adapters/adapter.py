@@ -33,7 +33,7 @@ def respond(
 ) -> list[Response]:
     """Return a response for each request, never an exception: an uncaught one would carry a traceback.
 
-    ``failed`` is told of each study that gets an error.
+    ``failed`` is called for each study that gets an error.
     """
     with own_heartbeat().busy():
         return [_respond_one(pb_utils, request, handle, failed, traces) for request in requests]

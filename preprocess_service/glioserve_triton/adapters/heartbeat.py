@@ -43,7 +43,7 @@ class Heartbeat:
     """Writer of one process's state; it does nothing where no supervisor gave a folder."""
 
     def __init__(self, folder: Path | None, guard: PauseGuard | None = None) -> None:
-        """Write to ``folder``; ``guard`` is told of the work."""
+        """Write to ``folder``; ``guard`` is notified of the work."""
         self._done, self._guard = 0, guard
         self._memory: mmap.mmap | None = None
         if folder is None or not folder.is_dir():

@@ -1,4 +1,4 @@
-"""The Python models' metrics: their series through Triton's own page, and what of a study each is told.
+"""The Python models' metrics: their series through Triton's own page, and which facts of a study each takes.
 
 Every value comes from the records of the contract, and every label from the table's closed sets; what is in neither is
 not counted. Counting never fails a study.

@@ -250,7 +250,7 @@ def _to_servers(options: GatewayOptions) -> Json:
 
 
 def _caller(options: GatewayOptions) -> Json:
-    """Return the part of a request that a caller is told by: what was proven, else its address."""
+    """Return the part of a request that identifies the caller: what was proven, else its address."""
     if options.jwt is not None or options.api_keys_file is not None:
         return {"request_headers": {"header_name": CALLER_HEADER, "descriptor_key": "caller"}}
     if options.tls is not None and options.tls.client_ca is not None:

@@ -1,4 +1,4 @@
-"""Envoy on this machine, in front of one server: started, watched, told of changed files, ended with its owner."""
+"""Envoy on this machine, in front of one server: started, watched, notified of changed files, ended with its owner."""
 
 from __future__ import annotations
 

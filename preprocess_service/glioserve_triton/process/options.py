@@ -81,7 +81,7 @@ class ServerOptions:
     ready_timeout_s: float = 180.0
     """Bound on starting and loading the models."""
     drain_timeout_s: float = 60.0
-    """Bound on waiting for studies in flight before the server is told to stop."""
+    """Bound on waiting for studies in flight before the server is asked to stop."""
     exit_timeout_s: int = 30
     """Bound that Triton itself puts on its exit; afterwards everything is killed."""
     allow_known_cves: bool = False

@@ -37,7 +37,7 @@ class DriftReferences:
     """References by version and weights, looked up when the first study of a version asks for its own."""
 
     def __init__(self, classifier: Path, on_problem: Callable[[str, str], None]) -> None:
-        """``on_problem`` is told once of a version whose reference is missing or unfit, and why."""
+        """``on_problem`` is called once for a version whose reference is missing or unfit, with the reason."""
         self._classifier, self._on_problem = classifier, on_problem
         self._known: dict[tuple[str, str], DriftReference | None] = {}
 

@@ -22,7 +22,7 @@ MOST_WAITING = 256
 """Studies that wait for the candidate; further ones are skipped, for it must never hold anything up."""
 SKIPPED, FAILED = "skipped", "failed"
 Told = Callable[[str, ShadowRecord | None], None]
-"""Function that is told what became of a study: its result, and the record where there is one."""
+"""Function that is called with the end of a study: its result, and the record where there is one."""
 
 
 class ShadowRunner:

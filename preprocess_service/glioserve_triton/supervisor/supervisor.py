@@ -67,7 +67,7 @@ class Limits:
 
 
 class Supervisor:
-    """Watches ``server``, which is ready, until told to stop."""
+    """Watches ``server``, which is ready, until it is asked to stop."""
 
     def __init__(
         self, server: TritonServer, health: Health, metrics: SupervisorMetrics, log: Log, limits: Limits | None = None
@@ -86,7 +86,7 @@ class Supervisor:
         self._classifier_failures = 0
         self._server_stopped_looks = 0
         self._untold: dict[str, str] = {}
-        """Reasons for which the reference cases of versions could not be read, as they were told."""
+        """Reasons for which the reference cases of versions could not be read, as they were reported."""
         self._missed_looks = 0
         self._told_failures: set[str] = set()
         self._renewed_s: dict[str, float] = {}

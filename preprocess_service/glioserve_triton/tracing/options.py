@@ -1,4 +1,4 @@
-"""Options of the export of traces, with OpenTelemetry's own variables, as Triton and the Python models are told them.
+"""Options of the export of traces, with OpenTelemetry's own variables, as Triton and the Python models take them.
 
 Triton makes the spans of the ensemble, its steps and their queues, and follows the ``traceparent`` of a request's gRPC
 metadata. It hands each Python model the context of its step, so the models' own spans lie below (docs/operations.md).

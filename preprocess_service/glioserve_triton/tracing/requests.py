@@ -61,8 +61,8 @@ class RequestTraces:
     def __init__(self, model: str, gone: Callable[[str, int, int], None]) -> None:
         """Open the export where the server's environment names a receiver.
 
-        ``gone`` is told the model and the numbers of spans that were exported and dropped, after each request: here and
-        not by the exporter's thread, since Triton's metrics belong to the process's first.
+        ``gone`` is called with the model and the numbers of spans that were exported and dropped, after each request:
+        here and not by the exporter's thread, since Triton's metrics belong to the process's first.
         """
         self._model, self._gone = model, gone
         self._tracer: Tracer | None = None

@@ -18,7 +18,7 @@ class DriftCollector(Collector):
         self.monitor: DriftMonitor | None = None
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Yield the families of drift; a flag is told of every feature that has enough studies."""
+        """Yield the families of drift; a flag is reported for every feature that has enough studies."""
         psi, ks, flagged, studies = (
             GaugeMetricFamily(metric.name, metric.description, labels=metric.label_names)
             for metric in (PSI, KS, FLAGGED, STUDIES_SEEN)

@@ -49,7 +49,7 @@ class DriftMonitor:
     ) -> None:
         """Take up the state of ``folder``, where one is kept.
 
-        ``on_flag`` is told version, site and feature, and whether the flag was set or cleared.
+        ``on_flag`` is called with version, site and feature, and whether the flag was set or cleared.
 
         Raises:
             GlioserveError: GLIO-5134 where the folder's state cannot be read.

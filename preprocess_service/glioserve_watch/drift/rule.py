@@ -24,7 +24,7 @@ from glioserve_watch.drift.distance import (
 )
 
 MIN_STUDIES = 20
-"""Studies with a feature below which nothing is said of it."""
+"""Studies with a feature below which its drift is not judged."""
 FALSE_FLAGS_PER_STUDY = 1e-6
 """Bound on the expected number of false flags for each study of one site and version, over all features."""
 CLEAR_CHANCE = 1e-2

@@ -1,4 +1,4 @@
-"""Sensitivity and specificity since a version serves, held against what its evaluation said.
+"""Sensitivity and specificity since a version serves, compared with its evaluation.
 
 Radiation necrosis is the positive class, as everywhere: sensitivity is the share of necrosis that was labelled so,
 specificity the share of recurrence. Studies without a label count as abstained and in neither rate.
@@ -18,7 +18,7 @@ RateName = Literal["sensitivity", "specificity"]
 RATES: dict[RateName, Truth] = {"sensitivity": "necrosis", "specificity": "recurrence"}
 """Each rate and the truth of the studies that it counts."""
 FALSE_ALARMS = 0.05
-"""Highest probability that a model which is as good as its evaluation said is ever called worse."""
+"""Highest probability that a model which is as good as in its evaluation is ever called worse."""
 WORSE_AT = len(RATES) / FALSE_ALARMS
 """Evidence from which on a rate counts as fallen: the probability is shared by both rates."""
 
@@ -65,7 +65,7 @@ class Standing:
 
     @property
     def worse(self) -> bool:
-        """True where a rate has fallen below what the evaluation said."""
+        """True where a rate has fallen below the rate of the evaluation."""
         return any(rate.worse_after is not None for rate in self.rates.values())
 
 

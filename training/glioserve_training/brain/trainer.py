@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
 from torch.nn import functional as F  # noqa: N812
 from torch.utils.data import DataLoader, IterableDataset
 
-from glioserve_contract import ErrorCode, GlioserveError
+from glioserve_training.averaged_run import AveragedRun, RunProgress, RunSettings
 from glioserve_training.brain.bank import load_head
 from glioserve_training.brain.scan import Sample, draw_size, scan_head
 from glioserve_training.brain.unet import BrainNet
@@ -24,43 +23,29 @@ Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 """Image, distance in mm and field of view, each [N, 1, D, H, W]."""
 
 
-class _Stateful(Protocol):
-    """A part of a run whose state a checkpoint keeps."""
-
-    def state_dict(self) -> dict[str, object]: ...
-
-    def load_state_dict(self, state_dict: dict[str, object], /) -> object: ...
-
-
 @dataclass(frozen=True)
-class BrainSettings:
+class BrainSettings(RunSettings):
     """Settings of one run; the defaults made the shipped model."""
 
     steps: int = 2800
     batch: int = 2
     learning_rate: float = 3e-3
     weight_decay: float = 1e-4
-    averaging: float = 0.995
-    """Decay of the weights' exponential moving average over steps; the average is what is handed over."""
+    validate_every: int = 100
     near_mm: float = 3.0
     """Distance to the surface within which voxels weigh most."""
     dice_weight: float = 1.0
     clip_mm: float = 10.0
     """Distance beyond which all are the same: it is enough to know that the surface is far."""
     validation_scans: int = 24
-    validate_every: int = 100
-    seed: int = 0
 
 
 @dataclass(frozen=True)
-class BrainProgress:
+class BrainProgress(RunProgress):
     """Validation of the averaged weights after some steps; Dice is at the network's resolution."""
 
-    step: int
-    loss: float
-    median_dice: float
-    least_dice: float
-    seconds: float
+    median_dice: float = 0.0
+    least_dice: float = 0.0
 
 
 class _Scans(IterableDataset[Batch]):
@@ -122,47 +107,29 @@ def train_brain(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(settings.seed)
     net = BrainNet().to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    average = torch.optim.swa_utils.AveragedModel(
-        net,
-        multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(settings.averaging),
-    )
-    optimiser = torch.optim.AdamW(net.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, settings))
-    parts: dict[str, _Stateful] = {
-        "net": net,
-        "average": average,
-        "optimiser": optimiser,
-        "schedule": schedule,
-    }
-    first, reached = (
-        _resume(checkpoint, settings, parts) if checkpoint.exists() else (0, BrainProgress(0, 0.0, 0.0, 0.0, 0.0))
-    )
+    run = AveragedRun(net, settings, lambda step: _rate(step, settings))
+    reached = BrainProgress(**run.resume(checkpoint)) if checkpoint.exists() else BrainProgress()
     watched = list(_validation(held_out, settings))
-    loader = DataLoader(_Scans(heads, settings, first), batch_size=None, num_workers=1, prefetch_factor=6)
+    loader = DataLoader(_Scans(heads, settings, reached.step), batch_size=None, num_workers=1, prefetch_factor=6)
     started, losses = time.perf_counter(), []
     low_precision = device.type == "cuda" or cpu_has_bf16()
     net.train()
-    for step, (image, distance, seen) in enumerate(loader, start=first + 1):
+    for step, (image, distance, seen) in enumerate(loader, start=reached.step + 1):
         image = image.to(device).contiguous(memory_format=torch.channels_last_3d)
         with torch.autocast(device.type, torch.bfloat16, enabled=low_precision):
             found = net(image)
         loss = distance_loss(found.float(), distance.to(device), seen.to(device), settings)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(net.parameters(), 5.0)
-        optimiser.step()
-        schedule.step()
-        average.update_parameters(net)
-        losses.append(loss.item())
+        losses.append(run.update(loss))
+        run.end_step()
         if step % settings.validate_every == 0 or step == settings.steps:
-            scores = [dice_of(average.module, batch) for batch in watched]
+            scores = [dice_of(run.averaged, batch) for batch in watched]
             seconds = time.perf_counter() - started
             median, least = float(np.median(scores)), float(np.min(scores))
-            reached = BrainProgress(step, float(np.mean(losses)), median, least, seconds)
+            reached = BrainProgress(step, float(np.mean(losses)), seconds, median, least)
             on_progress(reached)
             losses = []
-            _save(checkpoint, settings, reached, parts)
-    averaged = average.module
+            run.save(checkpoint, reached)
+    averaged = run.averaged
     assert isinstance(averaged, BrainNet)
     return averaged.cpu().eval(), reached
 
@@ -188,23 +155,3 @@ def _validation(held_out: list[Path], settings: BrainSettings) -> Iterator[Batch
     for i in range(settings.validation_scans):
         rng = np.random.default_rng([settings.seed, 10**9 + i])
         yield as_batch([scan_head(load_head(held_out[i % len(held_out)]), rng, draw_size(rng))])
-
-
-def _save(file: Path, settings: BrainSettings, reached: BrainProgress, parts: Mapping[str, _Stateful]) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_suffix(".partial")
-    state = {name: part.state_dict() for name, part in parts.items()}
-    torch.save({"settings": asdict(settings), "reached": asdict(reached), **state}, partial)
-    partial.replace(file)
-
-
-def _resume(file: Path, settings: BrainSettings, parts: Mapping[str, _Stateful]) -> tuple[int, BrainProgress]:
-    """Load the parts' states; return the steps done so far and the result of the validation after them."""
-    state = torch.load(file, weights_only=True)
-    if state["settings"] != asdict(settings):
-        detail = f"{file.name} is of a run with other settings."
-        raise GlioserveError(ErrorCode.INVALID_ARTIFACT, detail, "Remove the file to start anew.")
-    for name, part in parts.items():
-        part.load_state_dict(state[name])
-    reached = BrainProgress(**state["reached"])
-    return reached.step, reached

@@ -7,7 +7,9 @@ from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
 
+import onnx
 import torch
+from onnx import numpy_helper
 
 from glioserve_contract import ErrorCode, GlioserveError, to_dict
 from glioserve_contract.sequences import PixelKind
@@ -61,6 +63,27 @@ def exported(net: KindNet) -> bytes:
     return graph
 
 
+def weights_of(graph: bytes) -> dict[str, torch.Tensor]:
+    """Return the network's weights, by the names of its state, from a graph that :func:`exported` made.
+
+    The exporter keeps the names of all weights but those of the group normalisations, whose scales and shifts stand in
+    the graph in the order of the network.
+    """
+    model = onnx.load_model_from_string(graph)
+    kept = {i.name: torch.from_numpy(numpy_helper.to_array(i).copy()) for i in model.graph.initializer}
+    unnamed = {
+        kind: [
+            kept[name] for node in model.graph.node if node.op_type == operator for name in node.input if name in kept
+        ]
+        for kind, operator in (("weight", "Mul"), ("bias", "Add"))
+    }
+    found = {}
+    for name, value in KindNet().state_dict().items():
+        weight = kept[name] if name in kept else unnamed[name.rpartition(".")[2]].pop(0)
+        found[name] = weight.reshape(value.shape)
+    return found
+
+
 def _card(
     settings: KindSettings,
     heads: int,
@@ -81,7 +104,7 @@ its voxels alone, on a grid of {GRID_MM:g} mm. Digest `{digest}`.
   agent, flow, lesions, slices and faults; no patient, no volunteer, and not the project's own phantom. A tenth of T1,
   T1ce, T2 and FLAIR come from the brain network's table of contrasts.
 - **Made** {made} with torch {torch.__version__} by `glioserve train-opinion`, {reached.step} steps.
-  On heads held out: {reached.right:.1%} of all scans and {reached.t1_right:.1%} of T1 and T1ce are told right.
+  On heads held out: {reached.right:.1%} of all scans and {reached.t1_right:.1%} of T1 and T1ce are recognised.
 - **Calibrated** on further scans of held-out heads: temperature {calibration.temperature:g}; {calibration.answered:.1%}
   are answered, {calibration.wrong:.2%} of those wrong.
 - **Thresholds**: {thresholds}.

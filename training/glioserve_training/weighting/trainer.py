@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,10 +14,10 @@ import torch
 from torch.nn import functional as F  # noqa: N812
 from torch.utils.data import DataLoader, IterableDataset
 
-from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_contract.sequences import PixelKind
 from glioserve_preprocess.arrays import FloatArray
 from glioserve_preprocess.opinion.coarse import HIGHEST, coarse_head
+from glioserve_training.averaged_run import AveragedRun, RunProgress, RunSettings
 from glioserve_training.brain.bank import load_head
 from glioserve_training.learner import cpu_has_bf16
 from glioserve_training.weighting.calibration import Indices
@@ -33,35 +32,29 @@ LOOKS = (*KINDS, PixelKind.T1, PixelKind.T1CE)
 
 
 @dataclass(frozen=True)
-class KindSettings:
+class KindSettings(RunSettings):
     """Settings of one run; the defaults made the shipped model."""
 
     steps: int = 4000
-    updates: int = 2
-    """Updates of the weights for each new scene: drawing scans costs more than learning them."""
     batch: int = 20
-    remembered: int = 150
-    """Latest scenes whose scans the batches are drawn from."""
     learning_rate: float = 2e-3
     weight_decay: float = 1e-3
-    averaging: float = 0.995
-    """Decay of the weights' exponential moving average over updates; the average is what is handed over."""
-    validation_scenes: int = 12
     validate_every: int = 50
+    updates: int = 2
+    """Updates of the weights for each new scene: drawing scans costs more than learning them."""
+    remembered: int = 150
+    """Latest scenes whose scans the batches are drawn from."""
+    validation_scenes: int = 12
     calibration_scenes: int = 100
-    seed: int = 0
 
 
 @dataclass(frozen=True)
-class KindProgress:
+class KindProgress(RunProgress):
     """Validation of the averaged weights after some steps: shares of scans on heads that training does not see."""
 
-    step: int
-    loss: float
-    right: float
-    t1_right: float
-    """Share of T1 and T1ce that are told right."""
-    seconds: float
+    right: float = 0.0
+    t1_right: float = 0.0
+    """Share of T1 and T1ce that are recognised."""
 
 
 @dataclass(frozen=True)
@@ -107,33 +100,24 @@ def train_kinds(
     settings: KindSettings,
     checkpoint: Path,
     *,
+    start: Mapping[str, torch.Tensor] | None = None,
     on_progress: Callable[[KindProgress], None] = lambda _: None,
 ) -> tuple[KindNet, KindProgress]:
     """Train and return the averaged network, with the result of its last validation.
 
+    It begins with random weights, or with those of ``start``, such as :func:`package.weights_of` returns.
     Training goes on from ``checkpoint`` if it is there, and writes it at every validation; ``steps`` may be others
     than those that it was begun with. A run that was cut off and resumed sees the same scans in the same order as one
     that was not.
     """
     torch.manual_seed(settings.seed)
     net = KindNet()
-    average = torch.optim.swa_utils.AveragedModel(
-        net, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(settings.averaging)
-    )
-    optimiser = torch.optim.AdamW(net.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, settings))
-    parts: dict[str, Any] = {"net": net, "average": average, "optimiser": optimiser, "schedule": schedule}
-    reached = KindProgress(0, 0.0, 0.0, 0.0, 0.0)
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
-        if {**state["settings"], "steps": settings.steps} != asdict(settings):
-            detail = f"{checkpoint.name} is of a run with other settings."
-            raise GlioserveError(ErrorCode.INVALID_ARTIFACT, detail, "Remove the file to start anew.")
-        for name, part in parts.items():
-            part.load_state_dict(state[name])
-        reached = KindProgress(**state["reached"])
+    if start is not None:
+        net.load_state_dict(start)
+    run = AveragedRun(net, settings, lambda step: _rate(step, settings))
+    reached = KindProgress(**run.resume(checkpoint, may_differ=("steps",))) if checkpoint.exists() else KindProgress()
     if reached.step >= settings.steps:
-        return _averaged(average), reached
+        return _averaged(run), reached
     watched = list(_fresh(held_out, settings, 10**9, settings.validation_scenes))
     started, losses = time.perf_counter(), []
     low_precision = cpu_has_bf16()
@@ -151,36 +135,27 @@ def train_kinds(
             with torch.autocast("cpu", torch.bfloat16, enabled=low_precision):
                 logits = net(_as_input(batch, torch.bfloat16 if low_precision else torch.float32))
             loss = F.cross_entropy(logits.float(), batch.kinds)
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(net.parameters(), 5.0)
-            optimiser.step()
-            average.update_parameters(net)
-            losses.append(loss.item())
-        schedule.step()
+            losses.append(run.update(loss))
+        run.end_step()
         if step % settings.validate_every == 0 or step == settings.steps:
-            logits, kinds = logits_of(average.module, watched)
+            logits, kinds = logits_of(run.averaged, watched)
             hit = logits.argmax(dim=1) == kinds
             is_t1 = kinds < 2
             reached = KindProgress(
                 step,
                 float(np.mean(losses)),
+                time.perf_counter() - started,
                 float(hit.float().mean()),
                 float(hit[is_t1].float().mean()),
-                time.perf_counter() - started,
             )
             on_progress(reached)
             losses = []
-            checkpoint.parent.mkdir(parents=True, exist_ok=True)
-            partial = checkpoint.with_suffix(".partial")
-            states = {name: part.state_dict() for name, part in parts.items()}
-            torch.save({"settings": asdict(settings), "reached": asdict(reached), **states}, partial)
-            partial.replace(checkpoint)
-    return _averaged(average), reached
+            run.save(checkpoint, reached)
+    return _averaged(run), reached
 
 
-def _averaged(average: torch.optim.swa_utils.AveragedModel) -> KindNet:
-    net = average.module
+def _averaged(run: AveragedRun) -> KindNet:
+    net = run.averaged
     assert isinstance(net, KindNet)
     return net.eval()
 
