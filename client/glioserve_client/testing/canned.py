@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from glioserve_client.prediction import Prediction
+from glioserve_client.testing.requests import Tensor
 from glioserve_contract import CONTRACT_VERSION, NOT_FOR_CLINICAL_USE, ErrorCode, GlioserveError, Modality, to_dict
 from glioserve_contract.records.grid import Affine, GridRecord, Vector
 from glioserve_contract.records.preprocess import (
@@ -47,7 +48,7 @@ _SHAPE, _SPACING_MM = (4, 5, 6), (2.0, 2.0, 3.0)
 class Answer:
     """A step of :class:`FakeTransport`: these output tensors, of which a request gets those that it asks for."""
 
-    outputs: Mapping[str, npt.NDArray[Any]] = field(repr=False)
+    outputs: Mapping[str, Tensor] = field(repr=False)
     """Tensors by name, as :mod:`glioserve_contract.tensors` has them; texts as ``bytes`` in arrays of objects."""
     delay_s: float = 0.0
     """Seconds until the answer; where a call's deadline comes first, it ends as a call to a slow server does."""
@@ -108,7 +109,7 @@ def prediction(outcome: Outcome, *, score: float | None = None, request_id: str 
 
 
 def warm_spot(
-    shape: tuple[int, int, int], lps_from_voxel: npt.NDArray[np.float64], centre_lps_mm: Any, radius_mm: float
+    shape: tuple[int, int, int], lps_from_voxel: npt.NDArray[np.float64], centre_lps_mm: npt.ArrayLike, radius_mm: float
 ) -> npt.NDArray[np.float32]:
     """Return a heat map [z, y, x] with one warm spot, 1 at the voxel nearest to its centre.
 
@@ -192,7 +193,7 @@ def report_of(
     )
 
 
-def outputs_of(report: Report, heatmap: npt.NDArray[np.float32] | None) -> dict[str, npt.NDArray[Any]]:
+def outputs_of(report: Report, heatmap: npt.NDArray[np.float32] | None) -> dict[str, Tensor]:
     """Return the ensemble's output tensors of a report; without HEATMAP where there is none."""
     outputs = {
         "SCORE": np.array([report.score], dtype=np.float32),

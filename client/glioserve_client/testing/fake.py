@@ -20,6 +20,10 @@ from glioserve_client.testing.requests import ReceivedRequest, received, respons
 Step = Answer | Failure
 _CLOSED = "Cannot invoke RPC on closed channel!"
 _Metadata = Iterable[tuple[str, str]] | None
+_Message = Any
+"""A message of the protocol, or its bytes where no serializer is named."""
+_Writer = Callable[[_Message], bytes]
+_Reader = Callable[[bytes], _Message]
 
 
 class FakeTransport:
@@ -92,12 +96,12 @@ class _Error(grpc.RpcError):
 class _Call:
     """A call of a synchronous channel: what :class:`grpc.Future` and :class:`grpc.Call` have that the client uses."""
 
-    def __init__(self, outcome: bytes | Failure, delay_s: float, read: Callable[[bytes], Any]) -> None:
+    def __init__(self, outcome: bytes | Failure, delay_s: float, read: _Reader) -> None:
         self._outcome, self._read = outcome, read
         self._due = time.monotonic() + delay_s
         self._cancelled = threading.Event()
 
-    def result(self) -> Any:
+    def result(self) -> _Message:
         if self._cancelled.wait(max(self._due - time.monotonic(), 0.0)):
             raise grpc.FutureCancelledError
         if isinstance(self._outcome, Failure):
@@ -120,14 +124,14 @@ class _Call:
 class _Method:
     """A method of a synchronous channel."""
 
-    def __init__(self, channel: _Channel, path: str, write: Any, read: Any) -> None:
+    def __init__(self, channel: _Channel, path: str, write: _Writer | None, read: _Reader | None) -> None:
         self._channel, self._path = channel, path
         self._write, self._read = write or bytes, read or bytes
 
-    def __call__(self, request: Any, timeout: float, metadata: _Metadata = None) -> Any:
+    def __call__(self, request: _Message, timeout: float, metadata: _Metadata = None) -> _Message:
         return self.future(request, timeout, metadata).result()
 
-    def future(self, request: Any, timeout: float, metadata: _Metadata = None) -> _Call:
+    def future(self, request: _Message, timeout: float, metadata: _Metadata = None) -> _Call:
         if self._channel.closed:
             raise ValueError(_CLOSED)
         return _Call(
@@ -139,7 +143,9 @@ class _Channel:
     def __init__(self, transport: FakeTransport) -> None:
         self.transport, self.closed = transport, False
 
-    def unary_unary(self, path: str, request_serializer: Any = None, response_deserializer: Any = None) -> Any:
+    def unary_unary(
+        self, path: str, request_serializer: _Writer | None = None, response_deserializer: _Reader | None = None
+    ) -> _Message:
         return _Method(self, path, request_serializer, response_deserializer)
 
     def close(self) -> None:
@@ -150,17 +156,19 @@ class _AioChannel:
     def __init__(self, transport: FakeTransport) -> None:
         self.transport, self.closed = transport, False
 
-    def unary_unary(self, path: str, request_serializer: Any = None, response_deserializer: Any = None) -> Any:
+    def unary_unary(
+        self, path: str, request_serializer: _Writer | None = None, response_deserializer: _Reader | None = None
+    ) -> _Message:
         write, read = request_serializer or bytes, response_deserializer or bytes
 
-        async def course(request: Any, timeout_s: float, metadata: _Metadata) -> Any:
+        async def course(request: _Message, timeout_s: float, metadata: _Metadata) -> _Message:
             outcome, delay_s = self.transport.take(path, write(request), timeout_s, metadata)
             await asyncio.sleep(delay_s)
             if isinstance(outcome, Failure):
                 raise _Error(outcome)
             return read(outcome)
 
-        def call(request: Any, timeout: float, metadata: _Metadata = None) -> asyncio.Task[Any]:
+        def call(request: _Message, timeout: float, metadata: _Metadata = None) -> asyncio.Task[_Message]:
             if self.closed:
                 raise grpc.aio.UsageError("Channel is closed.")
             return asyncio.get_running_loop().create_task(course(request, timeout, metadata))

@@ -13,6 +13,8 @@ import numpy.typing as npt
 from glioserve_client.calls.message import ModelInferRequest, ModelInferResponse, tensor_values
 from glioserve_contract.tensors import ENSEMBLE
 
+Tensor = npt.NDArray[Any]
+"""Array of the type that its tensor has on the wire; BYTES are objects."""
 _LENGTH = struct.Struct("<I")
 _DTYPES = {tensor.name: tensor.dtype for tensor in ENSEMBLE.outputs}
 
@@ -23,7 +25,7 @@ class ReceivedRequest:
 
     model: str
     request_id: str
-    inputs: Mapping[str, npt.NDArray[Any]] = field(repr=False)
+    inputs: Mapping[str, Tensor] = field(repr=False)
     """Tensors by name; ``INSTANCES`` holds the DICOM files as they were sent, de-identified."""
     outputs: tuple[str, ...]
     """Names of the tensors that were asked for."""
@@ -50,7 +52,7 @@ def received(content: bytes, metadata: Mapping[str, str], timeout_s: float) -> R
     )
 
 
-def response(request: ReceivedRequest, outputs: Mapping[str, npt.NDArray[Any]]) -> bytes:
+def response(request: ReceivedRequest, outputs: Mapping[str, Tensor]) -> bytes:
     """Return the bytes of the response that has those of ``outputs`` that the request asks for."""
     made = ModelInferResponse(model_name=request.model, model_version="1", id=request.request_id)
     for name in request.outputs:
@@ -62,7 +64,7 @@ def response(request: ReceivedRequest, outputs: Mapping[str, npt.NDArray[Any]]) 
     return content
 
 
-def _raw(array: npt.NDArray[Any]) -> bytes:
+def _raw(array: Tensor) -> bytes:
     if array.dtype != np.object_:
         return array.tobytes()
     return b"".join(_LENGTH.pack(len(element)) + element for element in array.ravel())
