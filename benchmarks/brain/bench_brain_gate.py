@@ -41,7 +41,6 @@ class Judged:
     verdict: str
     """``ok``, ``review`` or ``refused``."""
     figures: dict[str, float]
-    voters: int
 
 
 def judged_head(seed: int) -> list[Judged]:
@@ -75,11 +74,11 @@ def _judged(case: BrainCase, beside: list[SequenceVolume]) -> Judged:
     try:
         brain = find_brain(case.volume, beside, {v.modality: np.eye(4) for v in beside}, BrainExtraction())
     except GlioserveError:
-        return row(0.0, "refused", {}, 0)
+        return row(0.0, "refused", {})
     found = brain.mask > 0
     dice = float(2 * (found & case.mask).sum() / max(1, found.sum() + case.mask.sum()))
     verdict = "review" if any(c.verdict == "review" for c in brain.checks) else "ok"
-    return row(dice, verdict, {c.name: c.value for c in brain.checks}, len(brain.record.sequences))
+    return row(dice, verdict, {c.name: c.value for c in brain.checks})
 
 
 def main() -> None:

@@ -11,7 +11,6 @@ import re
 
 from glioserve_contract.codec import sha256_digest
 
-SEAL = "seal"
 BLANK_SEAL = "sha256:" + "0" * 64
 """Value of the key ``seal`` before sealing; the key stands once, at any depth."""
 

@@ -11,7 +11,7 @@ from pydicom.config import IGNORE
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.filereader import read_dataset, read_partial
-from pydicom.tag import BaseTag, Tag
+from pydicom.tag import BaseTag
 from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
@@ -46,8 +46,6 @@ REPEATED, BEHIND = "attributes that are there twice", "bytes behind the data set
 """Findings of :attr:`Instance.beside`."""
 _LEAST_ELEMENT_BYTES = 8
 """Length of an element without a value."""
-_DELIMITER_BYTES = 8
-"""Length of the delimiter that ends encapsulated pixels."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,14 +89,6 @@ class Instance:
     def is_mr(self) -> bool:
         """True for an MR image, classic or enhanced."""
         return self.sop_class_uid in MR_STORAGE
-
-    def pixel_element(self) -> RawDataElement:
-        """Return the element of the pixels as pydicom's parser would have left it, with a copy of its value."""
-        value = bytes(self.pixels[:-_DELIMITER_BYTES] if self.encapsulated else self.pixels)
-        implicit, little = self.dataset.original_encoding
-        length = _UNDEFINED_LENGTH if self.encapsulated else len(value)
-        tag = Tag(self.pixel_keyword)
-        return RawDataElement(tag, self.pixel_vr, length, value, 0, bool(implicit), bool(little))
 
 
 def parse(content: bytes, what: str) -> Instance:

@@ -73,11 +73,6 @@ class Gate:
                 raise SchemaError(f"{path}.{name}", f"must be 1 or more, not {number}")
 
     @property
-    def wants_shadow(self) -> bool:
-        """True where a version must have been a candidate beside the server before it is promoted."""
-        return self.min_shadow_studies is not None or self.max_shadow_flips is not None
-
-    @property
     def wants_evaluation(self) -> bool:
         """True where a version needs an evaluation to pass."""
         limits = (self.min_cases, self.min_auc, self.min_sensitivity, self.min_specificity, self.min_accuracy)

@@ -49,10 +49,7 @@ class Request(Protocol):
 
 
 class Response(Protocol):
-    """One inference response: output tensors, or an error."""
-
-    def has_error(self) -> bool:
-        """Return whether the response is an error."""
+    """One inference response: output tensors, or an error. Models make it and look no further."""
 
 
 class Metric(Protocol):

@@ -20,7 +20,7 @@ from glioserve_dicom.volumes.geometry import Geometry, SequenceVolume
 from glioserve_phantom.acquisition import rotation
 from glioserve_preprocess.arrays import FloatArray
 from glioserve_training.brain.contrast import draw_contrast
-from glioserve_training.brain.head import BOX_HIGH_MM, BOX_LOW_MM, SPACING_MM, SyntheticHead
+from glioserve_training.brain.head import BOX_HIGH_MM, BOX_LOW_MM, MAX_DISTANCE_MM, SPACING_MM, SyntheticHead
 from glioserve_training.brain.surgery import operate
 
 GRID_MM = 3.0
@@ -62,7 +62,7 @@ def scan_head(head: SyntheticHead, rng: np.random.Generator, size_voxels: tuple[
     field_mm, start_mm = draw_field_of_view(rng, size_voxels)
     fine = _centres(size_voxels, start_mm)
     distance = torch.from_numpy(head.distance.astype(np.float32) / 10)
-    target = sampled(distance, fine, pose, warp, padding=12.7)
+    target = sampled(distance, fine, pose, warp, padding=MAX_DISTANCE_MM)
     taken, places = list(fine), fine[axis]
     if step_mm > GRID_MM * 0.67:
         first = start_mm[axis] + float(rng.uniform(0, step_mm))
@@ -102,7 +102,9 @@ def scan_volume(
         for first, step, length in zip(start, spacing, extent, strict=True)
     ]
     image = degraded(sampled(volume, places, pose, warp, padding=0.0), rng, axis)
-    distance = sampled(torch.from_numpy(head.distance.astype(np.float32) / 10), places, pose, warp, padding=12.7)
+    distance = sampled(
+        torch.from_numpy(head.distance.astype(np.float32) / 10), places, pose, warp, padding=MAX_DISTANCE_MM
+    )
     affine = np.diag([*spacing, 1.0])
     affine[:3, 3] = [p[0] for p in places]
     x, y, z = (len(p) for p in places)
