@@ -46,6 +46,8 @@ GPU_FIRST_S, GPU_FURTHER_S = 0.08, 0.03
 """Assumed: the classifier's seconds on a GPU for a batch of one, and for each study more. No GPU was measured."""
 SCHEDULE_S, GPU_NODE_S, GPU_LOAD_S = 10.0, 240.0, 30.0
 """Assumed: a pod on a node that is there, its image too; a new GPU node; CUDA, the network and its warm-up batches."""
+BURSTS = {"one by one": 1, "in threes": 3}
+"""Streams that the real server gets: studies that come by chance, alone or three together."""
 WITHIN = 25.0
 """Per cent by which the simulated pod may miss the real one."""
 Row = dict[str, Any]
@@ -141,11 +143,11 @@ def row_of(costs: Costs, variant: Variant, hospitals: int, args: argparse.Namesp
     }
 
 
-def compare(args: argparse.Namespace) -> tuple[list[Row], list[Bar], Row]:
+def compare(args: argparse.Namespace, stream: str) -> tuple[list[Row], list[Bar], Row]:
     """Hold the simulated pod to the real server; return the table, the bars and what was measured."""
     with tempfile.TemporaryDirectory(prefix="glioserve-capacity-") as name:
         traced, rate, slowdown = measure(
-            demo_repository(Path(name)), Path(name), args.seconds, args.utilisation, args.seed
+            demo_repository(Path(name)), Path(name), args.seconds, args.utilisation, args.seed, BURSTS[stream]
         )
     wait, response = simulate(traced.arrivals_s, traced.work_s)
     waits, responses = resampled(traced, slowdown, args.seed)
@@ -163,6 +165,7 @@ def compare(args: argparse.Namespace) -> tuple[list[Row], list[Bar], Row]:
         drawn, spread = mean(np.array(runs)), float(np.std(runs, ddof=1))
         rows.append(
             {
+                "studies come": stream,
                 "of a study": what,
                 "server s": real,
                 "same times s": same,
@@ -172,11 +175,12 @@ def compare(args: argparse.Namespace) -> tuple[list[Row], list[Bar], Row]:
                 "spread of drawn": spread / drawn,
             }
         )
-        bars.append(Bar(f"{what}, off the server's, same times", 100 * abs(same / real - 1), WITHIN, "%"))
-        bars.append(Bar(f"{what}, off the server's, drawn times", 100 * abs(drawn / real - 1), WITHIN, "%"))
+        bars.append(Bar(f"{stream}: {what}, off the server's, same times", 100 * abs(same / real - 1), WITHIN, "%"))
+        bars.append(Bar(f"{stream}: {what}, off the server's, drawn times", 100 * abs(drawn / real - 1), WITHIN, "%"))
     work = {f"{model} s": float(times.mean()) for model, times in traced.work_s.items()}
     busy = float(traced.work_s["preprocess"].sum() / PREPROCESS_INSTANCES / traced.arrivals_s[-1])
-    return rows, bars, {"studies": len(wait), "rate a second": rate, "utilisation": busy, "slowdown": slowdown, **work}
+    run = {"studies come": stream, "studies": len(wait), "rate a second": rate, "utilisation": busy}
+    return rows, bars, {**run, "slowdown": slowdown, **work}
 
 
 def mean(times: Times) -> float:
@@ -213,7 +217,7 @@ def main() -> int:
     parser.add_argument("--variation", type=float, default=0.3, help="standard deviation of preprocessing, of its mean")
     parser.add_argument("--core-hour", type=float, default=0.05, help="price of a core with its memory for an hour")
     parser.add_argument("--gpu-hour", type=float, default=0.8, help="price of a GPU for an hour")
-    parser.add_argument("--seconds", type=float, default=300.0, help="how long the real server gets studies")
+    parser.add_argument("--seconds", type=float, default=300.0, help="how long the real server gets each stream")
     parser.add_argument("--utilisation", type=float, default=0.75, help="of the real server's preprocess")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--part", choices=("fleet", "pod"), help="this part alone; nothing is kept")
@@ -228,8 +232,13 @@ def main() -> int:
         figures["fleets"] = [row_of(costs, variant, n, args) for variant in variants(costs) for n in HOSPITALS]
         _show("Fleets that keep the chart's objectives, and the chart's autoscaler", figures["fleets"])
     if args.part != "fleet":
-        figures["pod"], bars, figures["pod run"] = compare(args)
-        print_table("The real server's run", ["what", "value"], list(figures["pod run"].items()))
+        figures["pod"], figures["pod run"] = [], []
+        for stream in BURSTS:
+            rows, held, run = compare(args, stream)
+            figures["pod"] += rows
+            figures["pod run"].append(run)
+            bars += held
+        _show("The real server's runs", figures["pod run"])
         _show("One pod: the simulation beside the real server", figures["pod"])
         print_bars(bars)
     if args.part is None:

@@ -13,8 +13,10 @@ from glioserve_export.classifier_config import ServingProfile
 
 PREPROCESS_INSTANCES = 2
 """``instance_group`` of model_repository/preprocess."""
-PREPROCESS = Limits(PREPROCESS_INSTANCES, MAX_WAITING_STUDIES, MAX_WAIT_S)
-REPORT = Limits(1, MAX_WAITING_ANSWERS, MAX_WAIT_S)
+LOOK_S = 0.5
+"""``default_wait_microseconds`` of Triton's scheduler, the same for every model."""
+PREPROCESS = Limits(PREPROCESS_INSTANCES, MAX_WAITING_STUDIES, MAX_WAIT_S, look_s=LOOK_S)
+REPORT = Limits(1, MAX_WAITING_ANSWERS, MAX_WAIT_S, look_s=LOOK_S)
 
 
 def classifier_limits(profile: ServingProfile) -> Limits:
@@ -26,6 +28,7 @@ def classifier_limits(profile: ServingProfile) -> Limits:
         min(profile.max_batch_size, MAX_CLASSIFIER_BATCH),
         profile.queue_delay_us / 1e6,
         min(profile.preferred_batch_sizes, default=1),
+        LOOK_S,
     )
 
 

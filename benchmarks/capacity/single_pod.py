@@ -1,4 +1,4 @@
-"""The simulated pod beside the real server: one Poisson stream of studies, and how long each waits and takes.
+"""The simulated pod beside the real server: a Poisson stream of studies, and how long each waits and takes.
 
 Triton's own trace has the moments at which each study came, was begun and was answered. The simulation gets the same
 arrivals, and the times that each model worked in this very run; how long studies wait is its own.
@@ -37,6 +37,8 @@ SHRINK = 6
 CALIBRATION = 8
 """Studies, two at a time, whose time sets the rate; half as many one at a time, for how pairs slow each other down."""
 DEADLINE_S = 300.0
+BURST_PAUSE_S = 0.3
+"""Seconds between studies that come in one burst, as a scanner's list is sent."""
 RESAMPLES = 200
 MODELS = ("preprocess", "classifier", "report")
 Times = npt.NDArray[np.float64]
@@ -60,9 +62,9 @@ class Traced:
 
 
 def measure(
-    repository: Path, folder: Path, seconds: float, utilisation: float, seed: int
+    repository: Path, folder: Path, seconds: float, utilisation: float, seed: int, burst: int
 ) -> tuple[Traced, float, float]:
-    """Send a Poisson stream for so many seconds to the embedded server.
+    """Send a Poisson stream for so many seconds to the embedded server, of single studies or of bursts of so many.
 
     Return its trace, the studies a second, and the factor by which two studies at once take longer than one. The rate
     is the one at which the two instances of preprocess would be at work for a share of ``utilisation``.
@@ -90,7 +92,8 @@ def measure(
             two_s.append(time.monotonic() - began)
         rate = utilisation * CALIBRATION / sum(two_s)
         slowdown = max(1.0, sum(two_s) / sum(one_s))
-        moments = np.sort(draw.uniform(0.0, seconds, draw.poisson(rate * seconds)))
+        bursts = draw.uniform(0.0, seconds, draw.poisson(rate * seconds / burst))
+        moments = np.sort((bursts[:, None] + BURST_PAUSE_S * np.arange(burst)).ravel())
         began, threads = time.monotonic(), []
         for moment in moments:
             time.sleep(max(0.0, began + float(moment) - time.monotonic()))

@@ -2,6 +2,13 @@
 
 What is modelled is what the served configurations say: so many instances, each takes the oldest requests up to a batch,
 a queue with ``max_queue_size`` that refuses at once, and a longest wait that is looked at when a request's turn comes.
+
+What is modelled too is when Triton's scheduler looks at a queue of bounded waits. One thread of each model hands
+requests to instances. While its queue is empty it sleeps for half a second at a time, and a request wakes it only where
+an instance is idle (``Enqueue`` and ``BatcherThread`` of core's ``dynamic_batch_scheduler.cc``, and
+``PayloadSlotAvailable`` of ``rate_limiter.cc``, which does not fetch ahead where waits are bounded). So a request that
+comes while all instances work is seen at the end of the thread's sleep, even if an instance is free before. Once the
+thread has seen that requests wait, it hands them on as soon as an instance is free, until the queue is empty.
 """
 
 from __future__ import annotations
@@ -71,6 +78,8 @@ class Limits:
     """``max_queue_delay_microseconds``: how long an instance waits for a batch to fill."""
     preferred: int = 1
     """Requests for which no instance waits any longer."""
+    look_s: float = 0.0
+    """Seconds that the scheduler sleeps while its queue is empty; 0 where each request wakes it."""
     slowdown: float = 1.0
     """Factor by which work takes longer while another instance is at work too: they share cores."""
 
@@ -96,6 +105,7 @@ class Station:
         self._queue: deque[_Request] = deque()
         self._idle: deque[simpy.Event] = deque()
         self._at_work, self._changed = 0, self.env.event()
+        self._asleep, self._slept_s = self.limits.look_s > 0, self.env.now
         for _ in range(self.limits.instances):
             self.env.process(self._work())
 
@@ -110,13 +120,27 @@ class Station:
         if len(self._queue) >= self.limits.waiting:
             return request.done.succeed(End.REJECTED)
         self._queue.append(request)
+        if self._idle or not self._asleep:
+            self._hand_on()
+        else:
+            self.env.process(self._look(self._slept_s))
+        return request.done
+
+    def _look(self, slept_s: float) -> Generator[simpy.Event, None, None]:
+        """Hand requests on when the scheduler's sleep is over, if it still is the one that began at ``slept_s``."""
+        yield self.env.timeout(self.limits.look_s - (self.env.now - slept_s) % self.limits.look_s)
+        if self._asleep and self._slept_s == slept_s:
+            self._hand_on()
+
+    def _hand_on(self) -> None:
+        """Have an idle instance take what waits; the first to become free does where none is idle."""
+        self._asleep = False
         if self._idle:
             self._idle.popleft().succeed()
-        return request.done
 
     def _work(self) -> Steps:
         while True:
-            while not self._queue:
+            while self._asleep or not self._queue:
                 self._idle.append(self.env.event())
                 yield self._idle[-1]
             if len(self._queue) < self.limits.preferred:
@@ -124,6 +148,10 @@ class Station:
                 if missing_s > 0:
                     yield self.env.timeout(missing_s)
             batch = self._next_batch()
+            if self._queue:
+                self._hand_on()
+            else:
+                self._asleep, self._slept_s = self.limits.look_s > 0, self.env.now
             if batch:
                 self.batches.append(len(batch))
                 yield from self._be_busy(self.seconds([request.study for request in batch]))

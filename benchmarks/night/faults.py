@@ -139,12 +139,12 @@ FAULTS = (
         BURN | {"GlioserveVersionSkew"},
     ),
     Fault(
-        "a served version's manifest is cut off on its volume",
+        "another program takes the memory that the classifier's runs need (an error of its backend, in a GPU's place)",
         ("GlioserveCanaryFailing",),
-        v.damage_the_manifest,
-        "4: the file put back, the container started anew",
-        v.put_the_manifest_back,
-        REPAIR | {"GlioserveVersionSkew"},
+        s.take_the_memory,
+        "1: what took the memory is ended",
+        s.give_the_memory_back,
+        REPAIR | {"GlioserveInternalErrors", "GlioserveRestarts"},
     ),
     Fault(
         "ten outcomes with the wrong truth",

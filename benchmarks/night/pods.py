@@ -2,7 +2,7 @@
 
 Each pod is ``glioserve serve`` with TLS; its /dev/shm and the volume of its study log are small, and a file is in the
 place of its cgroup's limit on memory, so that a limit can be near without harm to the machine. There is one Triton:
-a pod with a newer one reads another table of releases.
+a pod with a newer one reads another table of releases. There is no GPU: whether the classifier finds memory is a file.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from glioserve_client import GliomaClient, RetryPolicy, TlsOptions
 from glioserve_triton.process.floors import TABLE, release_number
 from glioserve_triton.process.options import free_ports
 from glioserve_triton.supervisor.processes.stubs import Stub, stubs_of
+from night.backend import BACKEND, failing_backend
 from support.cluster.rules import FULLNAME
 from support.network.pki import SERVER, Authority
 from support.prometheus import Prometheus
@@ -120,6 +121,8 @@ class Release:
         self.prometheus: Prometheus | None = None
         self.others: list[tuple[str, Mapping[str, str]]] = []
         """Pages beside the pods' that Prometheus scrapes, with the labels of their series."""
+        self.no_memory = folder / "no memory"
+        """File for as long as which the runs of the classifier find no memory, as if another program had a GPU's."""
         self._made = 0
 
     def start(
@@ -147,9 +150,10 @@ class Release:
         for real in (Path("/") / file for file in LIMIT_FILES):
             if real.is_file():
                 shutil.copyfile(real, limit_file)
-                mounts.append(f"mount --bind {shlex.quote(str(limit_file))} {real}")
+                mounts.append(_bind(limit_file, real))
         if above_floors:
-            mounts.append(f"mount --bind {shlex.quote(str(_newer_table(folder)))} {shlex.quote(str(TABLE))}")
+            mounts.append(_bind(_newer_table(folder), TABLE))
+        mounts.append(_bind(failing_backend(folder, self.no_memory), BACKEND))
         script = " && ".join([*mounts, 'exec "$@"'])
         tls = (f"--tls-cert={certificate}", f"--tls-key={certificate.with_suffix('.key')}")
         grpc_port, probe_port = free_ports(HOST, 2)
@@ -224,6 +228,10 @@ class Release:
                 return False
             time.sleep(0.1)
         return True
+
+
+def _bind(file: Path, place: Path) -> str:
+    return f"mount --bind {shlex.quote(str(file))} {shlex.quote(str(place))}"
 
 
 def _newer_table(folder: Path) -> Path:

@@ -202,6 +202,20 @@ def forbid_threads(night: Night) -> None:
     night.traffic.others(night.release.pod, FAILING_STUDIES)
 
 
+def take_the_memory(night: Night) -> None:
+    """Let the runs of the classifier find no memory; the studies meanwhile fail."""
+    night.release.no_memory.touch()
+
+
+def give_the_memory_back(night: Night) -> None:
+    """Let them find it again, and have the container started anew where its server has ended meanwhile."""
+    night.release.no_memory.unlink()
+    pod = night.release.pod
+    ended = night.release.wait_for(lambda: pod.is_ready() or pod.serve.process.poll() is not None, REPAIR_TIMEOUT_S)
+    if ended and pod.serve.process.poll() is not None:
+        pod.restart()
+
+
 def end_limits(night: Night) -> None:
     """Take the limits away."""
     while night.limits:

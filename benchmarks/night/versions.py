@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from collections.abc import Callable
@@ -13,13 +12,12 @@ import onnx
 from onnx import TensorProto, helper
 
 from glioserve_contract.tensors import CLASSIFIER_MODEL, LOGITS
-from glioserve_export.version_files import MANIFEST_FILE, ONNX_FILE
+from glioserve_export.version_files import ONNX_FILE
 from glioserve_preprocess.files import file_digest
 from glioserve_registry.demo_model import demo_repository
 from glioserve_registry.layout.repository import add_version
 from glioserve_registry.promoting.promotion import promote, rollback
 from glioserve_registry.recipe_override import with_changed_recipe
-from glioserve_triton.served.promotions import serving_version
 from glioserve_triton.served.versions import load_manifest, save_manifest
 from night.drift import OTHERS, set_reference
 from night.strikes import Night, last
@@ -31,9 +29,6 @@ SITE_STUDIES = 24
 FEW_STUDIES = 4
 OVERFLOWS_AT = 1e6
 """Factor that takes a logit out of the range of float16."""
-KEPT = ".kept"
-END_TIMEOUT_S = 10.0
-"""Seconds in which a server ends that can no longer check its classifier."""
 _BEFORE = "logits before the fault"
 
 
@@ -85,29 +80,6 @@ def roll_back_and_start_anew(night: Night) -> None:
     rollback(pod.repository)
     night.release.stop(pod)
     night.traffic.to(night.release.start(repository=pod.repository), FEW_STUDIES)
-
-
-def damage_the_manifest(night: Night) -> None:
-    """Cut the manifest of the version that the last pod serves, as a volume that ran full leaves a file."""
-    manifest = _served_manifest(night)
-    manifest.with_suffix(KEPT).write_bytes(manifest.read_bytes())
-    os.truncate(manifest, manifest.stat().st_size // 2)
-
-
-def put_the_manifest_back(night: Night) -> None:
-    """Put the file back, start the container anew where its server has ended, and take the pod away afterwards."""
-    pod, manifest = last(night), _served_manifest(night)
-    manifest.with_suffix(KEPT).replace(manifest)
-    night.release.wait_for(lambda: pod.serve.process.poll() is not None, END_TIMEOUT_S)
-    if pod.serve.process.poll() is not None:
-        pod.restart()
-    night.traffic.to(pod, FEW_STUDIES)
-    leave(night)
-
-
-def _served_manifest(night: Night) -> Path:
-    folder = last(night).repository / CLASSIFIER_MODEL.name
-    return folder / f"{serving_version(folder.parent)}" / MANIFEST_FILE
 
 
 def leave(night: Night) -> None:

@@ -95,6 +95,11 @@ class ServerAdmin:
         index = self._client.get_model_repository_index(self._headers, client_timeout=CALL_TIMEOUT_S)
         return frozenset(int(e.version) for e in index.models if e.name == model and e.state == "READY")
 
+    def executions(self, model: str) -> int:
+        """Return how many batches the loaded versions of the model have executed since they were loaded."""
+        statistics = self._client.get_inference_statistics(model, headers=self._headers, client_timeout=CALL_TIMEOUT_S)
+        return sum(int(version.execution_count) for version in statistics.model_stats)
+
     def reference_case(self, version_folder: Path, version: str) -> float | None:
         """Return the score that the loaded version gives its reference case; None where it has none (GLIO-5117)."""
         return check_reference_case(self._client, version_folder, version)

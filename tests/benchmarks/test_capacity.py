@@ -108,6 +108,19 @@ def test_a_batch_takes_what_waits_up_to_its_size(parts):
     assert station.batches == [2, 8, 2]
 
 
+def test_what_comes_while_all_work_is_seen_when_the_schedulers_sleep_is_over(parts):
+    """It sleeps from 0.1 on, when it has handed on the second study, and so until 0.6, 1.1 and 1.6.
+
+    The third study comes at 0.3 and is seen at 0.6, the fourth meets a scheduler that watches: both begin when an
+    instance is free, at 1.0 and 1.1, and from then on it sleeps. The fifth comes at 1.2 and is seen at 1.6, though an
+    instance is free at 1.5. The sixth comes at 9.0 and finds both free, as does the seventh, which wakes the scheduler.
+    """
+    arrivals, seconds = [0.0, 0.1, 0.3, 0.7, 1.2, 9.0, 9.1], [1.0, 1.0, 0.5, 5.0, 1.0, 1.0, 1.0]
+    _, waits, _ = run_station(parts, parts.stations.Limits(2, look_s=0.5), arrivals, seconds)
+    begun = sorted(waits + np.array([0.0, 0.1, 0.3, 1.2, 0.7, 9.0, 9.1]))  # run_station has them by their end
+    assert begun == pytest.approx([0.0, 0.1, 1.0, 1.1, 1.6, 9.0, 9.1])
+
+
 def kind(parts, start_s=30.0):
     limits = parts.stations.Limits(1, parts.pod.MAX_WAITING_ANSWERS)
     return parts.pod.Kind(limits, parts.pod.one_after_another, 4.0, 0, start_s)

@@ -202,6 +202,14 @@ CASES = (
     ),
     Case(
         "GlioserveCanaryFailing",
+        True,
+        "5m",
+        {of("glioserve_canary_failures_total", 'model="classifier"'): "0x8 2 0x11"},
+        "two at once, one scrape before the server ends and begins at 0 again",
+        "15s",
+    ),
+    Case(
+        "GlioserveCanaryFailing",
         False,
         "20m",
         {of("glioserve_canary_failures_total", 'model="classifier"'): steps((6, 0), (15, 1))},

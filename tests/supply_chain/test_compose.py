@@ -216,7 +216,8 @@ def test_the_dashboards_find_the_server() -> None:
 
 
 def test_the_alerts_are_the_charts() -> None:
-    rendered = rendered_rules({"fullnameOverride": "glioserve"}, "--namespace", "compose")
+    project = read(FILES[0])["name"]
+    rendered = rendered_rules({"fullnameOverride": project}, "--namespace", "compose", release=project)
     if updating():
         text = yaml.safe_dump(rendered, sort_keys=False, width=120)
         (COMPOSE / "alerts.yaml").write_text(
@@ -228,6 +229,8 @@ def test_the_alerts_are_the_charts() -> None:
     assert selected is not None
     assert selected[1] == labels["namespace"]
     assert re.fullmatch(selected[2], labels["pod"])
+    told = {rule["labels"]["release"] for group in read("alerts.yaml")["groups"] for rule in group["rules"]}
+    assert told == {project}, "the release that an alert names is the compose project"
 
 
 def test_promtool_finds_no_fault(tmp_path: Path) -> None:

@@ -216,13 +216,14 @@ REPAIRS = Metric(
 CANARIES = Metric(
     "glioserve_canaries_total",
     Kind.COUNTER,
-    "Canary requests by what became of them; a silent one counts as a failure only where a process was idle",
+    "Canary requests by what became of them; a silent one counts as a failure only where a process was idle, "
+    "or where the classifier executed nothing meanwhile",
     (_STEPS, Label("outcome", CANARY_OUTCOMES)),
 )
 CANARY_FAILURES = Metric(
     "glioserve_canary_failures_total",
     Kind.COUNTER,
-    "Canary requests that a model failed, or did not answer in time while it was idle",
+    "Canary requests that a model failed, or did not answer in time while it was idle or, the classifier, executed nothing",
     (_STEPS,),
 )
 IN_FLIGHT = Metric("glioserve_stage_in_flight", Kind.GAUGE, "Processes of a Python model that are at work", (_STEPS,))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 import numpy as np
@@ -19,6 +19,7 @@ from tritonclient.utils import InferenceServerException, triton_to_np_dtype
 
 from glioserve_contract.errors import DEAD_STAGE, find_code
 from glioserve_contract.tensors import CLASSIFIER_MODEL
+from glioserve_triton.admin import ServerAdmin
 
 
 class Outcome(str, Enum):
@@ -61,6 +62,28 @@ def ask(client: triton.InferenceServerClient, model: str, timeout_s: float, para
             outcome = Outcome.DEAD
         return Answer(outcome, time.monotonic() - began, "" if outcome is Outcome.ALIVE else error.message())
     return Answer(Outcome.ALIVE, time.monotonic() - began)
+
+
+def ask_classifier(
+    client: triton.InferenceServerClient, admin: ServerAdmin, timeout_s: float, parameters: Mapping[str, str]
+) -> tuple[Answer, bool]:
+    """Send one canary to the classifier; return the outcome, and whether the classifier hangs.
+
+    Where a canary is left waiting, executions that end meanwhile are studies that come before it. Where none ends, the
+    classifier hangs: a native backend has no process of its own that would tell.
+    """
+    before = _executions(admin)
+    answer = ask(client, CLASSIFIER_MODEL.name, timeout_s, parameters)
+    if answer.outcome is Outcome.SILENT and before is not None and _executions(admin) == before:
+        return replace(answer, detail=f"it has executed nothing for {timeout_s:g} s, while a canary waits"), True
+    return answer, False
+
+
+def _executions(admin: ServerAdmin) -> int | None:
+    try:
+        return admin.executions(CLASSIFIER_MODEL.name)
+    except InferenceServerException:  # Triton does not answer, which another question finds
+        return None
 
 
 def _outcome(error: InferenceServerException) -> Outcome:

@@ -32,9 +32,9 @@ class Question(Generic[T]):
         """True while an answer is awaited."""
         return self._asked is not None
 
-    def soon(self) -> None:
-        """Ask at the next occasion, whatever the interval."""
-        self._next_s = time.monotonic()
+    def soon(self, after_s: float = 0.0) -> None:
+        """Ask at the next occasion after so many seconds, whatever the interval."""
+        self._next_s = time.monotonic() + after_s
 
     def answer(self) -> T | None:
         """Return a new answer where there is one; ask where it is time.

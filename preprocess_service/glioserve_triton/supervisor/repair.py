@@ -11,11 +11,13 @@ from glioserve_contract import GlioserveError
 from glioserve_contract.tensors import CLASSIFIER_MODEL
 from glioserve_triton.channel import open_client
 from glioserve_triton.process.server import TritonServer
-from glioserve_triton.supervisor.canary import Outcome, ask
+from glioserve_triton.supervisor.canary import Outcome, ask, ask_classifier
 from glioserve_triton.supervisor.processes.stages import Reason
 
 RELOAD_TIMEOUT_S = 120.0
 CANARY_TIMEOUT_S = 30.0
+CLASSIFIER_TIMEOUT_S = 120.0
+"""Time for the classifier's canary, before which a full batch of the largest network may be executed on one core."""
 MOST_ATTEMPTS = 3
 """Repairs of one model that may fail in a row."""
 
@@ -64,16 +66,20 @@ class Repairs:
         return self._failed.get(model, 0) >= MOST_ATTEMPTS
 
     def _repair(self, model: str, reason: Reason) -> Repair:
-        try:
-            with self._server.admin() as admin:
+        server, computes = self._server, model == CLASSIFIER_MODEL.name
+        with server.admin() as admin, open_client(server.grpc_url, server.channel_tls) as client:
+            try:
                 admin.reload(model, RELOAD_TIMEOUT_S)
-        except InferenceServerException as error:
-            return Repair(model, reason, f"it cannot be loaded: {error.message()}")
-        with open_client(self._server.grpc_url, self._server.channel_tls) as client:
-            answer = ask(client, model, CANARY_TIMEOUT_S, self._server.own_parameters)
-        if answer.outcome is Outcome.DEAD:
+            except InferenceServerException as error:
+                return Repair(model, reason, f"it cannot be loaded: {error.message()}")
+            own = server.own_parameters
+            if computes:
+                answer, hangs = ask_classifier(client, admin, CLASSIFIER_TIMEOUT_S, own)
+            else:
+                answer, hangs = ask(client, model, CANARY_TIMEOUT_S, own), False
+        if hangs or answer.outcome is Outcome.DEAD:
             return Repair(model, reason, answer.detail)
-        return Repair(model, reason, self._wrong_case() if model == CLASSIFIER_MODEL.name else "")
+        return Repair(model, reason, self._wrong_case() if computes else "")
 
     def _wrong_case(self) -> str:
         """Return what is wrong with the classifier's networks and their answers to reference cases; empty for nothing.

@@ -21,6 +21,7 @@ from tritonclient.utils import InferenceServerException
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_contract.tensors import CLASSIFIER_MODEL
 from glioserve_triton.adapters.heartbeat import read_heartbeats
+from glioserve_triton.admin import ServerAdmin
 from glioserve_triton.channel import open_client
 from glioserve_triton.process.logs import Log
 from glioserve_triton.process.server import TritonServer
@@ -52,6 +53,9 @@ DEEP_SHARE = 100
 """The deep probe takes at most one part of so many of the classifier's time."""
 DEEP_FAILURES_NOT_READY = 2
 DEEP_FAILURES_REPAIR = 3
+DEEP_AGAIN_S = 15.0
+"""Pause of the deep probe once the server is out of service: memory that another program took of a GPU may come back
+before a repair, and Prometheus, which by the chart scrapes as often, sees the failures before the server ends."""
 SCRAPE_INTERVAL_S = 1.0
 """Studies that end between two scrapes share the mean of their durations in the metrics."""
 
@@ -64,6 +68,16 @@ class Limits:
     """A call of a Python model that runs longer is taken for a hang, and its process is replaced."""
     memory_bytes: int = 4 << 30
     """A process of a Python model that is larger is replaced between two requests."""
+
+
+@dataclass(frozen=True)
+class _Probe:
+    """Outcome of a deep probe; without a ``problem``, one that is not alive says nothing about the classifier."""
+
+    outcome: Outcome
+    problem: str = ""
+    lost: bool = False
+    """True where Triton counts it among the requests that a backend lost."""
 
 
 class Supervisor:
@@ -111,7 +125,7 @@ class Supervisor:
             self._canaries = {
                 m: Question(pool, partial(self._ask_canaries, pool, m), CANARY_INTERVAL_S) for m in python_models
             }
-            self._deep = Question(pool, self._ask_deep, DEEP_INTERVAL_S)
+            self._deep = Question(pool, partial(self._ask_deep, admin), DEEP_INTERVAL_S)
             url = self._server.metrics_url
             self._scrape = Question(pool, lambda: self._metrics.look(lambda: triton_page(url)), SCRAPE_INTERVAL_S)
             try:
@@ -253,45 +267,47 @@ class Supervisor:
         """Return whether the question's answer may be of processes that a repair replaces or has replaced."""
         return self._repairs.is_running(model) or question.asked_s < self._renewed_s.get(model, 0.0)
 
-    def _ask_deep(self) -> tuple[str, bool]:
-        """Return what is wrong with the classifier, empty where nothing is, and whether Triton counts it as a loss."""
+    def _ask_deep(self, admin: ServerAdmin) -> _Probe:
+        """Ask the classifier for an answer, and for those of its versions to their reference cases."""
         began, own = time.monotonic(), self._server.own_parameters
+        self._deep.interval_s = DEEP_INTERVAL_S
         try:
-            answer = canary.ask(self._client, CLASSIFIER_MODEL.name, DEEP_TIMEOUT_S, own)
+            answer, hangs = canary.ask_classifier(self._client, admin, DEEP_TIMEOUT_S, own)
             if answer.outcome is Outcome.ALIVE:
                 tls, cases = self._server.channel_tls, self._server.cases
                 cases.check(self._server.grpc_url, tls=tls, parameters=own, unread=self._unread)
-                return "", False
-            return (answer.detail, answer.lost) if answer.outcome is Outcome.DEAD else ("", False)
+                self._deep.interval_s = max(DEEP_INTERVAL_S, DEEP_SHARE * (time.monotonic() - began))
         except GlioserveError as error:
-            return error.detail, False
-        finally:
-            self._deep.interval_s = max(DEEP_INTERVAL_S, DEEP_SHARE * (time.monotonic() - began))
+            return _Probe(Outcome.DEAD, error.detail)
+        failed = hangs or answer.outcome is Outcome.DEAD
+        return _Probe(answer.outcome, answer.detail if failed else "", answer.lost)
 
     def _judge_classifier(self) -> None:
         page = self._scrape.answer() or ""
         failures = failures_by_model(page).get(CLASSIFIER_MODEL.name, 0) if page else self._classifier_failures
-        if failures > self._classifier_failures:
+        if failures > self._classifier_failures and self._deep_failures < DEEP_FAILURES_NOT_READY:
             self._deep.soon()
         self._classifier_failures = failures
         if CLASSIFIER_MODEL.name not in self._server.steps:
             return
-        answer = self._deep.answer()
-        if answer is None or self._is_outdated(CLASSIFIER_MODEL.name, self._deep):
+        probe = self._deep.answer()
+        if probe is None or self._is_outdated(CLASSIFIER_MODEL.name, self._deep):
             return
-        problem, lost = answer
-        self._metrics.canaries_answered(CLASSIFIER_MODEL.name, [Outcome.DEAD if problem else Outcome.ALIVE])
-        self._deep_failures = self._deep_failures + 1 if problem else 0
+        problem = probe.problem
+        self._metrics.canaries_answered(CLASSIFIER_MODEL.name, [probe.outcome])
         if not problem:
-            self._health.report(CLASSIFIER_MODEL.name, None)
+            if probe.outcome is Outcome.ALIVE:
+                self._deep_failures = 0
+                self._health.report(CLASSIFIER_MODEL.name, None)
             return
-        self._metrics.canary_failed(CLASSIFIER_MODEL.name, lost=int(lost))
+        self._deep_failures += 1
+        self._metrics.canary_failed(CLASSIFIER_MODEL.name, lost=int(probe.lost))
         self._log.event("deep probe failed", "warning", model=CLASSIFIER_MODEL.name, problem=problem)
-        self._deep.soon()
+        self._deep.soon(DEEP_AGAIN_S if self._deep_failures >= DEEP_FAILURES_NOT_READY else 0.0)
         if self._deep_failures >= DEEP_FAILURES_NOT_READY:
             self._health.report(CLASSIFIER_MODEL.name, problem)
         if self._deep_failures == DEEP_FAILURES_REPAIR:
-            self._repair(CLASSIFIER_MODEL.name, Reason.DEAD)
+            self._repair(CLASSIFIER_MODEL.name, Reason.HUNG if probe.outcome is Outcome.SILENT else Reason.DEAD)
         elif self._deep_failures > DEEP_FAILURES_REPAIR:
             raise GlioserveError(ErrorCode.NOT_HEALED, f"{CLASSIFIER_MODEL.name}: {problem}")
 

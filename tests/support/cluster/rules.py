@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from support.cluster.helm_tools import CHART, CLAIM, Helm, find, helm_binaries, merged, nested
+from support.cluster.helm_tools import CHART, CLAIM, RELEASE, Helm, find, helm_binaries, merged, nested
 
 ENABLED = merged(CLAIM, nested("metrics.prometheusRule.enabled", True))
 FULLNAME = "rel-glioserve"
@@ -27,10 +27,10 @@ def helm() -> Helm:
     return Helm(found["helm-4"], Path(tempfile.gettempdir()))
 
 
-def rendered_rules(values: Mapping[str, Any] | None = None, *arguments: str) -> dict[str, Any]:
+def rendered_rules(values: Mapping[str, Any] | None = None, *arguments: str, release: str = RELEASE) -> dict[str, Any]:
     """The rule file: groups with their rules."""
     only_rules = ["-s", "templates/monitoring.yaml", *arguments]
-    manifests = helm().template(merged(ENABLED, values or {}), arguments=only_rules)
+    manifests = helm().template(merged(ENABLED, values or {}), arguments=only_rules, release=release)
     return {"groups": find(manifests, "PrometheusRule")["spec"]["groups"]}
 
 

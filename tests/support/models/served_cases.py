@@ -28,10 +28,11 @@ DIGEST = sha256_digest(WEIGHTS.tobytes())
 LOGITS = [0.0, float(np.dot(MEANS, WEIGHTS[:, 1]))]
 
 
-def graph(weights_digest: str = DIGEST, *, sign: int = 1, fails: bool = False) -> bytes:
+def graph(weights_digest: str = DIGEST, *, sign: int = 1, fails: bool = False, hangs: bool = False) -> bytes:
     """IMAGE [N, 3, 8, 8, 8] to LOGITS and MODEL_ID, of the contract's names and types.
 
-    With ``sign`` -1 its logits are those of the other class; one that ``fails`` does so at each run, not at its load.
+    With ``sign`` -1 its logits are those of the other class; one that ``fails`` does so at each run, not at its load,
+    and one that ``hangs`` never ends a run on zeros, which is what a canary sends.
     """
     words = np.array([model_id(weights_digest)], dtype=np.int32)
     constants = {"W": sign * WEIGHTS, "ID": words, "ZERO": np.zeros((3, 8), dtype=np.float32)}
@@ -44,6 +45,9 @@ def graph(weights_digest: str = DIGEST, *, sign: int = 1, fails: bool = False) -
     ]
     if fails:
         nodes.append(helper.make_node("GatherElements", ["ID", "BEYOND"], ["MODEL_ID"], axis=1))
+    if hangs:
+        nodes[1:1] = _endless_on_zeros()
+        nodes[-4].input[0] = "LOOPED"
     outputs = [
         helper.make_tensor_value_info("LOGITS", TensorProto.FLOAT, ["N", 2]),
         helper.make_tensor_value_info("MODEL_ID", TensorProto.INT32, ["N", 8]),
@@ -59,11 +63,29 @@ def graph(weights_digest: str = DIGEST, *, sign: int = 1, fails: bool = False) -
     return bytes(model.SerializeToString())
 
 
-def publish(repository: Path, version: int, recipe: Recipe = RECIPE, **changes: Any) -> None:
+def _endless_on_zeros() -> list[onnx.NodeProto]:
+    """MEAN [N, 3] to LOOPED, the same, by a loop that ends at once where there is something in it, and else never."""
+    value = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("BEFORE", "AFTER")]
+    flags = [helper.make_tensor_value_info(name, TensorProto.BOOL, []) for name in ("GOES", "STILL_GOES")]
+    step = helper.make_tensor_value_info("STEP", TensorProto.INT64, [])
+    passed_on = [
+        helper.make_node("Identity", ["BEFORE"], ["AFTER"]),
+        helper.make_node("Identity", ["GOES"], ["STILL_GOES"]),
+    ]
+    body = helper.make_graph(passed_on, "body", [step, flags[0], value[0]], [flags[1], value[1]])
+    return [
+        helper.make_node("ReduceMax", ["MEAN"], ["LARGEST"], keepdims=0),
+        helper.make_node("Cast", ["LARGEST"], ["SOMETHING"], to=TensorProto.BOOL),
+        helper.make_node("Not", ["SOMETHING"], ["NOTHING"]),
+        helper.make_node("Loop", ["", "NOTHING", "MEAN"], ["LOOPED"], body=body),
+    ]
+
+
+def publish(repository: Path, version: int, recipe: Recipe = RECIPE, network: bytes = b"", **changes: Any) -> None:
     """A version with a case that was made where the network was trained: RECIPE's orders, whatever ``recipe`` says."""
     folder = repository / "classifier" / str(version)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "model.onnx").write_bytes(graph())
+    (folder / "model.onnx").write_bytes(network or graph())
     image = np.stack([np.full((8, 8, 8), mean, dtype=np.float32) for mean in MEANS])
     np.savez_compressed(
         folder / REFERENCE_CASE_FILE, image=image, channels=np.array([m.value for m in RECIPE.channels])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -16,10 +17,10 @@ import pytest
 import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException
 
-from glioserve_contract import ErrorCode
+from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_triton.process.logs import Log
 from glioserve_triton.process.options import free_ports
-from glioserve_triton.supervisor import supervisor
+from glioserve_triton.supervisor import repair, supervisor
 from glioserve_triton.supervisor.health import Health
 from glioserve_triton.supervisor.metrics import SupervisorMetrics
 from glioserve_triton.supervisor.processes.stubs import stubs_of
@@ -95,6 +96,7 @@ def test_a_deep_probe_that_fails_twice_takes_the_server_out_and_one_that_passes_
 ) -> None:
     monkeypatch.setattr(supervisor, "DEEP_INTERVAL_S", 0.2)
     monkeypatch.setattr(supervisor, "DEEP_SHARE", 1)
+    monkeypatch.setattr(supervisor, "DEEP_AGAIN_S", 0.2)
     repository = with_case(tmp_path / "repository")
     health, stop = Health(), threading.Event()
     first, second = RECIPE.classes
@@ -112,6 +114,27 @@ def test_a_deep_probe_that_fails_twice_takes_the_server_out_and_one_that_passes_
         finally:
             stop.set()
         watch.result(TIMEOUT_S)
+
+
+def test_a_classifier_that_hangs_is_noticed_by_its_canary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A native backend has no process that beats: nothing but the canary tells. No reload helps a network like this."""
+    monkeypatch.setattr(supervisor, "DEEP_INTERVAL_S", 0.2)
+    monkeypatch.setattr(supervisor, "DEEP_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(supervisor, "DEEP_AGAIN_S", 0.2)
+    monkeypatch.setattr(repair, "CLASSIFIER_TIMEOUT_S", 1.0)
+    repository = with_case(tmp_path / "repository")
+    publish(repository, 1, network=graph(hangs=True))
+    health, metrics, log = Health(), SupervisorMetrics(), io.StringIO()
+    with running_server(repository, exit_timeout_s=1) as server, ThreadPoolExecutor(1) as pool:
+        health.begin_serving()
+        watch = pool.submit(Supervisor(server, health, metrics, Log(log, "text")).watch, lambda: False, lambda: None)
+        with pytest.raises(GlioserveError, match="classifier: it has executed nothing for 1 s") as failed:
+            watch.result(TIMEOUT_S)
+        page = metrics.page(lambda: "").decode()
+    assert failed.value.code is ErrorCode.NOT_HEALED
+    assert "repair begins model=classifier reason=hung" in log.getvalue()
+    assert 'glioserve_canary_failures_total{model="classifier"} 3.0' in page
+    assert 'glioserve_canaries_total{model="classifier",outcome="silent"} 3.0' in page
 
 
 def test_a_process_that_dies_before_the_first_look_is_replaced(tmp_path: Path) -> None:
