@@ -223,7 +223,7 @@ CANARIES = Metric(
 CANARY_FAILURES = Metric(
     "glioserve_canary_failures_total",
     Kind.COUNTER,
-    "Canary requests that a model failed, or did not answer in time while it was idle or, the classifier, executed nothing",
+    "Canary requests that a model failed, or left waiting while a process was idle or the classifier executed nothing",
     (_STEPS,),
 )
 IN_FLIGHT = Metric("glioserve_stage_in_flight", Kind.GAUGE, "Processes of a Python model that are at work", (_STEPS,))

@@ -34,7 +34,7 @@ from glioserve_triton.supervisor.processes.stages import Reason, Stages, oldest_
 from glioserve_triton.supervisor.processes.stubs import Stub, stopped, stubs_of
 from glioserve_triton.supervisor.questions import Question, background
 from glioserve_triton.supervisor.repair import Repairs
-from glioserve_triton.supervisor.triton_page import failures_by_model, triton_page
+from glioserve_triton.supervisor.triton_page import classifier_failures, triton_page
 from glioserve_triton.waiting import StopCheck
 
 T = TypeVar("T")
@@ -284,7 +284,7 @@ class Supervisor:
 
     def _judge_classifier(self) -> None:
         page = self._scrape.answer() or ""
-        failures = failures_by_model(page).get(CLASSIFIER_MODEL.name, 0) if page else self._classifier_failures
+        failures = classifier_failures(page) if page else self._classifier_failures
         if failures > self._classifier_failures and self._deep_failures < DEEP_FAILURES_NOT_READY:
             self._deep.soon()
         self._classifier_failures = failures

@@ -26,7 +26,7 @@ from glioserve_contract.metrics import (
     TRITON_SUCCESSES,
     outcome_of,
 )
-from glioserve_contract.tensors import ENSEMBLE, PREPROCESS_MODEL
+from glioserve_contract.tensors import CLASSIFIER_MODEL, ENSEMBLE, PREPROCESS_MODEL
 
 SCRAPE_TIMEOUT_S = 3.0
 _LOST_REASON, _EXPIRED_REASON, _CANCELLED_REASON = "BACKEND", "REJECTED", "CANCELED"
@@ -42,6 +42,7 @@ _MOST_OWED = 64.0
 
 End = tuple[str, str]
 """Outcome and code of a study."""
+_FAILED = outcome_of(ErrorCode.INTERNAL)
 _LOST: End = (outcome_of(ErrorCode.STAGE_LOST), ErrorCode.STAGE_LOST.token)
 _CANCELLED: End = (outcome_of(ErrorCode.CANCELLED), ErrorCode.CANCELLED.token)
 _EXPIRED: End = (EXPIRED, ErrorCode.UNAVAILABLE.token)
@@ -60,14 +61,18 @@ def triton_page(url: str | None) -> str:
     return page.decode("utf-8", "replace")
 
 
-def failures_by_model(page: str) -> Mapping[str, int]:
-    """Return the requests that each model lost in its backend, from Triton's page."""
-    found: dict[str, int] = {}
+def classifier_failures(page: str) -> int:
+    """Return the failures on Triton's page that may be the classifier's.
+
+    They are requests that its native backend lost, and studies that a model of ours failed: a backend of ours has typed
+    errors, which do not tell the model.
+    """
+    found = 0.0
     for sample in _samples(page):
-        if sample.labels.get("reason") == _LOST_REASON:
-            model = sample.labels.get("model", "")
-            found[model] = found.get(model, 0) + int(sample.value)
-    return found
+        lost = sample.labels.get("reason") == _LOST_REASON and sample.labels.get("model") == CLASSIFIER_MODEL.name
+        if lost or (sample.name == STUDIES.name and sample.labels["outcome"] == _FAILED):
+            found += sample.value
+    return int(found)
 
 
 _Series = tuple[str, tuple[tuple[str, str], ...]]

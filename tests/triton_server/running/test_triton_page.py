@@ -9,7 +9,7 @@ import pytest
 from glioserve_contract import metrics as m
 from glioserve_triton.adapters.metrics import check_name
 from glioserve_triton.supervisor.metrics import SupervisorMetrics
-from glioserve_triton.supervisor.triton_page import PageReader, with_ends
+from glioserve_triton.supervisor.triton_page import PageReader, classifier_failures, with_ends
 
 LOST, REJECTED, EXPIRED = ("failed", "GLIO-3103"), *m.TRITON_ENDS
 
@@ -35,6 +35,21 @@ def ends(*pages: Mapping[str, float], lost_canaries: int = 0, silent_canaries: i
     for values in pages:
         reader.read(page(values))
     return {end: number for end, number in reader.ends(lost_canaries, silent_canaries).items() if number}
+
+
+def test_failures_that_may_be_the_classifiers_are_counted() -> None:
+    """Those of a native backend by its model, those of ours by studies that failed; refusals are not."""
+    values = {
+        failure("classifier", "BACKEND"): 2,
+        failure("classifier", "REJECTED"): 4,
+        failure("preprocess", "BACKEND"): 8,
+        study("failed", "GLIO-3101"): 16,
+        study("failed", "GLIO-2101"): 32,
+        study("refused", "GLIO-1203"): 64,
+        study("answered", ""): 128,
+    }
+    assert classifier_failures(page(values)) == 2 + 16 + 32
+    assert classifier_failures("") == 0
 
 
 def test_what_the_ensemble_failed_and_nobody_counted_was_rejected() -> None:
