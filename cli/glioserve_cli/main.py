@@ -15,6 +15,7 @@ if __name__ == "__main__" or sys.argv[0].endswith("glioserve"):
     stop_signals.catch_for(sys.argv[1:])
 
 import argparse
+import errno
 import importlib
 import os
 import signal
@@ -94,6 +95,9 @@ COMMANDS = {
 }
 
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
 class _Parser(argparse.ArgumentParser):
     """A parser whose command may tell of wrong arguments where its callers read answers."""
 
@@ -131,7 +135,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"name the command first: glioserve {args.command} …")
     try:
         code = int(module.run(args))
-        sys.stdout.flush()
+        if sys.stdout is not None:  # closed by the caller, as by `>&-`
+            sys.stdout.flush()
         return code
     except GlioserveError as error:
         print(error, file=sys.stderr)
@@ -139,8 +144,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # the reader of the output has gone, as in `glioserve … | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the interpreter complains at its end
+        _abandon_output()
         return 128 + signal.SIGPIPE
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        _abandon_output()
+        what = error.filename or "the output, or a file that it writes"
+        print(f"glioserve {name}: {what}: {error.strerror}. Make room, and run it again.", file=sys.stderr)
+        return 1
+
+
+def _abandon_output() -> None:
+    """Let what is still to be written go nowhere, else the interpreter complains of it at its end."""
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _missing(name: str, command: Command, error: ModuleNotFoundError) -> int:

@@ -185,6 +185,8 @@ def _state_folder(folder: Path, *, read_only: bool) -> Iterator[Path]:
             yield folder
     except Timeout as error:
         raise GlioserveError(ErrorCode.BRIDGE_STATE, "Another process uses the state folder.") from error
+    except BrokenPipeError:  # the reader of the output has gone
+        raise
     except OSError as error:
         detail = f"The state folder cannot be used: {error.strerror or type(error).__name__}."
         raise GlioserveError(ErrorCode.BRIDGE_STATE, detail) from error

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -48,18 +49,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do the action: exit code 0, or 1 where ``verify`` found a problem."""
-    try:
+    with _readable():
         logs = logs_in(args.folder)
-        if not logs:
-            raise GlioserveError(ErrorCode.INVALID_STUDY_LOG, f"{args.folder}: there is not any audit log in it.")
-        if args.action == "show":
-            return _show(args, logs)
-        if args.head and len(logs) > 1:
-            named = ", ".join(str(log.parent) for log in logs)
-            raise GlioserveError(ErrorCode.INVALID_STUDY_LOG, "A head belongs to one log.", f"Name one of {named}.")
-        return _verify([verify(log, args.head) for log in logs], as_json=args.json)
+    if not logs:
+        raise GlioserveError(ErrorCode.INVALID_STUDY_LOG, f"{args.folder}: there is not any audit log in it.")
+    if args.action == "show":
+        return _show(args, logs)
+    if args.head and len(logs) > 1:
+        named = ", ".join(str(log.parent) for log in logs)
+        raise GlioserveError(ErrorCode.INVALID_STUDY_LOG, "A head belongs to one log.", f"Name one of {named}.")
+    with _readable():
+        verified = [verify(log, args.head) for log in logs]
+    return _verify(verified, as_json=args.json)
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    """Turn a failure to read the log into our error; what is printed must fail outside."""
+    try:
+        yield
     except OSError as error:
         raise GlioserveError(ErrorCode.INVALID_STUDY_LOG, f"{error.filename}: {error.strerror}.") from error
+
+
+def _lines(log: Path) -> Iterator[tuple[str, Line]]:
+    with _readable():
+        yield from lines_in(log)
 
 
 def _verify(found: list[Verified], *, as_json: bool) -> int:
@@ -90,7 +105,7 @@ def _as_text(log: Verified) -> Iterator[str]:
 
 def _show(args: argparse.Namespace, logs: list[Path]) -> int:
     for log in logs:
-        for text, line in lines_in(log):
+        for text, line in _lines(log):
             ended_at = line.body.get("ended_at", line.at)
             wanted = (
                 line.kind in (STUDY, ENDS, EVENT)

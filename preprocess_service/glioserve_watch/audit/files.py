@@ -10,7 +10,7 @@ from pathlib import Path
 
 AUDIT_FOLDER = "audit"
 """Folder of the audit log in a study log, and in a bridge's state folder."""
-_NAME = re.compile(r"audit-(\d{12})-(\d{4}-\d\d-\d\d)\.jsonl")
+_NAME = re.compile(r"audit-([0-9]{12})-([0-9]{4}-[0-9]{2}-[0-9]{2})\.jsonl")
 
 
 @dataclass(frozen=True, order=True)
@@ -29,9 +29,18 @@ def file_name(first_seq: int, day: date) -> str:
 
 
 def files_of(folder: Path) -> list[AuditFile]:
-    """Return the files of an audit log, oldest first."""
-    found = ((_NAME.fullmatch(path.name), path) for path in folder.iterdir())
-    return sorted(AuditFile(int(m[1]), date.fromisoformat(m[2]), path) for m, path in found if m)
+    """Return the files of an audit log, oldest first; what else lies in the folder is not among them."""
+    return sorted(file for path in folder.iterdir() if (file := _file_of(path)) is not None)
+
+
+def _file_of(path: Path) -> AuditFile | None:
+    match = _NAME.fullmatch(path.name)
+    if match is None or not path.is_file():  # a folder or a pipe may have such a name
+        return None
+    try:
+        return AuditFile(int(match[1]), date.fromisoformat(match[2]), path)
+    except ValueError:  # no such day
+        return None
 
 
 def last_line(path: Path, step_bytes: int = 1 << 16) -> bytes:
