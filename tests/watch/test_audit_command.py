@@ -53,7 +53,7 @@ OUTPUTS: dict[str, tuple[str, int, str]] = {
     ),
     "a closed output": (">&-", 0, ""),
 }
-"""Where the output goes, the exit code, and what the command tells of it."""
+"""Places where the output goes, each with the exit code and what the command tells of it."""
 
 
 @pytest.mark.parametrize("what", OUTPUTS)
