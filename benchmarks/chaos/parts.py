@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from chaos.deployment import Deployment
-from glioserve_triton.supervisor.processes.stubs import Stub, stubs_of
+from glioserve_triton.stubs import Stub, stubs_of
 
 SUPERVISOR, GUARDIAN, TRITON, GATEWAY = "supervisor", "guardian", "tritonserver", "envoy"
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from glioserve_triton.process.server import TritonServer
-from glioserve_triton.supervisor.processes.stubs import stubs_of
+from glioserve_triton.stubs import stubs_of
 
 _TICK_S = 1.0 / os.sysconf("SC_CLK_TCK")
 _MIB = 1 << 20

@@ -23,7 +23,7 @@ from pathlib import Path
 from glioserve_client import GliomaClient, RetryPolicy, TlsOptions
 from glioserve_triton.process.floors import TABLE, release_number
 from glioserve_triton.process.options import free_ports
-from glioserve_triton.supervisor.processes.stubs import Stub, stubs_of
+from glioserve_triton.stubs import Stub, stubs_of
 from night.backend import BACKEND, failing_backend
 from support.cluster.rules import FULLNAME
 from support.network.pki import SERVER, Authority

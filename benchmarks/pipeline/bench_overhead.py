@@ -41,7 +41,7 @@ from glioserve_registry.demo_model import demo_repository
 from glioserve_triton.gateway.process import Gateway
 from glioserve_triton.process.server import TritonServer
 from glioserve_triton.served.promotions import load_serving
-from glioserve_triton.supervisor.processes.stubs import stubs_of
+from glioserve_triton.stubs import stubs_of
 
 sys.path.insert(0, str(ROOT / "tests"))
 from support.network.pki import SERVER, Authority

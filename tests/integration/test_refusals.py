@@ -16,7 +16,7 @@ from glioserve_contract import ErrorCode, Modality
 from glioserve_contract.errors.messages import find_code
 from glioserve_phantom.dicom import dicom_files
 from glioserve_triton.impossible_shapes import is_possible
-from glioserve_triton.supervisor.processes.stubs import stubs_of
+from glioserve_triton.stubs import stubs_of
 from support.studies.scans import part10
 
 from .conftest import ROOT

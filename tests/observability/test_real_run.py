@@ -17,7 +17,7 @@ from glioserve_contract.limits import MAX_WAITING_STUDIES
 from glioserve_phantom import make_phantom
 from glioserve_phantom.dicom import dicom_files
 from glioserve_registry.demo_model import demo_repository
-from glioserve_triton.supervisor.processes.stubs import stubs_of
+from glioserve_triton.stubs import stubs_of
 from support.cluster.rules import POD, rendered_rules, shortened
 from support.prometheus import running_prometheus
 from support.server.holding import hold_adapter

@@ -26,6 +26,7 @@ from glioserve_triton.process.run_folder import REGION_BYTES, RunFolder, sweep_d
 from glioserve_triton.reference_case import ServedCases
 from glioserve_triton.served.ensemble import steps_of
 from glioserve_triton.served.profile import profile_needs
+from glioserve_triton.stubs import Unreaped, stubs_of
 from glioserve_triton.waiting import StopCheck, never
 from glioserve_watch.shadow.images import SHADOW_IMAGES
 from glioserve_watch.spool import SPOOL_FOLDER, make_spool
@@ -298,10 +299,12 @@ class TritonServer:
                 raise self.failure(f"tritonserver does not take a rate of traces: {error.message()}") from error
 
     def _wait_for(self, model: str, admin: ServerAdmin, deadline: float, give_up: StopCheck) -> None:
-        process, served = self.process, self.options.model
+        process, served, unreaped = self.process, self.options.model, Unreaped()
         while not admin.is_ready(model, process.run.path.name):
             if (code := process.poll()) is not None:
                 raise self.failure(f"tritonserver ended with code {code} before {served} was ready")
+            if unreaped.is_any(pid for pid, stub in stubs_of(process.pid).items() if stub.dead):
+                raise self.failure(f"a process of a Python model died while it was loaded, before {served} was ready")
             if time.monotonic() > deadline:
                 raise self.failure(f"{served} was not ready after {self.options.ready_timeout_s:g} s")
             if give_up():

@@ -12,7 +12,7 @@ from glioserve_contract.tensors import CLASSIFIER_MODEL
 from glioserve_triton.channel import open_client
 from glioserve_triton.process.server import TritonServer
 from glioserve_triton.supervisor.canary import Outcome, ask, ask_classifier
-from glioserve_triton.supervisor.processes.stages import Reason
+from glioserve_triton.supervisor.stages import Reason
 
 RELOAD_TIMEOUT_S = 120.0
 CANARY_TIMEOUT_S = 30.0

@@ -25,15 +25,15 @@ from glioserve_triton.admin import ServerAdmin
 from glioserve_triton.channel import open_client
 from glioserve_triton.process.logs import Log
 from glioserve_triton.process.server import TritonServer
+from glioserve_triton.stubs import Stub, stopped, stubs_of
 from glioserve_triton.supervisor import canary
 from glioserve_triton.supervisor.canary import Answer, Outcome
 from glioserve_triton.supervisor.health import Health
 from glioserve_triton.supervisor.metrics import SupervisorMetrics
-from glioserve_triton.supervisor.processes.regions import Regions
-from glioserve_triton.supervisor.processes.stages import Reason, Stages, oldest_s
-from glioserve_triton.supervisor.processes.stubs import Stub, stopped, stubs_of
 from glioserve_triton.supervisor.questions import Question, background
+from glioserve_triton.supervisor.regions import Regions
 from glioserve_triton.supervisor.repair import Repairs
+from glioserve_triton.supervisor.stages import Reason, Stages, oldest_s
 from glioserve_triton.supervisor.triton_page import classifier_failures, triton_page
 from glioserve_triton.waiting import StopCheck
 
@@ -167,6 +167,10 @@ class Supervisor:
         self._server.damaged = self._server.damaged or any(stub.dead for stub in stubs.values())
         for model, reason in self._stages.faults(stubs, beats).items():
             self._repair(model, reason)
+        if self._stages.load_hangs(stubs):
+            raise GlioserveError(
+                ErrorCode.NOT_HEALED, "A process died while its model was loaded, and Triton waits for it for good."
+            )
         self._finish_repairs()
         if given_back := self._regions.give_back(stubs, self._stages.in_service):
             self._log.event("shared memory of replaced processes is given back", mib=given_back >> 20)

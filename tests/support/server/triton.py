@@ -77,3 +77,10 @@ def wait_until(
     while not condition():
         assert time.monotonic() < deadline, f"after {timeout_s:g} s still not: {what}"
         time.sleep(poll_s)
+
+
+def dying_stub(stub: Path) -> None:
+    """Put a program that ends at once into the place of Triton's stub: killed before it greets, or without memory."""
+    stub.unlink()
+    stub.write_text("#!/bin/sh\nexit 1\n")
+    stub.chmod(0o755)

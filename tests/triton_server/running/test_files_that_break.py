@@ -19,7 +19,7 @@ from glioserve_triton.adapters.served_versions import ServedVersions
 from glioserve_triton.process.server import TritonServer
 from glioserve_triton.reference_case import ServedCases
 from glioserve_triton.served.versions import load_manifest
-from glioserve_triton.supervisor.processes.stubs import stubs_of
+from glioserve_triton.stubs import stubs_of
 from glioserve_triton.supervisor.questions import Question
 from support.models.served_cases import LOGITS, RECIPE, with_case
 from support.server.serve import polled, serving

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,11 +17,13 @@ from tritonclient.utils import InferenceServerException
 
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_triton.process import options
+from glioserve_triton.process.backend_folder import build_backend_folder
+from glioserve_triton.process.locate import STUB_NAME
 from glioserve_triton.process.options import ServerOptions
 from glioserve_triton.process.run_folder import sweep_dead_runs
 from glioserve_triton.process.server import TritonServer
 from support.server.tiny_repository import ask, expected_score, hold
-from support.server.triton import assert_nothing_left, living_processes, regions, running_server, wait_until
+from support.server.triton import assert_nothing_left, dying_stub, living_processes, regions, running_server, wait_until
 
 pytestmark = pytest.mark.triton
 
@@ -210,5 +213,21 @@ def test_a_start_without_room_for_its_folder_is_told_so(
     else:
         monkeypatch.setattr(fails, full)
     with pytest.raises(GlioserveError, match=r"in the temporary folder \(TMPDIR\): No space left on device") as caught:
+        TritonServer(repository).start()
+    assert caught.value.code is ErrorCode.SERVER_FAILED
+
+
+def test_a_start_whose_processes_die_before_they_greet_is_told_so(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Triton would wait for them for good, and the start for all of its time."""
+
+    def with_dying_stub(*arguments: Any) -> Path:
+        backends = build_backend_folder(*arguments)
+        dying_stub(backends / "python" / STUB_NAME)
+        return backends
+
+    monkeypatch.setattr("glioserve_triton.process.server.build_backend_folder", with_dying_stub)
+    with pytest.raises(GlioserveError, match="a process of a Python model died while it was loaded") as caught:
         TritonServer(repository).start()
     assert caught.value.code is ErrorCode.SERVER_FAILED

@@ -13,7 +13,7 @@ import pytest
 
 from glioserve_triton.log_stream import LogStream
 from glioserve_triton.process.logs import Log
-from glioserve_triton.supervisor.processes.stubs import stubs_of
+from glioserve_triton.stubs import stubs_of
 from support.server.serve import children
 from support.server.triton import wait_until
 

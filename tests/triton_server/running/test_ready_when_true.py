@@ -20,10 +20,10 @@ from tritonclient.utils import InferenceServerException
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_triton.process.logs import Log
 from glioserve_triton.process.options import free_ports
+from glioserve_triton.stubs import stubs_of
 from glioserve_triton.supervisor import repair, supervisor
 from glioserve_triton.supervisor.health import Health
 from glioserve_triton.supervisor.metrics import SupervisorMetrics
-from glioserve_triton.supervisor.processes.stubs import stubs_of
 from glioserve_triton.supervisor.supervisor import Supervisor
 from support.models.served_cases import RECIPE, graph, publish, with_case
 from support.server.serve import TIMEOUT_S, Serve, polled, serving

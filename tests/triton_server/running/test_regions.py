@@ -13,8 +13,8 @@ from tritonclient.utils import InferenceServerException
 from glioserve_triton.process.guardian import SHARED_MEMORY
 from glioserve_triton.process.run_folder import REGION_BYTES
 from glioserve_triton.process.server import TritonServer
-from glioserve_triton.supervisor.processes.regions import Regions
-from glioserve_triton.supervisor.processes.stubs import Stub, stubs_of
+from glioserve_triton.stubs import Stub, stubs_of
+from glioserve_triton.supervisor.regions import Regions
 from support.server.tiny_repository import Floats, ask, expected_score
 from support.server.triton import regions, running_server, wait_until
 

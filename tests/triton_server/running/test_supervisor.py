@@ -17,10 +17,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from tritonclient.utils import InferenceServerException
 
 from glioserve_contract import ErrorCode
-from glioserve_triton.supervisor.processes.stubs import stubs_of
+from glioserve_triton.stubs import stubs_of
 from support.server.serve import TIMEOUT_S, Serve, serving
 from support.server.tiny_repository import ask, expected_score, hold, write_tiny_repository
-from support.server.triton import living_processes, wait_until
+from support.server.triton import dying_stub, living_processes, wait_until
 
 pytestmark = pytest.mark.triton
 
@@ -199,4 +199,18 @@ def test_what_cannot_be_repaired_ends_the_server_with_a_code_of_its_own(reposito
         os.kill(stub(serve, "report"), signal.SIGKILL)
         assert serve.end() == os.EX_TEMPFAIL
         assert f"[{ErrorCode.NOT_HEALED.token}] report: it cannot be loaded" in serve.log
+        assert living_processes(server) == []
+
+
+@pytest.mark.parametrize("model", ["preprocess", "classifier", "report"])
+def test_a_process_that_dies_before_it_greets_ends_the_server(repository: Path, model: str) -> None:
+    """Triton waits for its greeting for good, and so does every later load of the model."""
+    with serving(repository) as serve:
+        serve.grpc_url()
+        server, killed = serve.server_pid(), stub(serve, model)
+        dying_stub(Path(Path(f"/proc/{killed}/cmdline").read_text().split("\0")[0]))
+        os.kill(killed, signal.SIGKILL)
+        assert serve.end() == os.EX_TEMPFAIL
+        assert f"[{ErrorCode.NOT_HEALED.token}] A process died while its model was loaded" in serve.log
+        assert "cannot be loaded: Deadline Exceeded" not in serve.log
         assert living_processes(server) == []

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from glioserve_triton.adapters.heartbeat import Beat
-from glioserve_triton.supervisor.processes.stubs import Stub
+from glioserve_triton.stubs import Stub, Unreaped
 
 LOOKS_BEFORE_DEAD = 2
 """Triton reaps a process that it ends itself between two looks."""
@@ -56,6 +56,9 @@ class Stages:
         self._models: dict[str, _Model] = {}
         self._retired: dict[int, float] = {}
         self._continued: dict[int, int] = {}
+        self._served: set[int] = set()
+        """Processes that were in service at some time, of those that are still there."""
+        self._unreaped = Unreaped()
         self._looked_s = time.monotonic()
 
     @property
@@ -117,6 +120,12 @@ class Stages:
             elif self._has_grown(model, [stubs[pid] for pid in living & model.current]):
                 found[name] = Reason.MEMORY
         return found
+
+    def load_hangs(self, stubs: Mapping[int, Stub]) -> bool:
+        """Return whether Triton waits for good for a process that died while its model was loaded."""
+        self._served = (self._served | self.in_service) & stubs.keys()
+        dead = {pid for pid, stub in stubs.items() if stub.dead}
+        return self._unreaped.is_any(dead - self._served - self._retired.keys())
 
     def idle(self, name: str, stubs: Mapping[int, Stub], beats: Mapping[int, Beat]) -> bool:
         """Return whether a process of the model waits for work."""

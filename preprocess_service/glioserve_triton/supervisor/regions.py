@@ -19,7 +19,7 @@ from pathlib import Path
 
 from glioserve_triton.process.guardian import SHARED_MEMORY
 from glioserve_triton.process.run_folder import REGION_BYTES
-from glioserve_triton.supervisor.processes.stubs import Stub
+from glioserve_triton.stubs import Stub
 
 GIVEN_BACK_AFTER_S = 75.0
 """Time from the end of a replaced process until its region is given back. Requests that waited for the model as it was

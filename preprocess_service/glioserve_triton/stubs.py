@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-_PROC = Path("/proc")
+_PROC = "/proc"
 _STUB = b"triton_python_backend_stub"
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+REAPED_WITHIN_S = 5.0
+"""Time within which Triton notices and reaps a process that ends while its model is loaded, where it notices at all."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +40,28 @@ class Stub:
         return self.state == "T"
 
 
+class Unreaped:
+    """Dead processes that were never in service and that Triton does not reap, from look to look.
+
+    A process that ends before it has greeted Triton (killed, no memory, no room for its threads) leaves the load of its
+    model waiting for good, and every later load of the model too: Triton 2.51 waits for the greeting without a bound.
+    """
+
+    def __init__(self) -> None:
+        self._since_s: dict[int, float] = {}
+
+    def is_any(self, dead: Iterable[int]) -> bool:
+        """Return whether one of the dead of now has been there for longer than :data:`REAPED_WITHIN_S`."""
+        now = time.monotonic()
+        self._since_s = {pid: self._since_s.get(pid, now) for pid in dead}
+        return any(now - since_s > REAPED_WITHIN_S for since_s in self._since_s.values())
+
+
 def stubs_of(server_pid: int) -> dict[int, Stub]:
     """Return the stubs among the server's children by process id; the dead that are not reaped yet are among them."""
     found = {}
-    for folder in _PROC.glob("[0-9]*"):
-        stub = _stub(int(folder.name), server_pid)
+    for name in filter(str.isdecimal, os.listdir(_PROC)):
+        stub = _stub(int(name), server_pid)
         if stub is not None:
             found[stub.pid] = stub
     return found
@@ -59,7 +80,8 @@ def _stub(pid: int, server_pid: int) -> Stub | None:
         fields = _fields(pid)
         if int(fields[1]) != server_pid:
             return None
-        command = (_PROC / str(pid) / "cmdline").read_bytes().split(b"\0")
+        with open(f"{_PROC}/{pid}/cmdline", "rb") as file:
+            command = file.read().split(b"\0")
     except (OSError, ValueError):  # it ended meanwhile
         return None
     if fields[0] in "ZX":
@@ -73,4 +95,5 @@ def _stub(pid: int, server_pid: int) -> Stub | None:
 
 def _fields(pid: int) -> list[str]:
     """Fields of ``stat`` from the state on: proc(5) counts it as the third."""
-    return (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+    with open(f"{_PROC}/{pid}/stat", encoding="utf-8", errors="replace") as file:
+        return file.read().rpartition(")")[2].split()
