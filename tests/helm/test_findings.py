@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
 import base64
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from glioserve_cli.serving.serve import add_arguments
 from support.cluster.helm_tools import (
     CHART,
     CI_VALUES,
@@ -71,6 +74,39 @@ def test_the_package_names_its_images(helm4: Helm) -> None:
         "fixed",
     }
     assert (chart["artifacthub.io/license"], chart["artifacthub.io/prerelease"]) == ("Apache-2.0", "true")
+
+
+def listed(name: str) -> dict[str, Any]:
+    """A list of options in the chart's templates."""
+    text = (CHART / "templates" / "_additions.tpl").read_text()
+    (block,) = re.findall(rf'define "glioserve.{name}" -}}}}(.*?){{{{- end -}}}}', text, re.DOTALL)
+    found = yaml.safe_load(block)
+    assert isinstance(found, dict)
+    return found
+
+
+def test_every_option_of_the_server_is_the_charts_or_free() -> None:
+    """An option of neither list would be refused as unknown, and one of both could undo what the chart sets."""
+    parser = argparse.ArgumentParser(add_help=False)
+    add_arguments(parser)
+    options = {word: action.nargs != 0 for action in parser._actions for word in action.option_strings}
+    owned, free = listed("ownedOptions"), listed("freeOptions")
+    assert not owned.keys() & free.keys()
+    assert options.keys() == owned.keys() | free.keys()
+    assert free == {name: options[name] for name in free}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--log-verbosity", "1", "--triton-f=--id=1"],
+        ["--shared-memory-token-file=/a", "--allow-network-with-known-cves", "--tritonserver=/b"],
+        ["--triton-flag=--trace-config=mode={{ .Release.Name }}"],
+    ],
+)
+def test_free_options_reach_the_server_as_they_are(helm4: Helm, words: list[str]) -> None:
+    args = server(helm4.template(merged(CLAIM, {"extraArgs": words})))["args"]
+    assert args[-len(words) :] == [word.replace("{{ .Release.Name }}", RELEASE) for word in words]
 
 
 OWNED = {"meta.helm.sh/release-name": RELEASE, "meta.helm.sh/release-namespace": NAMESPACE}

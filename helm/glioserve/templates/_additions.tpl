@@ -21,6 +21,7 @@
 --admin-token-file: adminToken
 --callers: metrics.callers
 --drain-timeout-s: shutdown.drainTimeoutSeconds
+--envoy: gateway.mode
 --exit-timeout-s: shutdown.exitTimeoutSeconds
 --gateway: gateway.mode
 --grpc-host: gateway.mode
@@ -49,6 +50,15 @@
 --tls-client-ca: tls.clientCA
 --tls-key: tls
 --trace-sampling: tracing.ratio
+{{- end -}}
+
+{{/* The other options of `glioserve serve`, and whether a value follows. Its tests hold both lists to the program's parser. */}}
+{{- define "glioserve.freeOptions" -}}
+--allow-network-with-known-cves: false
+--log-verbosity: true
+--shared-memory-token-file: true
+--triton-flag: true
+--tritonserver: true
 {{- end -}}
 
 {{/* Triton's flags that the supervisor sets by the chart's values; one that ends with a hyphen stands for all that begin so. */}}
@@ -82,25 +92,31 @@
 {{- end }}
 {{- end -}}
 
-{{/* `--x=y`, `--x y` and abbreviations, as the parsers of both programs take them, Triton's through --triton-flag. */}}
+{{/* `--x=y`, `--x y` and abbreviations, as the parsers of both programs take them, Triton's through --triton-flag=. */}}
 {{- define "glioserve.checkArguments" -}}
 {{- $options := include "glioserve.ownedOptions" . | fromYaml -}}
 {{- $flags := include "glioserve.ownedFlags" . | fromYaml -}}
-{{- $passed := false -}}
+{{- $free := include "glioserve.freeOptions" . | fromYaml -}}
+{{- $follows := false -}}
 {{- range include "glioserve.tpl" (list . .Values.extraArgs) | fromYamlArray -}}
 {{- $word := toString . -}}
 {{- $option := regexFind "^--[a-z0-9-]+" $word -}}
-{{- $passes := and (hasPrefix "--triton-" $option) (hasPrefix $option "--triton-flag") -}}
-{{- $flag := ternary $option "" $passed -}}
-{{- if $passes -}}{{- $flag = regexFind "^--[a-z0-9-]+" (trimPrefix (printf "%s=" $option) $word | trimPrefix $option) -}}{{- end -}}
+{{- $matches := list -}}
+{{- range $name, $_ := $free -}}{{- if and $option (hasPrefix $option $name) -}}{{- $matches = append $matches $name -}}{{- end -}}{{- end -}}
+{{- $known := ternary (first $matches) (ternary $option "" (hasKey $free $option)) (eq (len $matches) 1) -}}
+{{- $flag := "" -}}
+{{- if eq $known "--triton-flag" -}}{{- $flag = regexFind "^--[a-z0-9-]+" (trimPrefix (printf "%s=" $option) $word | trimPrefix $option) -}}{{- end -}}
 {{- range $own, $value := $options -}}
-{{- if and $option (not $passes) (hasPrefix $option $own) -}}{{- include "glioserve.ownedFails" (list $option $value) -}}{{- end -}}
+{{- if and $option (not (hasKey $free $option)) (hasPrefix $option $own) -}}{{- include "glioserve.ownedFails" (list $option $value) -}}{{- end -}}
 {{- end -}}
 {{- range $own, $value := $flags -}}
 {{- if and $flag (or (hasPrefix $own $flag) (hasPrefix $flag $own)) -}}{{- include "glioserve.ownedFails" (list (printf "Triton's %s" $flag) $value) -}}{{- end -}}
 {{- end -}}
-{{- $passed = and $passes (not (contains "=" $word)) -}}
+{{- if and $follows (hasPrefix "-" $word) -}}{{- fail (printf "extraArgs has %q where a value is expected: write option and value as one word, --name=value." $word) -}}{{- end -}}
+{{- if not (or $known $follows) -}}{{- fail (printf "extraArgs has %q, which `glioserve serve` does not know: correct its spelling; give Triton's own flags as --triton-flag=--name=value." $word) -}}{{- end -}}
+{{- $follows = and $known (not $follows) (get $free $known) (not (contains "=" $word)) -}}
 {{- end -}}
+{{- if $follows -}}{{- fail "extraArgs ends with an option that needs a value: write option and value as one word, --name=value." -}}{{- end -}}
 {{- end -}}
 
 {{- define "glioserve.ownedFails" -}}

@@ -41,7 +41,7 @@ ODD_WORKS: list[tuple[str, Values]] = [
     ("listening on both for IPv4", {"listenAddress": "::"}),
     ("mTLS behind a claim of ids", merged(TLS, {"tls": {"clientCA": {"existingSecret": "ca"}}}, {"hostUsers": False})),
     ("one pod, one budget", {"podDisruptionBudget": {"minAvailable": 1}}),
-    ("arguments in pairs", {"extraArgs": ["--triton-flag", "--log-info=true", "--log-verbosity", "1"]}),
+    ("arguments in pairs", {"extraArgs": ["--triton-flag=--log-info=true", "--log-verbosity", "1"]}),
     ("flag abbreviated", {"extraArgs": ["--triton-fl=--backend-config=onnxruntime,x=y"]}),
     ("variable by template", {"extraEnv": [{"name": '{{ "OMP_NUM_THREADS" }}', "value": "{{ 2 }}"}]}),
     (

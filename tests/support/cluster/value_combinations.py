@@ -242,7 +242,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("tls unused", nested("tls.existingSecret", "x"), "set tls.enabled to true"),
     ("tls and http", merged(TLS, nested("service.http.enabled", True)), "service.http.enabled must be false"),
     ("tls-args", {"extraArgs": ["--triton-flag=--grpc-use-ssl=true"]}, "use tls"),
-    ("tls-args apart", {"extraArgs": ["--triton-flag", "--grpc-server-cert=/x"]}, "use tls"),
+    ("tls-args apart", {"extraArgs": ["--triton-flag", "--grpc-server-cert=/x"]}, "as one word"),
     ("pullsecret-str", {"imagePullSecrets": ["s"]}, "imagePullSecrets"),
     ("vols-dup", {"extraVolumes": [{"name": "shm", "emptyDir": {}}]}, "extraVolumes has the name shm"),
     ("vols-twice", {"extraVolumes": [{"name": "v", "emptyDir": {}}] * 2}, "extraVolumes has the name v"),
