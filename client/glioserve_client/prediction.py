@@ -188,9 +188,10 @@ class Prediction:
 
     def _repr_html_(self) -> str:
         """Return the answer as a table for notebooks."""
+        score = {"Probability of recurrence": f"{self.score:.3f} (threshold {self.threshold:g})"}
+        label = {"Label": str(self.label or "none: " + "; ".join(self.abstained_because))}
         rows = {
-            "Probability of recurrence": f"{self.score:.3f} (threshold {self.threshold:g})",
-            "Label": str(self.label or "none: " + "; ".join(self.abstained_because)),
+            **(label | score if self.label is None else score | label),  # the answer first, where there is one
             "Quality": self.quality.verdict,
             "Model": f"{self.model.name} version {self.model.version}",
         }

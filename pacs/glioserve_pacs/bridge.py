@@ -58,6 +58,8 @@ class Bridge:
                 worked = self.step()
                 self.report()
                 ended = self._settings.once and not worked and not self._open() and not self._take_deferred()
+            except BrokenPipeError:  # of the output, whose reader has gone
+                raise
             except OSError as error:
                 detail = f"The state folder cannot be written: {error.strerror or type(error).__name__}."
                 raise GlioserveError(ErrorCode.BRIDGE_STATE, detail) from error

@@ -86,6 +86,8 @@ def run(args: argparse.Namespace) -> int:
     except GlioserveError as error:
         _tell(args, error)
         return exit_code(error)
+    except BrokenPipeError:
+        raise
     except (ValueError, OSError) as error:
         print(f"glioserve predict: {error}", file=sys.stderr)
         if args.json:

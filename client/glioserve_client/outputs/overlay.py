@@ -13,7 +13,14 @@ from glioserve_client.outputs.anatomy import Anatomy
 from glioserve_client.outputs.colour import blend, window
 from glioserve_client.outputs.display import AxialView, axial_view
 from glioserve_client.outputs.panels import Crop, Panel, ViewPlane, crop_to_head, peak_of, slices_to_show, whole
-from glioserve_client.outputs.words import DISPLAY_WORDS, heatmap_words, label_words, model_words, quality_words
+from glioserve_client.outputs.words import (
+    DISPLAY_WORDS,
+    headline,
+    heatmap_words,
+    label_words,
+    model_words,
+    quality_words,
+)
 from glioserve_client.prediction import Heatmap, Label, Prediction
 
 WIDTH_PX = 1600
@@ -161,9 +168,11 @@ def _cross(draw: ImageDraw.ImageDraw, panel: Panel, view: AxialView, peak: tuple
 
 def _header(draw: ImageDraw.ImageDraw, prediction: Prediction) -> None:
     x = float(MARGIN_PX)
-    draw.text((x, 28), f"Probability of recurrence {prediction.score:.2f}", INK, _font(38), "lt")
-    x += draw.textlength(f"Probability of recurrence {prediction.score:.2f}", _font(38)) + 28
-    words = label_words(prediction)
+    draw.text((x, 28), headline(prediction), INK, _font(38), "lt")
+    x += draw.textlength(headline(prediction), _font(38)) + 28
+    words = (
+        label_words(prediction) if prediction.label is not None else f"score {prediction.score:.2f} alone says little"
+    )
     width = draw.textlength(words, _font(22))
     draw.rounded_rectangle((x, 24, x + width + 36, 66), 21, fill=LABEL_COLOURS[prediction.label])
     draw.text((x + 18, 45), words, (255, 255, 255), _font(22), "lm")

@@ -11,7 +11,7 @@ from jinja2 import Template
 
 from glioserve_client.outputs.checks import ordered
 from glioserve_client.outputs.viewer import PLANES, Viewer
-from glioserve_client.outputs.words import heatmap_words, label_words, model_words
+from glioserve_client.outputs.words import headline, heatmap_words, label_words, model_words
 from glioserve_client.prediction import Label, Prediction
 from glioserve_client.templates import page_template
 
@@ -33,6 +33,7 @@ def draw_page(prediction: Prediction, still_jpeg: bytes | None = None, viewer: V
         preprocess=prediction.report.preprocess,
         necrosis=prediction.probabilities[Label.NECROSIS],
         checks=ordered(prediction.quality.checks),
+        headline=headline(prediction),
         label_words=label_words(prediction),
         heatmap_words=heatmap_words(prediction),
         model_words=model_words(prediction),

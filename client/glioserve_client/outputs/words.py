@@ -15,6 +15,13 @@ def label_words(prediction: Prediction) -> str:
     return str(prediction.label).capitalize() if prediction.label is not None else "No label"
 
 
+def headline(prediction: Prediction) -> str:
+    """Return what a reader must take away first: the score, or that there is none to be used yet."""
+    if prediction.label is None:
+        return "No label: look at the study first"
+    return f"Probability of recurrence {prediction.score:.2f}"
+
+
 def model_words(prediction: Prediction) -> str:
     """Return which network answered, on one line."""
     model = prediction.model

@@ -221,6 +221,13 @@ def test_reasons_to_abstain_are_told_on_the_page_and_the_screen() -> None:
         assert "No label" in text
         assert "similarity of t1 is 0.1, under 0.3" in text
     assert "similarity t1" in page.words
+    lines = summary(prediction).splitlines()
+    assert lines[0].endswith("No label: look at the study first")
+    assert lines[2].endswith("(threshold 0.5; it does not stand alone)")
+    words = " ".join(page.words.split())
+    assert words.index("No label: look at the study first") < words.index("similarity") < words.index("Warnings")
+    assert "Probability of recurrence" not in words  # a number at the top would be read as the answer
+    assert "scores that do not stand alone: recurrence 0.87" in words
     assert "Quality                    review (similarity_t1)" in summary(prediction)
 
 
