@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from glioserve_client.deidentify import Deidentified, deidentify
-from glioserve_client.dicomfile import DicomFile, dicom_file
+from glioserve_client.dicomfile import DicomFile, dicom_file, text_of
 from glioserve_contract import ErrorCode, GlioserveError, Modality
 from glioserve_dicom.files.folder import (
     MAX_FOLDER_BYTES,
@@ -29,6 +29,7 @@ from glioserve_dicom.files.folder import (
     named_files,
     study_files,
 )
+from glioserve_dicom.files.medium import NOT_THERE, listed_images
 from glioserve_dicom.volumes.arrays import checked_voxels, volume_of_nifti
 from glioserve_dicom.volumes.geometry import SequenceVolume, checked_geometry
 
@@ -131,12 +132,16 @@ class DicomStudy:
     @classmethod
     def _of(cls, read: Callable[[], StudyFiles], in_memory: bool) -> DicomStudy:
         found = read()
-        files = []
+        files, listed, there = [], set(), set()
         for file in found.files:
             with _naming(file.path):
                 path = None if in_memory or file.packed else file.path
-                files.append(dicom_file(file.instance(), file.content, file.name, path))
-        return cls(tuple(files), found.skipped)
+                instance = file.instance()
+                listed |= listed_images(instance)
+                there.add(text_of(instance.dataset, "SOPInstanceUID"))
+                files.append(dicom_file(instance, file.content, file.name, path))
+        absent = tuple(SkippedFile("", NOT_THERE) for _ in listed - there)
+        return cls(tuple(files), (*found.skipped, *absent))
 
 
 @dataclass(frozen=True, eq=False, repr=False)

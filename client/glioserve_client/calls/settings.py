@@ -23,7 +23,8 @@ Metadata = tuple[tuple[str, str], ...]
 """Names and values of gRPC's metadata."""
 _AUTHORIZATION = "authorization"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-
+LONGEST_TIMEOUT_S = 365 * 86400.0
+"""Longest time that a call may be given."""
 
 _NEEDED: Mapping[str, tuple[type | tuple[type, ...], str]] = {
     "url": (str, "the text HOST:PORT"),
@@ -122,11 +123,19 @@ def _checked_token(token: object) -> str:
 
 
 def positive(timeout_s: float) -> float:
-    """Return a number of seconds. Raises ValueError where it is not positive, TypeError where it is not a number."""
+    """Return a number of seconds.
+
+    Raises:
+        ValueError: it is not positive, or more than a year, which gRPC's clocks may not hold: such a call would end at
+            once.
+        TypeError: it is not a number.
+    """
     if isinstance(timeout_s, bool) or not isinstance(timeout_s, Real):
         raise TypeError(f"timeout_s must be a number of seconds, not {type(timeout_s).__name__}")
     if not (math.isfinite(timeout_s) and timeout_s > 0):
         raise ValueError("timeout_s must be a positive number of seconds")
+    if timeout_s > LONGEST_TIMEOUT_S:
+        raise ValueError(f"timeout_s must be at most {LONGEST_TIMEOUT_S:.0f} seconds, a year")
     return float(timeout_s)
 
 

@@ -132,6 +132,8 @@ def test_the_line_break_of_a_tokens_file_is_not_sent() -> None:
         ({"series": [("t1", "1.2")]}, TypeError),
         ({"series": {"t1": None}}, TypeError),
         ({"timeout_s": "5"}, TypeError),
+        ({"timeout_s": 1e12}, ValueError),  # gRPC's clock cannot hold it: the call would end at once
+        ({"timeout_s": 1e300}, ValueError),
         ({"headers": {"x": None}}, TypeError),
         ({"heatmap": "false"}, ValueError),
     ],

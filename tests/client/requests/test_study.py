@@ -12,12 +12,20 @@ import pydicom
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEG2000Lossless
+from pydicom.uid import (
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    MediaStorageDirectoryStorage,
+    MRImageStorage,
+)
 
 from glioserve_client import DicomStudy, Modality, Volume, VolumeStudy, errors
 from glioserve_client.deidentify import deidentify
 from glioserve_client.dicomfile import read_dicom_file
+from glioserve_client.request import encode
 from glioserve_dicom.files import folder as folder_module
 from glioserve_dicom.volumes import arrays
 from support.studies.dicom_files import file_bytes, mr_dataset
@@ -43,6 +51,39 @@ def test_a_folder_is_read_to_its_depth_without_hidden_and_foreign_files(folder: 
     study = DicomStudy.from_directory(folder)
     assert [file.name for file in study.files] == [f"series one{os.sep}IM{n}" for n in range(3)]
     assert {(s.name, s.reason) for s in study.skipped} == {("Thumbs.db", "not DICOM"), ("README.txt", "not DICOM")}
+
+
+def test_images_that_a_dicomdir_lists_and_that_are_not_there_are_told(tmp_path: Path) -> None:
+    """A disc was copied in part: that the last slices of a series are missing would not be noticed."""
+    directory, records = Dataset(), []
+    for number in range(4):
+        (tmp_path / f"IM{number}").write_bytes(file_bytes(mr_dataset(SOPInstanceUID=f"1.2.3.{number}")))
+        records.append(record := Dataset())
+        record.DirectoryRecordType, record.ReferencedFileID = "IMAGE", f"IM{number}"
+        record.ReferencedSOPClassUIDInFile, record.ReferencedSOPInstanceUIDInFile = MRImageStorage, f"1.2.3.{number}"
+    directory.SOPClassUID, directory.SOPInstanceUID = MediaStorageDirectoryStorage, "1.2.4"
+    directory.DirectoryRecordSequence = [Dataset(), *records]
+    (tmp_path / "DICOMDIR").write_bytes(file_bytes(directory))
+    assert DicomStudy.from_directory(tmp_path).skipped == ()
+    for number in (2, 3):
+        (tmp_path / f"IM{number}").unlink()
+    (tmp_path / "IM0").rename(tmp_path / "renamed.dcm")  # the listed place is not what counts
+    for study in (
+        DicomStudy.from_directory(tmp_path),
+        DicomStudy.from_directory(tmp_path / "DICOMDIR"),
+        DicomStudy.from_bytes([path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]),
+    ):
+        assert [file.reason for file in study.skipped] == ["listed by the DICOMDIR and not there"] * 2
+        assert "2 file(s) not sent: listed by the DICOMDIR and not there." in encode(study).warnings
+
+
+@pytest.mark.parametrize("records", [None, [], [Dataset()]])
+def test_a_dicomdir_that_lists_nothing_is_left_aside(records: list[Dataset] | None) -> None:
+    directory = Dataset()
+    directory.SOPClassUID, directory.SOPInstanceUID = MediaStorageDirectoryStorage, "1.2.3"
+    if records is not None:
+        directory.DirectoryRecordSequence = records
+    assert DicomStudy.from_bytes([file_bytes(directory), WHOLE]).skipped == ()
 
 
 def test_from_files_refuses_what_is_not_dicom(folder: Path) -> None:
