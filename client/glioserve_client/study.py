@@ -132,7 +132,9 @@ class DicomStudy:
     @classmethod
     def _of(cls, read: Callable[[], StudyFiles], in_memory: bool) -> DicomStudy:
         found = read()
-        files, listed, there = [], set(), set()
+        files: list[DicomFile] = []
+        listed: set[str] = set()
+        there: set[str] = set()
         for file in found.files:
             with _naming(file.path):
                 path = None if in_memory or file.packed else file.path
