@@ -7,7 +7,7 @@ import html
 import json
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import Enum
 from types import MappingProxyType
 from typing import Any
@@ -29,7 +29,6 @@ POSITION_TOLERANCE_MM = 1e-2
 
 STORED_FORMAT = "glioserve-prediction/1"
 """Format of :meth:`Prediction.to_json`."""
-_KEPT_OF_THE_CALL = ("request_id", "attempts", "client_warnings", "client_timings_s", "original_series_uids")
 _NUMPY_KINDS = {"FP32": "f", "FP64": "f", "BYTES": "O"}
 _Array = npt.NDArray[Any]
 
@@ -70,6 +69,17 @@ class Heatmap:
         """Take what was pickled or copied; arrays come back writable, and are not to be."""
         self.__dict__.update(state)
         _freeze(self.voxels, self.lps_from_voxel)
+
+
+@dataclass(frozen=True)
+class _KeptOfTheCall:
+    """Fields of :class:`Prediction` that are stored beside the report, as JSON has them."""
+
+    request_id: str
+    attempts: int
+    client_warnings: tuple[str, ...]
+    client_timings_s: dict[str, float]
+    original_series_uids: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -149,7 +159,7 @@ class Prediction:
         It holds the study's own SeriesInstanceUIDs (``original_series_uids``), so that it stays where the study is;
         :meth:`report_json` has pseudonyms alone.
         """
-        kept = {name: getattr(self, name) for name in _KEPT_OF_THE_CALL}
+        kept = {each.name: getattr(self, each.name) for each in fields(_KeptOfTheCall)}
         return json.dumps(
             {
                 "format": STORED_FORMAT,
@@ -179,8 +189,8 @@ class Prediction:
                 grid = report.preprocess.reference_grid
                 outputs[HEATMAP.name] = _unpacked(stored["heatmap"], grid.size_voxels[::-1])
                 outputs[HEATMAP_AFFINE.name] = np.array(grid.lps_from_voxel, dtype=np.float64)
-            call = {name: stored[name] for name in _KEPT_OF_THE_CALL}
-            call["client_warnings"] = tuple(call["client_warnings"])
+            kept = {each.name: stored[each.name] for each in fields(_KeptOfTheCall)}
+            call = vars(from_dict(_KeptOfTheCall, kept))
         except (json.JSONDecodeError, RecursionError, KeyError, TypeError, ValueError, zlib.error) as error:
             detail = "The text is not a stored prediction."
             raise GlioserveError(ErrorCode.UNEXPECTED_ANSWER, detail, "Give what to_json wrote.") from error

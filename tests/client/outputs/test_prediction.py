@@ -228,6 +228,12 @@ def test_heat_maps_are_equal_by_their_voxels_place_and_class() -> None:
         lambda text: json.dumps({**json.loads(text), "heatmap": 7}),
         lambda text: json.dumps({**json.loads(text), "report": {}}),
         lambda text: json.dumps({k: v for k, v in json.loads(text).items() if k != "attempts"}),
+        lambda text: json.dumps({**json.loads(text), "request_id": None}),
+        lambda text: json.dumps({**json.loads(text), "attempts": "2"}),
+        lambda text: json.dumps({**json.loads(text), "client_warnings": "left out"}),
+        lambda text: json.dumps({**json.loads(text), "client_timings_s": None}),
+        lambda text: json.dumps({**json.loads(text), "client_timings_s": {"call": float("inf")}}),
+        lambda text: json.dumps({**json.loads(text), "original_series_uids": {"1.2": 3}}),
     ],
 )
 def test_what_is_not_a_stored_prediction_is_refused(spoil: Callable[[str], str]) -> None:
