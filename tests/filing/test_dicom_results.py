@@ -14,9 +14,10 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 
-from glioserve_client import DicomStudy, Modality, Prediction, Volume, VolumeStudy
+from glioserve_client import DicomStudy, Modality, Prediction, Volume, VolumeStudy, write_outputs
 from glioserve_client.filing import HOT_THRESHOLD, DicomResults, make_results
 from glioserve_client.filing.codes import Concept
+from glioserve_client.filing.fhir import write_fhir
 from glioserve_contract import NOT_FOR_CLINICAL_USE, ErrorCode, GlioserveError
 from support.debian import program, with_libraries
 from support.results.filed import IDENTITY, LEFT_LPS_MM, REFERENCE, SPACING_MM, asked, head_files
@@ -233,6 +234,44 @@ def test_what_cannot_be_filed_is_refused_with_the_reason() -> None:
     assert "does not name a series of this study" in refusal(prediction, other)
     nowhere, answer = asked(*head_files(FrameOfReferenceUID=""))
     assert "FrameOfReferenceUID" in refusal(answer, nowhere)
+
+
+def test_a_study_without_a_series_that_was_used_is_not_the_one_that_was_sent() -> None:
+    files, shape, affine = head_files()
+    t2 = "1.2.840.99999.1.14"
+    others = series_files(np.zeros(shape), affine, SeriesInstanceUID=t2, **IDENTITY)
+    study, prediction = asked([*files, *others], shape, affine)
+    pseudonym = next(sent for sent, original in prediction.original_series_uids.items() if original == t2)
+    first, *rest = prediction.report.preprocess.series
+    used = (first, replace(first, modality=Modality.T2, series_instance_uid=pseudonym), *rest)
+    preprocess = replace(prediction.report.preprocess, series=used)
+    answer = replace(prediction, report=replace(prediction.report, preprocess=preprocess))
+    assert len(make_results(answer, study).by_name) == 4
+    assert "no image of the t2 series" in refusal(answer, DicomStudy.from_bytes(files))
+
+
+@pytest.mark.parametrize("study", [None, "study", VolumeStudy, Path("study")])
+def test_what_is_no_study_has_no_results(study: object) -> None:
+    _, prediction = asked(*head_files())
+    with pytest.raises(TypeError, match="a study is needed, not"):
+        make_results(prediction, study)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="the answer of predict comes first"):
+        make_results(prediction.report, study)  # type: ignore[arg-type]
+
+
+def test_results_are_not_written_to_the_folder_that_the_process_happens_to_be_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    study, prediction = asked(*head_files())
+    for write in (
+        lambda: make_results(prediction, study).write(""),
+        lambda: write_outputs(prediction, "", study),
+        lambda: write_fhir({}, ""),
+    ):
+        with pytest.raises(ValueError, match="the folder's name is empty"):
+            write()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_without_highdicom_the_message_names_the_extra() -> None:

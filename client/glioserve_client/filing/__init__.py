@@ -25,7 +25,7 @@ from glioserve_client.study import Study
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_contract.install import client_advice
 from glioserve_dicom.files.quiet import quiet
-from glioserve_dicom.files.replacing import replacing
+from glioserve_dicom.files.replacing import folder_for, replacing
 
 try:
     import highdicom  # noqa: F401
@@ -80,9 +80,9 @@ class DicomResults:
 
         Raises:
             OSError: the folder cannot be written.
+            ValueError: the folder's name is empty.
         """
-        folder = Path(directory)
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = folder_for(directory)
         for name, dataset in self.by_name.items():
             with replacing(folder / name) as beside:
                 dataset.save_as(beside, enforce_file_format=True)
@@ -99,6 +99,7 @@ def make_results(prediction: Prediction, study: Study, supersedes: Sequence[Data
 
     Raises:
         NotFiledError: GLIO-4112 where the study does not allow it; the message says why.
+        TypeError: an argument is of another kind.
     """
     source = source_of(prediction, study)
     equipment = equipment_of(prediction, source)

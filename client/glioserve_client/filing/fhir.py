@@ -24,7 +24,7 @@ from glioserve_client.filing.report import LABELS, QUALITY
 from glioserve_client.filing.source import Source, source_of
 from glioserve_client.prediction import Label, Prediction
 from glioserve_client.study import Study
-from glioserve_dicom.files.replacing import replacing
+from glioserve_dicom.files.replacing import folder_for, replacing
 
 if TYPE_CHECKING:
     from glioserve_client.filing import DicomResults
@@ -74,9 +74,13 @@ def fhir_bundle(prediction: Prediction, study: Study, results: DicomResults | No
 
 
 def write_fhir(bundle: Json, directory: str | os.PathLike[str]) -> Path:
-    """Write the Bundle as :data:`FILE_NAME` into ``directory`` and return its path. Raises OSError."""
-    folder = Path(directory)
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write the Bundle as :data:`FILE_NAME` into ``directory`` and return its path.
+
+    Raises:
+        OSError: the folder cannot be written.
+        ValueError: the folder's name is empty.
+    """
+    folder = folder_for(directory)
     with replacing(folder / FILE_NAME) as beside:
         Path(beside).write_text(json.dumps(bundle, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return folder / FILE_NAME

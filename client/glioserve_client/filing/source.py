@@ -14,7 +14,7 @@ from glioserve_client.dicomfile import text_of
 from glioserve_client.outputs.anatomy import reference_anatomy
 from glioserve_client.outputs.display import onto_grid
 from glioserve_client.prediction import Prediction
-from glioserve_client.study import DicomStudy, Study
+from glioserve_client.study import DicomStudy, Study, checked_study
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_dicom.files.quiet import quiet
 from glioserve_dicom.slices.assemble import without_copies
@@ -71,9 +71,13 @@ def source_of(prediction: Prediction, study: Study) -> Source:
         study: the study that was sent.
 
     Raises:
-        NotFiledError: GLIO-4112 where the study is not DICOM, is not the one that was sent, its reference series cannot
-            be read here, or its files lack a UID that every result refers to.
+        NotFiledError: GLIO-4112 where the study is not DICOM, is not the one that was sent or not whole, its reference
+            series cannot be read here, or its files lack a UID that every result refers to.
+        TypeError: an argument is of another kind.
     """
+    if not isinstance(prediction, Prediction):
+        raise TypeError(f"the answer of predict comes first, then the study; not {type(prediction).__name__}")
+    checked_study(study)
     if not isinstance(study, DicomStudy):
         raise not_filed("A study of volumes has no patient and no images that a result could refer to")
     heatmap = prediction.heatmap
@@ -119,7 +123,15 @@ def _check(images: Sequence[Dataset]) -> None:
 
 
 def _others(prediction: Prediction, study: DicomStudy, images: Sequence[Dataset]) -> tuple[Dataset, ...]:
-    """Return the images of the other series that were used, as far as they are of the same study."""
+    """Return the images of the other series that were used, as far as they are of the same study.
+
+    Raises:
+        NotFiledError: the study has no image of a series that was used: a report would not say what it rests on.
+    """
+    there = {file.series_instance_uid for file in study.files}
+    for record in prediction.report.preprocess.series:
+        if prediction.original_series_uids.get(record.series_instance_uid, "") not in {"", *there}:
+            raise not_filed(f"The study has no image of the {record.modality} series that was sent")
     used = {prediction.original_series_uids.get(s.series_instance_uid) for s in prediction.report.preprocess.series}
     seen = {text_of(image, "SOPInstanceUID") for image in images}
     found = (f.instance.dataset for f in study.files if not f.reason_not_sent and f.series_instance_uid in used)

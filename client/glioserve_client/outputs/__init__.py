@@ -20,7 +20,7 @@ from glioserve_client.outputs.screen import summary
 from glioserve_client.outputs.viewer import make_viewer
 from glioserve_client.prediction import Heatmap, Prediction
 from glioserve_client.study import Study, checked_study
-from glioserve_dicom.files.replacing import replacing
+from glioserve_dicom.files.replacing import folder_for, replacing
 
 _STILL_QUALITY = 88
 """JPEG quality of the overlay that a page carries for browsers without its viewer; ``overlay.png`` is the whole one."""
@@ -49,14 +49,14 @@ def write_outputs(
 
     Raises:
         OSError: the folder cannot be written.
+        ValueError: the folder's name is empty.
         TypeError: an argument is of another kind.
     """
     if not isinstance(prediction, Prediction):
         raise TypeError(f"the answer of predict comes first, then the folder; not {type(prediction).__name__}")
     if study is not None:
         checked_study(study)
-    folder = Path(directory)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = folder_for(directory)
     files = {"report.json": (prediction.report_json() + "\n").encode()}
     still: bytes | None = None
     warnings: tuple[str, ...] = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,3 +22,17 @@ def replacing(path: Path) -> Iterator[Path]:
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def folder_for(directory: str | os.PathLike[str]) -> Path:
+    """Return a folder that files are written to, and make it if need be.
+
+    Raises:
+        OSError: it cannot be made.
+        ValueError: its name is empty: the files would go to the folder that the process happens to be in.
+    """
+    if not os.fspath(directory):
+        raise ValueError("the folder's name is empty")
+    folder = Path(directory)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
