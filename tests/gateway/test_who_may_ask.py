@@ -187,3 +187,16 @@ def test_the_access_log_names_the_caller_and_nothing_of_the_patient(
         assert running.logged(7)[6]["trace_id"] == trace
         log = "\n".join(running.lines)
         assert not [word for word in (*PLANTED, token, token.split(".")[1]) if word in log]
+
+
+def test_keys_that_cannot_be_fetched_are_no_fault_of_the_callers(
+    tmp_path: Path, server: TritonServer, issuer: Issuer
+) -> None:
+    """The issuer's host has no address, as where DNS fails: a good token is to be sent again."""
+    jwt = {"issuer": ISSUER, "audiences": [AUDIENCE], "jwks_uri": "https://issuer.invalid/keys"}
+    with running_gateway(tmp_path, server.grpc_url, jwt=jwt) as running:
+        outcome = ask(running, issuer.token())
+        assert (outcome.status, outcome.code) == ("UNAVAILABLE", "GLIO-4101")
+        assert "cannot fetch the keys" in outcome.text
+        assert error_from_status(outcome.status, outcome.text).retryable
+        refused(ask(running, None), "Jwt is missing")

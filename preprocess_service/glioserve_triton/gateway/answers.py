@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from glioserve_contract import ErrorCode
 from glioserve_contract.errors.messages import compose
-from glioserve_triton.gateway.messages import Json
+from glioserve_triton.gateway.messages import Json, named, type_url
 
 _GRPC_STATUS = {
     "INVALID_ARGUMENT": 3,
@@ -39,6 +39,11 @@ def local_replies(max_request_bytes: int, rate_per_minute: int) -> Json:
             ErrorCode.DEADLINE_EXCEEDED,
             "No answer in the time that the gateway allows.",
         ),
+        (
+            _by_details("Jwks_remote_fetch"),
+            ErrorCode.UNAVAILABLE,
+            "The gateway cannot fetch the keys by which tokens are checked.",
+        ),
         (_by_status(401), ErrorCode.UNAUTHENTICATED, "The gateway refused the credentials: %LOCAL_REPLY_BODY%."),
         (_by_status(403), ErrorCode.UNAUTHENTICATED, "The gateway refused the credentials: %LOCAL_REPLY_BODY%."),
         (_by_status(413), ErrorCode.STUDY_TOO_LARGE, f"The request is over the gateway's limit of {mib:g} MiB."),
@@ -71,6 +76,15 @@ def _mapper(chosen: Json, code: ErrorCode, detail: str) -> Json:
 
 def _by_flag(*flags: str) -> Json:
     return {"response_flag_filter": {"flags": list(flags)}}
+
+
+def _by_details(part: str) -> Json:
+    """Filter answers whose details, Envoy's own words for where an answer comes from, contain ``part``."""
+    cel = {
+        "@type": type_url("extensions.access_loggers.filters.cel.v3.ExpressionFilter"),
+        "expression": f"response.code_details.contains('{part}')",
+    }
+    return {"extension_filter": named("envoy.access_loggers.extension_filters.cel", cel)}
 
 
 def _by_status(status: int) -> Json:
