@@ -1,6 +1,6 @@
 """Simulate a fleet of pods for 10 to 1,000 hospitals, and hold the simulated pod to the real server's queue.
 
-``make bench NAME=capacity ARGS='[--studies-a-day 20] [--core-hour 0.05] [--gpu-hour 0.8] [--part fleet|pod]'``.
+``make bench NAME=capacity ARGS='[--studies-a-day 20] [--gpu-hour 0.8] [--part fleet|scheduler|pod]'``.
 
 Costs of a study are what the other benchmarks kept (stages, preprocess, classifier, overhead); queues, bounds, batches
 and the autoscaler are those of the served configurations and the chart. **Assumed, not measured**: the studies a day
@@ -16,7 +16,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +26,11 @@ from bars import Bar, print_bars
 from common import ROOT, print_table, write_result
 
 sys.path.insert(0, str(ROOT / "tests"))
+from capacity import sleeper
 from capacity.arrivals import DAY_S, HOUR_S, arrivals_s, busiest_hour
 from capacity.costs import THRESHOLDS, Costs, charts_autoscaler, measured
 from capacity.fleet import Fleet, Outcome
-from capacity.pod import PREPROCESS_INSTANCES, Kind, classifier_limits, one_after_another
+from capacity.pod import PREPROCESS, PREPROCESS_INSTANCES, Kind, classifier_limits, one_after_another
 from capacity.single_pod import Times, measure, resampled, simulate
 from capacity.stations import Study
 from glioserve_contract.limits import DEFAULT_TIMEOUT_S
@@ -183,6 +184,25 @@ def compare(args: argparse.Namespace, stream: str) -> tuple[list[Row], list[Bar]
     return rows, bars, {**run, "slowdown": slowdown, **work}
 
 
+def compare_scheduler(args: argparse.Namespace, stream: str) -> tuple[Row, Bar]:
+    """Hold the simulated scheduler to Triton's, by a model that sleeps; return the row and the bar."""
+    with tempfile.TemporaryDirectory(prefix="glioserve-scheduler-") as name:
+        arrivals_s, waits_s, slept_s = sleeper.measure(Path(name), BURSTS[stream], args.seed)
+    found, eager = (
+        sleeper.simulate(arrivals_s, slept_s, limits) for limits in (PREPROCESS, replace(PREPROCESS, look_s=0.0))
+    )
+    ratio = mean(found) / mean(waits_s)
+    row = {
+        "requests come": stream,
+        "requests": len(waits_s),
+        "wait, mean s": mean(waits_s),
+        "ratio": ratio,
+        "without the scheduler's sleep": mean(eager) / mean(waits_s),
+        "p95, ratio": p95(found) / p95(waits_s),
+    }
+    return row, Bar(f"{stream}: wait of a sleeping model, mean, off the server's", 100 * abs(ratio - 1), WITHIN, "%")
+
+
 def mean(times: Times) -> float:
     """Return the mean of one run; what was not answered has no time."""
     return float(np.nanmean(times))
@@ -220,18 +240,25 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=300.0, help="how long the real server gets each stream")
     parser.add_argument("--utilisation", type=float, default=0.75, help="of the real server's preprocess")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--part", choices=("fleet", "pod"), help="this part alone; nothing is kept")
+    parser.add_argument("--part", choices=("fleet", "scheduler", "pod"), help="this part alone; nothing is kept")
     args = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     figures: Row = {}
     bars: list[Bar] = []
-    if args.part != "pod":
+    if args.part in (None, "fleet"):
         costs = measured()
         figures["goes in"] = dict(assumptions(costs, args))
         print_table("What goes in", ["what", "value"], list(figures["goes in"].items()))
         figures["fleets"] = [row_of(costs, variant, n, args) for variant in variants(costs) for n in HOSPITALS]
         _show("Fleets that keep the chart's objectives, and the chart's autoscaler", figures["fleets"])
-    if args.part != "fleet":
+    if args.part in (None, "scheduler"):
+        figures["scheduler"] = []
+        for stream in BURSTS:
+            found, bar = compare_scheduler(args, stream)
+            figures["scheduler"].append(found)
+            bars.append(bar)
+        _show("Triton's scheduler, by a model that sleeps, beside the simulated one", figures["scheduler"])
+    if args.part in (None, "pod"):
         figures["pod"], figures["pod run"] = [], []
         for stream in BURSTS:
             rows, held, run = compare(args, stream)
@@ -240,6 +267,7 @@ def main() -> int:
             bars += held
         _show("The real server's runs", figures["pod run"])
         _show("One pod: the simulation beside the real server", figures["pod"])
+    if bars:
         print_bars(bars)
     if args.part is None:
         figures["bars"] = [bar.record() for bar in bars]

@@ -14,7 +14,7 @@ from glioserve_export.classifier_config import ServingProfile
 PREPROCESS_INSTANCES = 2
 """``instance_group`` of model_repository/preprocess."""
 LOOK_S = 0.5
-"""``default_wait_microseconds`` of Triton's scheduler, the same for every model."""
+"""The sleep of Triton's scheduler, ``default_wait_microseconds`` in its source, for every model."""
 PREPROCESS = Limits(PREPROCESS_INSTANCES, MAX_WAITING_STUDIES, MAX_WAIT_S, look_s=LOOK_S)
 REPORT = Limits(1, MAX_WAITING_ANSWERS, MAX_WAIT_S, look_s=LOOK_S)
 

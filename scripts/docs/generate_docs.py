@@ -1,4 +1,4 @@
-"""Write what is made from the contract: tables of docs/, JSON Schemas and the stub of the exception classes.
+"""Write what is made from the contract and from kept figures: tables of docs/, JSON Schemas, the exceptions' stub.
 
 ``--check`` writes nothing and reports what is out of date. A generated part of a page stands between
 ``<!-- generated: NAME -->`` and ``<!-- end -->``; what is around it is prose. A generated file is wholly so.
@@ -7,7 +7,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from glioserve_client.filing.codes import Concept
@@ -39,6 +40,7 @@ from glioserve_triton.process.floors import floors
 from glioserve_triton.supervisor.supervisor import Limits
 from identity_lists import deidentification
 from json_schemas import schema_files
+from measured_tables import TABLES, Cells
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -243,7 +245,12 @@ def result_codes() -> str:
     )
 
 
-PARTS = {
+def measured(make: Callable[[], tuple[Cells, list[Cells]]]) -> str:
+    """Return the table of a benchmark's kept figures."""
+    return table(*make())
+
+
+PARTS: dict[str, tuple[str, Callable[[], str]]] = {
     "error tree": ("errors.md", error_tree),
     "errors": ("errors.md", errors),
     "contract version": ("wire.md", contract_version),
@@ -259,6 +266,7 @@ PARTS = {
     "result codes": ("results.md", result_codes),
     "known-holes": ("security.md", known_holes),
     "bounds": ("operations.md", bounds),
+    **{name: (page, partial(measured, make)) for name, (page, make) in TABLES.items()},
 }
 FILES = {
     "client/glioserve_contract/errors/classes.pyi": error_classes,

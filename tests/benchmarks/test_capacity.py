@@ -17,6 +17,7 @@ def parts():
     import capacity.fleet
     import capacity.pod
     import capacity.single_pod
+    import capacity.sleeper
     import capacity.stations
 
     return capacity
@@ -119,6 +120,9 @@ def test_what_comes_while_all_work_is_seen_when_the_schedulers_sleep_is_over(par
     _, waits, _ = run_station(parts, parts.stations.Limits(2, look_s=0.5), arrivals, seconds)
     begun = sorted(waits + np.array([0.0, 0.1, 0.3, 1.2, 0.7, 9.0, 9.1]))  # run_station has them by their end
     assert begun == pytest.approx([0.0, 0.1, 1.0, 1.1, 1.6, 9.0, 9.1])
+    limits = parts.stations.Limits(2, look_s=0.5)
+    waits = parts.sleeper.simulate(np.array(arrivals), np.array(seconds), limits)
+    assert waits + arrivals == pytest.approx([0.0, 0.1, 1.0, 1.1, 1.6, 9.0, 9.1])
 
 
 def kind(parts, start_s=30.0):
