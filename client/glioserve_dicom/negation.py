@@ -71,8 +71,8 @@ _PLAIN = frozenset(
     "blade brainlab caipi caipirinha cc clear cm cran cranio cs csense dick dicke dose dosis double dunn "
     "dunnschicht first fsp full ganz gesamt gestutzt grappa hoch isotrop isotropes kg kurz lang mg min mins minute "
     "minutes ml mls mm mmol multivane nav navi navigated navigation neuronavi neuronavigation only propeller "
-    "protocol protokoll radial routine rssg scan scans sec second serie series single spat spataufnahme standard "
-    "stealth stereo stereotactic stereotaktisch stereotaxie stereotaxy studio study third triple "
+    "radial rssg scan scans sec second serie series single spat spataufnahme standard "
+    "stealth stereo stereotactic stereotaktisch stereotaxie stereotaxy third triple "
     "verstarkt whole".split()
 )
 """Words beside an agent's word that do not turn its meaning; they are not kept."""
@@ -92,6 +92,8 @@ _SIGNS = tuple(
         (rf"{_EITHER_SIGN}\s*{_AGENT}{_END}|{_START}{_AGENT}\s*{_EITHER_SIGN}", " with without "),
         (rf"{_START}({_AGENT})\s*[(\[]\s*([+-])\s*[)\]]", r" \1\2 "),
         (rf"[(\[]\s*([+-])\s*[)\]]\s*({_AGENT}){_END}", r" \1\2 "),
+        (rf"[(\[]\s*({_AGENT})\s*[)\]]\s*([+-])(?![\s_]*[a-z0-9])", r" \1\2 "),
+        (rf"(?:^|(?<=[\s_]))([+-])\s*[(\[]\s*({_AGENT})\s*[)\]]", r" \1\2 "),
         (
             rf"\+\s?{_AGENT}{_END}|{_PLUS_START}{_AGENT}\+(?!\w)|{_PLUS_START}c\s?\+(?!\w)|{_START}{_AGENT}\s\+\s*$",
             " +c ",

@@ -54,7 +54,7 @@ CALLER_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 SPAN_OUTCOMES = ("exported", "dropped")
 
 QUALITY_CHECKS = (
-    *("t1ce_before_native", "t1ce_corroborations", "t1ce_swapped_with_t1", "other_kind"),
+    *("t1ce_before_native", "t1ce_corroborations", "t1ce_swapped_with_t1", "other_kind", "untimed_sequences"),
     *("registration_contrast", "registration_gain", "registration_overlap", "registration_rival"),
     *("registration_both_ways", "displacement", "brain_coverage", "signal_coverage", "blank_slices", "brain_volume"),
     *("brain_solidity", "brain_slenderness", "brain_border", "brain_below_crown", "brain_enclosure"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Hashable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol
@@ -16,6 +16,7 @@ from glioserve_dicom import words
 from glioserve_dicom.files.attributes import text
 from glioserve_dicom.slices.spacing import SAME_POSITION_MM, even_step
 from glioserve_dicom.slices.stacks import Stack, counted
+from glioserve_preprocess.arrays import FloatArray
 from glioserve_preprocess.series.acquisition import Acquisition
 from glioserve_preprocess.series.evidence import Evidence
 
@@ -27,6 +28,9 @@ _WATER = frozenset("W WATER W_FFE W_TSE W_SE DIXON_WATER DIXON_W WATER_ONLY WATE
 """Image types of the water image of a Dixon acquisition."""
 AXIAL_COSINE = 0.8
 """Least cosine between an axial stack's normal and the patient's long axis: oblique axial slices are still axial."""
+
+Voxels = Callable[[Stack], FloatArray | None]
+"""Voxels [z, y, x] of a stack; None where they cannot be read."""
 
 
 class PixelOpinion(Protocol):
@@ -188,6 +192,13 @@ class SeriesCandidate:
         """Distance of neighbouring rows, then of neighbouring columns; 0 where the headers do not state it."""
         plane = self.stack.frames[0].plane
         return plane.pixel_spacing_mm if plane is not None else (0.0, 0.0)
+
+    @property
+    def grid(self) -> Hashable:
+        """Frame of reference, number of slices, matrix, and the first slice's place to the millimetre."""
+        plane = self.stack.frames[0].plane
+        place = () if plane is None else (plane.rows, plane.columns, *(round(float(v)) for v in plane.position_lps_mm))
+        return (self.frame_of_reference, self.slices, place)
 
     @property
     def field_mm(self) -> float:

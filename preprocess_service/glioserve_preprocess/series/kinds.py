@@ -9,12 +9,15 @@ Water, fat, in-phase and opposed-phase images of a Dixon acquisition have equal 
 is which. Where a maker's values are not among the known ones, voxels are left: an image of fat shows no brain, and the
 in-phase image, the sum of water and fat, has at least the signal of any other. The images may be scaled each on its
 own, so the brain, which is water, is made equal first.
+
+A subtraction may have nothing of one in its headers but DERIVED, and the agent of the images that it was made of. Its
+voxels tell: brain takes up next to nothing, so it is as dark as air there.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,9 +26,9 @@ from glioserve_contract import GlioserveError
 from glioserve_contract.sequences import WEIGHTINGS
 from glioserve_dicom.identity import image_type_order
 from glioserve_dicom.slices.frames import image_type_of
-from glioserve_dicom.slices.stacks import Stack, counted
+from glioserve_dicom.slices.stacks import counted
 from glioserve_preprocess.arrays import DoubleArray, FloatArray
-from glioserve_preprocess.series.candidates import SeriesCandidate
+from glioserve_preprocess.series.candidates import SeriesCandidate, Voxels
 from glioserve_preprocess.series.reconstructions import timings_key
 
 SCOUT_POINTS = 3
@@ -61,15 +64,15 @@ INFLOW_VOXEL_MM, INFLOW_STEP_MM, INFLOW_EXTENT_MM = 0.7, 0.9, 130.0
 LATE_ECHO_MS = 12.0
 """Echo time from which on a gradient echo shows T2*."""
 
-Voxels = Callable[[Stack], FloatArray | None]
-"""Voxels [z, y, x] of a stack; None where they cannot be read."""
-
 MOST_IMAGES = 4
 """Most images of one Dixon acquisition."""
 MOST_POINTS = 100_000
 """Number of voxels that are compared, about."""
 DARK_BRAIN = 0.15
-"""Median of the middle of the head, as a share of the image's 99th percentile, below which an image shows fat alone."""
+"""Median of the middle of the head, from the level of air to the image's 99th percentile, up to which an image shows no
+brain: fat alone, or a difference."""
+LOST_IN_NOISE = 2.0
+"""The same, in median differences of neighbouring pixels: those of an image of brain are a few hundredths of it."""
 SIGNAL_LEVEL, NOISE = 0.1, 0.05
 """Shares of the in-phase image's 99th percentile: above the first a voxel is not air, and noise may add the second."""
 NOWHERE_MORE = 0.95
@@ -95,7 +98,7 @@ class _Study:
     views: Mapping[Hashable, int]
     """Number of different views of each series, and of short ones alike, by :func:`_scan`."""
     dynamic: Mapping[Hashable, int]
-    """Number of phases by SeriesInstanceUID and timings."""
+    """Number of runs of one protocol on one grid, by :func:`_phases`."""
     inversions_ms: Mapping[Hashable, frozenset[float]]
     """Inversion times of the gradient echoes that one acquisition, or one series, has with one repetition time."""
     echoes_ms: dict[int, tuple[float, ...]]
@@ -144,12 +147,14 @@ def _scan(candidate: SeriesCandidate) -> Hashable:
 
 
 def _phases(candidate: SeriesCandidate) -> Hashable:
-    return (candidate.series_instance_uid, candidate.acquisition.echo_time_ms, *timings_key(candidate.acquisition))
+    """Return a key that is equal for the phases of one dynamic series, also where each is a series of its own."""
+    a = candidate.acquisition
+    return (candidate.grid, a.image_type, a.description, a.echo_time_ms, timings_key(a))
 
 
 def _phase(candidate: SeriesCandidate) -> Hashable:
     a = candidate.acquisition
-    return (a.phase, a.acquisition_number, a.acquired_s)
+    return (a.phase, a.acquisition_number, a.acquired_s, candidate.series_instance_uid if a.acquired_s is None else "")
 
 
 def _inverted(candidate: SeriesCandidate) -> Iterator[Hashable]:
@@ -291,6 +296,31 @@ def without_other_phases(candidates: Sequence[SeriesCandidate], voxels: Voxels) 
     return [replace(c, evidence=c.evidence.without(reasons[id(c)])) if id(c) in reasons else c for c in candidates]
 
 
+def without_differences(candidates: Sequence[SeriesCandidate], voxels: Voxels) -> list[SeriesCandidate]:
+    """Return the candidates; derived ones that show no brain, as subtractions do, are left out.
+
+    Those of a sequence that an original may stand for too are not looked at: the original is preferred.
+    """
+    originals = {c.modality for c in candidates if not c.derived and c.problem is None}
+    kept = []
+    for candidate in candidates:
+        weighted = candidate.derived and candidate.evidence.weighting is not None
+        image = voxels(candidate.stack) if weighted and candidate.modality not in originals - {None} else None
+        shown = image is None or not _shows_no_brain(image)
+        reason = "a subtraction or another difference (a derived image whose voxels show no brain)"
+        kept.append(candidate if shown else replace(candidate, evidence=candidate.evidence.without(reason)))
+    return kept
+
+
+def _shows_no_brain(image: FloatArray) -> bool:
+    """Return whether the middle of the head is as dark as air, whatever value that has, or lost in noise."""
+    air = min(float(np.median(edge)) for axis in (1, 2) for edge in (image.take(0, axis), image.take(-1, axis)))
+    top = float(np.percentile(_thinned(image), 99))
+    middle = image[_middle(image)]
+    noise = float(np.median(np.abs(np.diff(middle, axis=2)))) if middle.shape[2] > 1 else 0.0
+    return float(np.median(middle)) - air <= max(DARK_BRAIN * (top - air), LOST_IN_NOISE * noise)
+
+
 def _unknown_types(candidate: SeriesCandidate) -> tuple[tuple[int, int, str], ...]:
     """Return the values of the image type that are none of the known ones."""
     frame = candidate.stack.frames[0]
@@ -305,10 +335,8 @@ def _alike(candidate: SeriesCandidate) -> Hashable:
 
     The acquisition's time counts even where several protocols share it: the timings and the grid say enough.
     """
-    a, plane = candidate.acquisition, candidate.stack.frames[0].plane
-    grid = None if plane is None else (plane.rows, plane.columns, *(round(float(v)) for v in plane.position_lps_mm))
-    known = (candidate.frame_of_reference, a.acquired_s, timings_key(a), a.echo_time_ms, a.image_type)
-    return (*known, candidate.slices, grid)
+    a = candidate.acquisition
+    return (candidate.grid, a.acquired_s, timings_key(a), a.echo_time_ms, a.image_type)
 
 
 def _told_apart(group: Sequence[SeriesCandidate], voxels: Voxels) -> dict[int, str]:
@@ -317,8 +345,7 @@ def _told_apart(group: Sequence[SeriesCandidate], voxels: Voxels) -> dict[int, s
     if len(images) < len(group) or len({image.shape for image in images}) > 1:
         return {}
     brains = [float(np.median(image[_middle(image)])) for image in images]
-    tops = [float(np.percentile(_thinned(image), 99)) for image in images]
-    fat = [at for at in range(len(group)) if brains[at] < DARK_BRAIN * tops[at]]
+    fat = [at for at, image in enumerate(images) if _shows_no_brain(image)]
     rest = [at for at in range(len(group)) if at not in fat]
     if not rest:
         return {}

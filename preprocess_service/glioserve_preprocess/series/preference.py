@@ -18,17 +18,19 @@ Then the acquisitions are compared:
 1. its evidence is clearly stronger (:data:`CLEAR_LEAD`);
 2. it can be a volume;
 3. its pixels were never compressed with loss;
-4. it is original, not derived;
-5. it covers more of the head (:data:`WHOLE_HEAD_MM`, or :data:`SIMILAR` of the other's extent);
-6. its fat is not suppressed (T1 and T1ce);
-7. its blood is not suppressed;
-8. its slices are nearer together;
-9. it has more slices;
-10. it is axial;
-11. the same protocol was run again later: a repeat, most often because of motion (a T1 only if it is marked as native:
+4. its time is known and of the study's day, where that of another one is not;
+5. it is original, not derived;
+6. it covers more of the head (:data:`WHOLE_HEAD_MM`, or :data:`SIMILAR` of the other's extent);
+7. its fat is not suppressed (T1 and T1ce);
+8. its blood is not suppressed;
+9. its slices are nearer together;
+10. it has more slices;
+11. it is axial;
+12. the same protocol was run again later: a repeat, most often because of motion (a T1 only if it is marked as native:
     it may be the scan after an injection);
-12. coil sensitivity and distortion as above;
-13. its evidence is stronger at all (:data:`SLIGHT_LEAD`).
+13. coil sensitivity and distortion as above;
+14. its evidence is stronger at all (:data:`SLIGHT_LEAD`);
+15. it is the later one, by its time, else by its series number (only where the agent makes no other sequence of it).
 """
 
 from __future__ import annotations
@@ -93,6 +95,11 @@ def _derived(one: SeriesCandidate, best: SeriesCandidate, modality: Modality) ->
     return "it is derived from other images" if one.derived and not best.derived else ""
 
 
+def _untimed(one: SeriesCandidate, best: SeriesCandidate, modality: Modality) -> str:
+    untimed = one.acquisition.started_s is None and best.acquisition.started_s is not None
+    return "its time is not known, or is another day's" if untimed else ""
+
+
 def _water(one: SeriesCandidate, best: SeriesCandidate, modality: Modality) -> str:
     return "it is the water image" if one.is_water and not best.is_water else ""
 
@@ -149,6 +156,19 @@ def _repeated(one: SeriesCandidate, best: SeriesCandidate, modality: Modality) -
     return ""
 
 
+def _earlier(one: SeriesCandidate, best: SeriesCandidate, modality: Modality) -> str:
+    """Return the reason where it comes before ``best``; without an agent's part either of two equal ones is right."""
+    if SEQUENCES[modality].enhanced is None and _place(one) < _place(best):
+        return "it was acquired earlier, and all else is equal"
+    return ""
+
+
+def _place(candidate: SeriesCandidate) -> tuple[float, int]:
+    """Return the place in the order of acquisition: by time, else by series number."""
+    started_s, number = candidate.acquisition.started_s, candidate.number
+    return (-1.0 if started_s is None else started_s, int(number) if number.isdigit() else -1)
+
+
 def _is_rerun(first: SeriesCandidate, second: SeriesCandidate) -> bool:
     """Return whether the second one is a later run of the first one's protocol."""
     earlier_s, later_s = first.acquisition.started_s, second.acquisition.started_s
@@ -164,7 +184,7 @@ def _may_stand(rerun: SeriesCandidate, modality: Modality) -> bool:
     return modality is not Modality.T1 or rerun.marked_native
 
 
-def _most(key: Callable[[SeriesCandidate, Modality], float]) -> _Rivals:
+def _most(key: Callable[[SeriesCandidate, Modality], float | tuple[float, int]]) -> _Rivals:
     return lambda leaders, modality: (max(leaders, key=lambda c: key(c, modality)),)
 
 
@@ -222,11 +242,13 @@ def _between_acquisitions(corrected: bool) -> tuple[_Criterion, ...]:
     return (
         (_weaker_by(CLEAR_LEAD), strongest),
         *_READABLE,
+        (_untimed, _most(lambda c, _: c.acquisition.started_s is not None)),
         _ORIGINAL,
         *_GRID,
         (_repeated, _last_runs),
         *_processing(corrected),
         (_weaker_by(SLIGHT_LEAD), strongest),
+        (_earlier, _most(lambda c, _: _place(c))),
     )
 
 

@@ -4,6 +4,9 @@ A scanner saves one measurement several times: with and without prescan normalis
 correction (DIS2D, DIS3D), as reformats and projections, as the echoes of a multi-echo sequence with their root mean
 square (RMS), as water and in-phase images. Such stacks are never before and after an injection, whatever they look
 like, and what headers of one of them state of the contrast agent holds for all.
+
+Where no times are left, voxels tell two images of one measurement from two measurements: normalisation multiplies by a
+smooth field and leaves the noise as it is, while two measurements have noise of their own.
 """
 
 from __future__ import annotations
@@ -12,10 +15,14 @@ import zlib
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import replace
+from itertools import combinations
+
+import numpy as np
 
 from glioserve_dicom.slices.frames import Frame
+from glioserve_preprocess.arrays import FloatArray
 from glioserve_preprocess.series.acquisition import Acquisition, acquired_at_s, acquisition_of
-from glioserve_preprocess.series.candidates import SeriesCandidate
+from glioserve_preprocess.series.candidates import SeriesCandidate, Voxels
 from glioserve_preprocess.series.evidence import DECIDED
 
 SAME_START_S = 1.0
@@ -24,6 +31,13 @@ _PROCESSING = frozenset("ND NORM DIS2D DIS3D FIL FILTERED SH FM FM2 MFSPLIT".spl
 """Image types of what a scanner does to the images of one acquisition."""
 RUN_S = 60.0
 """Least time between the starts of two runs of a protocol; a reconstruction's series starts sooner."""
+SIGNAL_LEVEL = 0.2
+"""Share of an image's 99th percentile above which rounding to whole numbers does not count."""
+LIKE_NOISE, LIKE_ALL = 0.005, 0.03
+"""Largest median and 95th percentile of the bend of the logarithm of two images' ratio, from pixel to pixel, of one
+measurement. Noise of one in a hundred of the signal, which two measurements have each, makes a median of 0.023."""
+LEAST_COMPARED = 2000
+"""Least number of pixels of such a comparison."""
 
 
 def with_first_time(frames: Sequence[Frame]) -> Acquisition:
@@ -90,6 +104,41 @@ def timings_key(acquisition: Acquisition) -> tuple[Hashable, ...]:
     )
 
 
+def with_same_measurement(candidates: Sequence[SeriesCandidate], voxels: Voxels) -> list[SeriesCandidate]:
+    """Return the candidates; T1-weighted ones of unknown time and agent that are one measurement are one acquisition.
+
+    Only stacks on one grid whose image types differ in the scanner's processing alone are compared.
+    """
+    silent = [at for at, c in enumerate(candidates) if c.evidence.contrast_open and c.acquisition.started_s is None]
+    groups = {at: candidates[at].acquisition_group for at in silent}
+    for at, other in combinations(silent, 2):
+        one, second = candidates[at], candidates[other]
+        alike = timings_key(one.acquisition) == timings_key(second.acquisition) and _processed_apart(one, second)
+        if groups[at] == groups[other] or not alike:
+            continue
+        images = voxels(one.stack), voxels(second.stack)
+        if images[0] is not None and images[1] is not None and _one_measurement(images[0], images[1]):
+            joined, left = min(groups[at], groups[other]), max(groups[at], groups[other])
+            groups = {place: joined if group == left else group for place, group in groups.items()}
+    return [replace(c, acquisition_group=groups.get(at, c.acquisition_group)) for at, c in enumerate(candidates)]
+
+
+def _one_measurement(one: FloatArray, other: FloatArray) -> bool:
+    """Return whether one image [z, y, x] is the other times a smooth field: their noise is the same."""
+    if one.shape != other.shape:
+        return False
+    levels = [SIGNAL_LEVEL * float(np.percentile(image, 99)) for image in (one, other)]
+    if min(levels) <= 0:
+        return False
+    signal = (one > levels[0]) & (other > levels[1])
+    ratio = np.log(np.maximum(one, levels[0]) / np.maximum(other, levels[1]))
+    inside = signal[..., :-2] & signal[..., 1:-1] & signal[..., 2:]
+    bend = np.abs(ratio[..., :-2] - 2 * ratio[..., 1:-1] + ratio[..., 2:])[inside]
+    if bend.size < LEAST_COMPARED:
+        return False
+    return bool(np.median(bend) <= LIKE_NOISE and np.percentile(bend, 95) <= LIKE_ALL)
+
+
 class _Groups:
     """Disjoint sets of the numbers below ``count``."""
 
@@ -134,13 +183,7 @@ def _processed_apart(one: SeriesCandidate, other: SeriesCandidate) -> bool:
     """Return whether two stacks lie on one grid and their image types differ in the scanner's processing alone."""
     types = ({*one.acquisition.image_type}, {*other.acquisition.image_type})
     apart = types[0] ^ types[1]
-    return bool(apart) and apart <= _PROCESSING and _grid(one) == _grid(other)
-
-
-def _grid(candidate: SeriesCandidate) -> Hashable:
-    plane = candidate.stack.frames[0].plane
-    place = () if plane is None else (plane.rows, plane.columns, *(round(float(v)) for v in plane.position_lps_mm))
-    return (candidate.frame_of_reference, candidate.slices, place)
+    return bool(apart) and apart <= _PROCESSING and one.grid == other.grid
 
 
 def _number(candidate: SeriesCandidate) -> str:

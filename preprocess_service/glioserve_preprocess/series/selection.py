@@ -19,7 +19,7 @@ from glioserve_dicom.files.attributes import text
 from glioserve_dicom.read import Instances
 from glioserve_dicom.slices.stacks import Stack, counted, scattered, stacks_of, too_few
 from glioserve_preprocess.overrides import SeriesName
-from glioserve_preprocess.series.candidates import SeriesCandidate
+from glioserve_preprocess.series.candidates import SeriesCandidate, Voxels
 from glioserve_preprocess.series.contrast import (
     CONTRAST_PAIR,
     Compare,
@@ -32,7 +32,7 @@ from glioserve_preprocess.series.contrast import (
     why_unlike,
 )
 from glioserve_preprocess.series.evidence import judge
-from glioserve_preprocess.series.kinds import Voxels, by_study, without_other_phases
+from glioserve_preprocess.series.kinds import by_study, without_differences, without_other_phases
 from glioserve_preprocess.series.opinions import (
     MOST_SIGNS,
     by_voxels,
@@ -41,7 +41,7 @@ from glioserve_preprocess.series.opinions import (
     second_opinion,
 )
 from glioserve_preprocess.series.preference import preferred, runner_up
-from glioserve_preprocess.series.reconstructions import in_acquisitions, with_first_time
+from glioserve_preprocess.series.reconstructions import in_acquisitions, with_first_time, with_same_measurement
 
 MOST_LISTED = 12
 """Most candidates in a message."""
@@ -97,7 +97,7 @@ def choose_series(
         named: The series that the caller names for a sequence, whatever its headers hold.
         compare: Comparison of two stacks by their images, for what headers leave open; None for none.
         look: Opinion on one stack by its voxels; None for none.
-        voxels: Voxels of a stack, for images of one acquisition that no header tells apart; None for none.
+        voxels: Voxels of a stack, for what no header tells: images of one acquisition, differences; None for none.
 
     Raises:
         GlioserveError: GLIO-1301 nothing fits; GLIO-1302 several do, or headers and images leave open which T1 is
@@ -129,7 +129,8 @@ def judge_study(
     candidates = in_acquisitions(_in_one_examination([_candidate(stack) for stack in stacks_of(instances)]))
     candidates = by_study(candidates)
     if voxels is not None:
-        candidates = without_other_phases(candidates, voxels)
+        candidates = without_differences(without_other_phases(candidates, voxels), voxels)
+        candidates = with_same_measurement(candidates, voxels)
     chosen = _named_series(candidates, names, min_slices)
     taken = {id(c.stack) for c in chosen.values()}
     pool = [c for c in candidates if id(c.stack) not in taken]
@@ -181,6 +182,10 @@ def choose_among(
     if Modality.T1CE in wanted:
         later = natives_after(chosen[Modality.T1CE], judged.candidates)
         checks.append(QualityCheck.judged("t1ce_before_native", later, "count", (0, 0)))
+    if len(wanted) > 1:  # where some have times, those without may be of another day
+        timed = [chosen[m].acquisition.started_s is not None for m in wanted]
+        untimed = timed.count(False) if any(timed) else 0
+        checks.append(QualityCheck.judged("untimed_sequences", untimed, "count", (0, 0)))
     if all(m in wanted for m in CONTRAST_PAIR):
         signs = corroborations(chosen[Modality.T1], chosen[Modality.T1CE], compare)
         checks.append(QualityCheck.judged("t1ce_corroborations", signs, "count", (1, MOST_SIGNS)))

@@ -26,9 +26,10 @@ T1WI ポスト|T1_POSTCON|T1 POSTGADO|AX T1 W/C|T1 po podaniu kontrastu|T1 po ap
 T1 nach Injektion|T1 постконтрастная|T1 после в/в контраста|T1 после введения контраста|T1 с контрастным усилением
 T1 增强扫描|造影T1WI 画像|T1 조영증강 영상|AX T1 POST STEALTH|BRAINLAB T1 POST GAD|t1_mprage_tra_KM_Navi
 t1_tse_blade_tra_KM|T1 propeller GD|T1W_3D_TFE_tra GD CLEAR|T1 KM verstärkt|T1 post Gd Zyxquist|T1 mit KM Zyxquist
-T1 gadoterate|T1 triple dose Gd|T1 Dotarem 10 ml
+T1 gadoterate|T1 triple dose Gd|T1 Dotarem 10 ml|T1 (GD)+|T1 +(GD)|T1 post contrast study|T1 KM Protokoll mit KM
 """
 BEFORE = """
+T1 (GD)-|T1 -(GD)|T1 [GD] -|T1 (C)-|T1 -(KM) SAG
 T1 -Gd|T1_-GD|AX T1 - GD|T1 (-Gd)|T1 - KM|T1 Gd-|T1 GD NEG|-KM T1|T1 -KM|T1 KM-|T1 - contrast|T1 Gd negative|T1 ohne
 T1 KM nein|T1 no post|T1 sans gado|T1 w/o|T1 WO CONTRAST|T1 non-enhanced|T1 not enhanced|T1 noncon|T1 C(-)|T1 C (-)
 T1 (-)C|T1 (-) Gd|T1 –Gd|T1 −Gd|T1 Gd−|T1 ‐Gd|T1 —Gd|T1 kein KM|T1 no gd|T1 non-contrast|T1 nonenhanced|T1 pre
@@ -49,6 +50,7 @@ T1 ilaçsız|T1 до введения контраста|T1 без введен�
 T1 voor Gd|T1 prima MDC|T1 prima di mdc|T1 innan kontrast|T1 prije kontrasta|T1 senza m.d.c.|T1 przed kontrastem
 """
 OPEN = """
+T1 Contrast protocol|T1 KM Protokoll|T1 GD routine|T1 contrast study|T1 Gd Studie
 T1-Gd|AX-T1-GD|T1-KM|T1-C|t1_mprage-KM|T1 - GD - 3MM|T1 GD-SAG|T1 W/WO|T1 W WO|T1 W & WO|T1 W/O&W|T1 WO/W
 T1 w/wo contrast|T1 with and without contrast|T1 +/- Gd|T1 ± C|T1 pre/post|T1 pre and post gd|T1 C+ C-
 T1 not without contrast

@@ -503,6 +503,12 @@ def phases(count):
     return [d for run in runs for d in run]
 
 
+def phases_apart(count):
+    """The phases of a dynamic series, each as a series of its own."""
+    header = {**GRADIENT_ECHO, "SeriesDescription": "T1 VIBE", "ContrastBolusAgent": "Gadobutrol"}
+    return [d for n in range(count) for d in scan(header, seconds=300 + 12 * n)]
+
+
 def inversions(first_ms, second_ms):
     both = (scan(MPRAGE, seconds=300, InversionTime=ms, SeriesDescription="mp2rage") for ms in (first_ms, second_ms))
     return [d for part in both for d in part]
@@ -520,6 +526,7 @@ def planes(slices):
 INFLOW = {**GRADIENT_ECHO, "SeriesDescription": "T1 3D", "RepetitionTime": 23, "EchoTime": 3.4, "FlipAngle": 18}
 OTHER_KINDS = {
     "a dynamic series": (lambda: phases(6), "dynamic series (6 phases)"),
+    "a dynamic series in series": (lambda: phases_apart(6), "dynamic series (6 phases)"),
     "two inversions": (lambda: inversions(700, 2500), "an inversion image of MP2RAGE (at 700 and 2500 ms)"),
     "an angiogram called T1": (
         lambda: scan(INFLOW, slices=120, apart_mm=0.7, pixel_mm=0.4),

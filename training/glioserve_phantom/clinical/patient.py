@@ -23,7 +23,7 @@ from glioserve_preprocess.arrays import ByteArray, FloatArray
 from glioserve_preprocess.itk import to_sitk
 
 HEAD_SPACING_MM = 2.0
-PIXEL_MM = 2.5
+PIXEL_MM = 2.1
 FIELD_MM = 240.0
 COVERED_MM: dict[ScanPlane, float] = {"axial": 160.0, "sagittal": 150.0, "coronal": 190.0}
 CONTRAST_AGENT = "Gadobutrol"
