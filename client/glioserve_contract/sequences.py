@@ -162,22 +162,24 @@ OTHER_IMAGE_WORDS: Mapping[str, frozenset[str]] = MappingProxyType(
             "hardi b0 b500 b800 b1000 b1500 b2000 b3000 colfa resolve ivim",
             "susceptibility or T2*": "swi swan swip venobold hemo qsm t2star minip medic swi3d mpgr fsbb",
             "perfusion": "perfusion perf dsc dce asl pasl pcasl cbf cbv rcbf rcbv rbf rbv relcbf "
-            "relcbv relmtt mtt ttp tmax pwi pbp gbp ktrans permeability leakage",
+            "relcbv relmtt mtt ttp tmax pwi pbp gbp ktrans kep iauc washin washout permeability leakage",
             "angiography": "mra mrv tof tof2d tof3d angio angiography angiografia venography venographie pca cemra "
             "twist tricks inhance carotid carotis carotide carebolus smartprep bolustrak",
             "spectroscopy": "mrs spectroscopy svs csi spektroskopie",
             "functional imaging": "fmri bold rsfmri epfid2d",
             "echo-planar": "epi epi2d epi3d ep2d ep3d ep epse2d epse3d epfid3d",
             "a computed image": "subtraction subtraktion sub mip projection proj composed derived fusion screensave "
-            "screenshot syngo mobiview report segmentation segmented segmentierung parcellation overlay heatmap",
+            "screenshot keyimage syngo mobiview report segmentation segmented segmentierung parcellation overlay "
+            "heatmap",
             "a proton-density image": "pd pdw pdwi",
             "STIR": "stir",
             "double inversion recovery": "dir",
             "inversion recovery that nulls white matter": "fgatir wmn wmnmprage",
+            "a phase-sensitive inversion recovery": "psir",
             "a steady state": "ciss ci2d ci3d fiesta trufi truefisp bffe btfe ssfp bssfp truessfp cosmic dess de3d "
             "psif ps3d",
             "calibration or a field map": "fieldmap b0map b1map calibration asset refscan coilsurvey smartbrain "
-            "prescan shim fm2d phasemap topup distcorr",
+            "prescan shim fm2d phasemap topup distcorr mrac",
             "a fat or opposed-phase image of a Dixon acquisition": "opposed fatonly",
             "a quantitative map": "map maps mapping t1map t2map mapit symri synthetic relaxometry magic syntac molli "
             "qt1 qt2 qpd",

@@ -10,8 +10,7 @@ is which. Where a maker's values are not among the known ones, voxels are left: 
 in-phase image, the sum of water and fat, has at least the signal of any other. The images may be scaled each on its
 own, so the brain, which is water, is made equal first.
 
-A subtraction may have nothing of one in its headers but DERIVED, and the agent of the images that it was made of. Its
-voxels tell: brain takes up next to nothing, so it is as dark as air there.
+A subtraction may have nothing of one in its headers but DERIVED. Its voxels tell: brain is as dark as air there.
 """
 
 from __future__ import annotations
@@ -61,6 +60,8 @@ INFLOW_TR_MS, INFLOW_FLIP_DEG = (15.0, 45.0), (10.0, 30.0)
 """Ranges of TR and flip angle of angiography by inflow."""
 INFLOW_VOXEL_MM, INFLOW_STEP_MM, INFLOW_EXTENT_MM = 0.7, 0.9, 130.0
 """Voxel size, slice distance and extent below which a 3D gradient echo of such timings is an angiogram."""
+ULTRASHORT_MS, MAPPING_ANGLES = 0.5, 3
+"""Echo time below which a gradient echo is made for bone; number of its flip angles from which on, for a map of T1."""
 LATE_ECHO_MS = 12.0
 """Echo time from which on a gradient echo shows T2*."""
 
@@ -99,6 +100,8 @@ class _Study:
     """Number of different views of each series, and of short ones alike, by :func:`_scan`."""
     dynamic: Mapping[Hashable, int]
     """Number of runs of one protocol on one grid, by :func:`_phases`."""
+    angles_deg: Mapping[Hashable, frozenset[float | None]]
+    """Flip angles of scans of one technique on one grid, by :func:`_angles`."""
     inversions_ms: Mapping[Hashable, frozenset[float]]
     """Inversion times of the gradient echoes that one acquisition, or one series, has with one repetition time."""
     echoes_ms: dict[int, tuple[float, ...]]
@@ -114,8 +117,10 @@ class _Study:
         echoes: dict[int, set[float]] = defaultdict(set)
         phases: dict[Hashable, set[Hashable]] = defaultdict(set)
         inversions: dict[Hashable, set[float]] = defaultdict(set)
+        angles: dict[Hashable, set[float | None]] = defaultdict(set)
         for candidate in candidates:
             phases[_phases(candidate)].add(_phase(candidate))
+            angles[_angles(candidate)].add(candidate.acquisition.flip_angle_deg)
             for key in _inverted(candidate):
                 inversions[key].add(candidate.acquisition.inversion_time_ms or 0.0)
             plane = candidate.stack.frames[0].plane
@@ -130,6 +135,7 @@ class _Study:
             second_s=times_s[1] if len(times_s) > 2 else None,
             views={uid: len(known) for uid, known in normals.items()},
             dynamic={key: len(known) for key, known in phases.items()},
+            angles_deg={key: frozenset(known) for key, known in angles.items()},
             inversions_ms={key: frozenset(known) for key, known in inversions.items()},
             echoes_ms={group: tuple(sorted(known)) for group, known in echoes.items()},
             phases=frozenset(_beside(c) for c in candidates if {"PHASE", "P"} & {*c.acquisition.image_type}),
@@ -157,6 +163,11 @@ def _phase(candidate: SeriesCandidate) -> Hashable:
     return (a.phase, a.acquisition_number, a.acquired_s, candidate.series_instance_uid if a.acquired_s is None else "")
 
 
+def _angles(candidate: SeriesCandidate) -> Hashable:
+    a = candidate.acquisition
+    return (candidate.grid, a.repetition_time_ms, a.inversion_time_ms, a.echo_time_ms, a.scanning_sequence, a.in_3d)
+
+
 def _inverted(candidate: SeriesCandidate) -> Iterator[Hashable]:
     """Yield keys of a gradient echo after an inversion: by its series, and by its acquisition's start."""
     a = candidate.acquisition
@@ -167,7 +178,7 @@ def _inverted(candidate: SeriesCandidate) -> Iterator[Hashable]:
 
 
 def _judged(candidate: SeriesCandidate, study: _Study) -> SeriesCandidate:
-    kinds = (_scout, _field_map, _late_echoes, _dynamic, _inversion, _inflow)
+    kinds = (_scout, _field_map, _late_echoes, _dynamic, _mapping, _inversion, _inflow)
     reason = next((found for kind in kinds if (found := kind(candidate, study))), "")
     return replace(candidate, evidence=candidate.evidence.without(reason)) if reason else candidate
 
@@ -229,6 +240,18 @@ def _field_map(candidate: SeriesCandidate, study: _Study) -> str:
         return f"a field map (two echoes of coarse images, {echoes_ms[0]:g} and {echoes_ms[1]:g} ms)"
     if coarse_mm >= COARSE_MM and not _is_named(candidate, by_hints=True):
         return f"a field map or calibration (a gradient echo of {coarse_mm:.2g} mm without a sequence's name)"
+    return ""
+
+
+def _mapping(candidate: SeriesCandidate, study: _Study) -> str:
+    """Return the reason why a gradient echo is made for something else than its contrast."""
+    a, angles = candidate.acquisition, study.angles_deg.get(_angles(candidate), frozenset())
+    if "GR" not in a.scanning_sequence:
+        return ""
+    if 0 < (a.echo_time_ms or 0) < ULTRASHORT_MS:
+        return f"an image of bone or for attenuation correction (an echo of {a.echo_time_ms:g} ms)"
+    if len(angles) >= MAPPING_ANGLES:
+        return f"a part of a T1 map ({len(angles)} flip angles of one technique)"
     return ""
 
 
@@ -297,10 +320,7 @@ def without_other_phases(candidates: Sequence[SeriesCandidate], voxels: Voxels) 
 
 
 def without_differences(candidates: Sequence[SeriesCandidate], voxels: Voxels) -> list[SeriesCandidate]:
-    """Return the candidates; derived ones that show no brain, as subtractions do, are left out.
-
-    Those of a sequence that an original may stand for too are not looked at: the original is preferred.
-    """
+    """Return the candidates; derived ones that show no brain are left out, if no original is of their sequence."""
     originals = {c.modality for c in candidates if not c.derived and c.problem is None}
     kept = []
     for candidate in candidates:

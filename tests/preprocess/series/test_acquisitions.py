@@ -527,6 +527,13 @@ INFLOW = {**GRADIENT_ECHO, "SeriesDescription": "T1 3D", "RepetitionTime": 23, "
 OTHER_KINDS = {
     "a dynamic series": (lambda: phases(6), "dynamic series (6 phases)"),
     "a dynamic series in series": (lambda: phases_apart(6), "dynamic series (6 phases)"),
+    "flip angles of a map": (
+        lambda: [d for angle in (2, 9, 15) for d in scan({**GRADIENT_ECHO, "FlipAngle": angle}, seconds=30 * angle)],
+        "a part of a T1 map (3 flip angles of one technique)",
+    ),
+    "an ultrashort echo": (
+        lambda: scan({**GRADIENT_ECHO, "SeriesDescription": "T1 3D", "EchoTime": 0.07}), "an echo of 0.07 ms",
+    ),
     "two inversions": (lambda: inversions(700, 2500), "an inversion image of MP2RAGE (at 700 and 2500 ms)"),
     "an angiogram called T1": (
         lambda: scan(INFLOW, slices=120, apart_mm=0.7, pixel_mm=0.4),

@@ -106,11 +106,12 @@ def test_points_for_contrast(description: tuple[str, ...], agent: bool | None, p
 
 OTHER_KINDS = {
     "a localiser": "Scanogram|3-axis|Lokalisation|LOCALIZACION|Übersicht|pilote|FastView|разметка|suuntakuva",
-    "a computed image": "T1 Differenz|T1 POST-PRE|AX T1 Post minus Pre|T1CE minus T1|T1 差分|T1 brain mask",
+    "a computed image": "T1 Differenz|T1 POST-PRE|AX T1 Post minus Pre|T1CE minus T1|T1 差分|T1 brain mask|T1 key images",
     "a quantitative map": "mp2rage_T1_Images|T1rho|QALAS T1|T1 synth",
-    "perfusion": "T1 dynamic|dyn T1|T1 DCE",
+    "perfusion": "T1 dynamic|dyn T1|T1 DCE|T1 wash-in|washout T1|AUC90 T1|iAUC|Kep",
+    "a phase-sensitive inversion recovery": "PSIR ax|T1 PSIR",
     "a fat or opposed-phase image of a Dixon acquisition": "T2 IDEAL FAT|T1 dixon fat|T1 fat fraction|T1 vibe dixon F",
-    "calibration or a field map": "gre_field|Ref scan|calib",
+    "calibration or a field map": "gre_field|Ref scan|calib|MRAC",
     "not of the whole head": "T1 Felsenbein|T1 sella|T1 Gehörgang|T1 rochers",
 }  # fmt: skip
 
