@@ -106,7 +106,8 @@ def test_points_for_contrast(description: tuple[str, ...], agent: bool | None, p
 
 OTHER_KINDS = {
     "a localiser": "Scanogram|3-axis|Lokalisation|LOCALIZACION|Übersicht|pilote|FastView|разметка|suuntakuva",
-    "a computed image": "T1 Differenz|T1 POST-PRE|AX T1 Post minus Pre|T1CE minus T1|T1 差分|T1 brain mask|T1 key images",
+    "a computed image": "T1 Differenz|T1 POST-PRE|AX T1 Post minus Pre|T1CE minus T1|T1 差分|T1 brain mask|"
+    "T1 key images",
     "a quantitative map": "mp2rage_T1_Images|T1rho|QALAS T1|T1 synth",
     "perfusion": "T1 dynamic|dyn T1|T1 DCE|T1 wash-in|washout T1|AUC90 T1|iAUC|Kep",
     "a phase-sensitive inversion recovery": "PSIR ax|T1 PSIR",

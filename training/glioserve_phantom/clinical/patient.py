@@ -24,7 +24,7 @@ from glioserve_preprocess.itk import to_sitk
 
 HEAD_SPACING_MM = 2.0
 PIXEL_MM = 2.1
-"""Coarser than a patient's 0.5 to 1 mm, for time, but finer than what counts as a field map's or a scout's by itself."""
+"""Coarser than a real scan's 0.5 to 1 mm, for time, but finer than what counts as a field map's or a scout's."""
 FIELD_MM = 240.0
 COVERED_MM: dict[ScanPlane, float] = {"axial": 160.0, "sagittal": 150.0, "coronal": 190.0}
 CONTRAST_AGENT = "Gadobutrol"
