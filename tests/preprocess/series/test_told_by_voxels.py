@@ -1,4 +1,4 @@
-"""What only voxels tell before the choice: differences of images, and two reconstructions of one measurement."""
+"""Kinds that only voxels tell before the choice: differences of images, and two reconstructions of one measurement."""
 
 import numpy as np
 import pytest
