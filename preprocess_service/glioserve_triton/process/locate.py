@@ -177,9 +177,12 @@ def _not_found(file: Path, environment: dict[str, str]) -> list[str]:
 def _ldd(file: Path, environment: dict[str, str]) -> str:
     if shutil.which("ldd") is None or not file.is_file():
         return ""
-    done = subprocess.run(
-        ["ldd", str(file)], env=environment, capture_output=True, text=True, timeout=LDD_TIMEOUT_S, check=False
-    )
+    try:
+        done = subprocess.run(
+            ["ldd", str(file)], env=environment, capture_output=True, text=True, timeout=LDD_TIMEOUT_S, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):  # no room for a process, say: the start of the server tells of it
+        return ""
     return done.stdout + done.stderr
 
 

@@ -250,12 +250,21 @@ class TritonServer:
                 self.shadow_images = run.path / "shadow"
                 make_spool(self.shadow_images)
                 environment[SHADOW_IMAGES] = str(self.shadow_images)
-            return GuardedProcess([str(installation.binary), *flags], environment, run, self._on_line)
+            return self._begin([str(installation.binary), *flags], environment, run)
         except BaseException as error:
             run.remove()
             if isinstance(error, OSError):
                 raise _no_folder(error) from error
             raise
+
+    def _begin(self, command: list[str], environment: dict[str, str], run: RunFolder) -> GuardedProcess:
+        try:
+            return GuardedProcess(command, environment, run, self._on_line)
+        except OSError as error:  # no right to execute it, no memory, as many processes as there may be
+            what = f"No process can be started for tritonserver: {error.strerror}"
+            raise GlioserveError(
+                ErrorCode.SERVER_FAILED, f"{what} ({error.filename})." if error.filename else f"{what}."
+            ) from error
 
     def _check_exposure(self, installation: Installation, version: str | None) -> None:
         options = self.options

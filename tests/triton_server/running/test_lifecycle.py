@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -231,3 +232,21 @@ def test_a_start_whose_processes_die_before_they_greet_is_told_so(
     with pytest.raises(GlioserveError, match="a process of a Python model died while it was loaded") as caught:
         TritonServer(repository).start()
     assert caught.value.code is ErrorCode.SERVER_FAILED
+
+
+@pytest.mark.parametrize("number", [errno.EAGAIN, errno.ENOMEM, errno.EACCES])
+def test_a_start_without_a_process_is_told_so(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, number: int, tmp_path: Path
+) -> None:
+    """The limit of processes, of memory or of rights is not told as a matter of the temporary folder."""
+
+    def none_left(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr("glioserve_triton.process.guarded.subprocess.Popen", none_left)
+    with pytest.raises(GlioserveError, match=f"No process can be started .*{os.strerror(number)}") as caught:
+        TritonServer(repository).start()
+    assert caught.value.code is ErrorCode.SERVER_FAILED
+    assert "TMPDIR" not in caught.value.detail
+    assert list(tmp_path.glob("glioserve-run-*")) == []
