@@ -22,6 +22,7 @@ from glioserve_contract.records.studies.shadow import ShadowAnswer, ShadowRecord
 from glioserve_contract.records.studies.study import StudyFeatures, StudyRecord
 from glioserve_registry.promoting.promotion import promote
 from glioserve_registry.publishing.gate import Gate, shadow_rules
+from glioserve_triton.diagnosis.repository import repository_findings
 from glioserve_triton.served.versions import load_manifest
 from glioserve_triton.shadow.candidate import CandidateProcess, find_candidate
 from glioserve_triton.shadow.runner import MOST_WAITING, ShadowRunner
@@ -200,13 +201,25 @@ def test_an_input_that_is_taken_meanwhile_keeps_no_other_out(tmp_path: Path, mon
     assert taken.shape == image.shape
 
 
-@pytest.mark.parametrize(("number", "code"), [(1, ErrorCode.INVALID_SHADOW), (9, ErrorCode.VERSION_NOT_FOUND)])
-def test_what_cannot_be_a_candidate_is_refused(number: int, code: ErrorCode, tmp_path: Path) -> None:
+def test_what_cannot_be_a_candidate_is_refused(tmp_path: Path) -> None:
     repository = promotable_repository(tmp_path / "repository", [1.0, -1.0])
-    assert find_candidate(repository, 2).version == "2"
+    candidate = find_candidate(repository, 2)
+    assert candidate is not None
+    assert candidate.version == "2"
+    assert find_candidate(repository, 1) is None  # it serves
     with pytest.raises(GlioserveError) as caught:
-        find_candidate(repository, number)
-    assert caught.value.code is code
+        find_candidate(repository, 9)
+    assert caught.value.code is ErrorCode.VERSION_NOT_FOUND
+
+
+@pytest.mark.parametrize(
+    ("version", "state", "words"), [(2, "ok", "can see"), (1, "warn", "serves"), (9, "fail", "GLIO-5124")]
+)
+def test_the_doctor_says_how_a_shadow_will_be(version: int, state: str, words: str, tmp_path: Path) -> None:
+    repository = promotable_repository(tmp_path / "repository", [1.0, -1.0])
+    (finding,) = (f for f in repository_findings(repository, None, version) if f.name == "shadow")
+    assert finding.state == state
+    assert words in finding.found
 
 
 # the comparison and the gate

@@ -11,6 +11,7 @@ import dataclasses
 import json
 from pathlib import Path
 
+from glioserve_cli import argtypes
 from glioserve_cli.channel_arguments import channel_tls_of
 from glioserve_cli.client_arguments import add_tls_arguments, add_token_argument
 from glioserve_triton.diagnosis.examination import examine
@@ -21,6 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this command's arguments."""
     parser.add_argument("--repository", type=Path, metavar="DIR", help="also check this model repository")
     parser.add_argument("--profile", help="the profile that the repository is to be served under")
+    parser.add_argument(
+        "--shadow", type=argtypes.count, metavar="VERSION", help="the version of it that is to see live studies too"
+    )
     parser.add_argument("--url", metavar="HOST:PORT", help="also check the running server at this gRPC address")
     parser.add_argument("--tritonserver", type=Path, metavar="PATH", help="the server binary to check")
     parser.add_argument("--json", action="store_true", help="machine-readable")
@@ -31,7 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the report: exit code 0, or 1 where something that is needed fails."""
     tls = channel_tls_of(args)
-    findings = list(examine(args.repository, args.profile, args.url, args.tritonserver, tls, args.headers))
+    findings = list(
+        examine(args.repository, args.profile, args.url, args.tritonserver, tls, args.headers, shadow=args.shadow)
+    )
     failed = any(finding.state == "fail" for finding in findings)
     if args.json:
         print(json.dumps({"failed": failed, "findings": [dataclasses.asdict(f) for f in findings]}, indent=2))

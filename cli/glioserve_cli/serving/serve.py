@@ -22,6 +22,7 @@ from glioserve_cli.serving.study_log import add_study_log_arguments, opened_stud
 from glioserve_cli.serving.telemetry import add_telemetry_arguments, telemetry_of
 from glioserve_cli.stop_signals import STOP
 from glioserve_contract import ErrorCode, GlioserveError
+from glioserve_contract.records.manifest import ServedVersion
 from glioserve_triton.log_stream import log_stream
 from glioserve_triton.plans.discovery import ONNX_PROFILE, TENSORRT_PROFILE, LoadWatch, profile_to_serve, tell_fallback
 from glioserve_triton.process.floors import ALLOW_FLAG
@@ -143,12 +144,24 @@ def _serve(args: argparse.Namespace, log: Log) -> int:
     checked = check_repository(args.repository, profile)
     check_room(args.repository, log)
     with ExitStack() as stack:
-        candidate = find_candidate(args.repository, args.shadow) if args.shadow else None
-        study_log = stack.enter_context(opened_study_log(args, log, candidate))
+        study_log = stack.enter_context(opened_study_log(args, log, _candidate(args, log)))
         serving = _Serving(args, checked, log, profile, study_log)
         probes = stack.enter_context(ProbeServer(args.host, args.probe_port, serving.health, serving.page))
         log.event("probes", port=probes.port)
         return serving.run()
+
+
+def _candidate(args: argparse.Namespace, log: Log) -> ServedVersion | None:
+    """Return the version that sees live studies too.
+
+    One that was promoted meanwhile is left out with a warning: a pod that starts anew must not end for it.
+    """
+    if args.shadow is None:
+        return None
+    candidate = find_candidate(args.repository, args.shadow)
+    if candidate is None:
+        log.event("the candidate serves, so that no shadow runs: leave --shadow out", "warning", version=args.shadow)
+    return candidate
 
 
 class _Serving:
@@ -168,9 +181,14 @@ class _Serving:
         self._limits = Limits(args.stage_timeout_s, args.stage_memory_limit_mib << 20)
         self._door = FrontDoor(args, log)
         self._study_log = study_log
-        options = replace(_options(args, self._door), profile=profile, shadows=bool(args.shadow))
+        options = replace(_options(args, self._door), profile=profile)
         if study_log is not None:
-            options = replace(options, study_log=study_log.folder, kept_inputs=study_log.kept_inputs)
+            options = replace(
+                options,
+                study_log=study_log.folder,
+                kept_inputs=study_log.kept_inputs,
+                shadows=study_log.candidate is not None,
+            )
         self._server = TritonServer(args.repository, options, self._watch)
         self._kept: KeptStudies | None = None
 

@@ -169,8 +169,8 @@ INVALID_OUTCOME = ErrorRow(
     "Use the request id of an answer in the study log; --correct replaces an outcome that was wrong, and keeps both.",
 )
 INVALID_SHADOW = ErrorRow(
-    "GLIO-5137", _BAD, _FIX, "A candidate cannot run beside the version that serves.",
-    "Name another version of the repository, and a --study-log for its answers; docs/shadow.md has the steps.",
+    "GLIO-5137", _BAD, _FIX, "A candidate cannot run, since its answers have no place.",
+    "Name a folder for them with --study-log; docs/shadow.md has the steps.",
 )
 INVALID_BRIDGE = ErrorRow(
     "GLIO-5138", _BAD, _FIX, "The options of `glioserve pacs` cannot be used, or do not fit each other.",

@@ -23,6 +23,8 @@ def examine(
     tritonserver: Path | None = None,
     tls: ChannelTls | None = None,
     headers: Mapping[str, str] | None = None,
+    *,
+    shadow: int | None = None,
 ) -> Iterator[Finding]:
     """Yield all findings.
 
@@ -33,6 +35,7 @@ def examine(
         tritonserver: The server binary to check; it is then needed.
         tls: The credentials for the server at ``url``; None for plain text.
         headers: gRPC metadata of the calls to it, such as a gateway's token.
+        shadow: The version of the repository that is to see live studies too.
     """
     yield from machine_findings()
     yield from package_findings()
@@ -40,6 +43,6 @@ def examine(
     if sys.platform == "linux":
         yield from server_findings(tritonserver, repository, profile)
     if repository is not None:
-        yield from repository_findings(repository, profile)
+        yield from repository_findings(repository, profile, shadow)
     if url is not None:
         yield from reached_findings(url, tls, headers)

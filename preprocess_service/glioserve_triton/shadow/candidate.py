@@ -24,17 +24,17 @@ ANSWER_TIMEOUT_S = 120.0
 """Time for one answer, and for the start of the process before the first one."""
 
 
-def find_candidate(repository: Path, version: int) -> ServedVersion:
-    """Return the version of the repository that is to be the candidate.
+def find_candidate(repository: Path, version: int) -> ServedVersion | None:
+    """Return the version of the repository that is to be the candidate; None where it serves since its promotion.
 
     Raises:
         GlioserveError: GLIO-5124 where it is not there; GLIO-5103 where its manifest or graph is unfit; GLIO-5104 where
-            it was trained for another preprocessing; GLIO-5137 where it serves.
+            it was trained for another preprocessing.
     """
     serving = load_serving(repository)
     folder = repository / CLASSIFIER_MODEL.name / str(version)
     if serving.version == str(version):
-        raise GlioserveError(ErrorCode.INVALID_SHADOW, f"Version {version} serves.")
+        return None
     if not folder.is_dir():
         raise GlioserveError(ErrorCode.VERSION_NOT_FOUND, f"The repository has no version {version}.")
     manifest = load_manifest(folder)

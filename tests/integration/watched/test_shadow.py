@@ -111,9 +111,19 @@ def test_a_truth_is_on_the_page_while_the_server_runs_and_in_the_report(shadowed
 def test_what_cannot_be_is_refused_before_the_start(shadowed):
     for arguments, says in (
         (("--shadow", shadowed.candidate), "no place without a --study-log"),
-        (("--shadow", shadowed.serves, "--study-log", str(shadowed.log)), f"Version {shadowed.serves} serves"),
         (("--shadow", "77", "--study-log", str(shadowed.log)), "no version 77"),
     ):
         with serving(shadowed.repository, *arguments) as serve:
             assert serve.end() == 1
             assert says in serve.log
+
+
+def test_a_candidate_that_was_promoted_does_not_keep_a_server_from_its_start(shadowed, tmp_path):
+    arguments = ("--study-log", str(tmp_path / "log"), "--shadow", shadowed.serves)
+    with serving(shadowed.repository, *arguments) as serve:
+        assert serve.grpc_url()
+        assert (
+            f"the candidate serves, so that no shadow runs: leave --shadow out version={shadowed.serves}" in serve.log
+        )
+        serve.process.send_signal(signal.SIGTERM)
+        assert serve.end() == 0
