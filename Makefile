@@ -22,6 +22,7 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' client/pyproject.toml)
 export GLIOSERVE_CLIENT := ==$(VERSION)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONDONTWRITEBYTECODE := 1
+export ORT_DISABLE_TELEMETRY := 1
 export NO_MKDOCS_2_WARNING := 1
 
 .PHONY: help demo test test-long test-slow lint peers bench chaos fuzz brain-model opinion-model demo-model licences sbom docs docs-site tools checkov crds wheels clean

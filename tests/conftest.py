@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from glioserve_preprocess.no_telemetry import forbid_telemetry
 from support import schemas
 
+forbid_telemetry()  # before any module takes an inference runtime
 schemas.watch()  # before any module takes the contract's codec
 settings.register_profile("untimed", deadline=None)  # a loaded machine is slow, and no test asserts a time
 settings.load_profile("untimed")

@@ -9,3 +9,7 @@ people). :mod:`fit` writes a temperature and a threshold, learned from a validat
 Radiation necrosis is the positive class everywhere. SCORE is the probability of recurrence, so cases are ranked by
 ``1 - SCORE`` and a study is called necrosis where its score is *below* the threshold.
 """
+
+from glioserve_preprocess.no_telemetry import forbid_telemetry
+
+forbid_telemetry()

@@ -4,3 +4,7 @@
 (:mod:`classifier_config`, :mod:`static_models`, :mod:`repository`, :mod:`recipe_override`, :mod:`demo_model`)
 needs neither torch nor onnx, so that a server's own environment can assemble one.
 """
+
+from glioserve_preprocess.no_telemetry import forbid_telemetry
+
+forbid_telemetry()

@@ -2,3 +2,7 @@
 
 ``read -> series -> assemble -> register -> brain -> grid -> normalise``, then ``report``; :mod:`pipeline` joins them.
 """
+
+from glioserve_preprocess.no_telemetry import forbid_telemetry
+
+forbid_telemetry()

@@ -10,11 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import onnxruntime
-import triton_python_backend_utils as pb_utils
+from glioserve_preprocess.no_telemetry import forbid_telemetry
 
-from glioserve_triton.adapters.backend_api import Array, Request, Response
-from glioserve_triton.adapters.python_backend import Arrays, Batcher, GraphTensors, ModelConfig
+forbid_telemetry()  # before the runtime is imported
+
+import onnxruntime  # noqa: E402
+import triton_python_backend_utils as pb_utils  # noqa: E402
+
+from glioserve_triton.adapters.backend_api import Array, Request, Response  # noqa: E402
+from glioserve_triton.adapters.python_backend import Arrays, Batcher, GraphTensors, ModelConfig  # noqa: E402
 
 _TYPES = {
     "tensor(float16)": "TYPE_FP16", "tensor(float)": "TYPE_FP32", "tensor(double)": "TYPE_FP64",

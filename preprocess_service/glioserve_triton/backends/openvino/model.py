@@ -13,12 +13,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-import openvino
-import triton_python_backend_utils as pb_utils
+from glioserve_preprocess.no_telemetry import forbid_telemetry
 
-from glioserve_triton.adapters.backend_api import Array, Request, Response
-from glioserve_triton.adapters.python_backend import Arrays, Batcher, GraphTensors, ModelConfig
+forbid_telemetry()  # before the runtime is imported
+
+import numpy as np  # noqa: E402
+import openvino  # noqa: E402
+import triton_python_backend_utils as pb_utils  # noqa: E402
+
+from glioserve_triton.adapters.backend_api import Array, Request, Response  # noqa: E402
+from glioserve_triton.adapters.python_backend import Arrays, Batcher, GraphTensors, ModelConfig  # noqa: E402
 
 _TYPES = {
     "f16": "TYPE_FP16", "f32": "TYPE_FP32", "f64": "TYPE_FP64", "i8": "TYPE_INT8", "i16": "TYPE_INT16",
