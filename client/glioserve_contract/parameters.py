@@ -20,6 +20,7 @@ from glioserve_contract.tensors import (
     HEATMAP_PARAMETER,
     MODALITIES_PARAMETER,
     SERIES_PARAMETER,
+    TRACE_PARAMETER,
 )
 
 
@@ -84,6 +85,12 @@ PARAMETERS = (
         "The caller's name, for `glioserve_caller_studies_total`: one of `glioserve serve --callers`. Send it as gRPC "
         "metadata of this name; a gateway that proves who calls sets it itself.",
     ),
+    Parameter(
+        TRACE_PARAMETER,
+        str,
+        "the study is in no trace, or in one of the server's own",
+        "The caller's span by W3C Trace Context, for spans and log lines. Send it as gRPC metadata of this name.",
+    ),
 )
 TRITON_PARAMETERS = ("timeout", "priority", "sequence_id", "sequence_start", "sequence_end", "binary_data_output")
 """Triton's own, which it checks and takes out of a request before any model sees it."""
@@ -125,7 +132,12 @@ def parse_parameters(text: str | None) -> dict[str, Any]:
 
 
 def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return the pairs of an object; a header's parameter may stand beside one of the same name in the request."""
+    """Return the pairs of an object; a header's parameter may stand beside one of the same name in the request.
+
+    More than one ``traceparent`` counts as none, as W3C Trace Context says.
+    """
+    if [name for name, _ in pairs].count(TRACE_PARAMETER) > 1:
+        pairs = [(name, value) for name, value in pairs if name != TRACE_PARAMETER]
     found = dict(pairs)
     if len(found) != len(pairs):
         raise GlioserveError(ErrorCode.INVALID_PARAMETER, "A request parameter is there twice.")

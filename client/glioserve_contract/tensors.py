@@ -147,12 +147,14 @@ HEATMAP = Tensor(
     "Grad-CAM of the predicted class on the reference series' own grid.",
 )
 HEATMAP_PARAMETER = "heatmap"
-"""Name of a request parameter, as the next four are; :mod:`glioserve_contract.parameters` has types and meanings."""
+"""Name of a request parameter, as the next five are; :mod:`glioserve_contract.parameters` has types and meanings."""
 SERIES_PARAMETER = "series"
 MODALITIES_PARAMETER = "modalities"
 DEADLINE_PARAMETER = "deadline_unix_ms"
 CALLER_PARAMETER = "x-glioserve-caller"
 """Also the header by which a client or a gateway names the caller: Triton makes a parameter of it."""
+TRACE_PARAMETER = "traceparent"
+"""Also the header of W3C Trace Context, of which Triton makes a parameter where traces are exported."""
 HEATMAP_AFFINE = Tensor("HEATMAP_AFFINE", "FP64", (4, 4), "row, column", "mm", "Voxel (x, y, z) of HEATMAP to LPS.")
 REPORT = Tensor("REPORT", "BYTES", (1,), "–", "JSON", "The whole answer but for the heat map's voxels.")
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_contract.metrics import CALLER_NAME, MOST_CALLERS, OTHER_CALLER
-from glioserve_contract.tensors import CALLER_PARAMETER
+from glioserve_contract.tensors import CALLER_PARAMETER, TRACE_PARAMETER
 from glioserve_triton import allocator
 from glioserve_triton.adapters.metrics import CALLERS
 from glioserve_triton.process.locate import Installation
@@ -174,9 +174,12 @@ class ServerOptions:
             flags += [f"--metrics-address={_for_http(self.host)}", f"--metrics-port={ports.metrics}"]
         if self.profile:
             flags.append(f"--model-config-name={self.profile}")
-        if self.callers:
-            flags.append(f"--grpc-header-forward-pattern=^{CALLER_PARAMETER}$")
-            flags += [f"--http-header-forward-pattern=^{CALLER_PARAMETER}$"] if self.http else []
+        forwarded = [CALLER_PARAMETER] if self.callers else []
+        forwarded += [TRACE_PARAMETER] if self.traces is not None else []
+        if forwarded:
+            pattern = f"^({'|'.join(forwarded)})$"
+            flags.append(f"--grpc-header-forward-pattern={pattern}")
+            flags += [f"--http-header-forward-pattern={pattern}"] if self.http else []
         if self.traces is not None:
             flags += self.traces.flags()
         return flags

@@ -92,9 +92,22 @@ def client_spans(receiver):
 
 @pytest.fixture(scope="module")
 def told(repository, files, phantom):
-    """Return what a receiver and the log got of one good study, one that names its patient, and one without a trace."""
-    arguments = ("--trace-sampling", "0", "--callers", "ward,pacs", "--log-format", "json", "--log-level", "info")
+    """Return what a receiver and the log got of one good study, one that names its patient, and one without a trace.
+
+    Triton 2.51 overlooks about 3 of 100 headers and makes no spans of its own then; the other spans are there. The
+    studies are asked once more for Triton's.
+    """
     identified = [planted(content) for content in dicom_files(phantom, identified=True)]
+    for _ in range(4):
+        found = asked(repository, files, identified)
+        if names_at(found.receiver)["InferRequest"] == 2:
+            break
+    return found
+
+
+def asked(repository, files, identified):
+    """Ask a server of its own, and return what came of it; Triton's spans may be missing."""
+    arguments = ("--trace-sampling", "0", "--callers", "ward,pacs", "--log-format", "json", "--log-level", "info")
     with OtlpReceiver() as receiver, serving(repository, "--otlp-endpoint", receiver.base_url, *arguments) as serve:
         url = url_of(serve)
         by_ward = {"x-glioserve-caller": "ward"}
@@ -104,11 +117,11 @@ def told(repository, files, phantom):
         untraced = infer(url, [b"not DICOM"], request_id="untraced", headers=by_ward)
         twice = infer(url, files, request_id="twice", headers=by_ward, parameters={"x-glioserve-caller": "pacs"})
         counts = studies_by_caller(serve)
-        wanted = Counter({"InferRequest": 2, "glioserve.preprocess": 2, "glioserve.report": 1})
+        wanted = Counter({"glioserve.preprocess": 2, "glioserve.report": 1})
         wait_until(lambda: wanted <= names_at(receiver), "the last spans of both studies")
-        serve.process.terminate()
+        serve.process.terminate()  # which sends Triton's last spans
         code = serve.end()
-        yield SimpleNamespace(
+        return SimpleNamespace(
             receiver=receiver, log=records(serve), text=serve.log, score=score, refusal=refusal, untraced=untraced,
             twice=twice, counts=counts, code=code, identified=identified,
         )  # fmt: skip

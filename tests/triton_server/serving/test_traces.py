@@ -103,8 +103,8 @@ def test_triton_and_the_models_are_told_the_same() -> None:
         "--trace-config=opentelemetry,bsp_max_queue_size=2048",
         "--trace-config=opentelemetry,bsp_schedule_delay=1000",
     ]
-    assert "--grpc-header-forward-pattern=^x-glioserve-caller$" in flags
-    assert "--http-header-forward-pattern=^x-glioserve-caller$" in flags
+    assert "--grpc-header-forward-pattern=^(x-glioserve-caller|traceparent)$" in flags
+    assert "--http-header-forward-pattern=^(x-glioserve-caller|traceparent)$" in flags
     inherited = {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://stale", "GLIOSERVE_CALLERS": "stale"}
     installation: Any = SimpleNamespace(environment=lambda: dict(inherited))
     told = options.environment(installation)
@@ -121,8 +121,12 @@ def test_names_that_cannot_be_labels_are_refused(callers: tuple[str, ...]) -> No
         ServerOptions(callers=callers)
 
 
-def request(context: str | None, request_id: str = "") -> Any:
-    return SimpleNamespace(trace=lambda: SimpleNamespace(get_context=lambda: context), request_id=lambda: request_id)
+def request(context: str | None, request_id: str = "", parameters: str = "{}") -> Any:
+    return SimpleNamespace(
+        trace=lambda: SimpleNamespace(get_context=lambda: context),
+        request_id=lambda: request_id,
+        parameters=lambda: parameters,
+    )
 
 
 def test_the_parent_is_the_span_that_triton_tells() -> None:
@@ -130,8 +134,20 @@ def test_the_parent_is_the_span_that_triton_tells() -> None:
     assert parent_of(request(told)) == Parent(TRACE, SPAN, 1)
     for untraced in (None, "", "{}", "no JSON", '{"traceparent":"00-1-2-01"}'):
         assert parent_of(request(untraced)) is None
-    assert parent_of(SimpleNamespace()) is None  # a Triton before 24.06
-    assert parent_of(SimpleNamespace(trace=lambda: None)) is None
+    without = {"parameters": lambda: ""}
+    assert parent_of(SimpleNamespace(**without)) is None  # a Triton before 24.06
+    assert parent_of(SimpleNamespace(trace=lambda: None, **without)) is None
+
+
+def test_the_parent_is_the_callers_span_where_triton_overlooked_its_header() -> None:
+    """Triton 2.51 reads the header to a zero byte that is not always there."""
+    ours, asked = "1" * 32, json.dumps({"heatmap": False, "traceparent": f"00-{TRACE}-{SPAN}-01"})
+    for context in (None, json.dumps({"traceparent": f"00-{ours}-{SPAN}-01"})):
+        assert parent_of(request(context, parameters=asked)) == Parent(TRACE, SPAN, 1)
+    followed = json.dumps({"traceparent": f"00-{TRACE}-{'2' * 16}-01"})
+    assert parent_of(request(followed, parameters=asked)) == Parent(TRACE, "2" * 16, 1)
+    for unasked in (asked.replace("-01", "-00"), '{"traceparent": "00-1-2-01"}', '{"traceparent": "nonsense"}'):
+        assert parent_of(request(None, parameters=unasked)) is None
 
 
 @pytest.fixture
