@@ -134,6 +134,7 @@ class Run:
                 Bar("throughput after all, of that before", self.rates[1] / self.rates[0], 0.8, at_least=True),
                 Bar("memory after all, of that before", self.memory_mib[1] / self.memory_mib[0], 1.5),
                 Bar("shared memory after all, of that before", shared[1] / shared[0], 1.2),
+                Bar("shared memory after all", shared[1], 64.0, "MiB"),
             ]
             if self._whole
             else []

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 
-ONNX_RUNTIME_VARIABLE = "ORT_DISABLE_TELEMETRY"
+_ONNX_RUNTIME_VARIABLE = "ORT_DISABLE_TELEMETRY"
 """Variable that ONNX Runtime looks at when it is imported."""
 _OPENVINO_REPORTER = "openvino_telemetry"
 """Package that OpenVINO reports by; it does without where it cannot import it."""
@@ -21,5 +21,5 @@ def forbid_telemetry() -> None:
 
     OpenVINO is forbidden in this process alone: another that imports it must call this too.
     """
-    os.environ[ONNX_RUNTIME_VARIABLE] = "1"
+    os.environ[_ONNX_RUNTIME_VARIABLE] = "1"
     sys.modules.setdefault(_OPENVINO_REPORTER, None)  # type: ignore[arg-type]  # its import fails from now on

@@ -15,7 +15,7 @@ from glioserve_contract import ErrorCode
 from glioserve_watch.audit.chain import Chain
 from glioserve_watch.audit.files import AUDIT_FOLDER
 from glioserve_watch.audit.lines import EVENT
-from support.pacs.pacs_fakes import FakeAnswers
+from support.pacs.pacs_fakes import OpenedAnswers
 from support.results.answers import small_answer
 from support.scripts import ROOT
 from support.server.fake_server import Answer, FakeServer
@@ -55,17 +55,7 @@ def test_audit_show(tmp_path: Path) -> None:
 
 
 def test_pacs(study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Server(FakeAnswers):
-        def __init__(self, *_: object, **__: object) -> None:
-            super().__init__()
-
-        def __enter__(self) -> Server:
-            return self
-
-        def __exit__(self, *_: object) -> None:
-            pass
-
-    monkeypatch.setattr(command, "Answering", Server)
+    monkeypatch.setattr(command, "Answering", OpenedAnswers)
     words = ["pacs", "--source", f"folder:{study}", "--store-to", f"folder:{tmp_path / 'out'}", "--once", "--stable-s"]
     words += ["0", "--state", str(tmp_path / "state"), "--recipe", str(ROOT / "examples/demo_model/recipe.json")]
     assert run_unread(*words, "--url", "localhost:1") == GONE

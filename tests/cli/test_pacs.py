@@ -12,7 +12,7 @@ from filelock import FileLock
 from glioserve_cli.main import main
 from glioserve_cli.pacs import command
 from glioserve_pacs.answering import Made
-from support.pacs.pacs_fakes import FakeAnswers
+from support.pacs.pacs_fakes import OpenedAnswers
 from support.scripts import ROOT
 from support.studies.dicom_files import file_bytes, mr_dataset
 
@@ -38,17 +38,8 @@ def of_folders(folders: tuple[Path, Path]) -> tuple[str, ...]:
     return (*where, "--once", "--stable-s", "0")
 
 
-class Server(FakeAnswers):
-    """A server that answers any study of DICOM files; used in the place of ``Answering``."""
-
-    def __init__(self, *_: object, **__: object) -> None:
-        super().__init__()
-
-    def __enter__(self) -> Server:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
+class Server(OpenedAnswers):
+    """A server that answers any study of DICOM files."""
 
     def answer(self, folder: Path, predecessor: Any, study_instance_uid: str) -> Made:
         (names := folder.parent / "names").mkdir()

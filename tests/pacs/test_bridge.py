@@ -2,30 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from prometheus_client import generate_latest
 
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_pacs.archives import Query
-from glioserve_pacs.bridge import MOST_SERVER_FAILURES, Bridge
-from glioserve_pacs.records.study import Phase, Study
-from support.pacs.pacs_fakes import STUDY, Site
-
-COMPLETE = ("t1 1", "t1ce 1")
-OTHER = "1.2.840.99999.8"
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Site:
-    return Site(tmp_path)
-
-
-def study_of(bridge: Bridge, uid: str = STUDY) -> Study:
-    study = bridge._state.study(uid)
-    assert study is not None
-    return study
+from glioserve_pacs.bridge import MOST_SERVER_FAILURES
+from glioserve_pacs.records.study import Phase
+from support.pacs.pacs_fakes import COMPLETE, OTHER, STUDY, Site, study_of
 
 
 def test_a_complete_and_stable_study_is_answered_once(site: Site) -> None:

@@ -19,9 +19,7 @@ from glioserve_pacs.records.state import State
 from glioserve_pacs.records.study import Phase
 from glioserve_watch.audit.files import AUDIT_FOLDER, files_of
 from glioserve_watch.audit.verify import verify
-from support.pacs.pacs_fakes import STUDY, Killed, Site
-
-COMPLETE = ("t1 1", "t1ce 1")
+from support.pacs.pacs_fakes import COMPLETE, STUDY, Killed, Site
 
 
 class Doomed(State):

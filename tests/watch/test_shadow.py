@@ -222,6 +222,11 @@ def test_the_doctor_says_how_a_shadow_will_be(version: int, state: str, words: s
     assert words in finding.found
 
 
+def test_the_doctor_wants_the_repository_of_a_shadow(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "--shadow", "3"]) == 2
+    assert "--repository" in capsys.readouterr().err
+
+
 # the comparison and the gate
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import sys
 from pathlib import Path
 
 from glioserve_cli import argtypes
@@ -23,7 +24,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--repository", type=Path, metavar="DIR", help="also check this model repository")
     parser.add_argument("--profile", help="the profile that the repository is to be served under")
     parser.add_argument(
-        "--shadow", type=argtypes.count, metavar="VERSION", help="the version of it that is to see live studies too"
+        "--shadow",
+        type=argtypes.count,
+        metavar="VERSION",
+        help="with --repository: the version of it that is to see live studies too",
     )
     parser.add_argument("--url", metavar="HOST:PORT", help="also check the running server at this gRPC address")
     parser.add_argument("--tritonserver", type=Path, metavar="PATH", help="the server binary to check")
@@ -33,7 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the report: exit code 0, or 1 where something that is needed fails."""
+    """Print the report: exit code 0, or 1 where something that is needed fails; 2 for arguments that do not fit."""
+    if args.shadow is not None and args.repository is None:
+        print(
+            "glioserve doctor: --shadow needs the repository of the version: name it with --repository", file=sys.stderr
+        )
+        return 2
     tls = channel_tls_of(args)
     findings = list(
         examine(args.repository, args.profile, args.url, args.tritonserver, tls, args.headers, shadow=args.shadow)

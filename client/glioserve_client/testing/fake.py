@@ -145,7 +145,7 @@ class _Channel:
 
     def unary_unary(
         self, path: str, request_serializer: _Writer | None = None, response_deserializer: _Reader | None = None
-    ) -> _Message:
+    ) -> _Method:
         return _Method(self, path, request_serializer, response_deserializer)
 
     def close(self) -> None:
@@ -158,7 +158,7 @@ class _AioChannel:
 
     def unary_unary(
         self, path: str, request_serializer: _Writer | None = None, response_deserializer: _Reader | None = None
-    ) -> _Message:
+    ) -> Callable[..., asyncio.Task[_Message]]:
         write, read = request_serializer or bytes, response_deserializer or bytes
 
         async def course(request: _Message, timeout_s: float, metadata: _Metadata) -> _Message:

@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from glioserve_contract import ErrorCode, GlioserveError
-from glioserve_preprocess.no_telemetry import ONNX_RUNTIME_VARIABLE
 
 CONTAINER_BINARY = Path("/opt/tritonserver/bin/tritonserver")
 STUB_NAME = "triton_python_backend_stub"
@@ -61,7 +60,6 @@ class Installation:
             **os.environ,
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
             "PYTHONDONTWRITEBYTECODE": "1",
-            ONNX_RUNTIME_VARIABLE: "1",
         }
         inherited = os.environ.get("LD_LIBRARY_PATH")
         if self.library_folders:

@@ -1,10 +1,10 @@
 """Shared memory of processes that are gone: what Triton would keep of it for good is given back to the kernel.
 
 Triton hands requests to a Python model's process through a region of /dev/shm. Once a request has found the process
-dead, Triton never lets go of the model that the process belonged to, even when another has taken its place (seen in
-2.51: the response factory of the failed request is not released, and it holds the model). Its regions, which
-have grown to the largest studies, would stay until the server ends, and a server that is repaired often enough would
-have no room for a study. Only the start of a region is still looked at: there lie the queues at which Triton's threads
+dead, Triton 2.51 does not let go of the model that the process belonged to, even when another has taken its place: it
+was measured that such a model is never unloaded, and one without such a request is. Its regions, which have grown to
+the largest studies, would stay until the server ends, and a server that is repaired often enough would have no room
+for a study. Only the start of a region is still looked at: there lie the queues at which Triton's threads
 wait for the dead process.
 """
 

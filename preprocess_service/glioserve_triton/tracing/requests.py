@@ -46,11 +46,11 @@ class Parent:
 
 
 def parent_of(request: Request) -> Parent | None:
-    """Return Triton's own span of the model's step; None where the request is not traced.
+    """Return the span that the model's own belongs below; None where the request is not traced.
 
-    Triton tells it since release 24.06 (``request.trace().get_context()``), in opentelemetry's mode alone. Triton
-    2.51 overlooks the caller's header in about 3 of 100 requests, and then makes no span or one of another trace: the
-    parent is the caller's own span there.
+    It is Triton's of the model's step, which Triton tells since release 24.06 (``request.trace().get_context()``), in
+    opentelemetry's mode alone. Triton 2.51 overlooks the caller's header in about 3 of 100 requests, and then makes no
+    span or one of another trace: there it is the caller's.
     """
     trace = getattr(request, "trace", None)
     get_context = getattr(trace() if trace is not None else None, "get_context", None)

@@ -27,14 +27,16 @@ from glioserve_pacs.parts import Parts, Settings
 from glioserve_pacs.records.audit import AuditLog, pseudonyms
 from glioserve_pacs.records.files import Files
 from glioserve_pacs.records.state import State
-from glioserve_pacs.records.study import Report
+from glioserve_pacs.records.study import Report, Study
 from glioserve_watch.audit.files import AUDIT_FOLDER
 from glioserve_watch.audit.lines import EVENT
 from glioserve_watch.audit.read import lines_in
 from support.results.answers import DIGEST, small_answer
 
 WANTED = ("t1", "t1ce")
-STUDY = "1.2.840.99999.7"
+STUDY, OTHER = "1.2.840.99999.7", "1.2.840.99999.8"
+COMPLETE = ("t1 1", "t1ce 1")
+"""Images of a study that the recipe takes."""
 
 
 class Killed(BaseException):
@@ -153,6 +155,19 @@ class FakeAnswers:
         return made
 
 
+class OpenedAnswers(FakeAnswers):
+    """A server in the place of :class:`glioserve_pacs.answering.Answering`, whatever that is opened with."""
+
+    def __init__(self, *_: object, **__: object) -> None:
+        super().__init__()
+
+    def __enter__(self) -> OpenedAnswers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
 def choose(folder: Path) -> str:
     """The recipe: the best image of each wanted sequence, or GLIO-1301."""
     there = sorted(file.read_text() for file in folder.iterdir())
@@ -239,3 +254,10 @@ class Site:
     def events(self) -> list[dict[str, Any]]:
         """The events in the log, oldest first."""
         return [line.body for _, line in lines_in(self.folder / AUDIT_FOLDER) if line.kind == EVENT]
+
+
+def study_of(bridge: Bridge, uid: str = STUDY) -> Study:
+    """Return what the bridge knows of a study."""
+    study = bridge._state.study(uid)
+    assert study is not None
+    return study

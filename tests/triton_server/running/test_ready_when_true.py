@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import re
 import signal
 import sys
 import threading
@@ -129,14 +128,15 @@ def test_a_classifier_that_hangs_is_noticed_by_its_canary(tmp_path: Path, monkey
     with running_server(repository, exit_timeout_s=1) as server, ThreadPoolExecutor(1) as pool:
         health.begin_serving()
         watch = pool.submit(Supervisor(server, health, metrics, Log(log, "text")).watch, lambda: False, lambda: None)
-        # On a loaded machine the loop leaves the server no time to be reached in.
-        with pytest.raises(GlioserveError, match=r"classifier: it (has executed nothing for 1 s|cannot be)") as failed:
+        # Triton was seen not to take the connection of the repair, whose reason is another one then.
+        reasons = "has executed nothing for 1 s|cannot be loaded: failed to connect"
+        with pytest.raises(GlioserveError, match=f"classifier: it ({reasons})") as failed:
             watch.result(TIMEOUT_S)
         page = metrics.page(lambda: "").decode()
     assert failed.value.code is ErrorCode.NOT_HEALED
     assert "repair begins model=classifier reason=hung" in log.getvalue()
-    assert re.search(r'glioserve_canary_failures_total\{model="classifier"\} [2-9]', page)
-    assert re.search(r'glioserve_canaries_total\{model="classifier",outcome="silent"\} [2-9]', page)
+    assert 'glioserve_canary_failures_total{model="classifier"} 3.0' in page
+    assert 'glioserve_canaries_total{model="classifier",outcome="silent"} 3.0' in page
 
 
 def test_a_process_that_dies_before_the_first_look_is_replaced(tmp_path: Path) -> None:
