@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,6 +33,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         folder = _folder(item)
         item.add_marker(pytest.mark.xdist_group(folder if folder in ONE_WORKER else str(item.path)))
+
+
+def pytest_collection_finish() -> None:
+    """Keep the garbage collector from looking again and again at what lives as long as the run: tests and modules."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
 
 def _folder(item: pytest.Item) -> str:

@@ -67,7 +67,7 @@ def built_anew(content: bytes) -> bytes:
 
 @cache
 def identified_files() -> tuple[bytes, ...]:
-    return tuple(dicom_files(make_phantom(3, "recurrence"), identified=True))
+    return tuple(dicom_files(make_phantom(3, "recurrence", spacing_mm=4.0), identified=True))
 
 
 def test_a_study_that_is_built_anew_by_the_lists_is_taken() -> None:
@@ -78,11 +78,19 @@ def test_a_study_that_is_built_anew_by_the_lists_is_taken() -> None:
     assert len(read(made, accept_identified=False).instances) == len(identified)
 
 
-def one_with(**attributes: object) -> bytes:
+@cache
+def small_file() -> bytes:
     """One of the files, its image cut to a few pixels."""
     dataset = pydicom.dcmread(BytesIO(built_anew(identified_files()[0])))
     dataset.Rows = dataset.Columns = 4
     dataset.PixelData = bytes(32)
+    buffer = BytesIO()
+    dataset.save_as(buffer)
+    return buffer.getvalue()
+
+
+def one_with(**attributes: object) -> bytes:
+    dataset = pydicom.dcmread(BytesIO(small_file()))
     for keyword, value in attributes.items():
         setattr(dataset, keyword, value)
     buffer = BytesIO()

@@ -18,6 +18,8 @@ from support.studies.scans import T1CE_HEADER, part10, series
 
 pytestmark = pytest.mark.triton
 
+QUICK = [("axial", False), ("sagittal", True), ("coronal", False)]
+"""Acquisitions that ``make test`` looks at: every axis, straight and oblique."""
 AXES = {
     # name: directions of rows (x), columns (y) and slices (z) in LPS
     "axial": ((1, 0, 0), (0, 1, 0), (0, 0, 1)),
@@ -69,8 +71,19 @@ def acquire(voxels, geometry, axes, oblique):
     return [part10(d) for d in series(np.rint(stored), target, **T1CE_HEADER)], target
 
 
-@pytest.mark.parametrize("oblique", [False, True], ids=["straight", "oblique"])
-@pytest.mark.parametrize("axes", AXES.values(), ids=AXES)
+@pytest.mark.parametrize(
+    ("axes", "oblique"),
+    [
+        pytest.param(
+            axes,
+            oblique,
+            id=f"{name}-{'oblique' if oblique else 'straight'}",
+            marks=() if (name, oblique) in QUICK else pytest.mark.long,
+        )
+        for name, axes in AXES.items()
+        for oblique in (False, True)
+    ],
+)
 def test_the_marker_is_followed_to_heat_map_and_overlay(marker_client, marked_head, axes, oblique, tmp_path):
     voxels, geometry, marker = marked_head
     contents, target = acquire(voxels, geometry, axes, oblique)

@@ -14,9 +14,13 @@ from .situations import REPLICAS, SITUATIONS, Situation, read_by
 pytestmark = pytest.mark.helm
 
 
+LONG_MIN = 6 * 60
+"""Situations that last longer are examined with the long tests."""
+
+
 def marks_of(situation: Situation) -> list[pytest.MarkDecorator]:
-    """Return the mark of those whose many pods take long."""
-    return [pytest.mark.long] if len(situation.pods()) > 10 else []
+    """Return the mark of those whose many pods or hours take long."""
+    return [pytest.mark.long] if len(situation.pods()) > 10 or situation.at > LONG_MIN else []
 
 
 @pytest.fixture(scope="module")

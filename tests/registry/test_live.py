@@ -104,6 +104,7 @@ class Load:
         wait_until(lambda: self.answered[str(version)] >= goal or bool(self.wrong), f"version {version} answers")
 
 
+@pytest.mark.long
 def test_no_request_fails_while_versions_come_and_go(repository: Path) -> None:
     with running_server(repository) as server, live(repository, server) as servers:
         with Load(server) as load:

@@ -19,10 +19,11 @@ from glioserve_triton.plans.records import check_plan, load_plan_record
 from glioserve_triton.served.versions import load_manifest, save_manifest
 from support.tensorrt.engines import A30, L4, Machine, engine_version, stored_answers
 
+pytestmark = pytest.mark.long
 Build = Callable[..., Built]
 
 
-@pytest.fixture(params=["tensorrt", pytest.param("trtexec", marks=pytest.mark.long)])
+@pytest.fixture(params=["tensorrt", "trtexec"])
 def either(machine: Machine, request: pytest.FixtureRequest) -> str:
     """Both ways to TensorRT."""
     machine.python_package() if request.param == "tensorrt" else machine.trtexec()

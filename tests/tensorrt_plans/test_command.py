@@ -265,6 +265,7 @@ def process(
         started.communicate()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_ends_the_builder_and_all_that_it_started(
     machine: Machine, version: Path, tmp_path: Path, engine: Engine, number: signal.Signals, code: int
@@ -316,6 +317,7 @@ def test_a_container_that_was_killed_serves_at_its_second_start(
     assert not list((tmp_path / "cache").rglob("attempt.json"))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("folders", ["one folder", "two folders"])
 def test_two_that_build_the_same_at_once_build_once(machine: Machine, tmp_path: Path, api: None, folders: str) -> None:
     repository = engine_repository(tmp_path / "models")
@@ -348,6 +350,7 @@ sys.exit(main())
 """
 
 
+@pytest.mark.long
 def test_the_image_that_serves_can_build(machine: Machine, tmp_path: Path) -> None:
     """Only what docker/requirements.txt brings can be imported, and there is trtexec."""
     repository = engine_repository(tmp_path / "models")

@@ -18,6 +18,7 @@ from glioserve_training.brain.head import (
 from glioserve_training.brain.scan import GRID_MM, SIZE_MULTIPLE, draw_size, scan_head, scan_volume
 from glioserve_training.brain.surgery import operate
 
+pytestmark = pytest.mark.long
 VOXEL_LITRES = SPACING_MM**3 / 1e6
 BRAIN = [HeadTissue.GREY, HeadTissue.WHITE, HeadTissue.DEEP_GREY, HeadTissue.CEREBELLUM]
 

@@ -19,7 +19,12 @@ from glioserve_export.variants.fp16 import LARGEST, SMALLEST_NORMAL, half_precis
 from glioserve_export.variants.runtimes import by_onnxruntime
 from glioserve_export.variants.trunk import divide
 
-NETWORKS = ("tiny", "resnet10", "vgg11", pytest.param("densenet121", marks=pytest.mark.slow), "mresnet")
+NETWORKS = (
+    "tiny",
+    "resnet10",
+    *(pytest.param(name, marks=pytest.mark.long) for name in ("vgg11", "mresnet")),
+    pytest.param("densenet121", marks=pytest.mark.slow),
+)
 
 
 def constants(model: onnx.ModelProto) -> dict[str, np.ndarray]:

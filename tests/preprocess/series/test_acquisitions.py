@@ -32,7 +32,13 @@ SCOUT = {"ScanningSequence": "GR", "RepetitionTime": 3.15, "EchoTime": 1.37, "Fl
 FIELD_MAP = {"ScanningSequence": "GR", "RepetitionTime": 488, "FlipAngle": 60, "MRAcquisitionType": "2D"}
 
 
-def scan(header, *, slices=40, apart_mm=4.0, pixel_mm=1.0, side=4, axes=AXIAL, seconds=None, uid=None, **attributes):
+SLICES = 24
+"""Slices of a series of which a test names no other number: writing and reading files is most of what a test costs."""
+
+
+def scan(
+    header, *, slices=SLICES, apart_mm=5.0, pixel_mm=1.0, side=4, axes=AXIAL, seconds=None, uid=None, **attributes
+):
     """Datasets of one series in one frame of reference; pixels of no meaning."""
     affine = np.eye(4)
     affine[:3, :3] = axes * (pixel_mm, pixel_mm, apart_mm)
@@ -205,7 +211,7 @@ def test_a_native_t1_of_another_day_is_not_enhanced():
 
 def test_dark_blood_is_not_preferred_for_its_thin_slices():
     usual = scan({**T1CE_HEADER, "SeriesDescription": "T1 post"}, seconds=900)
-    walls = scan({**T1CE_HEADER, "SeriesDescription": "T1 SPACE dark blood post"}, seconds=1200, slices=160, apart_mm=1)
+    walls = scan({**T1CE_HEADER, "SeriesDescription": "T1 SPACE dark blood post"}, seconds=1200, slices=120, apart_mm=1)
     choice = choose(usual + walls, (T1CE,))
     assert choice.chosen[T1CE].series_instance_uid == uid(usual)
     assert choice.runners_up[T1CE][0].why_not == "its blood is suppressed"
@@ -385,7 +391,7 @@ def test_a_localiser_without_a_name_is_never_a_candidate():
     rest = scan(T1_HEADER, seconds=60) + scan(T2_HEADER, seconds=400) + scan(FLAIR_HEADER, seconds=800)
     message = refusal(scout + scan(T2_HEADER, seconds=400) + scan(FLAIR_HEADER, seconds=800), (T1,))
     assert "a localiser (TR 3.15 ms with a small flip angle" in message
-    assert choose(scout + rest, (T1,)).chosen[T1].slices == 40
+    assert choose(scout + rest, (T1,)).chosen[T1].slices == SLICES
 
 
 @pytest.mark.parametrize("seconds", [0, None])
@@ -423,7 +429,7 @@ def test_a_short_or_broken_t1_is_no_localiser_but_short_or_broken():
 def test_the_magnitude_of_a_field_map_is_told_by_its_phase():
     magnitude = scan(FIELD_MAP, EchoTime=4.92, seconds=100)
     phase = scan(FIELD_MAP, EchoTime=7.38, seconds=100, ImageType=["ORIGINAL", "PRIMARY", "P", "ND"])
-    assert choose(magnitude, (T1,)).chosen[T1].slices == 40
+    assert choose(magnitude, (T1,)).chosen[T1].slices == SLICES
     assert "phase images beside it" in refusal(magnitude + phase, (T1,))
 
 
@@ -434,7 +440,7 @@ def test_two_coarse_echoes_are_a_field_map_without_phase_images_too():
 
 def test_a_coarse_gradient_echo_with_a_sequence_s_name_is_no_field_map():
     header = {**GRADIENT_ECHO, "SeriesDescription": "InPhase: Ax LAVA Flex"}
-    assert choose(scan(header, pixel_mm=2.5), (T1,)).chosen[T1].slices == 40
+    assert choose(scan(header, pixel_mm=2.5), (T1,)).chosen[T1].slices == SLICES
     assert "without a sequence's name" in refusal(scan({**header, "SeriesDescription": "Ax"}, pixel_mm=2.5), (T1,))
 
 

@@ -25,9 +25,11 @@ def test_every_architecture_is_looked_at() -> None:
     assert set(SMALL) == set(architectures())
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[pytest.mark.slow] if n == "densenet121" else []) for n in sorted(SMALL)]
-)
+MARKS = {"densenet121": pytest.mark.slow, "resnet50": pytest.mark.long, "mresnet": pytest.mark.long}
+"""Marks of networks that are large or deep."""
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=MARKS.get(n, ())) for n in sorted(SMALL)])
 def test_every_node_of_every_network_is_documented(name: str) -> None:
     recipe = recipe_of(SMALL[name])
     content = export_onnx(random_network(recipe), recipe, DIGEST)

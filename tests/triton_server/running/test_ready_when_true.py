@@ -116,6 +116,7 @@ def test_a_deep_probe_that_fails_twice_takes_the_server_out_and_one_that_passes_
         watch.result(TIMEOUT_S)
 
 
+@pytest.mark.long
 def test_a_classifier_that_hangs_is_noticed_by_its_canary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A native backend has no process that beats: nothing but the canary tells. No reload helps a network like this."""
     monkeypatch.setattr(supervisor, "DEEP_INTERVAL_S", 0.2)

@@ -202,7 +202,9 @@ def test_what_cannot_be_repaired_ends_the_server_with_a_code_of_its_own(reposito
         assert living_processes(server) == []
 
 
-@pytest.mark.parametrize("model", ["preprocess", "classifier", "report"])
+@pytest.mark.parametrize(
+    "model", ["preprocess", *(pytest.param(name, marks=pytest.mark.long) for name in ("classifier", "report"))]
+)
 def test_a_process_that_dies_before_it_greets_ends_the_server(repository: Path, model: str) -> None:
     """Triton waits for its greeting for good, and so does every later load of the model."""
     with serving(repository) as serve:

@@ -27,6 +27,7 @@ def anonymous_bytes(server: TritonServer) -> int:
     return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("RssAnon"))
 
 
+@pytest.mark.long
 @pytest.mark.triton
 def test_the_memory_of_waiting_requests_is_given_back(repository: Path) -> None:
     """Triton would keep the buffers of its last eight requests for ever, whatever their size."""

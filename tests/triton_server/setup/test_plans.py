@@ -173,6 +173,7 @@ def test_without_a_plan_studies_are_answered_all_the_same(machine: Machine, repo
     assert serve.log.count("successfully loaded 'classifier'") == 1
 
 
+@pytest.mark.long
 @pytest.mark.triton
 def test_a_plan_that_the_server_cannot_load_gives_way_too(machine: Machine, repository: Path) -> None:
     """It fits by its record; the embedded server has no TensorRT backend, so it does not load."""
