@@ -6,6 +6,7 @@ import logging
 import sys
 import tracemalloc
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pydicom
@@ -29,7 +30,8 @@ from glioserve_dicom.volumes.arrays import volume_of_array
 from glioserve_dicom.volumes.geometry import Geometry, SequenceVolume
 from glioserve_preprocess.brain.extraction import find_brain
 from glioserve_preprocess.pipeline import preprocess_dicom
-from glioserve_preprocess.series.selection import choose_series
+from glioserve_preprocess.series.reconstructions import in_acquisitions
+from glioserve_preprocess.series.selection import choose_series, judge_study
 from support.studies.scans import part10
 
 
@@ -77,6 +79,18 @@ CROWDS = {
 @pytest.mark.parametrize("crowd", CROWDS)
 def test_work_grows_as_the_study_does(crowd):
     few, many = (chosen(CROWDS[crowd](n)) for n in (160, 320))
+    assert many < 2.3 * few
+
+
+@pytest.mark.parametrize(
+    "attributes", [{}, {"acquisition_number": ""}, {"image_type": ("ORIGINAL", "PRIMARY", "M", "NORM")}]
+)
+def test_acquisitions_of_thousands_of_stacks_cost_little_more_than_their_number(attributes):
+    """All start together, with equal timings: each pair of 8,000 of them was looked at, for 150 seconds."""
+    files = crowds.files_of(4, 1, ["EchoNumbers", "ContrastBolusAgent"])
+    plain = judge_study(read(files, accept_identified=True), (Modality.T1, Modality.T1CE), 1).candidates
+    other = [replace(c, acquisition=replace(c.acquisition, **attributes)) for c in plain]
+    few, many = (calls_of(lambda n=n: in_acquisitions([*plain, *other] * n)) for n in (50, 100))
     assert many < 2.3 * few
 
 

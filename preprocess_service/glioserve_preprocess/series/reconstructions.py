@@ -11,6 +11,7 @@ smooth field and leaves the noise as it is, while two measurements have noise of
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
@@ -38,6 +39,8 @@ LIKE_NOISE, LIKE_ALL = 0.005, 0.03
 measurement. Noise of one in a hundred of the signal, which two measurements have each, makes a median of 0.023."""
 LEAST_COMPARED = 2000
 """Least number of pixels of such a comparison."""
+MOST_MEASUREMENTS = 12
+"""Most stacks on one grid that are compared so: each pair costs the reading of both."""
 
 
 def with_first_time(frames: Sequence[Frame]) -> Acquisition:
@@ -109,17 +112,20 @@ def with_same_measurement(candidates: Sequence[SeriesCandidate], voxels: Voxels)
 
     Only stacks on one grid whose image types differ in the scanner's processing alone are compared.
     """
-    silent = [at for at, c in enumerate(candidates) if c.evidence.contrast_open and c.acquisition.started_s is None]
-    groups = {at: candidates[at].acquisition_group for at in silent}
-    for at, other in combinations(silent, 2):
-        one, second = candidates[at], candidates[other]
-        alike = timings_key(one.acquisition) == timings_key(second.acquisition) and _processed_apart(one, second)
-        if groups[at] == groups[other] or not alike:
-            continue
-        images = voxels(one.stack), voxels(second.stack)
-        if images[0] is not None and images[1] is not None and _one_measurement(images[0], images[1]):
-            joined, left = min(groups[at], groups[other]), max(groups[at], groups[other])
-            groups = {place: joined if group == left else group for place, group in groups.items()}
+    alike: dict[Hashable, list[int]] = defaultdict(list)
+    for at, candidate in enumerate(candidates):
+        if candidate.evidence.contrast_open and candidate.acquisition.started_s is None:
+            alike[timings_key(candidate.acquisition), _processed(candidate)[0]].append(at)
+    groups = {at: candidates[at].acquisition_group for places in alike.values() for at in places}
+    for places in alike.values():
+        for at, other in combinations(places[:MOST_MEASUREMENTS], 2):
+            one, second = candidates[at], candidates[other]
+            if groups[at] == groups[other] or _processed(one)[1] == _processed(second)[1]:
+                continue
+            images = voxels(one.stack), voxels(second.stack)
+            if images[0] is not None and images[1] is not None and _one_measurement(images[0], images[1]):
+                joined, left = min(groups[at], groups[other]), max(groups[at], groups[other])
+                groups = {place: joined if group == left else group for place, group in groups.items()}
     return [replace(c, acquisition_group=groups.get(at, c.acquisition_group)) for at, c in enumerate(candidates)]
 
 
@@ -170,20 +176,55 @@ def _join_by_time(candidates: Sequence[SeriesCandidate], groups: _Groups, untime
             alike[candidate.acquisition.phase, timings_key(candidate.acquisition)].append((time_s, at))
     for starts in alike.values():
         starts.sort()
-        for place, (time_s, at) in enumerate(starts):
-            for other_s, other in starts[place + 1 :]:
-                if other_s - time_s > SAME_START_S:
-                    break
-                numbers = {_number(candidates[at]), _number(candidates[other])} - {""}
-                if len(numbers) < 2 or _processed_apart(candidates[at], candidates[other]):
-                    groups.join(at, other)
+        _join_numbers(candidates, groups, starts)
+        _join_processed(candidates, groups, starts)
 
 
-def _processed_apart(one: SeriesCandidate, other: SeriesCandidate) -> bool:
-    """Return whether two stacks lie on one grid and their image types differ in the scanner's processing alone."""
-    types = ({*one.acquisition.image_type}, {*other.acquisition.image_type})
-    apart = types[0] ^ types[1]
-    return bool(apart) and apart <= _PROCESSING and one.grid == other.grid
+def _join_numbers(candidates: Sequence[SeriesCandidate], groups: _Groups, starts: list[tuple[float, int]]) -> None:
+    """Join stacks, in order of their starts, that start together and whose numbers are equal or missing in one.
+
+    Of each number the latest stack stands for those before it, which were joined to it where they start together; so
+    does the latest without a number for all before it. Thousands of stacks therefore cost little more than their sort.
+    """
+    latest: dict[str, tuple[float, int]] = {}
+    for time_s, at in starts:
+        number = _number(candidates[at])
+        earlier = reversed(latest) if number == "" else (number, "")
+        for other in earlier:
+            other_s, other_at = latest.get(other, (-math.inf, at))
+            if time_s - other_s <= SAME_START_S:
+                groups.join(other_at, at)
+            if other == "":
+                break
+        latest.pop(number, None)  # the order of a dictionary is that of its first insertions
+        latest[number] = time_s, at
+
+
+def _join_processed(candidates: Sequence[SeriesCandidate], groups: _Groups, starts: list[tuple[float, int]]) -> None:
+    """Join stacks, in order of their starts, that start together and were processed in two ways on one grid.
+
+    Once joined to a stack of another processing, the latest of several stands for all of them.
+    """
+    recent: dict[Hashable, dict[frozenset[str], list[tuple[float, int]]]] = defaultdict(lambda: defaultdict(list))
+    for time_s, at in starts:
+        grid_and_types, processing = _processed(candidates[at])
+        same = recent[grid_and_types]
+        for other, places in same.items():
+            if other != processing:
+                for other_s, other_at in places:
+                    if time_s - other_s <= SAME_START_S:
+                        groups.join(other_at, at)
+                del places[:-1]
+        same[processing].append((time_s, at))
+
+
+def _processed(candidate: SeriesCandidate) -> tuple[Hashable, frozenset[str]]:
+    """Return the grid with the image types that tell more than processing, and those of the scanner's processing.
+
+    Two stacks of equal first and unequal second parts are one image that was processed in two ways.
+    """
+    types = frozenset(candidate.acquisition.image_type)
+    return (candidate.grid, types - _PROCESSING), types & _PROCESSING
 
 
 def _number(candidate: SeriesCandidate) -> str:
