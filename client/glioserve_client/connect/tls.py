@@ -83,6 +83,8 @@ class TlsOptions:
             except OSError as error:
                 detail = f"The TLS file {name} cannot be read: {error.strerror}."
                 raise GlioserveError(ErrorCode.INVALID_TLS, detail) from error
+            if is_cut_off(_content(getattr(self, name)) or b""):
+                raise GlioserveError(ErrorCode.INVALID_TLS, f"The TLS file {name} is cut off within a block of PEM.")
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         try:
             if self.root_certificates is not None:
@@ -104,6 +106,14 @@ class TlsOptions:
         if self.private_key is not None and self.certificate_chain is not None:
             with _as_file(self.certificate_chain) as chain, _as_file(self.private_key) as key:
                 context.load_cert_chain(chain, key, password=lambda: b"")
+
+
+def is_cut_off(pem: bytes) -> bool:
+    """Return whether the text ends within a block, as a file does that is being written.
+
+    The libraries that read PEM take the whole blocks before it and do not mention the last one.
+    """
+    return pem.count(b"-----BEGIN ") != pem.count(b"-----END ")
 
 
 def _pem(given: Given | None, name: str) -> Pem | None:

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes, PrivateKeyTypes, PublicKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from glioserve_client.connect.tls import is_cut_off
 from glioserve_contract import ErrorCode, GlioserveError
 from glioserve_triton.channel import ChannelTls
 
@@ -94,8 +95,11 @@ def certificate_not_after(file: Path) -> datetime:
 
 def read_certificates(file: Path, what: str) -> list[x509.Certificate]:
     """Return the PEM file's certificates, at least one; GLIO-5127 where it cannot be read or holds none."""
+    content = _read(file, what)
+    if is_cut_off(content):
+        raise _unfit(file, what, "is cut off within a certificate, as if it was still being written")
     try:
-        return x509.load_pem_x509_certificates(_read(file, what))
+        return x509.load_pem_x509_certificates(content)
     except ValueError as error:
         raise _unfit(file, what, "holds no certificate in PEM") from error
 

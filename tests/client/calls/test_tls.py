@@ -153,11 +153,14 @@ def unusable(pki: Path, folder: Path) -> dict[str, tuple[str, TlsOptions]]:
     text.write_text("not a certificate")
     locked = folder / "locked.key"
     write_key(locked, ec.generate_private_key(ec.SECP256R1()), password=b"secret")
+    half = folder / "half.pem"
+    half.write_bytes(ca.read_bytes() + certificate.read_bytes()[:20])
     pair = "private_key and certificate_chain are not"
     return {
         "no such file": ("root_certificates cannot be read: No such file", TlsOptions(pki / "missing.pem")),
         "a folder": ("certificate_chain cannot be read: Is a directory", TlsOptions(ca, key, folder)),
         "text for roots": ("root_certificates holds no certificates", TlsOptions(text)),
+        "roots half written": ("root_certificates is cut off", TlsOptions(half)),
         "a key for roots": ("root_certificates holds no certificates", TlsOptions(key)),
         "text for a certificate": (pair, TlsOptions(ca, key, text)),
         "another's key": (pair, TlsOptions(ca, other, certificate)),
@@ -165,8 +168,10 @@ def unusable(pki: Path, folder: Path) -> dict[str, tuple[str, TlsOptions]]:
     }
 
 
-KINDS = ("no such file", "a folder", "text for roots", "a key for roots", "text for a certificate", "another's key",
-         "an encrypted key")  # fmt: skip
+KINDS = (
+    "no such file", "a folder", "text for roots", "roots half written", "a key for roots", "text for a certificate",
+    "another's key", "an encrypted key",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -120,6 +120,8 @@ def unfit(pki: Path, folder: Path) -> dict[str, tuple[str, ServerTls]]:
     text.write_text("not a certificate")
     write_key(locked, ec.generate_private_key(ec.SECP256R1()), password=b"secret")
     chain.write_bytes(authority.file.read_bytes() + good.certificate.read_bytes())
+    half, whole = folder / "half.pem", good.certificate.read_bytes()
+    half.write_bytes(whole + authority.file.read_bytes()[:-30])
     old_ca = Authority(folder, "old-ca", days=(-3, -1)).file
     return {
         "no certificate": ("certificate (none.pem) cannot be read: No such file", ServerTls(folder / "none.pem", text)),
@@ -136,6 +138,11 @@ def unfit(pki: Path, folder: Path) -> dict[str, tuple[str, ServerTls]]:
         "Ed25519": ("kind that no caller could use", issued("ed", key=ed25519.Ed25519PrivateKey.generate())),
         "P-521": ("kind that no caller could use", issued("p521", key=ec.generate_private_key(ec.SECP521R1()))),
         "a short key": ("kind that no caller could use", issued("short", key=rsa.generate_private_key(65537, 1024))),
+        "a chain half written": ("certificate (half.pem) is cut off", ServerTls(half, good.private_key)),
+        "authorities half written": (
+            "authorities of callers (half.pem) is cut off",
+            ServerTls(good.certificate, good.private_key, half),
+        ),
         "no authorities": (
             "authorities of callers (notes.txt) holds no certificate",
             ServerTls(good.certificate, good.private_key, text),
@@ -150,7 +157,7 @@ def unfit(pki: Path, folder: Path) -> dict[str, tuple[str, ServerTls]]:
 FAULTS = (
     "no certificate", "a folder", "text", "no key", "text for a key", "an encrypted key", "another's key",
     "the chain reversed", "expired", "not valid yet", "for clients", "Ed25519", "P-521", "a short key",
-    "no authorities", "an authority that expired",
+    "a chain half written", "authorities half written", "no authorities", "an authority that expired",
 )  # fmt: skip
 
 
