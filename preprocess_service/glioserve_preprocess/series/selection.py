@@ -32,7 +32,8 @@ from glioserve_preprocess.series.contrast import (
     why_unlike,
 )
 from glioserve_preprocess.series.evidence import judge
-from glioserve_preprocess.series.kinds import by_study, without_differences, without_other_phases
+from glioserve_preprocess.series.kinds.by_study import by_study
+from glioserve_preprocess.series.kinds.by_voxels import without_differences, without_other_phases
 from glioserve_preprocess.series.opinions import (
     MOST_SIGNS,
     by_voxels,

@@ -1,0 +1,1 @@
+"""Kinds of images that headers of one stack do not give away."""
