@@ -58,10 +58,14 @@ class Pod:
     stack: ExitStack = field(default_factory=ExitStack)
 
     def __post_init__(self) -> None:
-        self.serve = self._run()
-        trusted = TlsOptions(self.authority)
-        self.client = GliomaClient(self.url, tls=trusted, retry=RetryPolicy(longest_pause_s=2.0))
-        self.stack.callback(self.client.close)
+        try:
+            self.serve = self._run()
+            trusted = TlsOptions(self.authority)
+            self.client = GliomaClient(self.url, tls=trusted, retry=RetryPolicy(longest_pause_s=2.0))
+            self.stack.callback(self.client.close)
+        except BaseException:  # an interrupt while it starts, before the release knows it
+            self.stack.close()
+            raise
 
     def restart(self) -> None:
         """Start its server anew after its end, by the same name and on the same ports."""
