@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -19,7 +20,7 @@ from pydicom.dataset import Dataset
 
 from glioserve_contract import GlioserveError
 from glioserve_dicom.agents import agent_in
-from glioserve_dicom.files.attributes import items, numbers, text
+from glioserve_dicom.files.attributes import comparable, items, numbers, text
 from glioserve_dicom.identity import kept_codes
 from glioserve_dicom.slices.frames import is_multiframe
 from glioserve_dicom.words import LONGEST_TEXT, kept_text
@@ -122,8 +123,8 @@ def acquisition_of(dataset: Dataset, frame_index: int = 0) -> Acquisition:
         sequence_name=(*headers.words("SequenceName"), *headers.words("PulseSequenceName")),
         started_s=_started_s(headers),
         acquired_s=_acquired_s(headers),
-        acquisition_number=headers.text("FrameAcquisitionNumber") or headers.text("AcquisitionNumber"),
-        phase=headers.text("TemporalPositionIndex") or headers.text("TemporalPositionIdentifier"),
+        acquisition_number=headers.numeral("FrameAcquisitionNumber") or headers.numeral("AcquisitionNumber"),
+        phase=headers.numeral("TemporalPositionIndex") or headers.numeral("TemporalPositionIdentifier"),
         lossy=headers.text("LossyImageCompression") == "01",
     )
 
@@ -146,6 +147,14 @@ class _Headers:
     def text(self, keyword: str) -> str:
         """Return the first value that is present, its parts joined by backslashes; else empty."""
         return next((value for place in self.places if (value := text(place, keyword))), "")
+
+    def numeral(self, keyword: str) -> str:
+        """Return the first number that is present, in one spelling, whether the file has it as text or binary."""
+        for place in self.places:
+            with suppress(GlioserveError):
+                if value := comparable(place, keyword):
+                    return value
+        return ""
 
     def codes(self, keyword: str) -> tuple[str, ...]:
         """Return the known terms of an attribute."""

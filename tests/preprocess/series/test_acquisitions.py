@@ -11,6 +11,8 @@ from glioserve_dicom.volumes.geometry import Geometry
 from glioserve_preprocess.pipeline import voxels_of
 from glioserve_preprocess.series.enhancement import Enhancement
 from glioserve_preprocess.series.selection import choose_series, judge_study
+from support.studies import scans
+from support.studies.enhanced_series import as_enhanced
 from support.studies.scans import FLAIR_HEADER, T1_HEADER, T1CE_HEADER, T2_HEADER, instances_of, series
 
 T1, T1CE, T2, FLAIR = Modality
@@ -53,6 +55,13 @@ def scan(
     for dataset in datasets:
         dataset.SeriesInstanceUID = uid or dataset.SeriesInstanceUID
     return datasets
+
+
+@pytest.fixture(autouse=True, params=["classic", pytest.param("enhanced", marks=pytest.mark.long)])
+def stored(request, monkeypatch):
+    """Each study is stored as classic images and as Enhanced MR: what a series is does not depend on it."""
+    if request.param == "enhanced":
+        monkeypatch.setitem(globals(), "instances_of", lambda datasets: scans.instances_of(as_enhanced(datasets)))
 
 
 def choose(datasets, channels, **options):

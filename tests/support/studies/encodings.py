@@ -154,8 +154,9 @@ def _frame(dataset: Dataset, number: int) -> Dataset:
     frame.PlanePositionSequence = [_item(dataset, "ImagePositionPatient")]
     frame.PixelValueTransformationSequence = [_item(dataset, "RescaleSlope", "RescaleIntercept")]
     frame.MRTimingAndRelatedParametersSequence = [_item(dataset, "RepetitionTime", "FlipAngle")]
-    echo.EffectiveEchoTime = float(dataset.EchoTime)
-    frame.MREchoSequence = [echo]
+    if dataset.get("EchoTime") is not None:
+        echo.EffectiveEchoTime = float(dataset.EchoTime)
+        frame.MREchoSequence = [echo]
     kind.FrameType = dataset.ImageType
     frame.MRImageFrameTypeSequence = [kind]
     return frame
