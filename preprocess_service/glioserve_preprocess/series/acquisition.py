@@ -91,8 +91,7 @@ def acquisition_of(dataset: Dataset, frame_index: int = 0) -> Acquisition:
     """Read the headers of frame ``frame_index`` (0-based; 0 for a classic image); raise nothing."""
     headers = _Headers(dataset, frame_index)
     image_type = (
-        *headers.codes("ImageType"),
-        *headers.codes("FrameType"),
+        *headers.types(),
         *headers.codes("AcquisitionContrast"),
         *headers.codes("ComplexImageComponent"),
         *headers.codes("VolumeBasedCalculationTechnique"),
@@ -142,6 +141,7 @@ class _Headers:
         frames = _items(dataset, "PerFrameFunctionalGroupsSequence") if grouped else []
         own = [frames[frame_index]] if 0 <= frame_index < len(frames) else []
         shared = _items(dataset, "SharedFunctionalGroupsSequence")[:1] if grouped else []
+        self._frames = frames
         self.places: list[Dataset] = [*(place for group in (*own, *shared) for place in _within(group)), dataset]
 
     def text(self, keyword: str) -> str:
@@ -159,6 +159,16 @@ class _Headers:
     def codes(self, keyword: str) -> tuple[str, ...]:
         """Return the known terms of an attribute."""
         return kept_codes(keyword, self.text(keyword))
+
+    def types(self) -> tuple[str, ...]:
+        """Return the known terms of ImageType and FrameType; of FrameType alone where one object has several.
+
+        ImageType is then the first frame's in some files, and not true of the others. A few frames are looked at.
+        """
+        own = self.codes("FrameType")
+        places = (0, 1, len(self._frames) // 2, -1) if len(self._frames) > 1 else ()
+        others = {_frame_type(self._frames[at]) for at in places}
+        return own if own and len(others | {self.text("FrameType")}) > 1 else (*self.codes("ImageType"), *own)
 
     def words(self, keyword: str) -> tuple[str, ...]:
         """Return the known words of an attribute."""
@@ -181,6 +191,10 @@ def _within(group: Dataset) -> Iterator[Dataset]:
     for keyword in _FRAME_GROUPS:
         yield from _items(group, keyword)[:1]
     yield from _items(group, "ContrastBolusUsageSequence")  # one item for each agent
+
+
+def _frame_type(frame: Dataset) -> str:
+    return next((text(group, "FrameType") for group in _items(frame, "MRImageFrameTypeSequence")), "")
 
 
 def _items(dataset: Dataset, keyword: str) -> list[Dataset]:

@@ -18,21 +18,25 @@ CLASSIC_ONLY = (
 """Attributes that Enhanced MR has by another name, or in a sequence."""
 
 
-def as_enhanced(datasets: Iterable[Dataset]) -> list[Dataset]:
-    """Return an object for each series, image type, echo and matrix, where those came in; other objects as they are."""
+_SERIES = "SOPClassUID SeriesInstanceUID SeriesDescription Rows Columns".split()
+
+
+def as_enhanced(datasets: Iterable[Dataset], *, whole_series: bool) -> list[Dataset]:
+    """Return the classic images as enhanced objects, where the first of each came in; other objects as they are.
+
+    Args:
+        datasets: The study.
+        whole_series: One object has all images of a series; else it has those of one image type and echo.
+    """
+    keywords = _SERIES if whole_series else [*_SERIES, "PixelSpacing", "ImageType", "EchoTime"]
     groups: dict[Hashable, list[Dataset]] = defaultdict(list)
     for dataset in datasets:
-        groups[_object_of(dataset)].append(dataset)
+        groups[tuple(str(dataset.get(keyword)) for keyword in keywords)].append(dataset)
     found = []
     for group in groups.values():
         is_classic = group[0].SOPClassUID == MRImageStorage and "NumberOfFrames" not in group[0]
         found += [_stored(group)] if is_classic else group
     return found
-
-
-def _object_of(dataset: Dataset) -> Hashable:
-    keywords = "SOPClassUID SeriesInstanceUID Rows Columns PixelSpacing ImageType EchoTime SeriesDescription"
-    return tuple(str(dataset.get(keyword)) for keyword in keywords.split())
 
 
 def _stored(datasets: Sequence[Dataset]) -> Dataset:
