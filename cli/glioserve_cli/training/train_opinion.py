@@ -40,9 +40,11 @@ def run(args: argparse.Namespace) -> int:
         )
 
     held_out = files[args.heads :]
-    start = weights_of(args.start.read_bytes()) if args.start else None
+    graph = args.start.read_bytes() if args.start else None
+    start = weights_of(graph) if graph is not None else None
     net, reached = train_kinds(files[: args.heads], held_out, settings, args.checkpoint, start=start, on_progress=show)
     calibration = calibrated(*calibration_logits(net, held_out, settings))
     print(f"answered {calibration.answered:.4f}, of those wrong {calibration.wrong:.4f}")
-    print(f"{args.out}: {write_package(net, settings, args.heads, reached, calibration, args.out)}")
+    digest = write_package(net, settings, args.heads, reached, calibration, args.out, start=graph)
+    print(f"{args.out}: {digest}")
     return 0

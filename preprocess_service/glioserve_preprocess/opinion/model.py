@@ -21,7 +21,7 @@ from glioserve_preprocess.opinion.coarse import GRID_SHAPE
 
 OPINION_MODEL = Path(__file__).parent / "glioserve-opinion.onnx"
 """The graph; its card, a :class:`OpinionModelCard`, lies beside it as ``.json`` and is described in ``.md``."""
-OPINION_DIGEST = "sha256:9230fdcfffc4e9e6097efd8aebc1ab10bc803ce47c5dfd69660c79ac380d7d78"
+OPINION_DIGEST = "sha256:1a6003170987194f78311cbacce54d5978cc9cfaa1279f80bb4921ee23679837"
 """Digest of graph and card; ``make opinion-model`` writes it, and nothing of another file is parsed."""
 
 OpinionSchema = Literal["glioserve/opinion-model/1"]
@@ -66,8 +66,13 @@ class OpinionModel:
     """An ``onnxruntime.InferenceSession``."""
 
     def shares(self, tensor: FloatArray) -> Mapping[PixelKind, float]:
-        """Return the calibrated share of each kind for FP32 [2, z, y, x]; they sum to 1."""
-        logits = self.session.run([self.card.output], {self.card.input: tensor[None]})[0][0].astype(np.float64)
+        """Return the calibrated share of each kind for FP32 [2, z, y, x]; they sum to 1.
+
+        The network sees the scan and its mirror image, left for right, and its logits are averaged.
+        """
+        both = (tensor, np.ascontiguousarray(tensor[..., ::-1]))
+        found = [self.session.run([self.card.output], {self.card.input: image[None]})[0][0] for image in both]
+        logits = np.mean(found, axis=0, dtype=np.float64)
         scaled = np.exp((logits - logits.max()) / self.card.temperature)
         return dict(zip(self.card.kinds, (scaled / scaled.sum()).tolist(), strict=True))
 

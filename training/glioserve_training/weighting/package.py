@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict
 from datetime import datetime, timezone
@@ -26,9 +27,19 @@ MAX_DRIFT = 0.01
 
 
 def write_package(
-    net: KindNet, settings: KindSettings, heads: int, reached: KindProgress, calibration: Calibration, folder: Path
+    net: KindNet,
+    settings: KindSettings,
+    heads: int,
+    reached: KindProgress,
+    calibration: Calibration,
+    folder: Path,
+    *,
+    start: bytes | None = None,
 ) -> str:
-    """Write ``glioserve-opinion.onnx``, ``.json`` (sidecar) and ``.md`` (card) to ``folder``, and return the digest."""
+    """Write ``glioserve-opinion.onnx``, ``.json`` (sidecar) and ``.md`` (card) to ``folder``, and return the digest.
+
+    ``start`` is the graph whose weights training began with; the card names its digest.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     graph = exported(net)
     card = OpinionModelCard(
@@ -48,7 +59,8 @@ def write_package(
     onnx_file.with_suffix(".json").write_bytes(sidecar)
     digest = opinion_model_digest(graph, sidecar)
     parameters = sum(p.numel() for p in net.parameters())
-    text = _card(settings, heads, reached, calibration, parameters, digest)
+    begun = f", begun with the weights of `sha256:{hashlib.sha256(start).hexdigest()}`" if start else ""
+    text = _card(settings, heads, reached, calibration, parameters, digest, begun)
     onnx_file.with_suffix(".md").write_text(text, encoding="utf-8")
     return digest
 
@@ -91,6 +103,7 @@ def _card(
     calibration: Calibration,
     parameters: int,
     digest: str,
+    begun: str,
 ) -> str:
     made = datetime.now(timezone.utc).date().isoformat()
     rows = "\n".join(f"| {name} | {value} |" for name, value in asdict(settings).items())
@@ -103,10 +116,10 @@ its voxels alone, on a grid of {GRID_MM:g} mm. Digest `{digest}`.
 - **Trained on** {heads} synthetic heads, scanned anew for every step by signal equations with drawn tissues, timings,
   agent, flow, lesions, slices and faults; no patient, no volunteer, and not the project's own phantom. A tenth of T1,
   T1ce, T2 and FLAIR come from the brain network's table of contrasts.
-- **Made** {made} with torch {torch.__version__} by `glioserve train-opinion`, {reached.step} steps.
+- **Made** {made} with torch {torch.__version__} by `glioserve train-opinion`, {reached.step} steps{begun}.
   On heads held out: {reached.right:.1%} of all scans and {reached.t1_right:.1%} of T1 and T1ce are recognised.
-- **Calibrated** on further scans of held-out heads: temperature {calibration.temperature:g}; {calibration.answered:.1%}
-  are answered, {calibration.wrong:.2%} of those wrong.
+- **Calibrated** on further scans of held-out heads, each averaged with its mirror image: temperature
+  {calibration.temperature:g}; {calibration.answered:.1%} are answered, {calibration.wrong:.2%} of those wrong.
 - **Thresholds**: {thresholds}.
 - **Meant for** a second opinion beside what headers say. It must not overrule them alone.
 - **Not known** is how it does on children, on animals and on other parts of the body.

@@ -33,16 +33,16 @@ LOOKS = (*KINDS, PixelKind.T1, PixelKind.T1CE)
 
 @dataclass(frozen=True)
 class KindSettings(RunSettings):
-    """Settings of one run; the defaults made the shipped model."""
+    """Settings of one run; the defaults are those of the last run of the shipped weights (docs/pixel-opinion.md)."""
 
-    steps: int = 4000
+    steps: int = 5000
     batch: int = 20
     learning_rate: float = 2e-3
     weight_decay: float = 1e-3
     validate_every: int = 50
-    updates: int = 2
+    updates: int = 3
     """Updates of the weights for each new scene: drawing scans costs more than learning them."""
-    remembered: int = 150
+    remembered: int = 300
     """Latest scenes whose scans the batches are drawn from."""
     validation_scenes: int = 12
     calibration_scenes: int = 100
@@ -161,12 +161,16 @@ def _averaged(run: AveragedRun) -> KindNet:
 
 
 def logits_of(net: torch.nn.Module, batches: Iterable[KindBatch]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return logits [N, kinds] and kinds [N] of batches; ``net`` is left in evaluation mode."""
+    """Return logits [N, kinds] and kinds [N] of batches, as serving makes them; ``net`` is left in evaluation mode.
+
+    They are the averages over each scan and its mirror image.
+    """
     net.eval()
     found, true = [], []
     with torch.no_grad():
         for batch in batches:
-            found.append(net(_as_input(batch)))
+            images = _as_input(batch)
+            found.append((net(images) + net(images.flip(-1))) / 2)
             true.append(batch.kinds)
     return torch.cat(found), torch.cat(true)
 
