@@ -51,6 +51,21 @@ def fleets() -> tuple[Cells, list[Cells]]:
     return head, rows
 
 
+def answers() -> tuple[Cells, list[Cells]]:
+    """Return head and rows of what became of studies whose truth is known, by where they come from."""
+    return _counted("studies", _figures("series")["answers"])
+
+
+def faults() -> tuple[Cells, list[Cells]]:
+    """Return head and rows of what became of the synthetic studies, by the faults in them."""
+    return _counted("fault", _figures("series")["faults"])
+
+
+def _counted(what: str, counts: dict[str, dict[str, int]]) -> tuple[Cells, list[Cells]]:
+    rows = [(name, f"{sum(found.values()):,}", *(f"{n:,}" for n in found.values())) for name, found in counts.items()]
+    return (what, "answers", "right", "refused or sent to review", "wrong"), rows
+
+
 def _figures(name: str) -> dict[str, Any]:
     kept: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))["figures"]
     return kept
@@ -63,5 +78,7 @@ def _seconds(seconds: float | None) -> str:
 TABLES = {
     "a night": ("runbooks/index.md", night),
     "fleets": ("capacity.md", fleets),
+    "answers": ("inputs.md", answers),
+    "faults": ("inputs.md", faults),
 }
 """Parts of pages by name: the page, and the function that returns head and rows."""
