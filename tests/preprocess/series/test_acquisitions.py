@@ -57,15 +57,18 @@ def scan(
     return datasets
 
 
-STORED = {"classic": None, "enhanced, an object a type": False, "enhanced, an object a series": True}
+STORED = {
+    "classic": (None, ()),
+    "enhanced, an object a series": (True, pytest.mark.long),
+    "enhanced, an object a type": (False, pytest.mark.slow),
+}
+"""Whether an Enhanced MR object has all of a series, and the mark of the tests, by how a study is stored."""
 
 
-@pytest.fixture(
-    autouse=True, params=[pytest.param(name, marks=() if name == "classic" else pytest.mark.long) for name in STORED]
-)
+@pytest.fixture(autouse=True, params=[pytest.param(name, marks=marks) for name, (_, marks) in STORED.items()])
 def stored(request, monkeypatch):
     """Each study is stored as classic images and as Enhanced MR: what a series is does not depend on it."""
-    whole_series = STORED[request.param]
+    whole_series, _ = STORED[request.param]
     if whole_series is not None:
         monkeypatch.setitem(
             globals(), "instances_of", lambda d: scans.instances_of(as_enhanced(d, whole_series=whole_series))
