@@ -136,7 +136,7 @@ FAULTS = (
         v.start_with_an_overflow,
         "1: rolled back, the pod started anew",
         v.roll_back_and_start_anew,
-        BURN | {"GlioserveVersionSkew"},
+        BURN | {"GlioserveVersionSkew", "GlioserveStalled"},  # every study fails, so that none succeeds while some wait
     ),
     Fault(
         "another program takes the memory that the classifier's runs need (an error of its backend, in a GPU's place)",

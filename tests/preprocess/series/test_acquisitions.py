@@ -62,7 +62,7 @@ STORED = {
     "enhanced, an object a series": (True, pytest.mark.long),
     "enhanced, an object a type": (False, pytest.mark.slow),
 }
-"""Whether an Enhanced MR object has all of a series, and the mark of the tests, by how a study is stored."""
+"""Ways to store a study: True where an Enhanced MR object has all of a series, and the marks of the tests."""
 
 
 @pytest.fixture(autouse=True, params=[pytest.param(name, marks=marks) for name, (_, marks) in STORED.items()])
