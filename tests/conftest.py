@@ -15,8 +15,9 @@ from support import schemas
 
 forbid_telemetry()  # before any module takes an inference runtime
 schemas.watch()  # before any module takes the contract's codec
-settings.register_profile("untimed", deadline=None)  # a loaded machine is slow, and no test asserts a time
-settings.load_profile("untimed")
+# A loaded machine is slow, and no test asserts a time. Every run has the same examples: `make fuzz` looks for new ones.
+settings.register_profile("steady", deadline=None, derandomize=True, database=None)
+settings.load_profile("steady")
 
 TESTS = Path(__file__).parent
 ONE_WORKER = ("integration", "evaluation")

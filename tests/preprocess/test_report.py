@@ -133,10 +133,9 @@ def test_the_peak_lands_where_the_network_saw_it_from_any_orientation(index, see
     assert result.report.heatmap.explained_class == predicted
     assert result.heatmap.shape == reference.shape
     assert result.heatmap.max() == 1
-    offset = apply(reference.voxel_from_lps, np.array([result.report.heatmap.peak_lps_mm, true]))
-    # The hottest voxel is one of those around the true place (linear interpolation is not round, so not always
-    # the very nearest).
-    assert np.abs(offset[0] - offset[1]).max() < 1
+    # The hottest voxel is one of those around the true place: linear interpolation is not round, so it is not always
+    # the nearest, but it is within a voxel of the network's, a quarter of the map's cells.
+    assert np.linalg.norm(np.subtract(result.report.heatmap.peak_lps_mm, true)) < min(GRID.spacing_mm)
 
 
 CENTRE = (10.0, -5.0, 20.0)
