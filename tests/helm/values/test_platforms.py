@@ -16,7 +16,7 @@ from support.cluster.manifest_checks import problems
 
 from .platform_combinations import PLATFORM_REFUSED, PLATFORM_WEAKER, PLATFORM_WORKS
 
-pytestmark = pytest.mark.helm
+pytestmark = [pytest.mark.helm, pytest.mark.long]
 
 OUTSIDE = {
     *("Rollout", "ExternalSecret", "CiliumNetworkPolicy", "TriggerAuthentication", "VerticalPodAutoscaler"),

@@ -27,7 +27,7 @@ from support.network.tokens import AUDIENCE, ISSUER, Issuer
 from support.server.serve import serving
 from support.server.triton import wait_until
 
-pytestmark = pytest.mark.triton
+pytestmark = [pytest.mark.triton, pytest.mark.long]
 
 PLANTED = ("Planted^Patient", "PLANTED-ID", "PLANTED words")
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
