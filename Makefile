@@ -110,7 +110,7 @@ fuzz: $(VENV)/.dev ## N mutated studies from SEED, each to an answer or a code (
 brain-model: $(VENV)/.dev ## train the brain extraction network again (over an hour on two cores; goes on where it stopped)
 	@$(BIN)/python scripts/models/make_brain_model.py $(ARGS)
 
-opinion-model: $(VENV)/.dev ## train the network that tells kinds of images again (an hour on one core; goes on where it stopped)
+opinion-model: $(VENV)/.dev ## train the network that tells kinds of images again (about an hour on two cores; goes on where it stopped)
 	@$(BIN)/python scripts/models/make_opinion_model.py $(ARGS)
 
 demo-model: $(VENV)/.dev ## make examples/demo_model again from nothing: train, export, parity, manifest

@@ -79,11 +79,11 @@ class TlsOptions:
         """
         for name in _PEM_FIELDS:
             try:
-                _content(getattr(self, name))
+                content = _content(getattr(self, name))
             except OSError as error:
                 detail = f"The TLS file {name} cannot be read: {error.strerror}."
                 raise GlioserveError(ErrorCode.INVALID_TLS, detail) from error
-            if is_cut_off(_content(getattr(self, name)) or b""):
+            if content is not None and is_cut_off(content):
                 raise GlioserveError(ErrorCode.INVALID_TLS, f"The TLS file {name} is cut off within a block of PEM.")
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         try:
